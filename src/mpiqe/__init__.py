@@ -1,0 +1,55 @@
+"""MP-IQE: blind image quality assessment with multi-modal prompts.
+
+::
+
+    scorer = mpiqe.load()
+    scorer("photo.jpg").score
+
+Importing the package loads none of its dependencies; each name does that when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mpiqe.errors import ConfigError, DatasetError, ImageError, MPIQEError, WeightsError
+
+if TYPE_CHECKING:
+    from mpiqe.scoring.loading import load
+    from mpiqe.scoring.score import Scale, Score
+    from mpiqe.scoring.scorer import Scorer
+
+    __version__: str
+
+__all__ = [
+    "ConfigError",
+    "DatasetError",
+    "ImageError",
+    "MPIQEError",
+    "Scale",
+    "Score",
+    "Scorer",
+    "WeightsError",
+    "__version__",
+    "load",
+]
+
+_HOMES = {
+    "load": "mpiqe.scoring.loading",
+    "Scale": "mpiqe.scoring.score",
+    "Score": "mpiqe.scoring.score",
+    "Scorer": "mpiqe.scoring.scorer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mpiqe")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'mpiqe' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

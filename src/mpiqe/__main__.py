@@ -1,0 +1,5 @@
+"""``python -m mpiqe`` is the ``mpiqe`` command."""
+
+from mpiqe.cli.main import main
+
+main()

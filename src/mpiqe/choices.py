@@ -1,0 +1,17 @@
+"""The values that each named decision can take. Decisions D1 - D15 are explained in docs/decisions.md."""
+
+from typing import Literal
+
+ClassPosition = Literal["end", "middle", "front"]  # D1
+Projection = Literal["clip", "linear"]  # D2
+SceneTarget = Literal["uniform", "first"]  # D3
+Pooling = Literal["mean", "max"]  # D8
+ScoreLoss = Literal["smooth_l1", "l1"]  # D9
+Target = Literal["standardised", "raw"]  # D10
+BatchUnit = Literal["images", "crops"]  # D11
+CropMode = Literal["seeded", "grid", "random"]  # D12
+SplitSource = Literal["auto", "liqe", "own"]  # D13
+Epoch = Literal["last", "val"]  # D14
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Device = Literal["auto", "cpu"]
