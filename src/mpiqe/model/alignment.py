@@ -1,0 +1,33 @@
+"""Which scene, which distortion, and where (Eqs. 8, 10). Axes: B crops, N patches, C classes, D joint width."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mpiqe.errors import ConfigError
+
+
+def scene_logits(cls: Tensor, features: Tensor, logit_scale: Tensor) -> Tensor:
+    """Eq. 8: CLS (B, D) against scene features (C, D) -> logits (B, C), cosines over CLIP's temperature."""
+    return logit_scale * F.normalize(cls, dim=-1) @ F.normalize(features, dim=-1).T
+
+
+def distortion_logits(
+    patches: Tensor, features: Tensor, logit_scale: Tensor, *, windows: int, window_temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Eq. 10: patches (B, N, D) against distortion features (C, D).
+
+    The patch grid is max-pooled to ``windows`` x ``windows``; each class weighs the windows by a softmax over them at
+    ``window_temperature`` (D5) and takes the weighted mean of its cosines, which CLIP's own temperature then sharpens.
+
+    Returns logits (B, C) and the window weights (B, windows^2, C), which sum to one over the windows.
+    """
+    batch, number, width = patches.shape
+    side = round(number**0.5)
+    if windows > side:
+        raise ConfigError(f"windows={windows} asks for more windows than the {side} x {side} patches of this backbone")
+    grid = patches.transpose(1, 2).reshape(batch, width, side, side)
+    pooled = F.adaptive_max_pool2d(grid, windows).flatten(2).transpose(1, 2)  # (B, windows^2, D)
+    # Eq. 10 prints V^s; read as V^d, the distortion features.
+    similarity = F.normalize(pooled, dim=-1) @ F.normalize(features, dim=-1).T
+    weights = (similarity / window_temperature).softmax(dim=1)  # across windows, not classes
+    return logit_scale * (weights * similarity).sum(dim=1), weights

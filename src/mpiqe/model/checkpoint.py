@@ -1,0 +1,185 @@
+"""Weights and what they mean, on disk: one safetensors file whose header carries a JSON config.
+
+The tensors are the trained ones alone; the backbone is named with its digest and loaded from where it lies. Nothing
+is unpickled.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.mpiqe import MPIQE, build_model
+from mpiqe.model.options import ModelOptions, from_mapping, to_mapping
+
+FILE_NAME = "mpiqe.safetensors"
+FORMAT = "mpiqe-1"
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Everything about a checkpoint that is not a tensor."""
+
+    options: ModelOptions
+    backbone: str
+    """Hub id, or a folder; a relative folder is looked for beside the checkpoint first."""
+    backbone_digest: str
+    target_mean: float
+    target_std: float
+    dataset: str
+    mos_low: float
+    """Lowest and highest MOS of the training set: the range of a score, in the dataset's units."""
+    mos_high: float
+    crops: int = 8
+    scenes: tuple[str, ...] = SCENES
+    distortions: tuple[str, ...] = DISTORTIONS
+    split: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    """The run's whole configuration, seed and data digest included."""
+    versions: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
+
+
+def versions() -> dict[str, str]:
+    """The versions that a run depends on."""
+    return {"python": platform.python_version()} | {
+        name: version(name) for name in ("mpiqe", "torch", "transformers", "numpy", "pillow")
+    }
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write whole or not at all: to a file beside ``path``, flushed to the disk, then renamed over it."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, beside, metadata)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save_checkpoint(path: Path, model: MPIQE, config: CheckpointConfig) -> None:
+    """Write the trained tensors of ``model`` and ``config`` to one file, atomically."""
+    text = json.dumps({"format": FORMAT, **to_mapping(config)})
+    write_safetensors(path, dict(model.named_parameters()), {"mpiqe": text})
+
+
+def read_config(path: Path) -> CheckpointConfig:
+    """The config of a checkpoint file; raises ``WeightsError`` for a damaged or foreign one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            names = list(file.keys())
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path} is no readable safetensors file ({error}): damaged, or of another format"
+        ) from error
+    if "mpiqe" not in metadata:
+        raise WeightsError(
+            f"{path} is a safetensors file of something else, not an mpiqe checkpoint "
+            f"({len(names)} tensors, {', '.join(names[:3])} ..)"
+        )
+    try:
+        values = json.loads(metadata["mpiqe"])
+        stated = values.pop("format")
+        if stated != FORMAT:
+            raise WeightsError(f"{path} has the checkpoint format {stated!r}; this mpiqe reads {FORMAT!r}")
+        options = from_mapping(ModelOptions, values.pop("options"), where=f"{path}: options")
+        for key in ("scenes", "distortions"):
+            values[key] = tuple(values[key])
+        config = CheckpointConfig(options=options, **values)
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise WeightsError(f"the config in {path} cannot be used: {error}") from error
+    if (config.scenes, config.distortions) != (SCENES, DISTORTIONS):
+        raise WeightsError(f"{path} was trained for other label names: {config.scenes + config.distortions}")
+    return config
+
+
+def load_checkpoint(source: str | Path, *, backbone: str | Path | None = None) -> tuple[MPIQE, CheckpointConfig]:
+    """The model of a run folder, a checkpoint file or a hub id, in eval mode on the CPU, and its config.
+
+    ``backbone`` says where the backbone lies now, if it is elsewhere than when the model was trained.
+    Raises ``WeightsError`` that says which: missing, damaged, foreign, or mismatched (another backbone, other shapes).
+    """
+    path = _locate(os.fspath(source))
+    config = read_config(path)
+    clip = FrozenCLIP.from_pretrained(backbone or _backbone(config.backbone, path.parent))
+    digest = clip.digest()
+    if digest != config.backbone_digest:
+        raise WeightsError(
+            f"{path} was trained on the backbone {config.backbone!r} with digest {config.backbone_digest[:12]}, "
+            f"but {clip.name!r} has {digest[:12]}: these are other weights"
+        )
+    model = build_model(clip, config.options)
+    load_tensors(model, path)
+    model.target_mean, model.target_std = config.target_mean, config.target_std
+    return model.eval(), config
+
+
+def load_tensors(model: MPIQE, path: Path) -> None:
+    """Copy the tensors of a file into the parameters of ``model``; every one must be there with its shape."""
+    parameters = dict(model.named_parameters())
+    with safe_open(path, framework="pt") as file:
+        found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys() if key in parameters}  # noqa: SIM118
+        surplus = [key for key in file.keys() if key not in parameters]  # noqa: SIM118
+        wanted = {key: tuple(parameter.shape) for key, parameter in parameters.items()}
+        faults = [f"{key} is missing" for key in wanted if key not in found]
+        faults += [f"{key} is {found[key]}, not {wanted[key]}" for key in found if found[key] != wanted[key]]
+        faults += [f"{key} has no place" for key in surplus]
+        if faults:
+            raise WeightsError(f"{path} does not fit its own config: {'; '.join(faults[:5])} ({len(faults)} in all)")
+        with torch.no_grad():
+            for key, parameter in parameters.items():
+                tensor = file.get_tensor(key)
+                if not torch.isfinite(tensor).all():
+                    raise WeightsError(f"{path}: {key} holds values that are not finite; the file is damaged")
+                parameter.copy_(tensor)
+
+
+def _locate(source: str) -> Path:
+    path = Path(source)
+    if path.is_dir():
+        if not (path / FILE_NAME).is_file():
+            raise WeightsError(f"no {FILE_NAME} in {path}; a run folder holds one after its first epoch")
+        return path / FILE_NAME
+    if path.is_file():
+        if path.suffix in {".pt", ".pth", ".bin", ".pkl", ".ckpt"}:
+            raise WeightsError(f"{path} is a pickle; mpiqe reads safetensors only and never unpickles")
+        return path
+    if path.suffix or source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise WeightsError(f"no checkpoint {source!r}; give a run folder, a .safetensors file or a hub id (owner/name)")
+    return _download(source) / FILE_NAME
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(hub_id, allow_patterns=[FILE_NAME, "backbone/*"]))
+    except (OSError, ValueError) as error:  # httpx's and huggingface_hub's network errors are OSErrors
+        raise WeightsError(
+            f"no folder or file {hub_id!r} here, and the hub did not give it ({type(error).__name__}). On a machine "
+            f"with network, download {FILE_NAME} (and backbone/, if it has one) from https://huggingface.co/{hub_id} "
+            "into a folder and give that folder."
+        ) from error
+    if not (folder / FILE_NAME).is_file():
+        raise WeightsError(f"the hub's {hub_id!r} holds no {FILE_NAME}")
+    return folder
+
+
+def _backbone(name: str, beside: Path) -> str:
+    local = beside / name
+    return str(local) if local.is_dir() else name

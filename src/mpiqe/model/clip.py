@@ -1,0 +1,351 @@
+"""CLIP with a ViT image tower, frozen: the one place that knows the transformers library.
+
+Weights, tokens and file formats are transformers'; the two towers are run here, layer by layer, because prompts
+enter between the layers. Only the names that CLIP's published weights carry are relied on, so that one code serves
+many versions of that library.
+
+Axes: B crops, N patches, W vision width, C prompts, L tokens, T text width, D joint width.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import AutoTokenizer, CLIPConfig, CLIPModel
+from transformers.utils import logging as transformers_logging
+
+from mpiqe.errors import WeightsError
+from mpiqe.model.options import PAPERS_BACKBONE
+
+EMBEDDED = "embedded"
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+PromptHook = Callable[[Tensor, int], Tensor]
+
+
+class ConvStem(nn.Module):
+    """Stride-two 3 x 3 convolutions in place of the patch embedding: (B, 3, S, S) -> (B, W, S / 2^n, S / 2^n).
+
+    A folder asks for it by ``"stem_channels": [...]`` in the ``vision_config`` of its ``config.json``; the last
+    number is the vision width and ``patch_size`` is 2 to the power of their count.
+    """
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index, (before, after) in enumerate(zip([3, *channels], channels, strict=False)):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after)]
+            if index < len(channels) - 1:
+                layers.append(nn.ReLU(inplace=True))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, W, grid, grid)."""
+        features: Tensor = self.layers(pixels.contiguous(memory_format=torch.channels_last))
+        return features
+
+
+class StemCLIPModel(CLIPModel):  # type: ignore[misc]
+    """transformers' own way to load a model with one module exchanged."""
+
+    def __init__(self, config: CLIPConfig) -> None:
+        super().__init__(config)
+        self.vision_model.embeddings.patch_embedding = ConvStem(config.vision_config.stem_channels)
+
+
+class FrozenCLIP(nn.Module):
+    """Both towers of a CLIP, without anything that a caller could train by mistake.
+
+    The weights are held as buffers, not parameters: no optimiser sees them, ``requires_grad_(True)`` does not reach
+    them, and they are no part of a checkpoint. The module is in eval mode whatever ``train()`` is told.
+    ``thaw`` turns them back into parameters; pretraining a backbone is its only use.
+    """
+
+    def __init__(self, *, model: CLIPModel, tokenizer: Any, name: str) -> None:
+        super().__init__()
+        self.clip = model.float().eval()
+        stem = self.clip.vision_model.embeddings.patch_embedding
+        stem.to(memory_format=torch.channels_last)  # a third less time for a convolutional stem on a CPU
+        self.tokenizer = tokenizer
+        self.name = name
+        self.frozen = False
+        vision, text = model.config.vision_config, model.config.text_config
+        self.image_size: int = vision.image_size
+        self.grid: int = vision.image_size // vision.patch_size
+        self.vision_width: int = vision.hidden_size
+        self.vision_layers: int = vision.num_hidden_layers
+        self.text_width: int = text.hidden_size
+        self.text_positions: int = text.max_position_embeddings
+        self.joint_width: int = model.config.projection_dim
+        self._vision_heads: int = vision.num_attention_heads
+        self._text_heads: int = text.num_attention_heads
+        mean, std = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
+        self.register_buffer("_scale", (1 / (255 * std)).view(3, 1, 1), persistent=False)
+        self.register_buffer("_shift", (-mean / std).view(3, 1, 1), persistent=False)
+        self._scale: Tensor
+        self._shift: Tensor
+        self.freeze()
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> "FrozenCLIP":
+        """Load a CLIP by hub id (``openai/clip-vit-base-patch16`` is the paper's) or from a folder in the hub's layout.
+
+        ``embedded`` is the compact one that comes with this package.
+        Raises ``WeightsError`` that says what is wrong: no such folder, a missing file, no network, another kind of
+        model, weights that do not fit the config.
+        """
+        name = os.fspath(source)
+        if name == EMBEDDED:
+            name = str(Path(__file__).parents[1] / "weights" / "backbone")
+        config = _read_config(name)
+        try:
+            with _quiet():
+                model, report = _kind(config).from_pretrained(
+                    name, config=config, use_safetensors=True, output_loading_info=True
+                )
+                tokenizer = AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise WeightsError(
+                f"cannot load the backbone {name!r}: {_first_line(error)}\n{_what_to_do(name)}"
+            ) from error
+        lacking = sorted(report["missing_keys"])
+        if lacking:
+            raise WeightsError(
+                f"the weights of the backbone {name!r} lack {len(lacking)} tensors that its config.json asks for, "
+                f"{lacking[0]!r} among them; the file is damaged or belongs to another config"
+            )
+        return cls(model=model, tokenizer=tokenizer, name=os.fspath(source))
+
+    def freeze(self) -> None:
+        """Turn every parameter into a buffer."""
+        for module in self.clip.modules():
+            for key, parameter in list(module.named_parameters(recurse=False)):
+                delattr(module, key)
+                module.register_buffer(key, parameter.detach(), persistent=False)
+        self.frozen = True
+        self.clip.eval()
+
+    def thaw(self) -> None:
+        """Turn the frozen weights back into parameters, in train mode: for pretraining only."""
+        for module in self.clip.modules():
+            for key, buffer in list(module.named_buffers(recurse=False)):
+                if key in module._non_persistent_buffers_set and buffer.is_floating_point():
+                    delattr(module, key)
+                    module.register_parameter(key, nn.Parameter(buffer.detach().clone()))
+        self.frozen = False
+        self.clip.train()
+
+    def train(self, mode: bool = True) -> "FrozenCLIP":
+        """Stay in eval mode while frozen."""
+        return super().train(mode and not self.frozen)
+
+    def digest(self) -> str:
+        """SHA-256 over names and values of all weights (hex): the same in any file format."""
+        digest = hashlib.sha256()
+        for key, tensor in sorted(self.weights().items()):
+            if not tensor.is_floating_point():
+                continue
+            digest.update(f"{key}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors of the published file by their names there."""
+        tensors = {**dict(self.clip.named_parameters()), **dict(self.clip.named_buffers())}
+        return {key: tensor for key, tensor in tensors.items() if not key.endswith("position_ids")}
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """CLIP's own inverse temperature, a scalar: 100 for OpenAI's weights."""
+        scale: Tensor = self.clip.logit_scale.exp()
+        return scale
+
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of ``text`` without the start and the end marker."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    @property
+    def start_token(self) -> int:
+        """Id of [SOS]."""
+        return int(self.tokenizer.bos_token_id)
+
+    @property
+    def end_token(self) -> int:
+        """Id of [EOS]."""
+        return int(self.tokenizer.eos_token_id)
+
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """(..., L) token ids -> (..., L, T), without positions."""
+        return F.embedding(ids, self.clip.text_model.embeddings.token_embedding.weight)
+
+    def encode_text(self, embeddings: Tensor, last: Tensor) -> Tensor:
+        """Token embeddings (C, L, T) and the place of each [EOS] (C,) -> features (C, D), not normalised.
+
+        The tower is causal: what stands behind [EOS] changes nothing, so L may be cut to the longest prompt in use.
+        """
+        tower = self.clip.text_model
+        states = embeddings + tower.embeddings.position_embedding.weight[: embeddings.shape[1]]
+        for layer in tower.encoder.layers:
+            states = _layer(layer, states, self._text_heads, causal=True)
+        ends = states[torch.arange(len(last), device=last.device), last]
+        features: Tensor = self.clip.text_projection(tower.final_layer_norm(ends))
+        return features
+
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """uint8 RGB (B, 3, S, S) -> float, by CLIP's mean and deviation."""
+        return pixels.to(self._scale.dtype) * self._scale + self._shift
+
+    def encode_image(self, pixels: Tensor, prompts: PromptHook | None = None) -> tuple[Tensor, Tensor]:
+        """Preprocessed pixels (B, 3, S, S) -> CLS (B, W), patches (B, N, W), after the final layernorm.
+
+        ``prompts(tokens, layer)`` may change what enters a layer (counted from 0); CLS has to stay the first token
+        and the patches the last N.
+        """
+        return self.encode_patches(self.embed_patches(pixels), prompts)
+
+    def embed_patches(self, pixels: Tensor) -> Tensor:
+        """Preprocessed pixels (B, 3, S, S) -> patch embeddings (B, N, W), before any layer and without positions."""
+        embedded: Tensor = self.clip.vision_model.embeddings.patch_embedding(pixels)
+        return embedded.flatten(2).transpose(1, 2)
+
+    def encode_patches(self, patches: Tensor, prompts: PromptHook | None = None) -> tuple[Tensor, Tensor]:
+        """The layers of the image tower: what ``encode_image`` does after ``embed_patches``."""
+        tower = self.clip.vision_model
+        number = patches.shape[1]
+        cls = tower.embeddings.class_embedding.expand(len(patches), 1, -1)
+        tokens = torch.cat([cls, patches], dim=1) + tower.embeddings.position_embedding.weight
+        tokens = tower.pre_layrnorm(tokens)
+        for index, layer in enumerate(tower.encoder.layers):
+            if prompts is not None:
+                tokens = prompts(tokens, index)
+            tokens = _layer(layer, tokens, self._vision_heads, causal=False)
+        tokens = torch.cat([tokens[:, :1], tokens[:, -number:]], dim=1)
+        tokens = tower.post_layernorm(tokens)
+        return tokens[:, 0], tokens[:, 1:]
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """CLIP's own projection of image tokens, (..., W) -> (..., D)."""
+        projected: Tensor = self.clip.visual_projection(tokens)
+        return projected
+
+    def save(self, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write config, weights (safetensors, rounded to ``dtype``) and tokenizer as ``from_pretrained`` reads them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {
+            key: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
+            for key, tensor in self.weights().items()
+        }
+        self.clip.config.save_pretrained(folder)
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+        self.tokenizer.save_pretrained(folder)
+
+
+def write_untrained(folder: Path, *, vision: dict[str, Any], text: dict[str, Any], joint_width: int, seed: int) -> None:
+    """Write config and random weights of a CLIP to ``folder``; the towers' shapes are in transformers' own words."""
+    config = CLIPConfig(vision_config=vision, text_config=text, projection_dim=joint_width)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _kind(config)(config)
+    config.save_pretrained(folder)
+    weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def _kind(config: CLIPConfig) -> type[CLIPModel]:
+    return StemCLIPModel if hasattr(config.vision_config, "stem_channels") else CLIPModel
+
+
+def _layer(layer: nn.Module, states: Tensor, heads: int, *, causal: bool) -> Tensor:
+    """One pre-norm transformer layer of either tower, (B, L, W) -> (B, L, W)."""
+    attention: Any = layer.self_attn
+    batch, length, width = states.shape
+    normed = layer.layer_norm1(states)  # type: ignore[operator]
+
+    def split(projection: nn.Module) -> Tensor:
+        headed: Tensor = projection(normed).view(batch, length, heads, width // heads).transpose(1, 2)
+        return headed
+
+    attended = F.scaled_dot_product_attention(
+        split(attention.q_proj), split(attention.k_proj), split(attention.v_proj), is_causal=causal
+    )
+    states = states + attention.out_proj(attended.transpose(1, 2).reshape(batch, length, width))
+    mixed: Tensor = states + layer.mlp(layer.layer_norm2(states))  # type: ignore[operator]
+    return mixed
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' own progress bars and notices off the terminal while a model loads."""
+    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _read_config(name: str) -> CLIPConfig:
+    folder = Path(name)
+    if folder.is_dir():
+        _check_folder(folder)
+    elif folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise WeightsError(f"no backbone folder {name!r}\n{_what_to_do(name)}")
+    try:
+        config, _ = CLIPConfig.get_config_dict(name)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"cannot load the backbone {name!r}: {_first_line(error)}\n{_what_to_do(name)}") from error
+    kind = config.get("model_type", "unknown")
+    if kind != "clip":
+        raise WeightsError(
+            f"the backbone {name!r} is a {kind!r} model; MP-IQE needs a CLIP (model_type 'clip', both towers) "
+            "such as openai/clip-vit-base-patch16"
+        )
+    vision = config.get("vision_config") or config.get("vision_config_dict") or {}
+    if isinstance(vision.get("layers"), list) or "resnet" in str(vision.get("model_type", "")):
+        raise WeightsError(
+            f"the backbone {name!r} has a ResNet image tower; deep visual prompts need the tokens of a ViT, "
+            "such as openai/clip-vit-base-patch16"
+        )
+    return CLIPConfig.from_dict(config)
+
+
+def _check_folder(folder: Path) -> None:
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    if not any(folder.glob("*.safetensors")):
+        missing.append("model.safetensors")
+    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+        missing.append("tokenizer.json (or vocab.json and merges.txt)")
+    if missing:
+        raise WeightsError(f"the backbone folder {folder} lacks {', '.join(missing)}\n{_what_to_do(str(folder))}")
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{folder / 'config.json'} is not JSON: {error}") from error
+
+
+def _what_to_do(name: str) -> str:
+    hub_id = name if re.fullmatch(r"[\w-]+(/[\w.-]+)?", name) and not Path(name).exists() else PAPERS_BACKBONE
+    return (
+        f"What to do: on a machine with network, download config.json, model.safetensors, vocab.json, merges.txt and "
+        f"tokenizer.json of https://huggingface.co/{hub_id} (`hf download {hub_id}`), put them into one folder and "
+        "give that folder in place of the id."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

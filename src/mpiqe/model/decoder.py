@@ -1,0 +1,99 @@
+"""The multi-modal decoder: 20 text features question the image (Eqs. 12 - 14).
+
+Axes: B crops, Q queries (9 scenes and 11 distortions), I image tokens (CLS and N patches), D joint width.
+"""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mpiqe.choices import Pooling
+from mpiqe.errors import ConfigError
+
+
+class FoldedQueries(NamedTuple):
+    """What the first layer makes of the queries before it meets an image, (1, Q, D) each."""
+
+    states: Tensor
+    """The queries after the first self-attention."""
+    questions: Tensor
+    """Their query projection for the first cross-attention."""
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose query projection can be computed ahead."""
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def attend(self, questions: Tensor, memory: Tensor) -> Tensor:
+        """Projected queries (1 or B, Q, D) over memory (B, I, D) -> (B, Q, D)."""
+
+        def split(states: Tensor) -> Tensor:
+            return states.view(*states.shape[:-1], self.heads, -1).transpose(1, 2)
+
+        keys, values = split(self.key(memory)), split(self.value(memory))
+        queries = split(questions).expand(len(memory), -1, -1, -1)
+        attended = F.scaled_dot_product_attention(queries, keys, values)
+        result: Tensor = self.out(attended.transpose(1, 2).flatten(2))
+        return result
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm: self-attention over the queries, cross-attention to the image, feed-forward of 4 D with GELU."""
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.self_norm, self.cross_norm, self.feed_norm = (nn.LayerNorm(width) for _ in range(3))
+        self.self_attention = Attention(width=width, heads=heads)
+        self.cross_attention = Attention(width=width, heads=heads)
+        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def question(self, states: Tensor) -> FoldedQueries:
+        """Everything up to the first look at the image; (B or 1, Q, D)."""
+        normed = self.self_norm(states)
+        states = states + self.self_attention.attend(self.self_attention.query(normed), normed)
+        return FoldedQueries(states, self.cross_attention.query(self.cross_norm(states)))
+
+    def answer(self, folded: FoldedQueries, image: Tensor) -> Tensor:
+        """Cross-attention to the image tokens (B, I, D) and the feed-forward -> (B, Q, D)."""
+        states = folded.states + self.cross_attention.attend(folded.questions, image)
+        mixed: Tensor = states + self.feed_forward(self.feed_norm(states))
+        return mixed
+
+
+class QualityDecoder(nn.Module):
+    """Queries and image tokens -> one number a crop, in the units of the training target.
+
+    ``layers`` is D7, ``pooling`` over the queries D8; the head is an MLP of one hidden layer of D / 4.
+    """
+
+    def __init__(self, *, width: int, layers: int = 3, heads: int = 8, pooling: Pooling = "mean") -> None:
+        super().__init__()
+        if width % heads:
+            raise ConfigError(f"decoder_heads={heads} does not divide the joint width {width} of this backbone")
+        if layers < 1:
+            raise ConfigError(f"decoder_layers={layers}: the decoder needs at least one layer")
+        self.pooling = pooling
+        self.layers = nn.ModuleList(DecoderLayer(width=width, heads=heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Sequential(nn.Linear(width, width // 4), nn.GELU(), nn.Linear(width // 4, 1))
+
+    def fold(self, queries: Tensor) -> FoldedQueries:
+        """The part that does not depend on the image, once for all of them: queries (Q, D)."""
+        first: DecoderLayer = self.layers[0]  # type: ignore[assignment]
+        return first.question(queries[None])
+
+    def forward(self, folded: FoldedQueries, image: Tensor) -> Tensor:
+        """Folded queries and image tokens (B, I, D) -> (B,)."""
+        states: Tensor | None = None
+        for layer in self.layers:
+            folded = folded if states is None else layer.question(states)  # type: ignore[operator]
+            states = layer.answer(folded, image)  # type: ignore[operator]
+        states = self.norm(states)
+        pooled = states.mean(dim=1) if self.pooling == "mean" else states.amax(dim=1)
+        answer: Tensor = self.head(pooled)
+        return answer.squeeze(-1)

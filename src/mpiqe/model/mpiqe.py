@@ -1,0 +1,179 @@
+"""MP-IQE: a frozen CLIP, prompts on both its towers, and a decoder that answers with a quality score.
+
+Axes: B crops, N patches, W vision width, D joint width, S crop side in pixels.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mpiqe.errors import ConfigError
+from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.model.alignment import distortion_logits, scene_logits
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.decoder import FoldedQueries, QualityDecoder
+from mpiqe.model.options import ModelOptions
+from mpiqe.model.prompts import DeepVisualPrompts, PromptLearner
+
+
+class Folded(NamedTuple):
+    """The text side, which is the same for every image: compute once for inference, once per step in training."""
+
+    scene: Tensor | None
+    """V^s, (9, D); ``None`` without scene prompts."""
+    distortion: Tensor | None
+    """V^d, (11, D); ``None`` without distortion prompts."""
+    queries: FoldedQueries
+
+
+@dataclass(frozen=True)
+class MPIQEOutput:
+    """What the model says of B crops."""
+
+    score: Tensor
+    """(B,) in the units of the training set's MOS; higher is better."""
+    prediction: Tensor
+    """(B,) the head's own number: the score before the target's mean and deviation are undone."""
+    scene_logits: Tensor | None
+    """(B, 9); a softmax gives probabilities."""
+    distortion_logits: Tensor | None
+    """(B, 11); a softmax gives probabilities."""
+    window_weights: Tensor | None
+    """(B, windows^2, 11): where each distortion prompt looks (Eq. 10), row by row; sums to one over the windows."""
+
+
+class MPIQE(nn.Module):
+    """The whole model. Its parameters are exactly what MP-IQE trains; CLIP's weights are not among them.
+
+    ``target_mean`` and ``target_std`` bring the head's number to the training set's units (D10).
+    """
+
+    def __init__(
+        self,
+        *,
+        clip: FrozenCLIP,
+        scene_prompts: PromptLearner | None,
+        distortion_prompts: PromptLearner | None,
+        visual_prompts: DeepVisualPrompts,
+        decoder: QualityDecoder,
+        projection: nn.Linear | None = None,
+        windows: int = 7,
+        window_temperature: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        self.scene_prompts = scene_prompts
+        self.distortion_prompts = distortion_prompts
+        self.visual_prompts = visual_prompts
+        self.decoder = decoder
+        self.projection = projection
+        self.windows = windows
+        self.window_temperature = window_temperature
+        self.target_mean = 0.0
+        self.target_std = 1.0
+
+    @property
+    def image_size(self) -> int:
+        """Side of a crop in pixels."""
+        return self.clip.image_size
+
+    def text_features(self, *, pad_to: int = 0) -> tuple[Tensor | None, Tensor | None]:
+        """V^s (9, D) and V^d (11, D), one pass for all 20 prompts, cut to the longest (at least ``pad_to`` tokens)."""
+        banks = [bank() if bank else None for bank in (self.scene_prompts, self.distortion_prompts)]
+        used = [bank for bank in banks if bank is not None]
+        longest = max(pad_to, *(words.shape[1] for words, _ in used))
+        words = torch.cat([F.pad(words, (0, 0, 0, longest - words.shape[1])) for words, _ in used])
+        features = self.clip.encode_text(words, torch.cat([last for _, last in used]))
+        parts = iter(torch.split(features, [len(words) for words, _ in used]))
+        scene, distortion = (None if bank is None else next(parts) for bank in banks)
+        return scene, distortion
+
+    def fold(self) -> Folded:
+        """Everything that does not depend on the image."""
+        scene, distortion = self.text_features()
+        queries = torch.cat([features for features in (scene, distortion) if features is not None])  # Eq. 12
+        return Folded(scene, distortion, self.decoder.fold(queries))
+
+    def forward(self, pixels: Tensor, folded: Folded | None = None) -> MPIQEOutput:
+        """uint8 RGB crops (B, 3, S, S) -> scores and logits; ``folded`` saves the text side's work."""
+        cls, patches = self.look(pixels)
+        return self.answer(folded or self.fold(), cls, patches)
+
+    def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 RGB crops (B, 3, S, S) -> CLS (B, D) and patches (B, N, D), in the space of the text features."""
+        return self.look_at(self.clip.embed_patches(self.clip.preprocess(pixels)))
+
+    def look_at(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from patch embeddings (B, N, W)."""
+        cls, patches = self.clip.encode_patches(embedded, self.visual_prompts)
+        project = self.projection or self.clip.project
+        return project(cls), project(patches)
+
+    def answer(self, folded: Folded, cls: Tensor, patches: Tensor) -> MPIQEOutput:
+        """What the text side makes of CLS (B, D) and patches (B, N, D)."""
+        prediction = self.decoder(folded.queries, torch.cat([cls[:, None], patches], dim=1)).float()
+        scenes = distortions = weights = None
+        if folded.scene is not None:
+            scenes = scene_logits(cls.float(), folded.scene.float(), self.clip.logit_scale)
+        if folded.distortion is not None:
+            distortions, weights = distortion_logits(
+                patches.float(),
+                folded.distortion.float(),
+                self.clip.logit_scale,
+                windows=self.windows,
+                window_temperature=self.window_temperature,
+            )
+        score = prediction * self.target_std + self.target_mean
+        return MPIQEOutput(score, prediction, scenes, distortions, weights)
+
+
+def build_model(clip: FrozenCLIP, options: ModelOptions, *, seed: int = 0) -> MPIQE:
+    """Turn options into a fresh model on ``clip``; its initial weights are a function of ``seed``."""
+    _check(clip, options)
+    depth = clip.vision_layers if options.visual_depth is None else options.visual_depth
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        banks = [
+            PromptLearner(
+                clip=clip, classes=classes, length=options.context_length, class_position=options.class_position
+            )
+            if wanted
+            else None
+            for wanted, classes in ((options.scene_prompts, SCENES), (options.distortion_prompts, DISTORTIONS))
+        ]
+        return MPIQE(
+            clip=clip,
+            scene_prompts=banks[0],
+            distortion_prompts=banks[1],
+            visual_prompts=DeepVisualPrompts(depth=depth, length=options.visual_length, width=clip.vision_width),
+            decoder=QualityDecoder(
+                width=clip.joint_width,
+                layers=options.decoder_layers,
+                heads=options.decoder_heads,
+                pooling=options.pooling,
+            ),
+            projection=nn.Linear(clip.vision_width, clip.joint_width) if options.projection == "linear" else None,
+            windows=options.windows,
+            window_temperature=options.window_temperature,
+        )
+
+
+def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
+    faults = []
+    if not (options.scene_prompts or options.distortion_prompts):
+        faults.append("scene_prompts and distortion_prompts are both off: the decoder would have no query")
+    if options.visual_depth is not None and not 0 <= options.visual_depth <= clip.vision_layers:
+        faults.append(f"visual_depth={options.visual_depth}, but the image tower has {clip.vision_layers} layers")
+    if not 1 <= options.windows <= clip.grid:
+        faults.append(f"windows={options.windows}, but the backbone has {clip.grid} x {clip.grid} patches")
+    if options.context_length < 0 or options.visual_length < 0:
+        faults.append(
+            f"context_length={options.context_length}, visual_length={options.visual_length}: none may be negative"
+        )
+    if options.window_temperature <= 0:
+        faults.append(f"window_temperature={options.window_temperature} must be above zero")
+    if faults:
+        raise ConfigError("; ".join(faults))

@@ -1,0 +1,91 @@
+"""Every reading of the paper that can be chosen, by name: decisions D1 - D12 with the method page's defaults.
+
+The classes hold plain values; ``build_model`` and ``Loss`` are what turn them into behaviour.
+"""
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from mpiqe.choices import ClassPosition, Pooling, Projection, ScoreLoss
+from mpiqe.errors import ConfigError
+
+PAPERS_BACKBONE = "openai/clip-vit-base-patch16"
+
+
+def option(default: Any, text: str) -> Any:
+    """A dataclass field with the one line that explains it on the command line."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the network is. ``None`` for ``visual_depth`` prompts every layer, as the paper does."""
+
+    scene_prompts: bool = option(True, "use the scene prompts (Table 4)")
+    distortion_prompts: bool = option(True, "use the distortion prompts (Table 4)")
+    context_length: int = option(8, "context tokens per text prompt (Table 6)")
+    class_position: ClassPosition = option("end", "D1: where the class stands among the context tokens")
+    visual_depth: int | None = option(None, "layers with visual prompts: 0 none, 1 shallow; default all (Table 4)")
+    visual_length: int = option(4, "visual prompt tokens per layer (Table 6)")
+    projection: Projection = option("clip", "D2: CLIP's own projection of image tokens, or a new linear one")
+    windows: int = option(7, "D4: windows per side that the patches are pooled to")
+    window_temperature: float = option(0.05, "D5: temperature of the softmax over windows")
+    decoder_layers: int = option(3, "D7: layers of the decoder")
+    decoder_heads: int = option(8, "attention heads of the decoder")
+    pooling: Pooling = option("mean", "D8: how the 20 answers become one")
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """What is minimised (Eqs. 9, 11, 15, 16)."""
+
+    scene_weight: float = option(1.0, "weight of the scene loss")
+    distortion_weight: float = option(1.0, "lambda_1 of Eq. 15, weight of the distortion loss")
+    score_weight: float = option(0.5, "lambda_2 of Eq. 15, weight of the score loss")
+    class_mean: bool = option(False, "D6: divide both cross entropies by the number of classes, as printed")
+    score_loss: ScoreLoss = option("smooth_l1", "D9: smooth L1 (the text) or L1 (Eq. 16)")
+
+
+T = TypeVar("T")
+
+
+def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
+    """``kind(**values)`` for a flat dataclass of plain values; all faults of ``values`` in one ``ConfigError``."""
+    known = typing.get_type_hints(kind)
+    faults = [f"unknown key {key!r}; known are {', '.join(known)}" for key in values if key not in known]
+    for key, value in values.items():
+        if key in known and not fits(value, known[key]):
+            faults.append(f"{key} = {value!r}: expected {_describe(known[key])}")
+    if faults:
+        raise ConfigError(f"{where}: " + "; ".join(faults))
+    floats = {key for key in values if known[key] is float}
+    return kind(**{key: float(value) if key in floats else value for key, value in values.items()})
+
+
+def to_mapping(options: Any) -> dict[str, Any]:
+    """The fields of a dataclass of plain values, for JSON."""
+    return {field.name: asdict(options)[field.name] for field in fields(options)}
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value from TOML or JSON fits a field's type."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) in (types.UnionType, typing.Union):
+        return any(fits(value, option) for option in get_args(hint))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(hint)))
+    if get_origin(hint) in (types.UnionType, typing.Union):
+        return " or ".join(_describe(option) for option in get_args(hint))
+    return "nothing" if hint is type(None) else hint.__name__

@@ -1,0 +1,85 @@
+"""A CLIP small enough for tests, real photos, and a rated folder of them."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from skimage import data as photos_of_scikit_image
+
+from mpiqe.data.synthetic import distort
+from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.compact import CompactOptions, create_compact
+from mpiqe.model.mpiqe import MPIQE, build_model
+from mpiqe.model.options import ModelOptions
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+TINY = CompactOptions(
+    stem_channels=(),
+    patch_size=8,
+    vision_width=64,
+    vision_layers=3,
+    text_width=64,
+    text_layers=2,
+    joint_width=32,
+    image_size=32,
+)
+TINY_OPTIONS = ModelOptions(windows=3, decoder_layers=2)
+PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the published label files in {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP of random weights, saved as the hub saves one."""
+    folder = tmp_path_factory.mktemp("backbone") / "tiny-clip"
+    words = {word for name in (*SCENES, *DISTORTIONS) for word in name.lower().split()}
+    create_compact(folder, words=words, options=TINY, seed=1)
+    return folder
+
+
+@pytest.fixture
+def tiny_clip(tiny_folder: Path) -> FrozenCLIP:
+    return FrozenCLIP.from_pretrained(tiny_folder)
+
+
+@pytest.fixture
+def tiny_model(tiny_clip: FrozenCLIP) -> MPIQE:
+    return build_model(tiny_clip, TINY_OPTIONS)
+
+
+@pytest.fixture
+def pixels() -> torch.Tensor:
+    """Three crops of noise, (3, 3, 32, 32)."""
+    return torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="session")
+def rated_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV of real photos and blurred, noisy and dark versions of them, with made-up ratings; returns the CSV."""
+    folder = tmp_path_factory.mktemp("rated")
+    scenes = {"astronaut": "human|indoor scene", "chelsea": "animal", "coffee": "still-life", "rocket": "landscape"}
+    rows = []
+    for name in PHOTOS:
+        photo = getattr(photos_of_scikit_image, name)()[:160, :200]
+        for kind, distortion, level in (
+            ("", "", 0),
+            ("gaussian blur", "blur", 4),
+            ("white noise", "noise", 3),
+            ("darken", "under-exposure", 5),
+        ):
+            made = distort(photo, kind, level, seed=0) if kind else photo
+            file = f"{name}-{level}-{kind.replace(' ', '-')}.png"
+            Image.fromarray(made).save(folder / file)
+            rows.append([file, f"{80 - 12 * level + len(name)}", scenes[name], distortion, name])
+    with (folder / "photos.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["image", "mos", "scene", "distortion", "reference"], *rows])
+    return folder / "photos.csv"

@@ -1,0 +1,213 @@
+import gzip
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, CLIPConfig, CLIPModel
+
+from mpiqe.errors import WeightsError
+from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.compact import CompactOptions, create_compact
+from mpiqe.model.prompts import PromptLearner
+
+
+def _features(answer: object) -> torch.Tensor:
+    """transformers 5 wraps what transformers 4 returned bare."""
+    return getattr(answer, "pooler_output", answer)  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def paper_shape(tmp_path_factory: pytest.TempPathFactory) -> tuple[CLIPModel, FrozenCLIP]:
+    """ViT-B/16 with random weights: transformers' own model, and ours from the same values."""
+    folder = tmp_path_factory.mktemp("words")
+    create_compact(folder, words=["photo"], options=CompactOptions())
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    text = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
+    torch.manual_seed(0)
+    config = CLIPConfig(vision_config={"patch_size": 16}, text_config=text, projection_dim=512)
+    theirs = CLIPModel(config).eval()
+    ours = CLIPModel(config)
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, FrozenCLIP(model=ours, tokenizer=tokenizer, name="random ViT-B/16")
+
+
+def test_image_features_equal_transformers_at_vit_b_16(paper_shape: tuple[CLIPModel, FrozenCLIP]) -> None:
+    theirs, ours = paper_shape
+    pixels = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    with torch.no_grad():
+        prepared = ours.preprocess(pixels)
+        expected = _features(theirs.get_image_features(pixel_values=prepared))
+        cls, patches = ours.encode_image(prepared)
+        hidden = theirs.vision_model(pixel_values=prepared).last_hidden_state
+        normed = theirs.vision_model.post_layernorm(hidden)
+    assert expected.shape == (2, 512)
+    torch.testing.assert_close(ours.project(cls), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(patches, normed[:, 1:], atol=1e-5, rtol=0)
+
+
+def test_text_features_equal_transformers_at_vit_b_16(paper_shape: tuple[CLIPModel, FrozenCLIP]) -> None:
+    theirs, ours = paper_shape
+    bank = PromptLearner(clip=ours, classes=DISTORTIONS, length=0)
+    ids = ours.tokenizer([f"{name}." for name in DISTORTIONS], padding="max_length", max_length=77, return_tensors="pt")
+    with torch.no_grad():
+        expected = _features(theirs.get_text_features(**ids))
+        found = ours.encode_text(*bank())
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_preprocessing_is_clips_mean_and_deviation(tiny_clip: FrozenCLIP) -> None:
+    grey = torch.full((1, 3, 2, 2), 128, dtype=torch.uint8)
+    prepared = tiny_clip.preprocess(grey)[0, :, 0, 0]
+    by_hand = [
+        (128 / 255 - 0.48145466) / 0.26862954,
+        (128 / 255 - 0.4578275) / 0.26130258,
+        (128 / 255 - 0.40821073) / 0.27577711,
+    ]
+    torch.testing.assert_close(prepared, torch.tensor(by_hand))
+
+
+def test_tokens_are_clips_own(shared: Path, tmp_path: Path) -> None:
+    packed = (shared / "data/clip_bpe/bpe_simple_vocab_16e6.txt.gz").read_bytes()
+    lines = gzip.decompress(packed).decode("utf-8").split("\n")
+    merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]  # as CLIP's simple_tokenizer.py cuts it
+    alphabet = list(_bytes_to_unicode().values())
+    entries = [
+        *alphabet,
+        *(letter + "</w>" for letter in alphabet),
+        *map("".join, merges),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    create_compact(tmp_path, words=["photo"], options=CompactOptions())  # for the settings of the tokeniser
+    (tmp_path / "vocab.json").write_text(json.dumps({entry: index for index, entry in enumerate(entries)}))
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges)]))
+    config = CLIPConfig(
+        vision_config={"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1},
+        text_config={"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1},
+    )
+    clip = FrozenCLIP(model=CLIPModel(config), tokenizer=AutoTokenizer.from_pretrained(tmp_path), name="clip's words")
+    assert (clip.start_token, clip.end_token) == (49406, 49407)
+    assert clip.tokens("a photo of a cat.") == [320, 1125, 539, 320, 2368, 269]  # openai/CLIP's tokenize, 269 is "."
+    by_hand = {name: _bpe(name, merges, entries) for name in (*SCENES, *DISTORTIONS)}
+    assert {name: clip.tokens(name) for name in by_hand} == by_hand
+
+
+def _bpe(text: str, merges: list[tuple[str, ...]], entries: list[str]) -> list[int]:
+    """Byte-pair encoding written plainly: of all neighbours the earliest merge wins, until none is left."""
+    import re
+
+    rank = {pair: index for index, pair in enumerate(merges)}
+    ids = []
+    for word in re.findall(r"[a-z]+|[0-9]|[^\sa-z0-9]+", text.lower()):
+        pieces = [*word[:-1], word[-1] + "</w>"]
+        while pairs := [pair for pair in pairwise(pieces) if pair in rank]:
+            best = min(pairs, key=rank.__getitem__)
+            at = next(i for i in range(len(pieces) - 1) if (pieces[i], pieces[i + 1]) == best)
+            pieces[at : at + 2] = ["".join(best)]
+        ids += [entries.index(piece) for piece in pieces]
+    return ids
+
+
+def _bytes_to_unicode() -> dict[int, str]:
+    """CLIP's printable stand-ins for bytes, in CLIP's order."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + index) for index, byte in enumerate(others)}
+
+
+def test_nothing_thaws_a_frozen_clip(tiny_clip: FrozenCLIP) -> None:
+    tiny_clip.train()
+    tiny_clip.requires_grad_(True)
+    assert list(tiny_clip.parameters()) == []
+    assert not any(module.training for module in tiny_clip.modules())
+    assert not any(tensor.requires_grad for tensor in tiny_clip.weights().values())
+
+
+def test_thawing_and_freezing_again_keeps_every_bit(tiny_clip: FrozenCLIP) -> None:
+    before, names = tiny_clip.digest(), set(tiny_clip.weights())
+    tiny_clip.thaw()
+    assert len(list(tiny_clip.parameters())) == len(names)
+    tiny_clip.freeze()
+    assert (tiny_clip.digest(), set(tiny_clip.weights())) == (before, names)
+
+
+@pytest.mark.parametrize("stem", [(), (8, 16, 64)])
+def test_a_saved_backbone_is_the_same_backbone(tmp_path: Path, stem: tuple[int, ...]) -> None:
+    small = CompactOptions(
+        stem_channels=stem, patch_size=8, vision_width=64, vision_layers=1, text_layers=1, image_size=32
+    )
+    create_compact(tmp_path / "first", words=["blur"], options=small, seed=3)
+    first = FrozenCLIP.from_pretrained(tmp_path / "first")
+    first.save(tmp_path / "second")
+    second = FrozenCLIP.from_pretrained(tmp_path / "second")
+    pixels = torch.rand(2, 3, 32, 32)
+    assert second.digest() == first.digest()
+    assert torch.equal(second.encode_image(pixels)[0], first.encode_image(pixels)[0])
+    assert second.tokens("blur.") == first.tokens("blur.")
+
+
+def test_the_words_of_the_vocabulary_are_one_token_each(tiny_clip: FrozenCLIP) -> None:
+    assert [len(tiny_clip.tokens(name)) for name in ("animal", "landscape", "blur")] == [1, 1, 1]
+    assert len(tiny_clip.tokens("zebra")) == 5  # bytes
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [("config.json", "config.json"), ("model.safetensors", "model.safetensors"), ("vocab.json", "tokenizer.json")],
+)
+def test_a_missing_file_is_named(tiny_folder: Path, tmp_path: Path, missing: str, named: str) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "copy")
+    (folder / missing).unlink()
+    with pytest.raises(
+        WeightsError, match=rf"copy lacks {named}.*\n.*download config.json, model.safetensors"
+    ) as error:
+        FrozenCLIP.from_pretrained(folder)
+    assert "https://huggingface.co/openai/clip-vit-base-patch16" in str(error.value)
+
+
+def test_a_folder_that_does_not_exist_is_not_looked_for_on_the_hub() -> None:
+    with pytest.raises(WeightsError, match=r"no backbone folder '\./nowhere'"):
+        FrozenCLIP.from_pretrained("./nowhere")
+
+
+def test_without_network_the_error_says_which_files_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsError, match=r"hf download nobody/no-clip.*put them into one folder"):
+        FrozenCLIP.from_pretrained("nobody/no-clip")
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ({"model_type": "bert"}, "is a 'bert' model; MP-IQE needs a CLIP"),
+        ({"model_type": "clip", "vision_config": {"layers": [3, 4, 6, 3]}}, "has a ResNet image tower"),
+    ],
+)
+def test_another_kind_of_model_is_refused_by_name(
+    tiny_folder: Path, tmp_path: Path, config: dict[str, object], complaint: str
+) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "copy")
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=complaint):
+        FrozenCLIP.from_pretrained(folder)
+
+
+def test_weights_that_do_not_fit_the_config_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "copy")
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["num_hidden_layers"] = 4
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"lack 16 tensors.*layers\.3"):
+        FrozenCLIP.from_pretrained(folder)
+
+
+def test_a_damaged_weight_file_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "copy")
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(WeightsError, match="cannot load the backbone"):
+        FrozenCLIP.from_pretrained(folder)

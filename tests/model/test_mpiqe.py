@@ -1,0 +1,142 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from skimage import data as photos
+from tests.conftest import TINY_OPTIONS
+from transformers import CLIPConfig, CLIPModel
+
+from mpiqe import images
+from mpiqe.errors import ConfigError
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.mpiqe import MPIQE, build_model
+from mpiqe.model.options import ModelOptions
+
+
+def test_sizes_at_vit_b_16(tiny_clip: FrozenCLIP) -> None:
+    config = CLIPConfig(vision_config={"patch_size": 16}, text_config={}, projection_dim=512)
+    with torch.device("meta"):
+        shape = CLIPModel(config)
+    clip = FrozenCLIP(model=shape.to_empty(device="cpu"), tokenizer=tiny_clip.tokenizer, name="ViT-B/16")
+    built = build_model(clip, ModelOptions())
+    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in built.named_children()}
+    assert sizes["scene_prompts"] + sizes["distortion_prompts"] == 8_192
+    assert sizes["visual_prompts"] == 36_864
+    assert sizes["decoder"] == 12_678_913
+    assert sizes["clip"] == 0
+
+
+def _loss(model: MPIQE, pixels: torch.Tensor) -> torch.Tensor:
+    output = model(pixels)
+    return output.prediction.square().sum() + output.scene_logits[:, 0].sum() + output.distortion_logits[:, 0].sum()
+
+
+def test_exactly_the_intended_parameters_get_gradients_at_every_layer(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
+    assert {name.split(".")[0] for name, _ in tiny_model.named_parameters()} == {
+        "scene_prompts",
+        "distortion_prompts",
+        "visual_prompts",
+        "decoder",
+    }
+    _loss(tiny_model, pixels).backward()
+    for name, parameter in tiny_model.named_parameters():
+        if not name.endswith("key.bias"):  # a softmax does not see what is added to all keys alike
+            assert parameter.grad.abs().sum() > 0, name
+    by_layer = tiny_model.visual_prompts.tokens.grad.abs().sum(dim=(1, 2))
+    assert by_layer.shape == (3,)
+    assert (by_layer > 0).all()
+
+
+def test_no_frozen_weight_changes_by_a_bit_in_ten_steps(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
+    before = {name: tensor.clone() for name, tensor in tiny_model.clip.weights().items()}
+    tiny_model.train()
+    tiny_model.requires_grad_(True)
+    optimiser = torch.optim.Adam(tiny_model.parameters(), lr=0.1)
+    start = {name: parameter.clone() for name, parameter in tiny_model.named_parameters()}
+    for _ in range(10):
+        optimiser.zero_grad()
+        _loss(tiny_model, pixels).backward()
+        optimiser.step()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tiny_model.clip.weights().items())
+    assert all(not torch.equal(parameter, start[name]) for name, parameter in tiny_model.named_parameters())
+
+
+def test_folding_for_inference_changes_nothing(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
+    folded = tiny_model.fold()
+    whole, short = tiny_model(pixels), tiny_model(pixels, folded)
+    torch.testing.assert_close(short.score, whole.score, atol=1e-6, rtol=0)
+    torch.testing.assert_close(short.scene_logits, whole.scene_logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(short.distortion_logits, whole.distortion_logits, atol=1e-5, rtol=0)
+    assert folded.queries.states.shape == (1, 20, 32)
+
+
+def test_scores_are_brought_back_to_the_units_of_the_ratings(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
+    tiny_model.target_mean, tiny_model.target_std = 50.0, 20.0
+    output = tiny_model(pixels)
+    torch.testing.assert_close(output.score, 50 + 20 * output.prediction)
+
+
+@pytest.mark.parametrize(
+    ("change", "queries"),
+    [
+        ({"scene_prompts": False}, 11),
+        ({"distortion_prompts": False}, 9),
+        ({"visual_depth": 0}, 20),
+        ({"visual_depth": 1}, 20),
+    ],
+)
+def test_each_variant_of_table_4_is_one_switch(
+    tiny_clip: FrozenCLIP, pixels: torch.Tensor, change: dict[str, object], queries: int
+) -> None:
+    model = build_model(tiny_clip, replace(TINY_OPTIONS, **change))
+    output = model(pixels)
+    assert output.score.shape == (3,)
+    assert model.fold().queries.states.shape[1] == queries
+    assert (output.scene_logits is None) == ("scene_prompts" in change)
+    assert (output.distortion_logits is None) == ("distortion_prompts" in change)
+
+
+def test_a_linear_projection_is_trained_and_used(tiny_clip: FrozenCLIP, pixels: torch.Tensor) -> None:
+    model = build_model(tiny_clip, replace(TINY_OPTIONS, projection="linear"))
+    _loss(model, pixels).backward()
+    assert model.projection.weight.grad.abs().sum() > 0
+    assert model.projection.weight.shape == (32, 64)
+
+
+def test_the_seed_alone_decides_the_initial_weights(tiny_clip: FrozenCLIP) -> None:
+    torch.manual_seed(5)
+    first = build_model(tiny_clip, TINY_OPTIONS, seed=1).state_dict()
+    state = torch.random.get_rng_state()
+    again = build_model(tiny_clip, TINY_OPTIONS, seed=1).state_dict()
+    other = build_model(tiny_clip, TINY_OPTIONS, seed=2).state_dict()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert not torch.equal(first["visual_prompts.tokens"], other["visual_prompts.tokens"])
+
+
+def test_options_that_cannot_be_meant_are_refused_together(tiny_clip: FrozenCLIP) -> None:
+    options = ModelOptions(scene_prompts=False, distortion_prompts=False, visual_depth=12, windows=7)
+    with pytest.raises(
+        ConfigError, match=r"no query; visual_depth=12, but .* 3 layers; windows=7, but .* 4 x 4 patches"
+    ):
+        build_model(tiny_clip, options)
+
+
+def test_the_model_can_fit_eight_real_photos(tiny_clip: FrozenCLIP) -> None:
+    names = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "moon", "brick")
+    crops = [images.cut(images.read(_rgb(getattr(photos, name)())), np.array([[200, 120]]), size=32)[0] for name in names]
+    pixels = torch.stack([torch.tensor(crop).permute(2, 0, 1) for crop in crops])
+    target = torch.linspace(-1.5, 1.5, 8)[torch.tensor([3, 0, 6, 1, 7, 4, 2, 5])]
+    model = build_model(tiny_clip, TINY_OPTIONS)
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        optimiser.zero_grad()
+        loss = (model(pixels).prediction - target).square().mean()
+        loss.backward()
+        optimiser.step()
+    assert (model(pixels).prediction - target).abs().max() < 0.02
+
+
+def _rgb(photo):
+    return photo if photo.ndim == 3 else photo[..., None].repeat(3, axis=2)
