@@ -1,0 +1,58 @@
+"""``mpiqe evaluate``: how well a checkpoint agrees with people on a dataset."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from mpiqe.cli.reporter import TerminalReporter, figures
+
+
+def evaluate(
+    weights: Annotated[
+        str, typer.Argument(help="run folder, checkpoint file or hub id; 'embedded' for the package's own")
+    ],
+    data: Annotated[str, typer.Option(help="dataset: livec, or csv:FILE")] = "livec",
+    root: Annotated[Path | None, typer.Option(help="folder of the dataset")] = None,
+    labels: Annotated[Path | None, typer.Option(help="folder of LIQE's label files")] = None,
+    split: Annotated[int, typer.Option(help="which of the ten splits")] = 1,
+    splits: Annotated[
+        Literal["auto", "liqe", "own"],
+        typer.Option(help="D13: LIQE's splits or the project's own"),
+    ] = "auto",
+    part: Annotated[Literal["train", "val", "test", "all"], typer.Option(help="which images")] = "test",
+    seed: Annotated[int, typer.Option(help="seed of the project's own splits")] = 0,
+    crops: Annotated[int | None, typer.Option(help="crops per image; default the checkpoint's")] = None,
+    backbone: Annotated[str | None, typer.Option(help="where the backbone lies, if not where it was")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="also write image,mos,score,spread to this CSV")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    device: Annotated[Literal["auto", "cpu"], typer.Option(help="auto or cpu")] = "auto",
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="arithmetic")] = "fp32",
+) -> None:
+    """SRCC, PLCC (raw and after the logistic fit), KRCC and RMSE of a checkpoint on a dataset's split."""
+    import json
+
+    from mpiqe.training.assess import assess
+
+    with TerminalReporter() as reporter:
+        result, rows = assess(
+            weights,
+            data=data,
+            root=root,
+            labels=labels,
+            split=split,
+            splits=splits,
+            part=part,
+            seed=seed,
+            crops=crops,
+            backbone=backbone,
+            device=device,
+            precision=precision,
+            reporter=reporter,
+        )
+    if predictions is not None:
+        from mpiqe.training.evaluate import to_csv
+
+        predictions.write_text(to_csv(rows), encoding="utf-8")
+    title = f"{part} images" + ("" if part == "all" else f" of split {split}")
+    typer.echo(json.dumps(result) if json_output else figures(result, title))

@@ -1,0 +1,37 @@
+"""``mpiqe pretrain``: a compact CLIP-shaped backbone from rated photos."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mpiqe.cli.flags import with_flags
+from mpiqe.cli.reporter import TerminalReporter
+from mpiqe.training.options import PretrainOptions
+
+
+@with_flags(PretrainOptions)
+def pretrain(
+    given: dict[str, Any],
+    out: Annotated[Path, typer.Option("--out", help="folder of the run; the backbone is its backbone/")],
+    resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out from its last epoch")] = False,
+) -> None:
+    """Teach a compact CLIP-shaped backbone from rated photos and distortions made of them.
+
+    What comes out is a folder in transformers' CLIP format for `mpiqe train --backbone`.
+    """
+    from mpiqe.model.options import from_mapping
+    from mpiqe.training.pretrain import pretrain as run_pretraining
+    from mpiqe.training.run import RunFolder
+
+    run = RunFolder(out)
+    options = from_mapping(PretrainOptions, {**(run.settings() if resume else {}), **given}, where="options")
+    with TerminalReporter() as reporter:
+        try:
+            folder = run_pretraining(options, run, resume=resume, reporter=reporter)
+        except KeyboardInterrupt:
+            reporter.note(
+                f"stopped; {out} holds the last whole epoch: continue with `mpiqe pretrain --resume --out {out}`"
+            )
+            raise
+    typer.echo(f"backbone: {folder}")

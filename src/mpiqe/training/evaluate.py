@@ -1,0 +1,75 @@
+"""Score the images of a dataset exactly as the scorer does, and measure how well the order agrees with people."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from mpiqe import metrics
+from mpiqe.data.loading import CropDataset, loader
+from mpiqe.data.record import Record
+from mpiqe.images import CropMode
+from mpiqe.model.mpiqe import MPIQE
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image's rating and the model's answer, both in the dataset's units."""
+
+    name: str
+    mos: float
+    score: float
+    spread: float
+    """Standard deviation of the score over the crops."""
+
+
+def predict(
+    model: MPIQE,
+    records: Sequence[Record],
+    *,
+    accelerator: Accelerator,
+    crops: int,
+    crop_mode: CropMode = "seeded",
+    batch_size: int = 16,
+    workers: int = 0,
+) -> list[Prediction]:
+    """The mean score over each image's crops, in the records' order; several processes share the work.
+
+    The crops are the scorer's (D12), with its default seed 0.
+    """
+    rank, world = accelerator.process_index, accelerator.num_processes
+    mine = records[rank::world]
+    dataset = CropDataset(mine, size=model.image_size, count=crops, seed=0, crops=crop_mode)
+    found: list[tuple[int, float, float]] = []
+    with torch.inference_mode(), accelerator.autocast():
+        folded = model.fold()
+        for batch in loader(dataset, batch_size=batch_size, shuffle=False, workers=workers):
+            pixels = batch.crops.flatten(0, 1).to(accelerator.device)
+            scores = model(pixels, folded).score.double().view(-1, crops)
+            spread = scores.std(dim=1, correction=0)
+            places = (batch.index * world + rank).tolist()
+            found += zip(places, scores.mean(dim=1).tolist(), spread.tolist(), strict=True)
+    if world > 1:
+        found = gather_object(found)
+    by_place = {place: (score, spread) for place, score, spread in found}
+    return [Prediction(record.name, record.mos, *by_place[index]) for index, record in enumerate(records)]
+
+
+def measure(predictions: Sequence[Prediction]) -> dict[str, float | None]:
+    """SRCC, PLCC raw and after the logistic fit (D15), KRCC, RMSE; ``None`` where a figure does not exist."""
+    report = metrics.report([item.score for item in predictions], [item.mos for item in predictions])
+    return {key: value if value is not None and math.isfinite(value) else None for key, value in report.items()}
+
+
+def to_csv(predictions: Sequence[Prediction]) -> str:
+    """``image,mos,score,spread`` lines, exact to the last bit."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "mos", "score", "spread"])
+    writer.writerows([item.name, repr(item.mos), repr(item.score), repr(item.spread)] for item in predictions)
+    return text.getvalue()

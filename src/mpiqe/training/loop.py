@@ -1,0 +1,243 @@
+"""Train MP-IQE: one plain loop, to be read from top to bottom."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from mpiqe.data import Dataset, Split, check, choose_split, fraction, read_dataset, without_val
+from mpiqe.data.loading import CropDataset
+from mpiqe.data.record import Record
+from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, read_config, save_checkpoint, versions
+from mpiqe.model.clip import EMBEDDED, FrozenCLIP
+from mpiqe.model.loss import Counts, Loss
+from mpiqe.model.mpiqe import MPIQE, build_model
+from mpiqe.training.batches import StepSampler, step_loader
+from mpiqe.training.device import accelerator_for, peak_memory_mb
+from mpiqe.training.evaluate import measure, predict, to_csv
+from mpiqe.training.options import RunOptions, TrainOptions
+from mpiqe.training.reporter import Reporter
+from mpiqe.training.run import STATE, RunFolder, as_path, start_or_check
+from mpiqe.training.schedule import learning_rate
+from mpiqe.training.step import take_step
+from mpiqe.training.targets import target_statistics
+from mpiqe.training.tensorboard import event_writer
+
+PREDICTIONS, TEST = "predictions.csv", "test.json"
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The records of one split."""
+
+    train: list[Record]
+    val: list[Record]
+    test: list[Record]
+
+
+def train(
+    options: TrainOptions, run: RunFolder, *, resume: bool = False, reporter: Reporter
+) -> dict[str, float | None]:
+    """Train, keep a checkpoint an epoch, score the test images once at the end; returns the test figures.
+
+    The run's folder then holds ``mpiqe.safetensors`` (what ``mpiqe.load`` takes), ``config.json``, ``metrics.jsonl``,
+    ``predictions.csv``, ``test.json`` and the state that ``resume`` continues from. The weights are a function of the
+    settings, the data and the machine's arithmetic; a run that was killed and resumed ends with the same ones.
+    """
+    settings = options.run
+    accelerator = accelerator_for(device=settings.device, precision=settings.precision)
+    dataset, sides = _data(settings, reporter)
+    clip = FrozenCLIP.from_pretrained(settings.backbone)
+    model = build_model(clip, options.model, seed=settings.seed)
+    if accelerator.is_main_process:
+        start_or_check(run, options.to_mapping(), digest=dataset.digest, resume=resume)
+    accelerator.wait_for_everyone()
+    mean, std = target_statistics(sides.train)
+    if settings.target == "standardised":  # D10
+        model.target_mean, model.target_std = mean, std
+    else:
+        _start_head_at(model, mean)
+    model.to(accelerator.device)
+
+    loss = Loss(options.loss)
+    bare = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    optimiser = accelerator.prepare_optimizer(bare)
+    images_per_step = settings.batch_size // (settings.crops if settings.batch_unit == "crops" else 1)  # D11
+    sampler = StepSampler(
+        len(sides.train),
+        batch_size=images_per_step,
+        parts=settings.accumulation,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        seed=settings.seed,
+    )
+    crops = CropDataset(
+        sides.train,
+        size=model.image_size,
+        count=settings.crops,
+        seed=settings.seed,
+        crops="training",
+        scene_target=settings.scene_target,
+    )
+    batches = step_loader(crops, sampler, workers=settings.workers)
+    checkpoint = _checkpoint_config(options, clip, dataset, sides.train, model)
+
+    progress: dict[str, Any] = {"epoch": 0, "best": None}
+    if resume and (run.path / STATE).exists():
+        progress = run.load_state(model, bare)
+        if accelerator.scaler is not None and progress.get("scaler"):
+            accelerator.scaler.load_state_dict(progress["scaler"])
+    if accelerator.is_main_process:
+        run.keep_metrics(progress["epoch"])
+    steps = sampler.steps_per_epoch
+    reporter.begin(steps=steps * settings.epochs, done=steps * progress["epoch"])
+    events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
+
+    for epoch in range(progress["epoch"] + 1, settings.epochs + 1):
+        started, sums = time.monotonic(), torch.zeros(4, dtype=torch.float64)
+        sampler.set_epoch(epoch)
+        parts = iter(batches)
+        for number, step in enumerate(sampler.steps()):
+            rate = learning_rate(
+                (epoch - 1) * steps + number,
+                steps_per_epoch=steps,
+                epochs=settings.epochs,
+                warmup_epochs=settings.warmup_epochs,
+                peak=settings.learning_rate,
+            )
+            for group in bare.param_groups:
+                group["lr"] = rate
+            losses = take_step(
+                model,
+                islice(parts, len(step.parts)),
+                loss=loss,
+                counts=_counts([sides.train[index] for index in step.images], settings.crops),
+                optimiser=optimiser,
+                accelerator=accelerator,
+                prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
+            )
+            sums += torch.stack(losses).double().cpu() * len(step.images)
+            reporter.step(float(losses.total))
+        seconds = time.monotonic() - started
+
+        row = {
+            "epoch": epoch,
+            "learning_rate": rate,
+            **dict(
+                zip(("loss", "loss_scene", "loss_distortion", "loss_score"), _means(sums, sides.train), strict=True)
+            ),
+            **_validate(model, sides.val, options, accelerator),
+            "images_per_second": len(sides.train) / seconds,
+            "peak_memory_mb": peak_memory_mb(),
+        }
+        better = settings.epoch == "last" or _beats(row["val_srcc"], progress["best"])  # D14
+        progress |= {"epoch": epoch, "best": row["val_srcc"] if better else progress["best"]}
+        if accelerator.scaler is not None:
+            progress["scaler"] = accelerator.scaler.state_dict()
+        if accelerator.is_main_process:
+            if better:
+                checkpoint = replace(checkpoint, metrics={key: row[key] for key in ("epoch", "val_srcc", "val_plcc")})
+                save_checkpoint(run.path / FILE_NAME, model, checkpoint)
+            run.add_metrics(row)
+            run.save_state(model, bare, progress)  # last: what it says has happened, has happened
+            events(row)
+        reporter.epoch(row)
+    accelerator.wait_for_everyone()
+    return _test(model, run, sides.test, options, accelerator)
+
+
+def _data(settings: RunOptions, reporter: Reporter) -> tuple[Dataset, Sides]:
+    """Read and check everything before anything is computed."""
+    dataset = read_dataset(settings.data, root=as_path(settings.root), labels=as_path(settings.labels))
+    reporter.note(f"{dataset.name}: checking {len(dataset.records)} images")
+    check(dataset)
+    split: Split = choose_split(dataset, settings.split, source=settings.splits, seed=settings.seed)
+    if not settings.validation:
+        split = without_val(split)
+    split = fraction(split, settings.fraction, seed=settings.seed)
+    sides = Sides(*([dataset.records[index] for index in side] for side in (split.train, split.val, split.test)))
+    held = f"{len(sides.val)} to validate on" if sides.val else "none to validate on (the whole training side trains)"
+    reporter.note(
+        f"split {settings.split}: {len(sides.train)} images to train on, {held}, {len(sides.test)} to test on"
+    )
+    return dataset, sides
+
+
+def _start_head_at(model: MPIQE, mean: float) -> None:
+    with torch.no_grad():
+        model.decoder.head[-1].bias.fill_(mean)  # type: ignore[operator]
+
+
+def _counts(images: Sequence[Record], crops: int) -> Counts:
+    return Counts(
+        crops=crops * len(images),
+        scene=crops * sum(bool(record.scenes) for record in images),
+        distortion=crops * sum(record.distortion is not None for record in images),
+    )
+
+
+def _means(sums: torch.Tensor, images: Sequence[Record]) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in (sums / len(images)).tolist()]
+
+
+def _validate(
+    model: MPIQE, val: Sequence[Record], options: TrainOptions, accelerator: Accelerator
+) -> dict[str, float | None]:
+    if len(val) < 3:
+        return {"val_srcc": None, "val_plcc": None}
+    figures = measure(predict(model, val, accelerator=accelerator, crops=options.run.crops))
+    return {"val_srcc": figures["srcc"], "val_plcc": figures["plcc"]}
+
+
+def _beats(value: float | None, best: float | None) -> bool:
+    return best is None or (value is not None and value > best)
+
+
+def _checkpoint_config(
+    options: TrainOptions, clip: FrozenCLIP, dataset: Dataset, train_records: Sequence[Record], model: MPIQE
+) -> CheckpointConfig:
+    backbone = options.run.backbone
+    if backbone != EMBEDDED and Path(backbone).is_dir():
+        backbone = str(Path(backbone).resolve())
+    ratings = [record.mos for record in train_records]
+    return CheckpointConfig(
+        options=options.model,
+        backbone=backbone,
+        backbone_digest=clip.digest(),
+        target_mean=model.target_mean,
+        target_std=model.target_std,
+        dataset=dataset.name,
+        mos_low=min(ratings),
+        mos_high=max(ratings),
+        crops=options.run.crops,
+        split=f"{options.run.split} of {options.run.splits}",
+        training={**options.to_mapping(), "data_digest": dataset.digest},
+        versions=versions(),
+    )
+
+
+def _test(
+    model: MPIQE,
+    run: RunFolder,
+    test: Sequence[Record],
+    options: TrainOptions,
+    accelerator: Accelerator,
+) -> dict[str, float | None]:
+    """The one look at the test images, with the weights that are kept."""
+    load_tensors(model, run.path / FILE_NAME)
+    predictions = predict(model, test, accelerator=accelerator, crops=options.run.crops)
+    figures: Mapping[str, float | None] = measure(predictions)
+    if accelerator.is_main_process:
+        run.write_text(PREDICTIONS, to_csv(predictions))
+        run.write_json(TEST, figures)
+        kept = read_config(run.path / FILE_NAME)
+        tested = {f"test_{key}": value for key, value in figures.items()}
+        save_checkpoint(run.path / FILE_NAME, model, replace(kept, metrics={**kept.metrics, **tested}))
+    accelerator.wait_for_everyone()
+    return dict(figures)

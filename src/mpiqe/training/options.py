@@ -1,0 +1,142 @@
+"""Settings of a training run: the paper's as defaults per dataset, then a TOML file, then flags."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mpiqe.choices import BatchUnit, Device, Epoch, Precision, SceneTarget, SplitSource, Target
+from mpiqe.errors import ConfigError
+from mpiqe.model.options import PAPERS_BACKBONE, LossOptions, ModelOptions, from_mapping, option, to_mapping
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PAPERS: Mapping[str, Mapping[str, Any]] = {
+    "livec": {"batch_size": 64, "score_weight": 0.5},
+    "csv": {"batch_size": 32, "score_weight": 0.5},
+}
+"""What the paper sets differently from dataset to dataset; a plain CSV takes its small sets' batch."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run trains on and how; ``ModelOptions`` and ``LossOptions`` say the rest."""
+
+    data: str = option("livec", "dataset: livec, or csv:FILE")
+    root: str | None = option(None, "folder of the dataset")
+    labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
+    split: int = option(1, "which of the ten splits")
+    splits: SplitSource = option("auto", "D13: LIQE's splits where they are, else the project's own")
+    fraction: float = option(1.0, "share of the training images to use (Table 5)")
+    validation: bool = option(
+        True, "keep the split's validation images out of training and report on them; without, the whole 80 % trains"
+    )
+    epoch: Epoch = option("last", "D14: which epoch's weights are kept, the last or the best on validation")
+    backbone: str = option(PAPERS_BACKBONE, "CLIP by hub id or folder; 'embedded' is the package's own compact one")
+    seed: int = option(0, "seed of everything drawn")
+    epochs: int = option(30, "epochs")
+    warmup_epochs: int = option(5, "epochs of linear warm-up")
+    learning_rate: float = option(3e-5, "Adam's learning rate at its peak")
+    batch_size: int = option(64, "images (or crops: batch_unit) per step; the paper's default depends on the dataset")
+    batch_unit: BatchUnit = option("images", "D11: what batch_size counts")
+    accumulation: int = option(1, "parts that a batch is computed in, to save memory; the gradient stays the same")
+    crops: int = option(8, "crops per image")
+    scene_target: SceneTarget = option("uniform", "D3: the target of an image with several scenes")
+    target: Target = option("standardised", "D10: regress standardised MOS, or the label itself")
+    precision: Precision = option("auto", "arithmetic; auto is bf16 where the device computes in it, else fp32")
+    device: Device = option("auto", "auto takes a GPU if there is one")
+    workers: int = option(1, "processes that decode images; 0 decodes in the training process")
+    tensorboard: bool = option(False, "also write TensorBoard event files (needs mpiqe[tensorboard])")
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    """Settings of one ``mpiqe pretrain``; the defaults are what the embedded backbone was made with."""
+
+    data: str = option("livec", "dataset: livec, or csv:FILE")
+    root: str | None = option(None, "folder of the dataset")
+    labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
+    split: int = option(1, "which of the ten splits; its test images are never seen")
+    seed: int = option(0, "seed of everything drawn")
+    epochs: int = option(60, "epochs")
+    warmup_epochs: int = option(5, "epochs of linear warm-up")
+    learning_rate: float = option(7e-4, "AdamW's learning rate at its peak")
+    weight_decay: float = option(0.05, "AdamW's weight decay")
+    averaging: float = option(0.998, "weight of the past in the running mean of the weights that is kept, per step")
+    batch_size: int = option(12, "photos per step, each in four views")
+    alignment_weight: float = option(0.5, "weight of the scene and distortion losses")
+    plcc_weight: float = option(1.0, "weight of 1 - PLCC within the batch")
+    ranking_weight: float = option(1.0, "weight of the ranking of made distortions")
+    precision: Precision = option("auto", "arithmetic; auto is bf16 where the device computes in it, else fp32")
+    device: Device = option("auto", "auto takes a GPU if there is one")
+    workers: int = option(1, "processes that prepare photos")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """All settings of one ``mpiqe train``."""
+
+    run: RunOptions
+    model: ModelOptions = field(default_factory=ModelOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """One flat mapping, as ``resolve`` takes it."""
+        return {**to_mapping(self.run), **to_mapping(self.model), **to_mapping(self.loss)}
+
+
+def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions:
+    """The paper's settings for the dataset, overridden by ``given``; all faults in one ``ConfigError``."""
+    kind = str(given.get("data", RunOptions().data)).partition(":")[0]
+    values = {**PAPERS.get(kind, {}), **given}
+    parts = {kind: {item.name for item in fields(kind)} for kind in (RunOptions, ModelOptions, LossOptions)}
+    unknown = sorted(set(values) - set().union(*parts.values()))
+    if unknown:
+        known = ", ".join(sorted(set().union(*parts.values())))
+        raise ConfigError(f"{where}: unknown key {', '.join(map(repr, unknown))}; known are {known}")
+    run, model, loss = (
+        from_mapping(kind, {key: value for key, value in values.items() if key in names}, where=where)
+        for kind, names in parts.items()
+    )
+    options = TrainOptions(run, model, loss)  # type: ignore[arg-type]
+    _check(options.run, where)
+    return options
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The settings of a TOML file: flat ``key = value`` lines, the keys being the flags' names with underscores."""
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    return values
+
+
+def _check(run: RunOptions, where: str) -> None:
+    faults = [
+        f"{name} = {getattr(run, name)}: must be {least} or more"
+        for name, least in {
+            "epochs": 1,
+            "warmup_epochs": 0,
+            "batch_size": 1,
+            "accumulation": 1,
+            "crops": 1,
+            "workers": 0,
+            "seed": 0,
+        }.items()
+        if getattr(run, name) < least
+    ]
+    if not run.learning_rate > 0:
+        faults.append(f"learning_rate = {run.learning_rate}: must be above zero")
+    if run.epoch == "val" and not run.validation:
+        faults.append("epoch = 'val' picks on validation images, but validation is off")
+    if run.batch_unit == "crops" and run.batch_size % run.crops:
+        faults.append(f"batch_size = {run.batch_size} crops is no multiple of crops = {run.crops} per image")
+    if faults:
+        raise ConfigError(f"{where}: " + "; ".join(faults))

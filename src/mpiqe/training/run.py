@@ -1,0 +1,161 @@
+"""A run's folder: what was asked for, what happened, and the state from which a killed run continues.
+
+::
+
+    RUN/
+      config.json               every setting, seed, versions, data digest
+      metrics.jsonl             one line an epoch
+      state.safetensors         weights, optimiser and epoch: what --resume reads
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.model.checkpoint import versions, write_safetensors
+
+CONFIG, METRICS, STATE = "config.json", "metrics.jsonl", "state.safetensors"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Reads and writes the files of one run; every write is whole or not there."""
+
+    path: Path
+
+    def start(self, config: Mapping[str, Any]) -> None:
+        """Begin a new run. Raises ``ConfigError`` if the folder already holds one."""
+        if (self.path / CONFIG).exists():
+            raise ConfigError(f"{self.path} already holds a run; continue it with --resume, or name another --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_json(CONFIG, config)
+
+    def config(self) -> dict[str, Any]:
+        """The settings that the run began with."""
+        path = self.path / CONFIG
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"no run to resume: {path} does not exist") from None
+        except ValueError as error:
+            raise ConfigError(f"{path} is no JSON ({error}); the run cannot be resumed") from error
+        return values
+
+    def settings(self) -> dict[str, Any]:
+        """The options that the run began with."""
+        settings: dict[str, Any] = self.config()["settings"]
+        return settings
+
+    def refuse_other_settings(self, settings: Mapping[str, Any]) -> None:
+        """Raise ``ConfigError`` with both values of everything that differs and changes what is computed."""
+        before = self.settings()
+        faults = [
+            f"{key} was {before.get(key)!r} and is {value!r} now"
+            for key, value in json.loads(json.dumps(dict(settings))).items()
+            if key not in FREE_ON_RESUME and before.get(key) != value
+        ]
+        if faults:
+            raise ConfigError(f"{self.path} cannot be continued: {'; '.join(faults)}")
+
+    def write_json(self, name: str, values: Any) -> None:
+        """Write one JSON file atomically."""
+        self.write_text(name, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write one text file atomically."""
+        beside = self.path / f"{name}.{os.getpid()}.part"
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self.path / name)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The epochs so far; a line that a kill has torn is left out."""
+        path = self.path / METRICS
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def keep_metrics(self, epochs: int) -> None:
+        """Drop the lines of epochs after ``epochs``: they will be run again."""
+        rows = [row for row in self.metrics() if row["epoch"] <= epochs]
+        self.write_text(METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def add_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one epoch's line."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def save_state(self, model: nn.Module, optimiser: Optimizer, progress: Mapping[str, Any]) -> None:
+        """Write weights, running statistics, optimiser moments and ``progress`` (JSON values) to one file."""
+        tensors = {f"model.{key}": tensor for key, tensor in _tensors(model).items()}
+        for name, parameter in model.named_parameters():
+            for key, value in optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{key}.{name}"] = value
+        write_safetensors(self.path / STATE, tensors, {"progress": json.dumps(progress)})
+
+    def load_state(self, model: nn.Module, optimiser: Optimizer) -> dict[str, Any]:
+        """Put the state back in place and return ``progress``."""
+        path = self.path / STATE
+        if not path.exists():
+            raise ConfigError(f"no run to resume: {path} does not exist")
+        own, by_name = _tensors(model), dict(model.named_parameters())
+        try:
+            with safe_open(path, framework="pt") as file, torch.no_grad():
+                for key in file.keys():  # noqa: SIM118
+                    kind, _, rest = key.partition(".")
+                    if kind == "model":
+                        own[rest].copy_(file.get_tensor(key))
+                    else:
+                        moment, _, name = rest.partition(".")
+                        parameter, tensor = by_name[name], file.get_tensor(key)
+                        optimiser.state[parameter][moment] = tensor if moment == "step" else tensor.to(parameter.device)
+                progress: dict[str, Any] = json.loads((file.metadata() or {})["progress"])
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"{path} cannot be resumed from: damaged, or of another run ({error})") from error
+        return progress
+
+
+FREE_ON_RESUME = frozenset({"device", "workers", "root", "labels"})
+"""Settings that may differ when a run is continued: they do not change what is computed."""
+
+
+def start_or_check(run: RunFolder, settings: Mapping[str, Any], *, digest: str, resume: bool) -> None:
+    """Begin the run, or make sure that ``--resume`` continues the same one on the same data."""
+    if not resume:
+        run.start({"settings": dict(settings), "data_digest": digest, "versions": versions()})
+        return
+    run.refuse_other_settings(settings)
+    before = run.config()["data_digest"]
+    if before != digest:
+        raise ConfigError(
+            f"{run.path} cannot be continued: the data's digest was {before[:12]} and is {digest[:12]} now"
+        )
+
+
+def as_path(text: str | None) -> Path | None:
+    """A folder named in the settings."""
+    return None if text is None else Path(text)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Everything that training changes: parameters, and running statistics where a backbone is being taught."""
+    running = {key: tensor for key, tensor in model.named_buffers() if ".running_" in key or "num_batches" in key}
+    trainable = dict(model.named_parameters())
+    return trainable | running

@@ -1,0 +1,226 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mpiqe import metrics
+from mpiqe.errors import ConfigError, DatasetError, WeightsError
+from mpiqe.model.checkpoint import read_config
+from mpiqe.training.loop import train
+from mpiqe.training.options import resolve
+from mpiqe.training.reporter import Silent
+from mpiqe.training.run import RunFolder
+
+SMALL = {
+    "windows": 3,
+    "decoder_layers": 1,
+    "crops": 2,
+    "batch_size": 4,
+    "epochs": 4,
+    "warmup_epochs": 1,
+    "learning_rate": 1e-2,
+    "workers": 0,
+    "device": "cpu",
+    "precision": "fp32",
+}
+
+
+def _settings(rated_photos: Path, tiny_folder: Path, **changes: object) -> dict[str, object]:
+    return {**SMALL, "data": f"csv:{rated_photos}", "backbone": str(tiny_folder), **changes}
+
+
+def _train(folder: Path, settings: dict[str, object], **how: bool) -> dict[str, float | None]:
+    return train(resolve(settings), RunFolder(folder), reporter=Silent(), **how)
+
+
+def _command(folder: Path, settings: dict[str, object], *more: str) -> list[str]:
+    flags = [text for key, value in settings.items() for text in (f"--{key.replace('_', '-')}", str(value))]
+    return [sys.executable, "-m", "mpiqe", "train", "--out", str(folder), *flags, *more]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, rated_photos: Path, tiny_folder: Path) -> Path:
+    """Four epochs straight."""
+    folder = tmp_path_factory.mktemp("runs") / "straight"
+    _train(folder, _settings(rated_photos, tiny_folder))
+    return folder
+
+
+def test_a_run_folder_holds_all_that_is_needed_to_repeat_it(finished: Path) -> None:
+    config = json.loads((finished / "config.json").read_text())
+    assert config["settings"]["seed"] == 0
+    assert config["settings"]["learning_rate"] == 1e-2
+    assert len(config["data_digest"]) == 64
+    assert config["versions"]["torch"] == torch.__version__
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    for key in ("loss", "loss_scene", "loss_distortion", "loss_score", "learning_rate", "val_srcc", "val_plcc"):
+        assert isinstance(rows[-1][key], float), key
+    assert rows[-1]["images_per_second"] > 0
+    assert rows[-1]["peak_memory_mb"] > 0
+
+
+def test_training_lowers_the_loss(finished: Path) -> None:
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.1  # 4.22 to 3.98 when this was written
+
+
+def test_the_test_figures_can_be_recomputed_from_the_predictions(finished: Path) -> None:
+    with (finished / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    figures = json.loads((finished / "test.json").read_text())
+    scores, mos = ([float(row[key]) for row in rows] for key in ("score", "mos"))
+    assert figures["count"] == len(rows) == 4  # one of the four references is the test side
+    assert figures["srcc"] == metrics.srcc(scores, mos)
+    assert read_config(finished / "mpiqe.safetensors").metrics["test_srcc"] == figures["srcc"]
+
+
+def test_a_run_is_a_function_of_its_seed(finished: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    _train(tmp_path / "again", _settings(rated_photos, tiny_folder, workers=1))
+    _train(tmp_path / "other", _settings(rated_photos, tiny_folder, seed=1))
+    first, again, other = (
+        load_file(folder / "mpiqe.safetensors") for folder in (finished, tmp_path / "again", tmp_path / "other")
+    )
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert not all(torch.equal(tensor, other[name]) for name, tensor in first.items())
+
+
+def test_a_killed_and_resumed_run_ends_with_the_same_bits(
+    finished: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    folder = tmp_path / "killed"
+    process = subprocess.Popen(_command(folder, _settings(rated_photos, tiny_folder)), stderr=subprocess.DEVNULL)
+    metrics_file, deadline = folder / "metrics.jsonl", time.monotonic() + 120
+    while not (metrics_file.exists() and metrics_file.read_text().count("\n") >= 2) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    epochs = metrics_file.read_text().count("\n")
+    assert 2 <= epochs < 4, "the kill came too late to mean anything"
+    resumed = [sys.executable, "-m", "mpiqe", "train", "--out", str(folder), "--resume"]
+    done = subprocess.run(resumed, check=True, capture_output=True, text=True)
+    assert "SRCC" in done.stdout
+    straight, after = (load_file(run / "mpiqe.safetensors") for run in (finished, folder))
+    assert straight.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in straight.items())
+    assert [json.loads(line)["epoch"] for line in metrics_file.read_text().splitlines()] == [1, 2, 3, 4]
+    assert (folder / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
+    assert list(folder.glob("*.part")) == []
+
+
+def test_ctrl_c_leaves_a_whole_checkpoint_and_says_how_to_go_on(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    folder = tmp_path / "run"
+    settings = _settings(rated_photos, tiny_folder, epochs=5000)
+    process = subprocess.Popen(_command(folder, settings), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (folder / "state.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in said
+    assert "Traceback" not in said
+    assert read_config(folder / "mpiqe.safetensors").metrics["epoch"] >= 1
+
+
+def test_a_batch_in_parts_gives_the_whole_batchs_gradient(
+    finished: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    _train(tmp_path / "parts", _settings(rated_photos, tiny_folder, accumulation=3, epochs=1))
+    _train(tmp_path / "whole", _settings(rated_photos, tiny_folder, epochs=1))
+    parts, whole = (load_file(tmp_path / name / "mpiqe.safetensors") for name in ("parts", "whole"))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, atol=2e-4, rtol=0, msg=name)
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    settings = _settings(rated_photos, tiny_folder, epochs=1)
+    _train(tmp_path / "one", settings)
+    arguments = _command(tmp_path / "two", settings)[2:]  # without `python -m`
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29571"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    subprocess.run([*launch, "-m", *arguments], check=True, capture_output=True, env=environment)
+    one, two = (load_file(tmp_path / name / "mpiqe.safetensors") for name in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=2e-4, rtol=0, msg=name)
+    assert (tmp_path / "two" / "predictions.csv").read_text().count("\n") == 5
+
+
+def test_the_best_validation_epoch_is_kept_when_asked_for(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    _train(tmp_path / "run", _settings(rated_photos, tiny_folder, epoch="val"))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    best = max(rows, key=lambda row: row["val_srcc"])  # the first of equals
+    kept = read_config(tmp_path / "run" / "mpiqe.safetensors").metrics
+    assert (kept["epoch"], kept["val_srcc"]) == (best["epoch"], best["val_srcc"])
+
+
+def test_the_whole_training_side_trains_without_validation(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    _train(tmp_path / "run", _settings(rated_photos, tiny_folder, epochs=1, validation=False))
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert row["val_srcc"] is None
+    assert json.loads((tmp_path / "run" / "test.json").read_text())["count"] == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scene_prompts": False},
+        {"distortion_prompts": False},
+        {"visual_depth": 0},
+        {"target": "raw"},
+        {"batch_unit": "crops"},
+    ],
+)
+def test_every_variant_trains(tmp_path: Path, rated_photos: Path, tiny_folder: Path, change: dict[str, object]) -> None:
+    figures = _train(tmp_path / "run", _settings(rated_photos, tiny_folder, epochs=1, **change))
+    assert figures["count"] == 4
+
+
+def test_raw_targets_start_at_the_mean_rating(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    _train(tmp_path / "run", _settings(rated_photos, tiny_folder, epochs=1, target="raw", learning_rate=1e-9))
+    with (tmp_path / "run" / "predictions.csv").open(newline="") as file:
+        scores = [float(row["score"]) for row in csv.DictReader(file)]
+    assert scores == pytest.approx([50.5] * 4, abs=8)  # ratings lie around 50 on a scale of 0 to 100
+
+
+def test_a_folder_with_a_run_is_not_overwritten(finished: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="already holds a run; continue it with --resume"):
+        _train(finished, _settings(rated_photos, tiny_folder))
+
+
+def test_a_run_is_not_resumed_with_other_settings(finished: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be continued: seed was 0 and is 4 now"):
+        _train(finished, _settings(rated_photos, tiny_folder, seed=4), resume=True)
+
+
+def test_a_damaged_state_is_refused(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    settings = _settings(rated_photos, tiny_folder, epochs=1)
+    _train(tmp_path / "run", settings)
+    state = tmp_path / "run" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match=r"state.safetensors cannot be resumed from: damaged"):
+        _train(tmp_path / "run", settings, resume=True)
+
+
+def test_ratings_that_are_all_the_same_are_refused(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    rows = rated_photos.read_text().splitlines()
+    table = rated_photos.with_name("same.csv")
+    table.write_text(
+        "\n".join(["image,mos,reference", *(f"{row.split(',')[0]},5,{row.split(',')[-1]}" for row in rows[1:])])
+    )
+    with pytest.raises(DatasetError, match=r"all 8 training images have the same MOS, 5.0"):
+        _train(tmp_path / "run", _settings(table, tiny_folder))

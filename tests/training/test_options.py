@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from mpiqe.errors import ConfigError
+from mpiqe.training.options import read_toml, resolve
+
+
+def test_the_papers_settings_are_the_defaults_for_live_challenge() -> None:
+    options = resolve({"data": "livec"})
+    run = options.run
+    assert (run.learning_rate, run.warmup_epochs, run.epochs, run.batch_size, run.crops) == (3e-5, 5, 30, 64, 8)
+    assert (options.loss.distortion_weight, options.loss.score_weight) == (1.0, 0.5)
+    assert run.backbone == "openai/clip-vit-base-patch16"
+    assert (options.model.context_length, options.model.visual_length, options.model.visual_depth) == (8, 4, None)
+
+
+def test_the_default_of_each_decision_is_the_method_pages() -> None:
+    values = resolve({}).to_mapping()
+    expected = {
+        "class_position": "end",
+        "projection": "clip",
+        "scene_target": "uniform",
+        "windows": 7,
+        "window_temperature": 1 / 20,
+        "class_mean": False,
+        "decoder_layers": 3,
+        "pooling": "mean",
+        "score_loss": "smooth_l1",
+        "target": "standardised",
+        "batch_unit": "images",
+        "splits": "auto",
+        "epoch": "last",
+    }
+    assert {key: values[key] for key in expected} == expected
+
+
+def test_flags_go_before_the_file_and_the_file_before_the_dataset(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('data = "csv:photos.csv"\nbatch_size = 8\nwindows = 2\nlearning_rate = 1\n')
+    options = resolve({**read_toml(file), "batch_size": 4}, where=str(file))
+    assert (options.run.batch_size, options.model.windows, options.run.learning_rate) == (4, 2, 1.0)
+    assert resolve({"data": "csv:x.csv"}).run.batch_size == 32
+
+
+def test_what_is_recorded_gives_the_same_settings_again() -> None:
+    options = resolve({"windows": 2, "seed": 9, "backbone": "embedded"})
+    assert resolve(options.to_mapping()) == options
+
+
+def test_unknown_keys_and_wrong_values_are_refused_with_what_is_known(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("lerning_rate = 1e-3\n")
+    with pytest.raises(ConfigError, match=r"run.toml: unknown key 'lerning_rate'; known are .*learning_rate"):
+        resolve(read_toml(file), where=str(file))
+    with pytest.raises(ConfigError, match=r"pooling = 'sum': expected one of 'mean', 'max'"):
+        resolve({"pooling": "sum"})
+    with pytest.raises(ConfigError, match=r"epochs = '3': expected int; seed = True: expected int"):
+        resolve({"epochs": "3", "seed": True})
+
+
+def test_settings_that_contradict_each_other_are_refused_in_one_message() -> None:
+    with pytest.raises(ConfigError, match=r"epochs = 0.*'val' picks on validation images, but validation is off"):
+        resolve({"epochs": 0, "epoch": "val", "validation": False})
+    with pytest.raises(ConfigError, match="batch_size = 20 crops is no multiple of crops = 8"):
+        resolve({"batch_unit": "crops", "batch_size": 20})
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("epochs: 3")
+    with pytest.raises(ConfigError, match=r"run.toml is no TOML"):
+        read_toml(file)
+    with pytest.raises(ConfigError, match=r"absent.toml: No such file"):
+        read_toml(tmp_path / "absent.toml")
