@@ -1,0 +1,67 @@
+"""The ``mpiqe`` command. Each subcommand has its own file; what they need is imported when they run.
+
+Exit status of all of them: 0 done, 1 done in part (the command says what that means), 2 a usage error or any
+``MPIQEError``, 130 interrupted, 141 the reader of our output went away.
+"""
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mpiqe.cli.evaluate import evaluate
+from mpiqe.cli.pretrain import pretrain
+from mpiqe.cli.score import score
+from mpiqe.cli.train import train
+from mpiqe.errors import MPIQEError
+
+
+class _Commands(TyperGroup):
+    """Turns what a command raises into one line and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MPIQEError as error:
+            typer.echo(f"mpiqe: {error}", err=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.echo("mpiqe: interrupted", err=True)
+            raise typer.Exit(130) from error
+        except BrokenPipeError as error:  # `mpiqe score . | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush when Python exits
+            raise typer.Exit(141) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (score, train, evaluate, pretrain):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mpiqe {version('mpiqe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """How good does a photo look? MP-IQE: blind image quality assessment with multi-modal prompts."""
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="mpiqe")

@@ -1,0 +1,180 @@
+"""Any photo as upright 8-bit RGB, and square crops of it. Knows nothing of torch.
+
+Axes: H, W pixels of the photo, K crops, S pixels along a crop's side. A position is (left, top) of a crop.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Literal, TypeAlias, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mpiqe.decoding import DEFAULT_MAX_PIXELS, Pixels, Source, decode, describe, naming
+from mpiqe.errors import ConfigError, ImageError
+
+__all__ = [
+    "CROP_MODES",
+    "DEFAULT_MAX_PIXELS",
+    "CropMode",
+    "Pixels",
+    "Positions",
+    "Source",
+    "crop_positions",
+    "cut",
+    "describe",
+    "enlarge",
+    "grid_positions",
+    "read",
+    "read_crops",
+    "seeded_positions",
+]
+
+Positions: TypeAlias = NDArray[np.int64]
+Picture = TypeVar("Picture", Pixels, Image.Image)
+CropMode = Literal["seeded", "grid", "random"]
+
+CROP_MODES: tuple[str, ...] = get_args(CropMode)
+
+
+def read(source: Source, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pixels:
+    """The photo as (H, W, 3) uint8, RGB and upright; the array is read-only.
+
+    ``source`` is a path, the bytes of a file, a PIL image, an array (H, W, 3) uint8, or a torch tensor (3, H, W), uint8
+    or floating point in [0, 1]. EXIF orientation is applied; transparency is laid over white; CMYK goes through its
+    embedded profile where it has one; of 16 bits the upper eight are kept, as Pillow does with 16-bit colour; of an
+    animation the first frame is taken. RGB profiles are ignored on purpose: the datasets that quality models learn
+    from are read without them.
+
+    Raises ``ImageError``, with the source's name, for anything that is no whole picture of at most ``max_pixels``.
+    A file's size is checked before its pixels are decoded.
+    """
+    with naming(source):
+        return np.asarray(decode(source, max_pixels))
+
+
+def read_crops(
+    source: Source,
+    *,
+    size: int,
+    positions: Callable[[int, int], Positions],
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> tuple[Pixels, tuple[int, int]]:
+    """K crops (K, S, S, 3) from one decode, and the photo's own (width, height).
+
+    The same as ``read``, ``enlarge`` and ``cut`` in a row, but at 12 megapixels in half the time, since only the crops
+    become arrays. ``positions`` is called with the (enlarged) photo's width and height. Raises ``ImageError``.
+    """
+    with naming(source):
+        photo = decode(source, max_pixels)
+        canvas = enlarge(photo, size, max_pixels=max_pixels)
+    return cut(canvas, positions(*canvas.size), size=size), photo.size
+
+
+def enlarge(image: Picture, size: int, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """A photo with a side under ``size`` made so large (bicubic) that its short side is ``size``; others unchanged.
+
+    Takes an array (H, W, 3) uint8 or an RGB PIL image and returns the same kind. Raises ``ImageError`` for a strip so
+    thin that the result would have more than ``max_pixels``.
+    """
+    width, height = _size(image)
+    short = min(width, height)
+    if short >= size:
+        return image
+    large = round(width * size / short), round(height * size / short)
+    if large[0] * large[1] > max_pixels:
+        raise ImageError(
+            f"a strip of {width} x {height} pixels would become {large[0]} x {large[1]} to hold {size} x {size} crops, "
+            f"over the limit of {max_pixels}; cut it to a photo's shape or raise max_pixels"
+        )
+    if isinstance(image, Image.Image):
+        return image.resize(large, Image.Resampling.BICUBIC)
+    return np.asarray(Image.fromarray(image).resize(large, Image.Resampling.BICUBIC))
+
+
+def crop_positions(
+    width: int,
+    height: int,
+    *,
+    size: int,
+    count: int,
+    mode: CropMode,
+    seed: int = 0,
+    generator: np.random.Generator | None = None,
+) -> Positions:
+    """Where to cut: (K, 2) int64 of (left, top).
+
+    ``seeded``: ``seeded_positions`` with the key ``f"{seed}:{width}x{height}"``, the same for every photo of that size.
+    ``grid``: ``grid_positions``. ``random``: drawn from ``generator``, a new one where none is given.
+    """
+    if mode == "seeded":
+        return seeded_positions(width, height, size=size, count=count, key=f"{seed}:{width}x{height}")
+    if mode == "grid":
+        return grid_positions(width, height, size=size, count=count)
+    if mode == "random":
+        across, down = _room(width, height, size)
+        generator = generator or np.random.default_rng()
+        return generator.integers(0, (across, down), size=(count, 2), dtype=np.int64, endpoint=True)
+    raise ConfigError(f"crop mode {mode!r} is unknown; choose from {', '.join(CROP_MODES)}")
+
+
+def seeded_positions(width: int, height: int, *, size: int, count: int, key: str) -> Positions:
+    """Random positions, (K, 2) int64, that are a function of ``key`` and the sizes on every machine and for ever.
+
+    The recipe: crop i takes the 16-byte BLAKE2b digest of ``f"{key}/{i}"`` in UTF-8. Its first eight bytes, read as a
+    little-endian integer, modulo ``width - size + 1`` are the left edge; its last eight, modulo ``height - size + 1``,
+    the top. Fewer crops are therefore the first of more.
+    """
+    across, down = _room(width, height, size)
+    positions = np.empty((count, 2), dtype=np.int64)
+    for i in range(count):
+        digest = hashlib.blake2b(f"{key}/{i}".encode(), digest_size=16).digest()
+        left, top = int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+        positions[i] = left % (across + 1), top % (down + 1)
+    return positions
+
+
+def grid_positions(width: int, height: int, *, size: int, count: int) -> Positions:
+    """Positions (K, 2) int64 in rows from edge to edge, as many rows as suit the photo's shape; for any ``count``."""
+    across, down = _room(width, height, size)
+    rows = min(count, max(1, round((count * height / width) ** 0.5)))
+    if not (across and down):  # a strip leaves one direction to spread in
+        rows = count if down else 1
+    positions = []
+    for row, top in enumerate(_spread(down, rows)):
+        columns = count // rows + (row < count % rows)
+        positions += [(left, top) for left in _spread(across, columns)]
+    return np.array(positions, dtype=np.int64)
+
+
+def cut(image: Pixels | Image.Image, positions: Positions, *, size: int) -> Pixels:
+    """The crops at ``positions``, (K, S, S, 3) uint8, of an array (H, W, 3) or an RGB PIL image."""
+    width, height = _size(image)
+    crops = np.empty((len(positions), size, size, 3), dtype=np.uint8)
+    for crop, (left, top) in zip(crops, positions.tolist(), strict=True):
+        if not (0 <= left <= width - size and 0 <= top <= height - size):
+            raise ImageError(f"no {size} x {size} crop at ({left}, {top}) of {width} x {height} pixels")
+        if isinstance(image, Image.Image):
+            crop[:] = np.asarray(image.crop((left, top, left + size, top + size)))
+        else:
+            crop[:] = image[top : top + size, left : left + size]
+    return crops
+
+
+def _size(image: Pixels | Image.Image) -> tuple[int, int]:
+    return image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+
+
+def _room(width: int, height: int, size: int) -> tuple[int, int]:
+    """How far a crop can move to the right and down, in pixels."""
+    if min(width, height) < size:
+        raise ImageError(f"{width} x {height} pixels cannot hold a crop of {size} x {size}; enlarge the photo first")
+    return width - size, height - size
+
+
+def _spread(room: int, count: int) -> list[int]:
+    """``count`` whole numbers evenly from 0 to ``room``, both met; the middle when it is one."""
+    if count == 1:
+        return [room // 2]
+    return [i * room // (count - 1) for i in range(count)]

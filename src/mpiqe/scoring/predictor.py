@@ -1,0 +1,46 @@
+"""What a scorer needs of a model, whatever it runs on. Knows nothing of torch.
+
+Axes: N crops, S pixels along a crop's side.
+"""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpiqe.images import Pixels
+from mpiqe.scoring.score import Scale
+
+
+class Prediction(NamedTuple):
+    """A model's answer for N crops."""
+
+    score: NDArray[np.float32]
+    """(N,) in the units of the predictor's scale."""
+    scene: NDArray[np.float32]
+    """(N, scenes) probabilities; (N, 0) for a model without scenes."""
+    distortion: NDArray[np.float32]
+    """(N, distortions) probabilities; (N, 0) for a model without distortions."""
+
+
+class Predictor(Protocol):
+    """A trained model that is ready to answer; it must give a crop the same answer in any company."""
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the crops it takes, in pixels."""
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """Names along the second axis of ``Prediction.scene``."""
+
+    @property
+    def distortions(self) -> tuple[str, ...]:
+        """Names along the second axis of ``Prediction.distortion``."""
+
+    @property
+    def scale(self) -> Scale:
+        """What its scores mean."""
+
+    def predict(self, crops: Pixels) -> Prediction:
+        """Answer for RGB crops (N, S, S, 3) uint8; N >= 1."""

@@ -1,0 +1,45 @@
+"""What scoring answers with."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a score means: the range it usually lies in, its unit and its direction."""
+
+    low: float
+    """The lowest label that the model was trained on; a score can lie a little below."""
+    high: float
+    """The highest label that the model was trained on; a score can lie a little above."""
+    unit: str
+    """For people: "MOS of livec", say."""
+    higher_is_better: bool = True
+
+    def __str__(self) -> str:
+        direction = "higher" if self.higher_is_better else "lower"
+        return f"{self.unit}, about {self.low:g} to {self.high:g}, {direction} is better"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One photo's quality. ``score`` and ``spread`` are in the units of ``Scorer.scale``."""
+
+    score: float
+    """Mean over the photo's crops."""
+    spread: float
+    """Standard deviation over the crops (of the population: one crop has 0): how uneven the photo is."""
+    scene: dict[str, float]
+    """Probability of each scene, mean over crops; they sum to 1. Empty for a model without scenes."""
+    distortion: dict[str, float]
+    """Probability of each distortion, likewise."""
+    size: tuple[int, int]
+    """Width and height of the upright photo in pixels."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of many: a score, or the reason why there is none."""
+
+    path: str
+    score: Score | None
+    error: str | None

@@ -1,0 +1,84 @@
+"""A predictor that runs MP-IQE with torch. Axes: N crops, S pixels along a crop's side."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mpiqe.errors import ConfigError
+from mpiqe.images import Pixels
+from mpiqe.model.checkpoint import CheckpointConfig
+from mpiqe.model.mpiqe import MPIQE
+from mpiqe.scoring.predictor import Prediction
+from mpiqe.scoring.score import Scale
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class TorchPredictor:
+    """MP-IQE on one device, with everything that does not depend on the photo computed once.
+
+    ``device``: ``auto`` (CUDA, else MPS, else the CPU) or any name of torch's, ``cuda:1`` say. ``precision``: ``fp32``,
+    ``bf16``, or ``auto``, which is bf16 on CUDA and fp32 elsewhere. Raises ``ConfigError`` for a device that is not
+    there and for an unknown precision.
+    """
+
+    def __init__(
+        self, *, model: MPIQE, config: CheckpointConfig, device: str = "auto", precision: Precision = "auto"
+    ) -> None:
+        self.device = _device(device)
+        self.dtype = _dtype(precision, self.device)
+        self.model = model.to(self.device).eval()
+        self.crop_size = model.image_size
+        self.scenes = config.scenes if config.options.scene_prompts else ()
+        self.distortions = config.distortions if config.options.distortion_prompts else ()
+        self.scale = Scale(low=config.mos_low, high=config.mos_high, unit=f"MOS of {config.dataset}")
+        with torch.inference_mode():
+            self._folded = self.model.fold()
+
+    def predict(self, crops: Pixels) -> Prediction:
+        """Answer for RGB crops (N, S, S, 3) uint8."""
+        pixels = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
+        lower = self.dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.dtype, enabled=lower):
+            output = self.model(pixels, self._folded)
+        return Prediction(
+            score=output.score.float().cpu().numpy(),
+            scene=_probabilities(output.scene_logits, len(crops)),
+            distortion=_probabilities(output.distortion_logits, len(crops)),
+        )
+
+
+def _probabilities(logits: Tensor | None, count: int) -> NDArray[np.float32]:
+    if logits is None:
+        return np.zeros((count, 0), dtype=np.float32)
+    probabilities: NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
+    return probabilities
+
+
+def _device(name: str) -> torch.device:
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, available in there.items() if available))
+    known = [kind for kind, available in there.items() if available]
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"no device {name!r}; choose auto or one of {', '.join(known)}") from error
+    beyond = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    if not there.get(device.type) or beyond:
+        raise ConfigError(f"this machine has no device {name!r} that torch can use; it has {', '.join(known)}")
+    return device
+
+
+def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    dtypes = {
+        "auto": torch.bfloat16 if device.type == "cuda" else torch.float32,
+        "fp32": torch.float32,
+        "bf16": torch.bfloat16,
+    }
+    if precision not in dtypes:
+        raise ConfigError(f"precision must be one of {', '.join(dtypes)}, not {precision!r}")
+    return dtypes[precision]

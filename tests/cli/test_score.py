@@ -1,0 +1,226 @@
+import csv
+import inspect
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from mpiqe.cli.main import main
+from mpiqe.cli.score import score as score_command
+from mpiqe.scoring import loading
+
+PROGRAM = [sys.executable, str(Path(__file__).with_name("conftest.py"))]
+
+
+@pytest.fixture
+def mpiqe(modest_model, monkeypatch, capsys):
+    """Runs the command in this process: (exit status, stdout, stderr)."""
+
+    def run(*arguments, stdin=b""):
+        monkeypatch.setattr(sys, "argv", ["mpiqe", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        output = capsys.readouterr()
+        return exit_.value.code or 0, output.out, output.err
+
+    return run
+
+
+def test_jsonl_has_a_row_for_each_photo_in_order(mpiqe, folder):
+    status, out, err = mpiqe("score", folder, "--format", "jsonl")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert status == 1
+    assert [row["path"] for row in rows] == [str(folder / name) for name in ("a.png", "b.png", "c.jpg", "d.png")]
+    assert [row["score"] for row in rows] == [50, 100, None, 200]
+    assert [row["error"] for row in rows] == [None, None, "empty file", None]
+    assert (rows[0]["width"], rows[0]["height"]) == (60, 40)
+    assert err == "mpiqe: 1 of 4 photos could not be scored; their rows say why\n"
+
+
+def test_exit_status_is_zero_when_all_were_scored(mpiqe, folder):
+    status, out, err = mpiqe("score", folder / "d.png", folder / "a.png", "--format", "csv")
+    assert status == 0
+    assert [row["score"] for row in csv.DictReader(io.StringIO(out))] == ["200.0", "50.0"]
+    assert err == ""
+
+
+def test_a_missing_file_is_a_row_and_not_the_end(mpiqe, folder):
+    status, out, _ = mpiqe("score", "missing.jpg", folder / "a.png", "--format", "jsonl")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert status == 1
+    assert [row["error"] for row in rows] == ["No such file or directory", None]
+
+
+def test_the_table_is_the_default(mpiqe, folder):
+    _, out, _ = mpiqe("score", folder)
+    lines = out.splitlines()
+    assert lines[0] == "grey levels, about 0 to 255, higher is better"
+    assert [line.split()[0] for line in lines[2:]] == ["score", "50.0", "100.0", "failed", "200.0"]
+
+
+def test_paths_come_from_stdin(mpiqe, folder):
+    status, out, _ = mpiqe(
+        "score", "-", "--format", "jsonl", stdin=f"{folder / 'b.png'}\n{folder / 'a.png'}\n".encode()
+    )
+    assert status == 0
+    assert [json.loads(line)["score"] for line in out.splitlines()] == [100, 50]
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
+def test_rows_go_to_a_file_instead(mpiqe, folder, tmp_path, form):
+    _, expected, _ = mpiqe("score", folder, "--format", form)
+    status, out, _ = mpiqe("score", folder, "--format", form, "--output", tmp_path / "rows")
+    assert (status, out) == (1, "")
+    assert (tmp_path / "rows").read_text(encoding="utf-8") == expected
+
+
+def test_options_reach_the_scorer(mpiqe, folder, monkeypatch):
+    options = {}
+
+    def load(weights, **others):
+        options.update(others, weights=weights)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loading, "load", load)
+    arguments = {
+        "weights": "RUN", "crops": 3, "seed": 7, "batch-size": 5, "workers": 2, "device": "cuda:1",
+        "precision": "bf16", "max-pixels": 1000,
+    }  # fmt: skip
+    status, _, _ = mpiqe("score", folder, *(word for key, value in arguments.items() for word in (f"--{key}", value)))
+    assert options == {key.replace("-", "_"): value for key, value in arguments.items()}
+    assert status == 130
+
+
+def test_the_command_lines_defaults_are_the_librarys():
+    library = inspect.signature(loading.load).parameters
+    for name, parameter in inspect.signature(score_command).parameters.items():
+        if name in library:
+            assert parameter.default == library[name].default, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["score"], "PATH"),
+        (["score", "x.jpg", "--format", "xml"], "xml"),
+        (["score", "x.jpg", "--crops", "0"], "mpiqe: crops must be at least 1, not 0"),
+        (
+            ["score", "x.jpg", "--output", "no/such/folder/rows"],
+            "mpiqe: cannot write to no/such/folder/rows: No such file",
+        ),
+        (["score", "{empty}"], "mpiqe: there is no image to score in "),
+        (["score", "-"], "mpiqe: there is no image to score in -"),
+    ],
+)
+def test_wrong_usage_ends_with_two_and_says_what_is_wrong(mpiqe, tmp_path, arguments, message):
+    status, out, err = mpiqe(*(str(tmp_path) if word == "{empty}" else word for word in arguments))
+    assert status == 2
+    assert out == ""
+    assert message in err
+    if message.startswith("mpiqe: "):
+        assert err.count("\n") == 1
+
+
+def test_weights_that_are_not_there_end_with_two(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["mpiqe", "score", str(folder), "--weights", "no/such/run"])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    assert "mpiqe: no checkpoint 'no/such/run'" in capsys.readouterr().err
+
+
+def test_nothing_is_written_over_before_the_weights_are_there(folder, tmp_path, monkeypatch):
+    rows = tmp_path / "rows"
+    rows.write_text("of yesterday")
+    arguments = ["score", str(folder), "--weights", "no/such/run", "--output", str(rows)]
+    monkeypatch.setattr(sys, "argv", ["mpiqe", *arguments])
+    with pytest.raises(SystemExit):
+        main()
+    assert rows.read_text() == "of yesterday"
+
+
+def test_the_version_is_printed(mpiqe):
+    assert mpiqe("--version") == (0, f"mpiqe {version('mpiqe')}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["score", "--help"]])
+def test_help_and_version_load_nothing_heavy(arguments):
+    code = (
+        "import sys\nfrom mpiqe.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as exit_:\n    assert not exit_.code\n"
+        "heavy = {'torch', 'transformers', 'pandas', 'scipy', 'accelerate', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, mpiqe; dir(mpiqe); sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def endless(folder):
+    """Starts the command on 500 paths and leaves its stdin open."""
+
+    def start(form):
+        process = subprocess.Popen(
+            [*PROGRAM, "score", "-", "--format", form, "--batch-size", "1"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        process.stdin.write(f"{folder / 'a.png'}\n".encode() * 500)
+        process.stdin.flush()
+        return process
+
+    return start
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
+def test_a_reader_that_goes_away_is_no_error(endless, form):
+    with endless(form) as process:
+        assert process.stdout.readline()
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141
+
+
+def test_an_interrupt_ends_with_130_and_whole_rows(endless):
+    with endless("jsonl") as process:
+        first = process.stdout.readline()
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert err == b"mpiqe: interrupted\n"
+        assert process.returncode == 130
+        assert {json.loads(line)["score"] for line in [first, *out.splitlines()]} == {50}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+def test_progress_is_shown_on_a_terminal_and_rows_are_not_mixed_with_it(folder):
+    import pty
+
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen([*PROGRAM, "score", str(folder), "--format", "csv"],
+                          stdout=subprocess.PIPE, stderr=terminal, env=environment) as process:  # fmt: skip
+        out = process.stdout.read().decode()
+    os.close(terminal)
+    shown = os.read(controller, 65536).decode()
+    os.close(controller)
+    assert out.count("\n") == 5
+    assert "\x1b" not in out
+    assert "of 4 photos" in shown
+    assert "mpiqe: 1 of 4 photos could not be scored" in shown

@@ -1,0 +1,58 @@
+import threading
+import time
+from itertools import count, islice
+
+import pytest
+
+from mpiqe.scoring.pipeline import batches, in_order
+
+
+def test_results_come_in_the_order_of_the_items():
+    def slow_if_even(i):
+        time.sleep(0.01 * (i % 2 == 0))
+        return i * i
+
+    assert list(in_order(slow_if_even, range(20), workers=4, ahead=6)) == [i * i for i in range(20)]
+
+
+def test_endless_items_are_drawn_only_so_far_ahead():
+    drawn = []
+    items = (drawn.append(i) or i for i in count())
+    results = in_order(lambda i: i, items, workers=2, ahead=5)
+    assert list(islice(results, 3)) == [0, 1, 2]
+    assert len(drawn) == 3 + 5
+    results.close()
+
+
+def test_work_overlaps():
+    together = threading.Barrier(3, timeout=10)  # breaks unless three are at work at once
+    assert len(list(in_order(lambda _: together.wait(), range(6), workers=3, ahead=3))) == 6
+
+
+def test_an_exception_comes_in_its_turn():
+    results = in_order(lambda i: 1 // (i - 2), range(5), workers=2, ahead=4)
+    assert [next(results), next(results)] == [-1, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_closing_drops_what_has_not_begun():
+    begun = []
+    gate = threading.Event()
+
+    def work(i):
+        begun.append(i)
+        if i:
+            gate.wait(10)
+        return i
+
+    results = in_order(work, range(100), workers=1, ahead=50)
+    assert next(results) == 0
+    threading.Timer(0.1, gate.set).start()
+    results.close()
+    assert begun == [0, 1]
+
+
+def test_batches_have_one_size_but_the_last():
+    assert list(batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(batches([], 3)) == []

@@ -1,0 +1,161 @@
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mpiqe.errors import ConfigError, ImageError, WeightsError
+from mpiqe.images import crop_positions, cut, read
+from mpiqe.scoring.scorer import Scorer
+
+
+def test_a_score_is_the_mean_over_crops_and_spread_their_deviation(make_scorer, photos):
+    photo = read(photos[5])
+    height, width, _ = photo.shape
+    positions = crop_positions(width, height, size=32, count=8, mode="seeded", seed=3)
+    crops = cut(photo, positions, size=32).mean(axis=(1, 2, 3))
+    score = make_scorer(seed=3)(photos[5])
+    assert score.score == pytest.approx(crops.mean(), abs=1e-4)
+    assert score.spread == pytest.approx(np.sqrt(((crops - crops.mean()) ** 2).mean()), abs=1e-4)
+    assert score.spread > 1
+    assert score.scene == pytest.approx({"night": 1 - crops.mean() / 255, "day": crops.mean() / 255})
+    assert sum(score.distortion.values()) == pytest.approx(1)
+    assert list(score.distortion) == ["dull", "red-eyed", "none"]
+    assert score.size == (width, height)
+
+
+def test_one_crop_has_no_spread(make_scorer, photos):
+    assert make_scorer(crops=1)(photos[5]).spread == 0
+
+
+def test_the_size_is_that_of_the_upright_photo_before_it_is_enlarged(make_scorer):
+    image = Image.new("RGB", (20, 10))
+    image.getexif()[0x0112] = 6
+    assert make_scorer()(image).size == (10, 20)
+
+
+def test_a_photo_scores_the_same_alone_in_a_batch_in_any_order_and_with_any_workers(make_scorer, photos):
+    alone = {path: make_scorer(workers=1, batch_size=1)(path) for path in photos}
+    for workers, batch_size in ((1, 1), (1, 4), (3, 4), (8, 64), (2, 10)):
+        shuffled = random.Random(workers).sample(photos, len(photos))  # noqa: S311
+        scorer = make_scorer(workers=workers, batch_size=batch_size)
+        assert scorer(shuffled) == [alone[path] for path in shuffled]
+        assert [row.score for row in scorer.rows(shuffled)] == [alone[path] for path in shuffled]
+
+
+def test_a_photo_scores_the_same_whatever_it_is_given_as(make_scorer, photos):
+    scorer = make_scorer()
+    pixels = read(photos[4])
+    with open(photos[4], "rb") as file:
+        content = file.read()
+    sources = [photos[4], content, Image.open(photos[4]), pixels, torch.tensor(pixels).permute(2, 0, 1)]
+    scores = scorer(sources)
+    assert scores == [scores[0]] * len(sources)
+    assert [scorer(source) for source in sources] == scores
+
+
+def test_batches_are_full_whatever_the_sizes_of_the_photos(make_scorer, brightness, photos):
+    list(make_scorer(batch_size=4, crops=5).rows(photos))
+    assert brightness.batches == [20, 20, 10]
+
+
+def test_a_list_gives_a_list_and_so_does_any_iterable(make_scorer, photos):
+    scorer = make_scorer()
+    scores = scorer(photos[:3])
+    assert isinstance(scores, list)
+    assert scorer(tuple(photos[:3])) == scorer(iter(photos[:3])) == scores
+    assert scorer([]) == []
+
+
+def test_the_first_bad_photo_of_a_list_is_named(make_scorer, photos, tmp_path):
+    (tmp_path / "first.jpg").touch()
+    (tmp_path / "second.jpg").touch()
+    bad = [*photos[:3], tmp_path / "first.jpg", *photos[3:], tmp_path / "second.jpg"]
+    with pytest.raises(ImageError, match=r"first\.jpg: empty file"):
+        make_scorer(batch_size=2)(bad)
+    with pytest.raises(ImageError, match="not a path"):
+        make_scorer()(None)
+
+
+def test_a_bad_photo_costs_its_own_row_only(make_scorer, photos, tmp_path):
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    paths = [photos[0], "missing.jpg", photos[1], empty, *photos[2:]]
+    scorer = make_scorer(batch_size=3)
+    rows = list(scorer.rows(paths))
+    assert [row.path for row in rows] == list(map(str, paths))
+    assert [row.error for row in rows if row.error] == ["No such file or directory", "empty file"]
+    assert [row.score for row in rows if row.score] == scorer(photos)
+    assert all((row.score is None) == (row.error is not None) for row in rows)
+
+
+def test_photos_that_are_all_bad_ask_nothing_of_the_model(make_scorer, brightness):
+    assert [row.path for row in make_scorer(batch_size=2).rows(f"{i}.jpg" for i in range(7))] == [
+        f"{i}.jpg" for i in range(7)
+    ]
+    assert brightness.batches == []
+
+
+def test_endless_paths_are_streamed(make_scorer, photos):
+    def endless():
+        while True:
+            yield from photos
+
+    rows = make_scorer(batch_size=2, workers=2).rows(endless())
+    assert [next(rows).path for _ in range(25)] == (photos * 3)[:25]
+    rows.close()
+
+
+def test_too_thin_and_too_large_photos_are_refused_by_name(make_scorer, photos, tmp_path):
+    strip = tmp_path / "strip.png"
+    Image.new("RGB", (9000, 1)).save(strip)
+    scorer = make_scorer(max_pixels=1_000_000)
+    with pytest.raises(ImageError, match=r"strip\.png: a strip of 9000 x 1"):
+        scorer(strip)
+    with pytest.raises(ImageError, match=r"photo0\.png: 20 x 100 pixels are over the limit of 1999"):
+        make_scorer(max_pixels=1999)(photos[0])
+
+
+def test_crop_modes_reach_the_crops(make_scorer, photos):
+    seeded = make_scorer()(photos[5])
+    assert make_scorer(seed=1)(photos[5]) != seeded
+    assert make_scorer(crop_mode="grid")(photos[5]) == make_scorer(crop_mode="grid", seed=1)(photos[5]) != seeded
+    scorer = make_scorer(crop_mode="random")
+    assert scorer(photos[5]) != scorer(photos[5])
+
+
+def test_all_options_that_cannot_be_meant_are_named_at_once(make_scorer):
+    with pytest.raises(ConfigError, match=r"crops .* not 0; batch_size .* not -1; workers .* not 0; .*'middle'"):
+        make_scorer(crops=0, batch_size=-1, workers=0, crop_mode="middle")
+
+
+def test_an_answer_that_is_no_number_is_the_weights_fault(brightness, photos):
+    class Broken(type(brightness)):
+        def predict(self, crops):
+            return super().predict(crops)._replace(score=np.full(len(crops), np.nan, dtype=np.float32))
+
+    with pytest.raises(WeightsError, match="not finite"):
+        list(Scorer(predictor=Broken()).rows(photos))
+
+
+def test_a_model_without_scenes_gives_none(brightness, photos):
+    class Sceneless(type(brightness)):
+        scenes = ()
+
+        def predict(self, crops):
+            return super().predict(crops)._replace(scene=np.zeros((len(crops), 0), dtype=np.float32))
+
+    assert Scorer(predictor=Sceneless())(photos[0]).scene == {}
+
+
+def test_the_scale_says_what_a_score_means(make_scorer):
+    assert str(make_scorer().scale) == "grey levels, about 0 to 255, higher is better"
+
+
+def test_scoring_apart_from_the_torch_predictor_does_not_import_torch():
+    modules = "mpiqe.scoring.scorer, mpiqe.scoring.sinks, mpiqe.scoring.paths, mpiqe.scoring.loading"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

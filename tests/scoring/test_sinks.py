@@ -1,0 +1,153 @@
+import csv
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from mpiqe.scoring.score import Row, Scale, Score
+from mpiqe.scoring.sinks import COLUMNS, CsvSink, JsonLinesSink, TableSink
+
+GOOD = Row(
+    "photos/a, b.jpg",
+    Score(
+        score=200.12345678,
+        spread=3.5,
+        scene={"night": 0.25, "day": 0.75},
+        distortion={"dull": 1 / 3, "red-eyed": 2 / 3, "none": 0.0},
+        size=(4000, 3000),
+    ),
+    None,
+)
+BAD = Row("photos/broken.jpg", None, "empty file")
+
+
+class Watched(io.StringIO):
+    """Knows what had been flushed when."""
+
+    def __init__(self):
+        super().__init__()
+        self.flushed = ""
+
+    def flush(self):
+        self.flushed = self.getvalue()
+
+
+def test_json_lines_have_the_agreed_keys_in_order():
+    stream = io.StringIO()
+    sink = JsonLinesSink(stream)
+    sink.write(GOOD)
+    sink.write(BAD)
+    good, bad = map(json.loads, stream.getvalue().splitlines())
+    assert list(good) == list(bad) == ["path", "score", "spread", "scene", "distortion", "width", "height", "error"]
+    assert good == {
+        "path": "photos/a, b.jpg",
+        "score": 200.123457,
+        "spread": 3.5,
+        "scene": {"night": 0.25, "day": 0.75},
+        "distortion": {"dull": 0.333333, "red-eyed": 0.666667, "none": 0.0},
+        "width": 4000,
+        "height": 3000,
+        "error": None,
+    }
+    assert bad == dict.fromkeys(COLUMNS) | {"path": "photos/broken.jpg", "error": "empty file"}
+
+
+def test_csv_has_the_same_columns_with_the_most_probable_names():
+    stream = io.StringIO()
+    sink = CsvSink(stream)
+    sink.write(GOOD)
+    sink.write(BAD)
+    assert stream.getvalue() == (
+        "path,score,spread,scene,distortion,width,height,error\n"
+        '"photos/a, b.jpg",200.123457,3.5,day,red-eyed,4000,3000,\n'
+        "photos/broken.jpg,,,,,,,empty file\n"
+    )
+    assert next(csv.DictReader(io.StringIO(stream.getvalue())))["path"] == "photos/a, b.jpg"
+
+
+def test_a_model_without_scenes_leaves_them_empty():
+    row = Row("a.jpg", Score(score=1.0, spread=0.0, scene={}, distortion={}, size=(1, 1)), None)
+    stream = io.StringIO()
+    JsonLinesSink(stream).write(row)
+    assert json.loads(stream.getvalue())["scene"] == {}
+    stream = io.StringIO()
+    CsvSink(stream).write(row)
+    assert stream.getvalue().splitlines()[1] == "a.jpg,1.0,0.0,,,1,1,"
+
+
+@pytest.mark.parametrize("kind", [JsonLinesSink, CsvSink])
+def test_every_row_is_flushed(kind):
+    stream = Watched()
+    sink = kind(stream)
+    for row in (GOOD, BAD):
+        sink.write(row)
+        assert stream.flushed == stream.getvalue()
+        assert row.path in stream.flushed
+
+
+def test_any_path_is_one_line_of_ascii_json():
+    stream = io.StringIO()
+    JsonLinesSink(stream).write(Row("caf\udce9\n\u2028é.jpg", None, "empty file"))
+    assert stream.getvalue().isascii()
+    assert stream.getvalue().count("\n") == 1
+    assert json.loads(stream.getvalue())["path"] == "caf\udce9\n\u2028é.jpg"
+
+
+def table(brightness, *rows, **options):
+    stream = Watched()
+    sink = TableSink(Console(file=stream, highlight=False, **options), brightness)
+    for row in rows:
+        sink.write(row)
+    assert stream.flushed == stream.getvalue()
+    return stream.getvalue().splitlines()
+
+
+def test_the_table_says_what_its_numbers_mean(brightness):
+    lines = table(brightness, GOOD)
+    assert lines[0] == "grey levels, about 0 to 255, higher is better"
+    # 200.1 of 255 fills eight of ten cells
+    assert lines[2].split() == ["score", "spread", "scene", "distortion", "size", "photo"]
+    assert lines[3].split() == [
+        "200.1",
+        "━━━━━━━━──",
+        "±3.5",
+        "day",
+        "75%",
+        "red-eyed",
+        "67%",
+        "4000x3000",
+        "photos/a,",
+        "b.jpg",
+    ]
+
+
+def test_the_columns_of_the_table_line_up(brightness):
+    low = Row("low", Score(score=9.0, spread=11.0, scene={"day": 1.0}, distortion={"dull": 1.0}, size=(8, 8)), None)
+    lines = table(brightness, GOOD, low)
+    assert lines[2].index("photo") == lines[3].index("photos/") == lines[4].index("low")
+    assert lines[3].index(".1") == lines[4].index(".0")  # decimal points stand below each other
+    assert lines[2].index("scene") == lines[3].index("day") == lines[4].index("day")
+
+
+def test_a_failed_row_says_why_in_red(brightness):
+    assert table(brightness, BAD)[3].split() == ["failed", "photos/broken.jpg:", "empty", "file"]
+    line = table(brightness, BAD, force_terminal=True, color_system="standard")[3]
+    assert "\x1b[31mphotos/broken.jpg: empty file\x1b[0m" in line
+
+
+@pytest.mark.parametrize(("higher_is_better", "colour"), [(True, 32), (False, 31)])
+def test_good_scores_are_green_and_bad_ones_red(brightness, higher_is_better, colour):
+    brightness.scale = Scale(low=0, high=255, unit="levels", higher_is_better=higher_is_better)
+    line = table(brightness, GOOD, force_terminal=True, color_system="standard")[3]
+    assert f"\x1b[1;{colour}m" in line
+
+
+def test_a_path_cannot_reach_the_terminal(brightness):
+    lines = table(brightness, Row("\x1b[2J\n[red]é\udce9.jpg", None, "empty file"))
+    assert lines[3].split(maxsplit=1)[1] == "\\x1b[2J\\n[red]é\\udce9.jpg: empty file"
+
+
+def test_a_long_path_is_not_cut(brightness):
+    path = "folder/" * 60 + "photo.jpg"
+    assert table(brightness, Row(path, GOOD.score, None), width=80)[3].endswith(path)
