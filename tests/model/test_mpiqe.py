@@ -125,7 +125,9 @@ def test_options_that_cannot_be_meant_are_refused_together(tiny_clip: FrozenCLIP
 
 def test_the_model_can_fit_eight_real_photos(tiny_clip: FrozenCLIP) -> None:
     names = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "moon", "brick")
-    crops = [images.cut(images.read(_rgb(getattr(photos, name)())), np.array([[200, 120]]), size=32)[0] for name in names]
+    crops = [
+        images.cut(images.read(_rgb(getattr(photos, name)())), np.array([[200, 120]]), size=32)[0] for name in names
+    ]
     pixels = torch.stack([torch.tensor(crop).permute(2, 0, 1) for crop in crops])
     target = torch.linspace(-1.5, 1.5, 8)[torch.tensor([3, 0, 6, 1, 7, 4, 2, 5])]
     model = build_model(tiny_clip, TINY_OPTIONS)

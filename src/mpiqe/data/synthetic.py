@@ -59,7 +59,8 @@ def _white_noise(image: Pixels, deviation: float, rng: np.random.Generator) -> P
 
 
 def _impulse_noise(image: Pixels, share: float, rng: np.random.Generator) -> Pixels:
-    result, hit = image.copy(), rng.random(image.shape[:2]) < share
+    result: Pixels = image.copy()
+    hit = rng.random(image.shape[:2]) < share
     result[hit] = rng.choice(np.array([0, 255], np.uint8), size=(int(hit.sum()), 1))
     return result
 
@@ -111,7 +112,8 @@ def _pixelate(image: Pixels, block: float, _: np.random.Generator) -> Pixels:
 
 
 def _blocks(image: Pixels, number: float, rng: np.random.Generator) -> Pixels:
-    result, (height, width) = image.copy(), image.shape[:2]
+    result: Pixels = image.copy()
+    height, width = image.shape[:2]
     side = max(4, min(height, width) // 14)
     for _ in range(int(number)):
         top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
+from mpiqe.choices import SplitSource
 from mpiqe.data import check, choose_split, read_dataset
 from mpiqe.data.record import Dataset
-from mpiqe.data.splits import SplitSource
 from mpiqe.model.checkpoint import load_checkpoint
 from mpiqe.training.device import accelerator_for
 from mpiqe.training.evaluate import Prediction, measure, predict

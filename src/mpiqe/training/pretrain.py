@@ -163,7 +163,8 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
     """Pearson's correlation of two vectors (B,); zero where one of them is constant."""
     a, b = a - a.mean(), b - b.mean()
     lengths = torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b)
-    return (a * b).sum() / lengths.clamp(min=1e-8)
+    correlated: Tensor = (a * b).sum() / lengths.clamp(min=1e-8)
+    return correlated
 
 
 WORDS = frozenset(

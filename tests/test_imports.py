@@ -1,0 +1,72 @@
+"""The direction of imports: a module may know what stands below it, never what stands above or beside it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
+MAY_KNOW = {
+    "errors": set(),
+    "choices": set(),
+    "labels": {"errors"},
+    "decoding": {"errors"},
+    "images": {"errors", "choices", "decoding"},
+    "metrics": {"errors"},
+    "model": {"errors", "choices", "labels", "images", "metrics"},
+    "data": {"errors", "choices", "labels", "images", "metrics"},
+    "training": {"errors", "choices", "labels", "images", "metrics", "model", "data"},
+    "scoring": {"errors", "choices", "labels", "decoding", "images", "metrics", "model"},
+    "cli": {"errors", "choices", "labels", "images", "metrics", "model", "data", "training", "scoring"},
+    "__main__": {"cli"},
+    "__init__": {"errors", "scoring"},
+}
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def _layer(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def _imported(path: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_downwards(path: Path) -> None:
+    layer = _layer(path)
+    known = {name.split(".")[1] for name in _imported(path) if name.startswith("mpiqe.")}
+    assert known <= MAY_KNOW[layer] | {layer}, f"{layer} must not know {known - MAY_KNOW[layer] - {layer}}"
+
+
+def test_one_place_knows_transformers() -> None:
+    knowing = {
+        str(p.relative_to(SOURCE)) for p in FILES if any(n.split(".")[0] == "transformers" for n in _imported(p))
+    }
+    assert knowing == {"model/clip.py"}
+
+
+def test_nothing_can_unpickle() -> None:
+    banned = {"pickle", "dill", "joblib", "torch.load", "shelve"}
+    for path in FILES:
+        assert not {name for name in _imported(path) if name in banned or name.split(".")[0] in banned}, path
+        assert "torch.load(" not in path.read_text(), path
+
+
+@pytest.mark.parametrize(
+    "module", ["mpiqe", "mpiqe.images", "mpiqe.scoring.scorer", "mpiqe.scoring.sinks", "mpiqe.cli.main"]
+)
+def test_the_light_part_does_not_load_torch(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'torch', 'transformers', 'scipy'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
