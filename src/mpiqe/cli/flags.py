@@ -49,5 +49,5 @@ def _parameter(name: str, hint: Any, text: str, default: Any) -> inspect.Paramet
     if hint is bool:
         flag = f"{flag}/--no-{flag[2:]}"
         shown = f" [dim]\\[{'on' if default else 'off'}][/dim]"
-    annotation = Annotated[hint | None, typer.Option(flag, help=text.replace("[", "\\\\[") + shown, show_default=False)]
+    annotation = Annotated[hint | None, typer.Option(flag, help=text.replace("[", "\\[") + shown, show_default=False)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

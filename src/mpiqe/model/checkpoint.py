@@ -7,7 +7,6 @@ is unpickled.
 import json
 import os
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -15,12 +14,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.files import write_safetensors
 from mpiqe.model.mpiqe import MPIQE, build_model
 from mpiqe.model.options import ModelOptions, from_mapping, to_mapping
 
@@ -57,18 +55,6 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {
         name: version(name) for name in ("mpiqe", "torch", "transformers", "numpy", "pillow")
     }
-
-
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write whole or not at all: to a file beside ``path``, flushed to the disk, then renamed over it."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, beside, metadata)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def save_checkpoint(path: Path, model: MPIQE, config: CheckpointConfig) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +20,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 from transformers.utils import logging as transformers_logging
 
 from mpiqe.errors import WeightsError
+from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import PAPERS_BACKBONE
 
 EMBEDDED = "embedded"
@@ -244,11 +245,10 @@ class FrozenCLIP(nn.Module):
         """Write config, weights (safetensors, rounded to ``dtype``) and tokenizer as ``from_pretrained`` reads them."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {
-            key: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
-            for key, tensor in self.weights().items()
+            key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in self.weights().items()
         }
         self.clip.config.save_pretrained(folder)
-        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+        write_safetensors(folder / "model.safetensors", weights, {"format": "pt"})
         self.tokenizer.save_pretrained(folder)
 
 
@@ -259,8 +259,7 @@ def write_untrained(folder: Path, *, vision: dict[str, Any], text: dict[str, Any
         torch.manual_seed(seed)
         model = _kind(config)(config)
     config.save_pretrained(folder)
-    weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    write_safetensors(folder / "model.safetensors", model.state_dict(), {"format": "pt"})
 
 
 def _kind(config: CLIPConfig) -> type[CLIPModel]:
@@ -292,7 +291,9 @@ def _quiet() -> Iterator[None]:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what the library will change in itself
+            yield
     finally:
         transformers_logging.set_verbosity(level)
         if bars:

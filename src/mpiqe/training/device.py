@@ -5,6 +5,7 @@ import sys
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from mpiqe.errors import ConfigError
 
@@ -16,6 +17,8 @@ def accelerator_for(*, device: str, precision: str) -> Accelerator:
         precision = "bf16" if computes_in_bf16(cpu=cpu) else "fp32"
     if precision == "fp16" and cpu:
         raise ConfigError("precision fp16 needs a GPU; on a CPU take bf16 or fp32")
+    if not torch.distributed.is_initialized():
+        AcceleratorState._reset_state(True)  # else one process could not do a second run in another precision
     return Accelerator(cpu=cpu, mixed_precision="no" if precision == "fp32" else precision)
 
 

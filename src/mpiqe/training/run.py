@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mpiqe.errors import ConfigError, WeightsError
-from mpiqe.model.checkpoint import versions, write_safetensors
+from mpiqe.model.checkpoint import versions
+from mpiqe.model.files import write_safetensors, write_whole
 
 CONFIG, METRICS, STATE = "config.json", "metrics.jsonl", "state.safetensors"
 
@@ -72,12 +73,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write one text file atomically."""
-        beside = self.path / f"{name}.{os.getpid()}.part"
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path / name)
+        write_whole(self.path / name, text.encode("utf-8"))
 
     def metrics(self) -> list[dict[str, Any]]:
         """The epochs so far; a line that a kill has torn is left out."""
