@@ -5,12 +5,13 @@ Axes: H, W pixels of the photo, K crops, S pixels along a crop's side. A positio
 
 import hashlib
 from collections.abc import Callable
-from typing import Literal, TypeAlias, TypeVar, get_args
+from typing import TypeAlias, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mpiqe.choices import CropMode
 from mpiqe.decoding import DEFAULT_MAX_PIXELS, Pixels, Source, decode, describe, naming
 from mpiqe.errors import ConfigError, ImageError
 
@@ -33,7 +34,6 @@ __all__ = [
 
 Positions: TypeAlias = NDArray[np.int64]
 Picture = TypeVar("Picture", Pixels, Image.Image)
-CropMode = Literal["seeded", "grid", "random"]
 
 CROP_MODES: tuple[str, ...] = get_args(CropMode)
 

@@ -18,7 +18,8 @@ from mpiqe.errors import DatasetError
 Floats = npt.NDArray[np.float64]
 Values = Sequence[float] | npt.NDArray[np.floating]
 
-_FEWEST = 3
+FEWEST = 3
+NAMES = ("srcc", "plcc", "plcc_fitted", "krcc", "rmse", "rmse_fitted")
 _STEEPNESS = (0.5, 2.0, 8.0)  # starts of the fit, in 1 / standard deviations: nearly a line, an S, nearly a step
 _EVALUATIONS = 200  # per start; along a line the parameters run away for ever, and the fit has long been good
 
@@ -118,8 +119,8 @@ def _pair(predictions: Values, mos: Values) -> tuple[Floats, Floats]:
     x, y = np.asarray(predictions, dtype=np.float64), np.asarray(mos, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape:
         raise DatasetError(f"predictions {x.shape} and mos {y.shape} must be two flat sequences of one length")
-    if len(x) < _FEWEST:
-        raise DatasetError(f"{len(x)} values are too few to correlate; at least {_FEWEST} are needed")
+    if len(x) < FEWEST:
+        raise DatasetError(f"{len(x)} values are too few to correlate; at least {FEWEST} are needed")
     for name, values in (("predictions", x), ("mos", y)):
         if not np.isfinite(values).all():
             first = int(np.flatnonzero(~np.isfinite(values))[0])

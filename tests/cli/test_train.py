@@ -34,6 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, rated_photos: Path, tiny_folde
     done = _mpiqe("train", "--data", f"csv:{rated_photos}", "--backbone", tiny_folder, "--out", folder, *RUN, *ON_CPU)
     assert done.exit_code == 0, done.output
     assert "test images of split 1" in done.stdout
+    assert "split mpiqe's 1: " in done.stderr
     assert "SRCC" in done.stdout
     assert "8 images to train on, 4 to validate on, 4 to test on" in done.stderr
     return folder

@@ -135,6 +135,12 @@ def _rewrite_config(path: Path, change: dict[str, object]) -> None:
         ({"options": {"windows": "seven"}}, "windows = 'seven': expected int"),
         ({"options": {"rotations": 1}}, "unknown key 'rotations'"),
         ({"mood": "good"}, "the config in .* cannot be used: .*mood"),
+        ({"target_mean": "a"}, "target_mean = 'a' is no finite number"),
+        ({"target_std": 0.0}, "target_std = 0.0 is not above zero"),
+        ({"mos_low": None}, "mos_low = None is no finite number"),
+        ({"crops": "8"}, "crops = '8' is no number of crops"),
+        ({"backbone": 3}, "backbone = 3 is no text"),
+        ({"options": {"context_length": 10**13}}, "context_length=10000000000000 is not between 0 and 77"),
         ({"scenes": ["sea"]}, "was trained for other label names: .*sea"),
     ],
 )
@@ -150,8 +156,9 @@ def test_what_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(WeightsError, match=rf"no {FILE_NAME} in {tmp_path}"):
         load_checkpoint(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(WeightsError, match=r"the hub did not give it .*download mpiqe.safetensors .*nobody/nothing"):
-        load_checkpoint("nobody/nothing")
+    for name in ("nobody/nothing", "nobody/mpiqe-v1.0"):
+        with pytest.raises(WeightsError, match=rf"the hub did not give it .*download mpiqe.safetensors .*{name}"):
+            load_checkpoint(name)
 
 
 def test_an_interrupted_write_leaves_the_old_checkpoint(

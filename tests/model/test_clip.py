@@ -127,6 +127,17 @@ def test_nothing_thaws_a_frozen_clip(tiny_clip: FrozenCLIP) -> None:
     assert not any(tensor.requires_grad for tensor in tiny_clip.weights().values())
 
 
+def test_running_statistics_stay_whoever_calls_train_on_the_inside(tmp_path: Path) -> None:
+    small = CompactOptions(stem_channels=(8, 16, 64), patch_size=8, vision_width=64, vision_layers=1, image_size=32)
+    create_compact(tmp_path, words=["blur"], options=small)
+    clip = FrozenCLIP.from_pretrained(tmp_path)
+    before = clip.digest()
+    for module in clip.modules():
+        module.train()
+    clip.encode_image(torch.rand(4, 3, 32, 32))
+    assert clip.digest() == before
+
+
 def test_thawing_and_freezing_again_keeps_every_bit(tiny_clip: FrozenCLIP) -> None:
     before, names = tiny_clip.digest(), set(tiny_clip.weights())
     tiny_clip.thaw()

@@ -19,7 +19,7 @@ def _attention(layer: Attention, queries: Tensor, memory: Tensor) -> Tensor:
     return layer.out(torch.cat(heads, dim=-1))
 
 
-def _unfolded(decoder: QualityDecoder, queries: Tensor, image: Tensor) -> Tensor:
+def unfolded(decoder: QualityDecoder, queries: Tensor, image: Tensor) -> Tensor:
     """Eqs. 12 - 14 with the queries repeated for every image."""
     states = queries.expand(len(image), -1, -1)
     for layer in decoder.layers:
@@ -37,7 +37,8 @@ def test_the_folded_decoder_equals_the_unfolded_one() -> None:
     queries, image = torch.randn(20, 16), torch.randn(5, 10, 16)
     folded = decoder.fold(queries)
     assert folded.states.shape == (1, 20, 16)
-    torch.testing.assert_close(decoder(folded, image), _unfolded(decoder, queries, image), atol=1e-6, rtol=1e-5)
+    found = decoder.conclude(decoder(folded, image))
+    torch.testing.assert_close(found, unfolded(decoder, queries, image), atol=1e-6, rtol=1e-5)
 
 
 def test_attention_by_hand() -> None:
@@ -56,7 +57,7 @@ def test_max_pooling_takes_the_largest_answer() -> None:
     queries, image = torch.randn(3, 8), torch.randn(2, 4, 8)
     states = decoder.norm(decoder.layers[0].answer(decoder.fold(queries), image))
     expected = decoder.head(states.max(dim=1).values).squeeze(-1)
-    torch.testing.assert_close(decoder(decoder.fold(queries), image), expected)
+    torch.testing.assert_close(decoder.conclude(decoder(decoder.fold(queries), image)), expected)
 
 
 def test_the_papers_decoder_has_about_12_6_million_parameters() -> None:

@@ -5,10 +5,12 @@ import pytest
 import torch
 from skimage import data as photos
 from tests.conftest import TINY_OPTIONS
+from tests.model.test_decoder import unfolded
 from transformers import CLIPConfig, CLIPModel
 
 from mpiqe import images
 from mpiqe.errors import ConfigError
+from mpiqe.model.alignment import scene_logits
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.mpiqe import MPIQE, build_model
 from mpiqe.model.options import ModelOptions
@@ -25,6 +27,18 @@ def test_sizes_at_vit_b_16(tiny_clip: FrozenCLIP) -> None:
     assert sizes["visual_prompts"] == 36_864
     assert sizes["decoder"] == 12_678_913
     assert sizes["clip"] == 0
+
+
+def test_at_vit_b_16_every_layer_of_the_prompts_gets_a_gradient(tiny_clip: FrozenCLIP) -> None:
+    torch.manual_seed(0)
+    config = CLIPConfig(vision_config={"patch_size": 16}, text_config={}, projection_dim=512)
+    clip = FrozenCLIP(model=CLIPModel(config), tokenizer=tiny_clip.tokenizer, name="ViT-B/16")
+    model = build_model(clip, ModelOptions())
+    _loss(model, torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)).backward()
+    assert (model.visual_prompts.tokens.grad.abs().amax(dim=(1, 2)) > 0).sum() == 12
+    assert (model.scene_prompts.context.grad.abs().amax(dim=1) > 0).sum() == 8
+    assert (model.distortion_prompts.context.grad.abs().amax(dim=1) > 0).sum() == 8
+    assert not any(tensor.requires_grad for tensor in clip.weights().values())
 
 
 def _loss(model: MPIQE, pixels: torch.Tensor) -> torch.Tensor:
@@ -62,13 +76,35 @@ def test_no_frozen_weight_changes_by_a_bit_in_ten_steps(tiny_model: MPIQE, pixel
     assert all(not torch.equal(parameter, start[name]) for name, parameter in tiny_model.named_parameters())
 
 
-def test_folding_for_inference_changes_nothing(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
+def test_what_is_folded_equals_the_model_written_out(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
     folded = tiny_model.fold()
-    whole, short = tiny_model(pixels), tiny_model(pixels, folded)
-    torch.testing.assert_close(short.score, whole.score, atol=1e-6, rtol=0)
-    torch.testing.assert_close(short.scene_logits, whole.scene_logits, atol=1e-5, rtol=0)
-    torch.testing.assert_close(short.distortion_logits, whole.distortion_logits, atol=1e-5, rtol=0)
+    output = tiny_model(pixels, folded)
+    clip = tiny_model.clip
+    features = []
+    for bank in (tiny_model.scene_prompts, tiny_model.distortion_prompts):
+        words, last = bank()
+        features.append(
+            torch.cat([clip.encode_text(words[row : row + 1], last[row : row + 1]) for row in range(len(last))])
+        )
+    cls, patches = (
+        clip.project(tokens) for tokens in clip.encode_image(clip.preprocess(pixels), tiny_model.visual_prompts)
+    )
+    expected = unfolded(tiny_model.decoder, torch.cat(features), torch.cat([cls[:, None], patches], dim=1))
+    torch.testing.assert_close(output.prediction, expected, atol=1e-5, rtol=0)
+    cosines = torch.nn.functional.cosine_similarity(cls[:, None], features[0][None], dim=-1)
+    torch.testing.assert_close(output.scene_logits, cosines * clip.logit_scale, atol=1e-4, rtol=0)
     assert folded.queries.states.shape == (1, 20, 32)
+
+
+def test_logits_and_scores_are_fp32_under_autocast(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            cls, patches = tiny_model.look(pixels)
+            folded = tiny_model.fold()
+            half = tiny_model.answer(folded, cls, patches)
+        exact = scene_logits(cls.float(), folded.scene.float(), tiny_model.clip.logit_scale)
+    assert half.scene_logits.dtype == half.distortion_logits.dtype == half.score.dtype == torch.float32
+    assert torch.equal(half.scene_logits, exact)
 
 
 def test_scores_are_brought_back_to_the_units_of_the_ratings(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
@@ -116,7 +152,7 @@ def test_the_seed_alone_decides_the_initial_weights(tiny_clip: FrozenCLIP) -> No
 
 
 def test_options_that_cannot_be_meant_are_refused_together(tiny_clip: FrozenCLIP) -> None:
-    options = ModelOptions(scene_prompts=False, distortion_prompts=False, visual_depth=12, windows=7)
+    options = ModelOptions(scene_prompts=False, distortion_prompts=False, visual_depth=12, windows=7, decoder_heads=0)
     with pytest.raises(
         ConfigError, match=r"no query; visual_depth=12, but .* 3 layers; windows=7, but .* 4 x 4 patches"
     ):

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.conftest import TINY
 
 from mpiqe import metrics
 from mpiqe.errors import ConfigError, DatasetError, WeightsError
 from mpiqe.model.checkpoint import read_config
+from mpiqe.model.compact import create_compact
 from mpiqe.training.loop import train
 from mpiqe.training.options import resolve
 from mpiqe.training.reporter import Silent
@@ -147,9 +150,11 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, rated_photos: Path, t
     settings = _settings(rated_photos, tiny_folder, epochs=1)
     _train(tmp_path / "one", settings)
     arguments = _command(tmp_path / "two", settings)[2:]  # without `python -m`
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29571"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    subprocess.run([*launch, "-m", *arguments], check=True, capture_output=True, env=environment)
+    done = subprocess.run([*launch, "-m", *arguments], check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout.count("SRCC") == 1
+    assert done.stderr.count("images to train on") == 1
     one, two = (load_file(tmp_path / name / "mpiqe.safetensors") for name in ("one", "two"))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=2e-4, rtol=0, msg=name)
@@ -224,3 +229,56 @@ def test_ratings_that_are_all_the_same_are_refused(tmp_path: Path, rated_photos:
     )
     with pytest.raises(DatasetError, match=r"all 8 training images have the same MOS, 5.0"):
         _train(tmp_path / "run", _settings(table, tiny_folder))
+
+
+def test_a_start_that_fails_leaves_the_folder_free(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="windows=9"):
+        _train(tmp_path / "run", _settings(rated_photos, tiny_folder, windows=9))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_explodes_is_said_and_spoils_no_checkpoint(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"the loss of a step in epoch \d is (nan|inf): lower --learning-rate"):
+        _train(tmp_path / "run", _settings(rated_photos, tiny_folder, learning_rate=1e30, warmup_epochs=0))
+
+
+def test_a_run_is_not_resumed_on_another_backbone(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    backbone = shutil.copytree(tiny_folder, tmp_path / "backbone")
+    settings = _settings(rated_photos, backbone, epochs=1)
+    _train(tmp_path / "run", settings)
+    create_compact(backbone, words=["blur"], options=TINY, seed=8)
+    with pytest.raises(ConfigError, match=r"cannot be continued: the backbone's digest was \w+ and is \w+ now"):
+        _train(tmp_path / "run", settings, resume=True)
+
+
+def test_the_split_does_not_depend_on_the_runs_seed_and_is_recorded(
+    finished: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    _train(tmp_path / "run", _settings(rated_photos, tiny_folder, epochs=1, seed=5))
+    tested = [
+        {line.split(",")[0] for line in (run / "predictions.csv").read_text().splitlines()}
+        for run in (finished, tmp_path / "run")
+    ]
+    assert tested[0] == tested[1]
+    assert read_config(finished / "mpiqe.safetensors").split == "mpiqe's 1"
+
+
+def test_a_test_side_too_small_for_figures_still_gets_its_predictions(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    rows = rated_photos.read_text().splitlines()
+    table = rated_photos.with_name("few.csv")
+    table.write_text("\n".join(["image,mos", *(",".join(row.split(",")[:2]) for row in rows[1:8])]))
+    figures = _train(tmp_path / "run", _settings(table, tiny_folder, epochs=1))
+    assert figures == dict.fromkeys(metrics.NAMES) | {"count": 1}
+    assert len((tmp_path / "run" / "predictions.csv").read_text().splitlines()) == 2
+
+
+def test_what_a_kill_left_half_written_is_swept_up_on_resume(
+    finished: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    (finished / "state.safetensors.123.part").write_bytes(b"half")
+    _train(finished, _settings(rated_photos, tiny_folder), resume=True)
+    assert not list(finished.glob("*.part"))

@@ -15,13 +15,14 @@ def evaluate(
     data: Annotated[str, typer.Option(help="dataset: livec, or csv:FILE")] = "livec",
     root: Annotated[Path | None, typer.Option(help="folder of the dataset")] = None,
     labels: Annotated[Path | None, typer.Option(help="folder of LIQE's label files")] = None,
-    split: Annotated[int, typer.Option(help="which of the ten splits")] = 1,
+    split: Annotated[
+        int | None, typer.Option(help="which of the ten splits; default the one that the checkpoint was trained on")
+    ] = None,
     splits: Annotated[
         Literal["auto", "liqe", "own"],
         typer.Option(help="D13: LIQE's splits or the project's own"),
     ] = "auto",
     part: Annotated[Literal["train", "val", "test", "all"], typer.Option(help="which images")] = "test",
-    seed: Annotated[int, typer.Option(help="seed of the project's own splits")] = 0,
     crops: Annotated[int | None, typer.Option(help="crops per image; default the checkpoint's")] = None,
     backbone: Annotated[str | None, typer.Option(help="where the backbone lies, if not where it was")] = None,
     predictions: Annotated[Path | None, typer.Option(help="also write image,mos,score,spread to this CSV")] = None,
@@ -35,7 +36,7 @@ def evaluate(
     from mpiqe.training.assess import assess
 
     with TerminalReporter() as reporter:
-        result, rows = assess(
+        result, rows, title = assess(
             weights,
             data=data,
             root=root,
@@ -43,7 +44,6 @@ def evaluate(
             split=split,
             splits=splits,
             part=part,
-            seed=seed,
             crops=crops,
             backbone=backbone,
             device=device,
@@ -54,5 +54,4 @@ def evaluate(
         from mpiqe.training.evaluate import to_csv
 
         predictions.write_text(to_csv(rows), encoding="utf-8")
-    title = f"{part} images" + ("" if part == "all" else f" of split {split}")
     typer.echo(json.dumps(result) if json_output else figures(result, title))

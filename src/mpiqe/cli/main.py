@@ -34,6 +34,9 @@ class _Commands(TyperGroup):
         except BrokenPipeError as error:  # `mpiqe score . | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush when Python exits
             raise typer.Exit(141) from error
+        except OSError as error:  # a full disk, a folder that may not be written
+            typer.echo(f"mpiqe: {error}", err=True)
+            raise typer.Exit(2) from error
 
 
 app = typer.Typer(

@@ -30,8 +30,6 @@ def pretrain(
         try:
             folder = run_pretraining(options, run, resume=resume, reporter=reporter)
         except KeyboardInterrupt:
-            reporter.note(
-                f"stopped; {out} holds the last whole epoch: continue with `mpiqe pretrain --resume --out {out}`"
-            )
+            reporter.note(run.how_to_go_on("pretrain"))
             raise
     typer.echo(f"backbone: {folder}")

@@ -1,5 +1,6 @@
 """What a long run shows while it works: notes, a bar with the time left, a line an epoch. All of it on stderr."""
 
+import os
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -19,8 +20,8 @@ from rich.progress import (
 class TerminalReporter:
     """Tells a terminal how a run goes; without a terminal the bar is left out and the lines remain."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, highlight=False, quiet=quiet)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -46,7 +47,7 @@ class TerminalReporter:
 
     def note(self, text: str) -> None:
         """One line."""
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def begin(self, *, steps: int, done: int) -> None:
         """Start the bar."""
@@ -65,7 +66,12 @@ class TerminalReporter:
             if key.startswith(("loss", "val_")) and value is not None:
                 shown.append(f"{key} {value:.3f}")
         shown.append(f"{row['images_per_second']:.1f} images/s")
-        self._console.print("  ".join(shown), markup=False)
+        self._console.print("  ".join(shown), markup=False, soft_wrap=True)
+
+
+def is_main_process() -> bool:
+    """Whether this is the process of several (torchrun, accelerate launch) that speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def figures(result: Mapping[str, float | None], title: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mpiqe.cli.flags import with_flags
-from mpiqe.cli.reporter import TerminalReporter, figures
+from mpiqe.cli.reporter import TerminalReporter, figures, is_main_process
 from mpiqe.model.options import LossOptions, ModelOptions
 from mpiqe.training.options import RunOptions, read_toml, resolve
 
@@ -30,13 +30,12 @@ def train(
     asked = {**(read_toml(config) if config else {}), **given}
     before = run.settings() if resume else {}
     options = resolve({**before, **asked}, where=str(config or "options"))
-    with TerminalReporter() as reporter:
+    with TerminalReporter(quiet=not is_main_process()) as reporter:
         try:
             result = run_training(options, run, resume=resume, reporter=reporter)
         except KeyboardInterrupt:
-            reporter.note(
-                f"stopped; {out} holds the last whole epoch: continue with `mpiqe train --resume --out {out}`"
-            )
+            reporter.note(run.how_to_go_on("train"))
             raise
-    typer.echo(figures(result, f"test images of split {options.run.split}"))
-    typer.echo(f"run folder: {out}")
+    if is_main_process():
+        typer.echo(figures(result, f"test images of split {options.run.split}"))
+        typer.echo(f"run folder: {out}")

@@ -4,7 +4,7 @@ from mpiqe.data.check import check
 from mpiqe.data.livec import read_livec
 from mpiqe.data.record import Dataset, Record, Split
 from mpiqe.data.sources import read_dataset
-from mpiqe.data.splits import choose_split, fraction, liqe_split, own_split, without_val
+from mpiqe.data.splits import choose_split, describe_split, fraction, liqe_split, own_split, without_val
 from mpiqe.data.table import read_csv
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Split",
     "check",
     "choose_split",
+    "describe_split",
     "fraction",
     "liqe_split",
     "own_split",

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from mpiqe.errors import DatasetError
 
-_SHOWN = 20
+_SHOWN = 1000
 
 
 def refuse(heading: str, faults: Sequence[str]) -> None:
-    """Raise one ``DatasetError`` with ``heading`` and the first 20 of ``faults``, one a line, if there are any."""
+    """Raise one ``DatasetError`` with ``heading`` and ``faults`` (the first thousand), one a line, if there are any."""
     if not faults:
         return
     lines = [f"{heading}: {len(faults)} fault{'s' if len(faults) > 1 else ''}", *faults[:_SHOWN]]

@@ -16,7 +16,8 @@ _VALIDATION = 0.125  # of the training side, as in LIQE's files: 70 : 10 : 20
 def choose_split(dataset: Dataset, number: int, *, source: SplitSource = "auto", seed: int = 0) -> Split:
     """Split ``number`` (1 to 10) of a dataset (D13 ``splits``).
 
-    ``auto`` is LIQE's where the dataset has them, else the project's own; ``seed`` matters to the latter only. Raises
+    ``auto`` is LIQE's where the dataset has them, else the project's own; ``seed`` matters to the latter only, and it
+    is not a run's: with the default every run, evaluation and pretraining means the same images. Raises
     ``ConfigError`` for a number or a source that does not exist.
     """
     if source not in ("auto", "liqe", "own"):
@@ -24,6 +25,12 @@ def choose_split(dataset: Dataset, number: int, *, source: SplitSource = "auto",
     if source == "liqe" or (source == "auto" and dataset.splits):
         return liqe_split(dataset, number)
     return own_split(dataset, number, seed=seed)
+
+
+def describe_split(dataset: Dataset, number: int, *, source: SplitSource = "auto") -> str:
+    """Whose split ``choose_split`` gives, in words: "LIQE's 1" or "mpiqe's 1"."""
+    liqe = source == "liqe" or (source == "auto" and dataset.splits)
+    return f"{'LIQE' if liqe else 'mpiqe'}'s {number}"
 
 
 def liqe_split(dataset: Dataset, number: int) -> Split:

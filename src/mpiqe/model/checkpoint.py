@@ -5,8 +5,10 @@ is unpickled.
 """
 
 import json
+import math
 import os
 import platform
+import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +19,14 @@ from safetensors import SafetensorError, safe_open
 
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.labels import DISTORTIONS, SCENES
-from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.clip import EMBEDDED, EMBEDDED_FOLDER, FrozenCLIP
 from mpiqe.model.files import write_safetensors
 from mpiqe.model.mpiqe import MPIQE, build_model
 from mpiqe.model.options import ModelOptions, from_mapping, to_mapping
 
 FILE_NAME = "mpiqe.safetensors"
 FORMAT = "mpiqe-1"
+PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class CheckpointConfig:
 def versions() -> dict[str, str]:
     """The versions that a run depends on."""
     return {"python": platform.python_version()} | {
-        name: version(name) for name in ("mpiqe", "torch", "transformers", "numpy", "pillow")
+        name: version(name)
+        for name in ("mpiqe", "torch", "transformers", "accelerate", "safetensors", "numpy", "scipy", "pillow")
     }
 
 
@@ -87,11 +91,30 @@ def read_config(path: Path) -> CheckpointConfig:
         for key in ("scenes", "distortions"):
             values[key] = tuple(values[key])
         config = CheckpointConfig(options=options, **values)
+        _check_values(config)
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise WeightsError(f"the config in {path} cannot be used: {error}") from error
     if (config.scenes, config.distortions) != (SCENES, DISTORTIONS):
         raise WeightsError(f"{path} was trained for other label names: {config.scenes + config.distortions}")
     return config
+
+
+def _check_values(config: CheckpointConfig) -> None:
+    """Raise ``ValueError`` for fields that no run can have written."""
+    numbers = {name: getattr(config, name) for name in ("target_mean", "target_std", "mos_low", "mos_high")}
+    faults = [
+        f"{name} = {value!r} is no finite number"
+        for name, value in numbers.items()
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
+    ]
+    texts = {name: getattr(config, name) for name in ("backbone", "backbone_digest", "dataset", "split")}
+    faults += [f"{name} = {value!r} is no text" for name, value in texts.items() if not isinstance(value, str)]
+    if not isinstance(config.crops, int) or not 1 <= config.crops <= 10_000:
+        faults.append(f"crops = {config.crops!r} is no number of crops")
+    if not faults and config.target_std <= 0:
+        faults.append(f"target_std = {config.target_std} is not above zero")
+    if faults:
+        raise ValueError("; ".join(faults))
 
 
 def load_checkpoint(source: str | Path, *, backbone: str | Path | None = None) -> tuple[MPIQE, CheckpointConfig]:
@@ -109,7 +132,10 @@ def load_checkpoint(source: str | Path, *, backbone: str | Path | None = None) -
             f"{path} was trained on the backbone {config.backbone!r} with digest {config.backbone_digest[:12]}, "
             f"but {clip.name!r} has {digest[:12]}: these are other weights"
         )
-    model = build_model(clip, config.options)
+    try:
+        model = build_model(clip, config.options)
+    except ConfigError as error:
+        raise WeightsError(f"the config in {path} cannot be used: {error}") from error
     load_tensors(model, path)
     model.target_mean, model.target_std = config.target_mean, config.target_std
     return model.eval(), config
@@ -136,16 +162,16 @@ def load_tensors(model: MPIQE, path: Path) -> None:
 
 
 def _locate(source: str) -> Path:
-    path = Path(source)
+    path = EMBEDDED_FOLDER if source == EMBEDDED else Path(source)
     if path.is_dir():
         if not (path / FILE_NAME).is_file():
             raise WeightsError(f"no {FILE_NAME} in {path}; a run folder holds one after its first epoch")
         return path / FILE_NAME
     if path.is_file():
-        if path.suffix in {".pt", ".pth", ".bin", ".pkl", ".ckpt"}:
+        if path.suffix in PICKLES:
             raise WeightsError(f"{path} is a pickle; mpiqe reads safetensors only and never unpickles")
         return path
-    if path.suffix or source.count("/") != 1 or source.startswith((".", "/", "~")):
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) or source.endswith((".safetensors", *PICKLES)):
         raise WeightsError(f"no checkpoint {source!r}; give a run folder, a .safetensors file or a hub id (owner/name)")
     return _download(source) / FILE_NAME
 
@@ -155,7 +181,7 @@ def _download(hub_id: str) -> Path:
 
     try:
         folder = Path(snapshot_download(hub_id, allow_patterns=[FILE_NAME, "backbone/*"]))
-    except (OSError, ValueError) as error:  # httpx's and huggingface_hub's network errors are OSErrors
+    except Exception as error:  # whatever its network client raises, it means the same here
         raise WeightsError(
             f"no folder or file {hub_id!r} here, and the hub did not give it ({type(error).__name__}). On a machine "
             f"with network, download {FILE_NAME} (and backbone/, if it has one) from https://huggingface.co/{hub_id} "

@@ -29,6 +29,7 @@ from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import PAPERS_BACKBONE
 
 EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "weights"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -108,14 +109,14 @@ class FrozenCLIP(nn.Module):
         """
         name = os.fspath(source)
         if name == EMBEDDED:
-            name = str(Path(__file__).parents[1] / "weights" / "backbone")
+            name = str(EMBEDDED_FOLDER / "backbone")
         config = _read_config(name)
         try:
             with _quiet():
                 model, report = _kind(config).from_pretrained(
                     name, config=config, use_safetensors=True, output_loading_info=True
                 )
-                tokenizer = AutoTokenizer.from_pretrained(name)
+                tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise WeightsError(
                 f"cannot load the backbone {name!r}: {_first_line(error)}\n{_what_to_do(name)}"
@@ -218,7 +219,10 @@ class FrozenCLIP(nn.Module):
 
     def embed_patches(self, pixels: Tensor) -> Tensor:
         """Preprocessed pixels (B, 3, S, S) -> patch embeddings (B, N, W), before any layer and without positions."""
-        embedded: Tensor = self.clip.vision_model.embeddings.patch_embedding(pixels)
+        stem = self.clip.vision_model.embeddings.patch_embedding
+        if self.frozen:
+            stem.eval()  # its running statistics must stay, even if somebody put this very module in train mode
+        embedded: Tensor = stem(pixels)
         return embedded.flatten(2).transpose(1, 2)
 
     def encode_patches(self, patches: Tensor, prompts: PromptHook | None = None) -> tuple[Tensor, Tensor]:

@@ -73,7 +73,7 @@ class QualityDecoder(nn.Module):
 
     def __init__(self, *, width: int, layers: int = 3, heads: int = 8, pooling: Pooling = "mean") -> None:
         super().__init__()
-        if width % heads:
+        if heads < 1 or width % heads:
             raise ConfigError(f"decoder_heads={heads} does not divide the joint width {width} of this backbone")
         if layers < 1:
             raise ConfigError(f"decoder_layers={layers}: the decoder needs at least one layer")
@@ -88,11 +88,15 @@ class QualityDecoder(nn.Module):
         return first.question(queries[None])
 
     def forward(self, folded: FoldedQueries, image: Tensor) -> Tensor:
-        """Folded queries and image tokens (B, I, D) -> (B,)."""
-        states: Tensor | None = None
-        for layer in self.layers:
-            folded = folded if states is None else layer.question(states)  # type: ignore[operator]
-            states = layer.answer(folded, image)  # type: ignore[operator]
+        """Folded queries and image tokens (B, I, D) -> the queries' answers (B, Q, D), for ``conclude``."""
+        first, *rest = self.layers
+        states: Tensor = first.answer(folded, image)  # type: ignore[operator]
+        for layer in rest:
+            states = layer.answer(layer.question(states), image)  # type: ignore[operator]
+        return states
+
+    def conclude(self, states: Tensor) -> Tensor:
+        """Answers (B, Q, D) -> final layernorm, pooling, head -> (B,)."""
         states = self.norm(states)
         pooled = states.mean(dim=1) if self.pooling == "mean" else states.amax(dim=1)
         answer: Tensor = self.head(pooled)

@@ -113,14 +113,23 @@ class MPIQE(nn.Module):
         return project(cls), project(patches)
 
     def answer(self, folded: Folded, cls: Tensor, patches: Tensor) -> MPIQEOutput:
-        """What the text side makes of CLS (B, D) and patches (B, N, D)."""
-        prediction = self.decoder(folded.queries, torch.cat([cls[:, None], patches], dim=1)).float()
+        """What the text side makes of CLS (B, D) and patches (B, N, D).
+
+        Cosines over a temperature of 1/100 and the head's last steps are computed in fp32 under autocast too: bf16 has
+        three digits.
+        """
+        states = self.decoder(folded.queries, torch.cat([cls[:, None], patches], dim=1))
+        with torch.autocast(cls.device.type, enabled=False):
+            return self._conclude(folded, states.float(), cls.float(), patches.float())
+
+    def _conclude(self, folded: Folded, states: Tensor, cls: Tensor, patches: Tensor) -> MPIQEOutput:
+        prediction = self.decoder.conclude(states)
         scenes = distortions = weights = None
         if folded.scene is not None:
-            scenes = scene_logits(cls.float(), folded.scene.float(), self.clip.logit_scale)
+            scenes = scene_logits(cls, folded.scene.float(), self.clip.logit_scale)
         if folded.distortion is not None:
             distortions, weights = distortion_logits(
-                patches.float(),
+                patches,
                 folded.distortion.float(),
                 self.clip.logit_scale,
                 windows=self.windows,
@@ -169,10 +178,17 @@ def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
         faults.append(f"visual_depth={options.visual_depth}, but the image tower has {clip.vision_layers} layers")
     if not 1 <= options.windows <= clip.grid:
         faults.append(f"windows={options.windows}, but the backbone has {clip.grid} x {clip.grid} patches")
-    if options.context_length < 0 or options.visual_length < 0:
-        faults.append(
-            f"context_length={options.context_length}, visual_length={options.visual_length}: none may be negative"
-        )
+    bounds = {
+        "context_length": (0, clip.text_positions),
+        "visual_length": (0, 1024),
+        "decoder_layers": (1, 64),
+        "decoder_heads": (1, clip.joint_width),
+    }
+    faults += [
+        f"{name}={getattr(options, name)} is not between {low} and {high}"
+        for name, (low, high) in bounds.items()
+        if not low <= getattr(options, name) <= high
+    ]
     if options.window_temperature <= 0:
         faults.append(f"window_temperature={options.window_temperature} must be above zero")
     if faults:

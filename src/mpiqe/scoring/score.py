@@ -17,7 +17,7 @@ class Scale:
 
     def __str__(self) -> str:
         direction = "higher" if self.higher_is_better else "lower"
-        return f"{self.unit}, about {self.low:g} to {self.high:g}, {direction} is better"
+        return f"{self.unit}, about {self.low:.3g} to {self.high:.3g}, {direction} is better"
 
 
 @dataclass(frozen=True)

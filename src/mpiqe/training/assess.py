@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from mpiqe.choices import SplitSource
-from mpiqe.data import check, choose_split, read_dataset
+from mpiqe.choices import Precision, SplitSource
+from mpiqe.data import check, choose_split, describe_split, read_dataset
 from mpiqe.data.record import Dataset
 from mpiqe.model.checkpoint import load_checkpoint
 from mpiqe.training.device import accelerator_for
@@ -20,26 +20,37 @@ def assess(
     data: str,
     root: Path | None,
     labels: Path | None,
-    split: int,
+    split: int | None,
     splits: SplitSource,
     part: Part,
-    seed: int,
     crops: int | None,
     backbone: str | None,
     device: str,
-    precision: str,
+    precision: Precision,
     reporter: Reporter,
-) -> tuple[dict[str, float | None], list[Prediction]]:
-    """The figures of ``metrics.report`` for one part of one split, and each image's prediction."""
+) -> tuple[dict[str, float | None], list[Prediction], str]:
+    """The figures of ``metrics.report`` for one part of one split, each image's prediction, and what they are of.
+
+    Without ``split`` it is the number of the split that the checkpoint was trained on.
+    """
     accelerator = accelerator_for(device=device, precision=precision)
     model, config = load_checkpoint(weights, backbone=backbone)
     dataset = read_dataset(data, root=root, labels=labels)
+    title = f"{part} images"
     indices: tuple[int, ...] = tuple(range(len(dataset.records)))
     if part != "all":
-        indices = getattr(choose_split(dataset, split, source=splits, seed=seed), part)
+        number = int(config.training.get("split", 1)) if split is None else split
+        whose = describe_split(dataset, number, source=splits)
+        indices, title = getattr(choose_split(dataset, number, source=splits), part), f"{part} images of split {whose}"
+        if part == "test" and config.dataset == dataset.name and config.split != whose:
+            reporter.note(
+                f"careful: the checkpoint was trained on split {config.split}, perhaps on some of these images"
+            )
     records = tuple(dataset.records[index] for index in indices)
-    reporter.note(f"{dataset.name}: {len(records)} images, checkpoint trained on {config.dataset} ({config.split})")
+    reporter.note(
+        f"{dataset.name}: {len(records)} images, checkpoint trained on {config.dataset}, split {config.split}"
+    )
     check(Dataset(dataset.name, records, twins=dataset.twins))
     model.to(accelerator.device)
     predictions = predict(model, records, accelerator=accelerator, crops=crops or config.crops)
-    return measure(predictions), predictions
+    return measure(predictions), predictions, title

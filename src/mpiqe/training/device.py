@@ -7,19 +7,29 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from mpiqe.choices import Precision
 from mpiqe.errors import ConfigError
 
 
-def accelerator_for(*, device: str, precision: str) -> Accelerator:
+def resolve_precision(*, device: str, precision: Precision) -> Precision:
+    """What ``auto`` means on this machine; any other precision is itself."""
+    if precision != "auto":
+        return precision
+    return "bf16" if computes_in_bf16(cpu=_on_cpu(device)) else "fp32"
+
+
+def accelerator_for(*, device: str, precision: Precision) -> Accelerator:
     """An ``Accelerator`` for ``device`` (auto, cpu) and ``precision`` (auto, fp32, bf16, fp16)."""
-    cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    if precision == "auto":
-        precision = "bf16" if computes_in_bf16(cpu=cpu) else "fp32"
+    cpu, precision = _on_cpu(device), resolve_precision(device=device, precision=precision)
     if precision == "fp16" and cpu:
         raise ConfigError("precision fp16 needs a GPU; on a CPU take bf16 or fp32")
     if not torch.distributed.is_initialized():
         AcceleratorState._reset_state(True)  # else one process could not do a second run in another precision
     return Accelerator(cpu=cpu, mixed_precision="no" if precision == "fp32" else precision)
+
+
+def _on_cpu(device: str) -> bool:
+    return device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
 def computes_in_bf16(*, cpu: bool) -> bool:
@@ -30,9 +40,9 @@ def computes_in_bf16(*, cpu: bool) -> bool:
     return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("amx_tile"))
 
 
-def peak_memory_mb() -> float:
-    """The most memory this process has held so far, in MB: the GPU's if one is used, else resident memory."""
-    if torch.cuda.is_available():
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory this process has held so far, in MB: the GPU's on CUDA, else resident memory."""
+    if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -50,7 +50,7 @@ def predict(
         folded = model.fold()
         for batch in loader(dataset, batch_size=batch_size, shuffle=False, workers=workers):
             pixels = batch.crops.flatten(0, 1).to(accelerator.device)
-            scores = model(pixels, folded).score.double().view(-1, crops)
+            scores = model(pixels, folded).score.cpu().double().view(-1, crops)
             spread = scores.std(dim=1, correction=0)
             places = (batch.index * world + rank).tolist()
             found += zip(places, scores.mean(dim=1).tolist(), spread.tolist(), strict=True)
@@ -61,7 +61,12 @@ def predict(
 
 
 def measure(predictions: Sequence[Prediction]) -> dict[str, float | None]:
-    """SRCC, PLCC raw and after the logistic fit (D15), KRCC, RMSE; ``None`` where a figure does not exist."""
+    """SRCC, PLCC raw and after the logistic fit (D15), KRCC, RMSE; ``None`` where a figure does not exist.
+
+    None of them does for fewer than three images.
+    """
+    if len(predictions) < metrics.FEWEST:
+        return {**dict.fromkeys(metrics.NAMES), "count": len(predictions)}
     report = metrics.report([item.score for item in predictions], [item.mos for item in predictions])
     return {key: value if value is not None and math.isfinite(value) else None for key, value in report.items()}
 

@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from mpiqe.data import Dataset, Split, check, choose_split, fraction, read_dataset, without_val
+from mpiqe.data import Dataset, Split, check, choose_split, describe_split, fraction, read_dataset, without_val
 from mpiqe.data.loading import CropDataset
 from mpiqe.data.record import Record
+from mpiqe.errors import ConfigError
 from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, read_config, save_checkpoint, versions
 from mpiqe.model.clip import EMBEDDED, FrozenCLIP
 from mpiqe.model.loss import Counts, Loss
 from mpiqe.model.mpiqe import MPIQE, build_model
 from mpiqe.training.batches import StepSampler, step_loader
-from mpiqe.training.device import accelerator_for, peak_memory_mb
+from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
 from mpiqe.training.evaluate import measure, predict, to_csv
 from mpiqe.training.options import RunOptions, TrainOptions
 from mpiqe.training.reporter import Reporter
@@ -50,14 +51,13 @@ def train(
     ``predictions.csv``, ``test.json`` and the state that ``resume`` continues from. The weights are a function of the
     settings, the data and the machine's arithmetic; a run that was killed and resumed ends with the same ones.
     """
+    precision = resolve_precision(device=options.run.device, precision=options.run.precision)
+    options = replace(options, run=replace(options.run, precision=precision))  # what a resumed run has to keep to
     settings = options.run
     accelerator = accelerator_for(device=settings.device, precision=settings.precision)
-    dataset, sides = _data(settings, reporter)
+    dataset, sides = _data(settings, reporter, accelerator)
     clip = FrozenCLIP.from_pretrained(settings.backbone)
     model = build_model(clip, options.model, seed=settings.seed)
-    if accelerator.is_main_process:
-        start_or_check(run, options.to_mapping(), digest=dataset.digest, resume=resume)
-    accelerator.wait_for_everyone()
     mean, std = target_statistics(sides.train)
     if settings.target == "standardised":  # D10
         model.target_mean, model.target_std = mean, std
@@ -88,6 +88,12 @@ def train(
     batches = step_loader(crops, sampler, workers=settings.workers)
     checkpoint = _checkpoint_config(options, clip, dataset, sides.train, model)
 
+    events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
+    if accelerator.is_main_process:
+        digests = {"data": dataset.digest, "backbone": checkpoint.backbone_digest}
+        start_or_check(run, options.to_mapping(), digests=digests, resume=resume)
+    accelerator.wait_for_everyone()
+
     progress: dict[str, Any] = {"epoch": 0, "best": None}
     if resume and (run.path / STATE).exists():
         progress = run.load_state(model, bare)
@@ -97,7 +103,6 @@ def train(
         run.keep_metrics(progress["epoch"])
     steps = sampler.steps_per_epoch
     reporter.begin(steps=steps * settings.epochs, done=steps * progress["epoch"])
-    events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
 
     for epoch in range(progress["epoch"] + 1, settings.epochs + 1):
         started, sums = time.monotonic(), torch.zeros(4, dtype=torch.float64)
@@ -122,8 +127,8 @@ def train(
                 accelerator=accelerator,
                 prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
             )
-            sums += torch.stack(losses).double().cpu() * len(step.images)
-            reporter.step(float(losses.total))
+            sums += torch.stack(losses).cpu().double() * len(step.images)
+            reporter.step(_finite(losses.total, run, epoch))
         seconds = time.monotonic() - started
 
         row = {
@@ -134,7 +139,7 @@ def train(
             ),
             **_validate(model, sides.val, options, accelerator),
             "images_per_second": len(sides.train) / seconds,
-            "peak_memory_mb": peak_memory_mb(),
+            "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
         better = settings.epoch == "last" or _beats(row["val_srcc"], progress["best"])  # D14
         progress |= {"epoch": epoch, "best": row["val_srcc"] if better else progress["best"]}
@@ -152,21 +157,31 @@ def train(
     return _test(model, run, sides.test, options, accelerator)
 
 
-def _data(settings: RunOptions, reporter: Reporter) -> tuple[Dataset, Sides]:
+def _data(settings: RunOptions, reporter: Reporter, accelerator: Accelerator) -> tuple[Dataset, Sides]:
     """Read and check everything before anything is computed."""
     dataset = read_dataset(settings.data, root=as_path(settings.root), labels=as_path(settings.labels))
     reporter.note(f"{dataset.name}: checking {len(dataset.records)} images")
-    check(dataset)
-    split: Split = choose_split(dataset, settings.split, source=settings.splits, seed=settings.seed)
+    if accelerator.is_main_process:
+        check(dataset)
+    split: Split = choose_split(dataset, settings.split, source=settings.splits)
     if not settings.validation:
         split = without_val(split)
     split = fraction(split, settings.fraction, seed=settings.seed)
     sides = Sides(*([dataset.records[index] for index in side] for side in (split.train, split.val, split.test)))
     held = f"{len(sides.val)} to validate on" if sides.val else "none to validate on (the whole training side trains)"
-    reporter.note(
-        f"split {settings.split}: {len(sides.train)} images to train on, {held}, {len(sides.test)} to test on"
-    )
+    whose = describe_split(dataset, settings.split, source=settings.splits)
+    reporter.note(f"split {whose}: {len(sides.train)} images to train on, {held}, {len(sides.test)} to test on")
     return dataset, sides
+
+
+def _finite(loss: torch.Tensor, run: RunFolder, epoch: int) -> float:
+    value = float(loss)
+    if not math.isfinite(value):
+        raise ConfigError(
+            f"the loss of a step in epoch {epoch} is {value}: lower --learning-rate, or take --precision fp32; "
+            f"{run.path} keeps the epoch before"
+        )
+    return value
 
 
 def _start_head_at(model: MPIQE, mean: float) -> None:
@@ -189,7 +204,7 @@ def _means(sums: torch.Tensor, images: Sequence[Record]) -> list[float | None]:
 def _validate(
     model: MPIQE, val: Sequence[Record], options: TrainOptions, accelerator: Accelerator
 ) -> dict[str, float | None]:
-    if len(val) < 3:
+    if not val:
         return {"val_srcc": None, "val_plcc": None}
     figures = measure(predict(model, val, accelerator=accelerator, crops=options.run.crops))
     return {"val_srcc": figures["srcc"], "val_plcc": figures["plcc"]}
@@ -216,7 +231,7 @@ def _checkpoint_config(
         mos_low=min(ratings),
         mos_high=max(ratings),
         crops=options.run.crops,
-        split=f"{options.run.split} of {options.run.splits}",
+        split=describe_split(dataset, options.run.split, source=options.run.splits),
         training={**options.to_mapping(), "data_digest": dataset.digest},
         versions=versions(),
     )
@@ -232,9 +247,10 @@ def _test(
     """The one look at the test images, with the weights that are kept."""
     load_tensors(model, run.path / FILE_NAME)
     predictions = predict(model, test, accelerator=accelerator, crops=options.run.crops)
-    figures: Mapping[str, float | None] = measure(predictions)
     if accelerator.is_main_process:
         run.write_text(PREDICTIONS, to_csv(predictions))
+    figures: Mapping[str, float | None] = measure(predictions)
+    if accelerator.is_main_process:
         run.write_json(TEST, figures)
         kept = read_config(run.path / FILE_NAME)
         tested = {f"test_{key}": value for key, value in figures.items()}

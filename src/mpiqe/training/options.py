@@ -118,10 +118,21 @@ def read_toml(path: Path) -> dict[str, Any]:
     return values
 
 
+def check_pretrain(options: PretrainOptions) -> None:
+    """Raise one ``ConfigError`` for values of ``mpiqe pretrain`` that cannot be meant."""
+    faults = _too_small(options, {"epochs": 1, "warmup_epochs": 0, "batch_size": 3, "workers": 0, "seed": 0})
+    if not options.learning_rate > 0:
+        faults.append(f"learning_rate = {options.learning_rate}: must be above zero")
+    if not 0 <= options.averaging < 1:
+        faults.append(f"averaging = {options.averaging}: must be at least 0 and below 1")
+    if faults:
+        raise ConfigError("options: " + "; ".join(faults))
+
+
 def _check(run: RunOptions, where: str) -> None:
-    faults = [
-        f"{name} = {getattr(run, name)}: must be {least} or more"
-        for name, least in {
+    faults = _too_small(
+        run,
+        {
             "epochs": 1,
             "warmup_epochs": 0,
             "batch_size": 1,
@@ -129,9 +140,8 @@ def _check(run: RunOptions, where: str) -> None:
             "crops": 1,
             "workers": 0,
             "seed": 0,
-        }.items()
-        if getattr(run, name) < least
-    ]
+        },
+    )
     if not run.learning_rate > 0:
         faults.append(f"learning_rate = {run.learning_rate}: must be above zero")
     if run.epoch == "val" and not run.validation:
@@ -140,3 +150,11 @@ def _check(run: RunOptions, where: str) -> None:
         faults.append(f"batch_size = {run.batch_size} crops is no multiple of crops = {run.crops} per image")
     if faults:
         raise ConfigError(f"{where}: " + "; ".join(faults))
+
+
+def _too_small(options: RunOptions | PretrainOptions, least: Mapping[str, int]) -> list[str]:
+    return [
+        f"{name} = {getattr(options, name)}: must be {bound} or more"
+        for name, bound in least.items()
+        if getattr(options, name) < bound
+    ]

@@ -14,6 +14,7 @@ Axes: B photos, V views per photo (two natural crops, then the first of them dis
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,19 +27,20 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from mpiqe import images
-from mpiqe.data import choose_split, read_dataset
+from mpiqe.data import check, choose_split, read_dataset
 from mpiqe.data.loading import EpochSampler, scene_vector
 from mpiqe.data.record import Record
 from mpiqe.data.synthetic import KINDS, LEVELS, class_of, distort
+from mpiqe.errors import ConfigError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.compact import CompactOptions, create_compact
 from mpiqe.model.loss import Loss
 from mpiqe.model.mpiqe import MPIQE, MPIQEOutput, build_model
 from mpiqe.model.options import LossOptions, ModelOptions, to_mapping
-from mpiqe.training.device import accelerator_for, peak_memory_mb
+from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
 from mpiqe.training.evaluate import measure, predict
-from mpiqe.training.options import PretrainOptions
+from mpiqe.training.options import PretrainOptions, check_pretrain
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run import STATE, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import learning_rate
@@ -178,20 +180,25 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
 
     With ``resume`` a run that was stopped goes on from its last whole epoch.
     """
+    check_pretrain(options)
+    options = replace(options, precision=resolve_precision(device=options.device, precision=options.precision))
     accelerator = accelerator_for(device=options.device, precision=options.precision)
+    if accelerator.num_processes > 1:
+        raise ConfigError("mpiqe pretrain runs in one process; start it without torchrun")
     dataset = read_dataset(options.data, root=as_path(options.root), labels=as_path(options.labels))
     split = choose_split(dataset, options.split)
     train, val = ([dataset.records[index] for index in side] for side in (split.train, split.val))
     reporter.note(
         f"{len(train)} photos to learn from, {len(val)} to validate on; {len(split.test)} are never looked at"
     )
-    start_or_check(run, to_mapping(options), digest=dataset.digest, resume=resume)
+    check(dataset)
+    mean, std = target_statistics(train)
+    start_or_check(run, to_mapping(options), digests={"data": dataset.digest}, resume=resume)
 
     fresh = run.path / "fresh"
     if not (fresh / "model.safetensors").exists():
         create_compact(fresh, words=WORDS, options=CompactOptions(), seed=options.seed)
     model, average = (_model(fresh, options.seed) for _ in range(2))
-    mean, std = target_statistics(train)
     for each in (model, average):
         each.target_mean, each.target_std = mean, std
         each.to(accelerator.device)
@@ -268,7 +275,7 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
             "val_plcc": agreement["plcc"],
             "images_per_second": len(train) / seconds,
             "crops_per_second": len(train) * VIEWS / seconds,
-            "peak_memory_mb": peak_memory_mb(),
+            "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
         if (agreement["srcc"] or -1.0) > progress["best"]:
             progress["best"] = agreement["srcc"] or -1.0

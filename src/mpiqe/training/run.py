@@ -37,7 +37,10 @@ class RunFolder:
         """Begin a new run. Raises ``ConfigError`` if the folder already holds one."""
         if (self.path / CONFIG).exists():
             raise ConfigError(f"{self.path} already holds a run; continue it with --resume, or name another --out")
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--out {self.path}: {error.strerror}") from error
         self.write_json(CONFIG, config)
 
     def config(self) -> dict[str, Any]:
@@ -53,7 +56,9 @@ class RunFolder:
 
     def settings(self) -> dict[str, Any]:
         """The options that the run began with."""
-        settings: dict[str, Any] = self.config()["settings"]
+        settings = self.config().get("settings")
+        if not isinstance(settings, dict):
+            raise ConfigError(f"{self.path / CONFIG} holds no settings of a run; the run cannot be resumed")
         return settings
 
     def refuse_other_settings(self, settings: Mapping[str, Any]) -> None:
@@ -66,6 +71,12 @@ class RunFolder:
         ]
         if faults:
             raise ConfigError(f"{self.path} cannot be continued: {'; '.join(faults)}")
+
+    def how_to_go_on(self, command: str) -> str:
+        """What to say when the run was interrupted."""
+        if not (self.path / STATE).exists():
+            return f"stopped before the end of the first epoch; {self.path} holds nothing to continue from"
+        return f"stopped; {self.path} holds the last whole epoch: `mpiqe {command} --resume --out {self.path}` goes on"
 
     def write_json(self, name: str, values: Any) -> None:
         """Write one JSON file atomically."""
@@ -129,20 +140,28 @@ class RunFolder:
 
 
 FREE_ON_RESUME = frozenset({"device", "workers", "root", "labels"})
-"""Settings that may differ when a run is continued: they do not change what is computed."""
+"""Settings that may differ when a run is continued: where it computes and reads, not what. (Another device rounds
+otherwise, as any other machine does; the precision stays.)"""
 
 
-def start_or_check(run: RunFolder, settings: Mapping[str, Any], *, digest: str, resume: bool) -> None:
-    """Begin the run, or make sure that ``--resume`` continues the same one on the same data."""
+def start_or_check(run: RunFolder, settings: Mapping[str, Any], *, digests: Mapping[str, str], resume: bool) -> None:
+    """Begin the run, or make sure that ``--resume`` continues the same one, on the same data and backbone.
+
+    ``digests`` by what they are of.
+    """
     if not resume:
-        run.start({"settings": dict(settings), "data_digest": digest, "versions": versions()})
+        named = {f"{name}_digest": digest for name, digest in digests.items()}
+        run.start({"settings": dict(settings), **named, "versions": versions()})
         return
     run.refuse_other_settings(settings)
-    before = run.config()["data_digest"]
-    if before != digest:
-        raise ConfigError(
-            f"{run.path} cannot be continued: the data's digest was {before[:12]} and is {digest[:12]} now"
-        )
+    for part in run.path.glob("*.part"):  # of a write that a kill cut short
+        part.unlink()
+    for name, digest in digests.items():
+        before = str(run.config().get(f"{name}_digest"))
+        if before != digest:
+            raise ConfigError(
+                f"{run.path} cannot be continued: the {name}'s digest was {before[:12]} and is {digest[:12]} now"
+            )
 
 
 def as_path(text: str | None) -> Path | None:
