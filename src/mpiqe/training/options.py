@@ -33,7 +33,9 @@ class RunOptions:
     splits: SplitSource = option("auto", "D13: LIQE's splits where they are, else the project's own")
     fraction: float = option(1.0, "share of the training images to use (Table 5)")
     validation: bool = option(
-        True, "keep the split's validation images out of training and report on them; without, the whole 80 % trains"
+        True,
+        "keep the split's validation images out of training and report on them; "
+        "without, the whole 80 % trains, as in the paper",
     )
     epoch: Epoch = option("last", "D14: which epoch's weights are kept, the last or the best on validation")
     backbone: str = option(PAPERS_BACKBONE, "CLIP by hub id or folder; 'embedded' is the package's own compact one")

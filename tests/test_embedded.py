@@ -1,0 +1,80 @@
+"""The model that comes with the package, on the photos that come with the repository."""
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mpiqe
+from mpiqe import images
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES, WEIGHTS = ROOT / "examples", Path(mpiqe.__file__).parent / "weights"
+PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
+
+
+@pytest.fixture(scope="module")
+def scorer() -> mpiqe.Scorer:
+    """Loaded with every way to a network closed."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise AssertionError("the embedded model must not ask the network")
+
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        return mpiqe.load()
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+@pytest.mark.parametrize("how", ["blur", "noise", "jpeg", "dark"])
+def test_a_degraded_photo_scores_below_the_original(scorer: mpiqe.Scorer, photo: str, how: str) -> None:
+    degraded, original = scorer([EXAMPLES / f"{photo}-{how}.jpg", EXAMPLES / f"{photo}.jpg"])
+    assert degraded.score < original.score
+
+
+@pytest.mark.parametrize(("how", "least"), [("noise", 4), ("blur", 3)])
+def test_noise_is_called_by_its_name_and_blur_mostly(scorer: mpiqe.Scorer, how: str, least: int) -> None:
+    scores = scorer([EXAMPLES / f"{photo}-{how}.jpg" for photo in PHOTOS])
+    assert sum(max(score.distortion, key=score.distortion.get) == how for score in scores) >= least
+
+
+def test_scores_lie_on_the_scale_and_differ(scorer: mpiqe.Scorer) -> None:
+    scores = [score.score for score in scorer(sorted(EXAMPLES.glob("*.jpg")))]
+    assert len(scores) == 20
+    assert all(scorer.scale.low <= score <= scorer.scale.high for score in scores)
+    assert np.std(scores) > 10
+    assert scorer.scale.higher_is_better
+
+
+def test_a_photo_scores_the_same_alone_in_a_batch_in_any_order_and_from_any_source(scorer: mpiqe.Scorer) -> None:
+    paths = sorted(EXAMPLES.glob("*.jpg"))
+    tolerance = 1e-4 * (scorer.scale.high - scorer.scale.low)
+    together = [score.score for score in scorer(paths)]
+    backwards = [score.score for score in scorer(paths[::-1])][::-1]
+    other = mpiqe.load(batch_size=3, workers=1)
+    alone = [other(images.read(path)).score for path in paths]
+    assert together == pytest.approx(backwards, abs=tolerance)
+    assert together == pytest.approx(alone, abs=tolerance)
+
+
+def test_the_package_carries_at_most_25_mb_of_model_and_its_card() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) <= 25e6
+    card = (WEIGHTS / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for words in (
+        "Copyright (c) 2015 The University of Texas at Austin",
+        "mpiqe pretrain",
+        "mpiqe train",
+        "SRCC",
+        "not good for",
+    ):
+        assert words in card
+
+
+def test_the_embedded_backbone_can_be_trained_on_by_name() -> None:
+    from mpiqe.model.checkpoint import read_config
+    from mpiqe.model.clip import FrozenCLIP
+
+    clip = FrozenCLIP.from_pretrained("embedded")
+    assert clip.digest() == read_config(WEIGHTS / "mpiqe.safetensors").backbone_digest
