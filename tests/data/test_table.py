@@ -119,11 +119,11 @@ def test_a_row_that_spans_lines_does_not_shift_the_numbers(photos):
     assert f"{file}:4: mos 'x'" in _refusal(file)
 
 
-def test_only_the_first_twenty_faults_are_shown(photos):
+def test_a_thousand_faults_are_shown_and_the_rest_counted(photos):
     file = photos / "mine.csv"
-    file.write_text("image,mos\n" + "".join(f"{number}.png,1\n" for number in range(30)))
+    file.write_text("image,mos\n" + "".join(f"{number}.png,1\n" for number in range(1010)))
     message = _refusal(file)
-    assert "30 faults" in message
+    assert "1010 faults" in message
     assert message.endswith("... and 10 more")
     assert len(message.splitlines()) == 22
 
