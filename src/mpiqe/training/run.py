@@ -75,7 +75,7 @@ class RunFolder:
     def how_to_go_on(self, command: str) -> str:
         """What to say when the run was interrupted."""
         if not (self.path / STATE).exists():
-            return f"stopped before the end of the first epoch; {self.path} holds nothing to continue from"
+            return f"stopped in its first epoch; `mpiqe {command} --resume --out {self.path}` begins again"
         return f"stopped; {self.path} holds the last whole epoch: `mpiqe {command} --resume --out {self.path}` goes on"
 
     def write_json(self, name: str, values: Any) -> None:
