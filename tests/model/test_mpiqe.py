@@ -168,12 +168,14 @@ def test_the_model_can_fit_eight_real_photos(tiny_clip: FrozenCLIP) -> None:
     target = torch.linspace(-1.5, 1.5, 8)[torch.tensor([3, 0, 6, 1, 7, 4, 2, 5])]
     model = build_model(tiny_clip, TINY_OPTIONS)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(150):
+    for _ in range(500):
         optimiser.zero_grad()
-        loss = (model(pixels).prediction - target).square().mean()
-        loss.backward()
+        error = model(pixels).prediction - target
+        error.square().mean().backward()
         optimiser.step()
-    assert (model(pixels).prediction - target).abs().max() < 0.02
+        if error.abs().max() < 0.02:
+            break
+    assert error.abs().max() < 0.02
 
 
 def _rgb(photo):

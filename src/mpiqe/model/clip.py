@@ -346,9 +346,11 @@ def _check_folder(folder: Path) -> None:
 def _what_to_do(name: str) -> str:
     hub_id = name if re.fullmatch(r"[\w-]+(/[\w.-]+)?", name) and not Path(name).exists() else PAPERS_BACKBONE
     return (
-        f"What to do: on a machine with network, download config.json, model.safetensors, vocab.json, merges.txt and "
-        f"tokenizer.json of https://huggingface.co/{hub_id} (`hf download {hub_id}`), put them into one folder and "
-        "give that folder in place of the id."
+        f'What to do: on a machine with network, run `python -c "from transformers import AutoTokenizer as T, '
+        f"CLIPModel as C; C.from_pretrained('{hub_id}').save_pretrained('clip'); T.from_pretrained('{hub_id}')"
+        ".save_pretrained('clip')\"`, which puts config.json, model.safetensors and the tokenizer's files of "
+        f"https://huggingface.co/{hub_id} into the folder clip, and give that folder in place of the id. Or take "
+        f"{EMBEDDED!r}, the compact backbone that comes with mpiqe."
     )
 
 
