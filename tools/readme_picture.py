@@ -1,4 +1,4 @@
-"""Draw docs/examples.png: the photos of examples/ with the score, scene and distortion that the embedded model gives.
+"""Draw docs/examples.jpg: the photos of examples/ with the score, scene and distortion that the embedded model gives.
 
 python tools/readme_picture.py
 """
@@ -46,7 +46,7 @@ def main() -> None:
                 fill="#444",
                 font=small,
             )
-    sheet.save(ROOT / "docs" / "examples.png", optimize=True)
+    sheet.save(ROOT / "docs" / "examples.jpg", quality=88, subsampling=0, optimize=True)
 
 
 def _cover(photo: Image.Image) -> Image.Image:

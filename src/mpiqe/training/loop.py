@@ -14,7 +14,6 @@ from accelerate import Accelerator
 from mpiqe.data import Dataset, Split, check, choose_split, describe_split, fraction, read_dataset, without_val
 from mpiqe.data.loading import CropDataset
 from mpiqe.data.record import Record
-from mpiqe.errors import ConfigError
 from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, read_config, save_checkpoint, versions
 from mpiqe.model.clip import EMBEDDED, FrozenCLIP
 from mpiqe.model.loss import Counts, Loss
@@ -128,7 +127,7 @@ def train(
                 prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
             )
             sums += torch.stack(losses).cpu().double() * len(step.images)
-            reporter.step(_finite(losses.total, run, epoch))
+            reporter.step(run.finite(losses.total, epoch))
         seconds = time.monotonic() - started
 
         row = {
@@ -172,16 +171,6 @@ def _data(settings: RunOptions, reporter: Reporter, accelerator: Accelerator) ->
     whose = describe_split(dataset, settings.split, source=settings.splits)
     reporter.note(f"split {whose}: {len(sides.train)} images to train on, {held}, {len(sides.test)} to test on")
     return dataset, sides
-
-
-def _finite(loss: torch.Tensor, run: RunFolder, epoch: int) -> float:
-    value = float(loss)
-    if not math.isfinite(value):
-        raise ConfigError(
-            f"the loss of a step in epoch {epoch} is {value}: lower --learning-rate, or take --precision fp32; "
-            f"{run.path} keeps the epoch before"
-        )
-    return value
 
 
 def _start_head_at(model: MPIQE, mean: float) -> None:

@@ -9,6 +9,7 @@
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,6 +109,16 @@ class RunFolder:
             file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def finite(self, loss: Tensor, epoch: int) -> float:
+        """The value of a step's loss. Raises ``ConfigError`` where it is none: nothing good would follow."""
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ConfigError(
+                f"the loss of a step in epoch {epoch} is {value}: lower --learning-rate, or take --precision fp32; "
+                f"{self.path} keeps the epoch before"
+            )
+        return value
 
     def save_state(self, model: nn.Module, optimiser: Optimizer, progress: Mapping[str, Any]) -> None:
         """Write weights, running statistics, optimiser moments and ``progress`` (JSON values) to one file."""
