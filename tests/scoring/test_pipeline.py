@@ -38,17 +38,19 @@ def test_an_exception_comes_in_its_turn():
 
 def test_closing_drops_what_has_not_begun():
     begun = []
-    gate = threading.Event()
+    second, gate = threading.Event(), threading.Event()
 
     def work(i):
         begun.append(i)
         if i:
+            second.set()
             gate.wait(10)
         return i
 
     results = in_order(work, range(100), workers=1, ahead=50)
     assert next(results) == 0
-    threading.Timer(0.1, gate.set).start()
+    assert second.wait(10)
+    threading.Timer(0.5, gate.set).start()  # long after the rest was dropped
     results.close()
     assert begun == [0, 1]
 
