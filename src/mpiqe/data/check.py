@@ -21,8 +21,8 @@ def check(dataset: Dataset) -> None:
 
     Faults are images that are missing, unreadable or there twice (the same name, or the same bytes under two names,
     the release's own twins apart), labels that are not in ``mpiqe.labels``, and a MOS that is not finite. Every
-    picture is decoded, since nothing less finds a truncated one; on two cores LIVE Challenge takes about two seconds,
-    so a training can afford to start with this.
+    picture is decoded, since nothing less finds a truncated one; decoding once is little beside a training, which
+    starts with this.
     """
     faults = [f"{record.image}: {fault}" for record in dataset.records for fault in _label_faults(record)]
     faults += image_faults(dataset.records, twins=dataset.twins)

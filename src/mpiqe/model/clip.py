@@ -78,7 +78,7 @@ class FrozenCLIP(nn.Module):
         super().__init__()
         self.clip = model.float().eval()
         stem = self.clip.vision_model.embeddings.patch_embedding
-        stem.to(memory_format=torch.channels_last)  # a third less time for a convolutional stem on a CPU
+        stem.to(memory_format=torch.channels_last)  # the quick layout for a convolutional stem on a CPU
         self.tokenizer = tokenizer
         self.name = name
         self.frozen = False
