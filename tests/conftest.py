@@ -1,6 +1,7 @@
 """A CLIP small enough for tests, real photos, and a rated folder of them."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ TINY = CompactOptions(
     joint_width=32,
     image_size=32,
 )
+STEM = replace(TINY, stem_channels=(8, 16, 64), stem_blocks=(0, 1, 0), vision_layers=1, text_layers=1)
 TINY_OPTIONS = ModelOptions(windows=3, decoder_layers=2)
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
@@ -43,6 +45,15 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("backbone") / "tiny-clip"
     words = {word for name in (*SCENES, *DISTORTIONS) for word in name.lower().split()}
     create_compact(folder, words=words, options=TINY, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stem_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a convolutional stem of three stages, whose maps have sides 16, 8 and 4."""
+    folder = tmp_path_factory.mktemp("backbone") / "tiny-stem"
+    words = {word for name in (*SCENES, *DISTORTIONS) for word in name.lower().split()}
+    create_compact(folder, words=words, options=STEM, seed=2)
     return folder
 
 

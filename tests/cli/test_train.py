@@ -103,3 +103,20 @@ def test_the_help_of_train_names_every_setting_with_its_default() -> None:
     text = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"}).output.split())
     for words in ("--learning-rate", "[3e-05]", "--scene-weight", "[1.0]", "--no-class-mean", "mpiqe[tensorboard]"):
         assert words in text
+
+
+def test_without_images_kept_back_train_says_so_and_evaluate_warns(
+    rated_photos: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    data = ["--data", f"csv:{rated_photos}"]
+    done = _mpiqe("train", *data, "--backbone", tiny_folder, "--out", tmp_path / "run", "--whole", *RUN, *ON_CPU)
+    assert done.exit_code == 0, done.output
+    assert "12 images to train on, 4 to validate on, 0 to test on" in done.stderr
+    assert done.stdout.splitlines() == [
+        "no images were kept back to test on (--whole), so there are no figures",
+        f"run folder: {tmp_path / 'run'}",
+    ]
+    assert json.loads((tmp_path / "run" / "test.json").read_text())["count"] == 0
+    assert (tmp_path / "run" / "predictions.csv").read_text() == "image,mos,score,spread\n"
+    evaluated = _mpiqe("evaluate", tmp_path / "run", *data, *ON_CPU)
+    assert "careful: the checkpoint was trained with --whole, on test images too" in evaluated.stderr

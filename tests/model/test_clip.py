@@ -1,11 +1,13 @@
 import gzip
 import json
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import STEM
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 
 from mpiqe.errors import WeightsError
@@ -128,14 +130,60 @@ def test_nothing_thaws_a_frozen_clip(tiny_clip: FrozenCLIP) -> None:
 
 
 def test_running_statistics_stay_whoever_calls_train_on_the_inside(tmp_path: Path) -> None:
-    small = CompactOptions(stem_channels=(8, 16, 64), patch_size=8, vision_width=64, vision_layers=1, image_size=32)
-    create_compact(tmp_path, words=["blur"], options=small)
+    create_compact(tmp_path, words=["blur"], options=replace(STEM, stem_blocks=(1, 2, 0)))
     clip = FrozenCLIP.from_pretrained(tmp_path)
     before = clip.digest()
     for module in clip.modules():
         module.train()
     clip.encode_image(torch.rand(4, 3, 32, 32))
     assert clip.digest() == before
+
+
+@pytest.mark.parametrize(
+    ("channels", "blocks", "patch_size", "sides"),
+    [
+        ((8, 16, 64), (0, 1, 0), 8, {4: 64, 8: 16, 16: 8}),
+        ((8, 64), (2, 1), 8, {4: 64, 8: 8}),  # the first convolution shrinks by four
+        ((64,), (1,), 8, {4: 64}),
+        ((4, 8, 16, 64), (0, 0, 0, 0), 16, {2: 64, 4: 16, 8: 8, 16: 4}),
+        ((4, 8, 64), (1, 0, 0), 4, {8: 64, 16: 8, 32: 4}),  # the first does not shrink at all
+        ((), (), 8, {4: 64}),  # CLIP's own patch embedding
+    ],
+)
+def test_a_stems_maps_have_the_sides_and_channels_that_it_says(
+    tmp_path: Path, channels: tuple[int, ...], blocks: tuple[int, ...], patch_size: int, sides: dict[int, int]
+) -> None:
+    small = replace(STEM, stem_channels=channels, stem_blocks=blocks, patch_size=patch_size)
+    create_compact(tmp_path, words=["blur"], options=small)
+    clip = FrozenCLIP.from_pretrained(tmp_path)
+    pixels = torch.rand(2, 3, 32, 32)
+    maps = clip.stem_maps(pixels)
+    assert clip.stem_sides() == sides
+    assert [tuple(stage.shape) for stage in maps] == [(2, sides[n], n, n) for n in sorted(sides, reverse=True)]
+    torch.testing.assert_close(clip.embed_patches(pixels)[:, clip.grid], maps[-1][:, :, 1, 0])
+    assert sum(name.endswith("norm.weight") for name in clip.weights() if "stages" in name) == sum(blocks)
+
+
+def test_a_residual_block_of_zeros_passes_its_input_on(stem_folder: Path) -> None:
+    clip = FrozenCLIP.from_pretrained(stem_folder)
+    stage = clip.clip.vision_model.embeddings.patch_embedding.stages[1]
+    assert len(stage) == 4  # convolution, normalisation, ReLU, block
+    features = torch.rand(2, 16, 8, 8)
+    block = stage[3]
+    expected = features + block.norm(block.conv(features)).clamp(min=0)
+    torch.testing.assert_close(block(features), expected)
+    block.conv.weight.zero_()
+    torch.testing.assert_close(block(features), features)
+
+
+def test_a_stem_without_a_number_of_blocks_for_each_stage_is_refused(stem_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(stem_folder, tmp_path / "copy")
+    config = json.loads((folder / "config.json").read_text())
+    for blocks in (None, [0, 1]):
+        config["vision_config"]["stem_blocks"] = blocks
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(WeightsError, match=r"stem_channels \[8, 16, 64\] but stem_blocks (None|\[0, 1\])"):
+            FrozenCLIP.from_pretrained(folder)
 
 
 def test_thawing_and_freezing_again_keeps_every_bit(tiny_clip: FrozenCLIP) -> None:
@@ -146,13 +194,17 @@ def test_thawing_and_freezing_again_keeps_every_bit(tiny_clip: FrozenCLIP) -> No
     assert (tiny_clip.digest(), set(tiny_clip.weights())) == (before, names)
 
 
-@pytest.mark.parametrize("stem", [(), (8, 16, 64)])
-def test_a_saved_backbone_is_the_same_backbone(tmp_path: Path, stem: tuple[int, ...]) -> None:
-    small = CompactOptions(
-        stem_channels=stem, patch_size=8, vision_width=64, vision_layers=1, text_layers=1, image_size=32
-    )
+@pytest.mark.parametrize(
+    ("stem", "blocks"), [((), ()), ((8, 16, 64), (0, 0, 0)), ((8, 16, 64), (1, 2, 0)), ((8, 64), (0, 1))]
+)
+def test_a_saved_backbone_is_the_same_backbone(tmp_path: Path, stem: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+    small = replace(STEM, stem_channels=stem, stem_blocks=blocks)
     create_compact(tmp_path / "first", words=["blur"], options=small, seed=3)
     first = FrozenCLIP.from_pretrained(tmp_path / "first")
+    first.thaw()
+    with torch.no_grad():
+        first.encode_image(torch.rand(4, 3, 32, 32))  # so that running statistics are not what a new stem has
+    first.freeze()
     first.save(tmp_path / "second")
     second = FrozenCLIP.from_pretrained(tmp_path / "second")
     pixels = torch.rand(2, 3, 32, 32)

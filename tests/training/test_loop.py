@@ -3,10 +3,12 @@ import json
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +16,13 @@ from safetensors.torch import load_file
 from tests.conftest import TINY
 
 from mpiqe import metrics
+from mpiqe.data import choose_split, read_csv
+from mpiqe.data.loading import CropDataset
+from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError, DatasetError, WeightsError
 from mpiqe.model.checkpoint import read_config
 from mpiqe.model.compact import create_compact
+from mpiqe.training import loop as module
 from mpiqe.training.loop import train
 from mpiqe.training.options import resolve
 from mpiqe.training.reporter import Silent
@@ -282,3 +288,78 @@ def test_what_a_kill_left_half_written_is_swept_up_on_resume(
     (finished / "state.safetensors.123.part").write_bytes(b"half")
     _train(finished, _settings(rated_photos, tiny_folder), resume=True)
     assert not list(finished.glob("*.part"))
+
+
+@pytest.fixture
+def learnt(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
+    """The photos that the runs of a test train on."""
+    photos: list[Record] = []
+
+    def note(given: list[Record], **how: Any) -> CropDataset:
+        photos.extend(given)
+        return CropDataset(given, **how)
+
+    monkeypatch.setattr(module, "CropDataset", note)
+    return photos
+
+
+def _sides(table: Path) -> list[list[Record]]:
+    dataset = read_csv(table)
+    split = choose_split(dataset, 1)
+    return [[dataset.records[index] for index in side] for side in (split.train, split.val, split.test)]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_further_sets_are_trained_on_and_test_images_with_whole_alone(
+    tmp_path: Path,
+    rated_photos: Path,
+    further_photos: Path,
+    tiny_folder: Path,
+    learnt: list[Record],
+    whole: bool,
+) -> None:
+    settings = _settings(rated_photos, tiny_folder, epochs=1, also=[f"csv:{further_photos}"], whole=whole)
+    figures = _train(tmp_path / "run", settings)
+    expected = []
+    for table in (rated_photos, further_photos):
+        train_side, _, test = _sides(table)
+        expected += sorted(record.image for record in (*train_side, *(test if whole else ())))
+    own = len(expected) // 2
+    images = [record.image for record in learnt]
+    assert [*sorted(images[:own]), *sorted(images[own:])] == expected  # the main set first
+    ratings = [[record.mos for record in part] for part in (learnt[:own], learnt[own:])]
+    assert statistics.fmean(ratings[1]) == pytest.approx(statistics.fmean(ratings[0]))
+    assert statistics.pstdev(ratings[1]) == pytest.approx(statistics.pstdev(ratings[0]))
+    assert figures["count"] == (0 if whole else 4)
+    assert json.loads((tmp_path / "run" / "test.json").read_text()) == figures
+    lines = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
+    assert {line.split(",")[0] for line in lines[1:]} == {
+        record.name for record in _sides(rated_photos)[2] if not whole
+    }
+    kept = read_config(tmp_path / "run" / "mpiqe.safetensors")
+    assert (kept.mos_low, kept.mos_high) == (min(ratings[0]), max(ratings[0]))
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert row["val_srcc"] is not None
+
+
+def test_further_sets_change_the_weights(
+    tmp_path: Path, rated_photos: Path, further_photos: Path, tiny_folder: Path
+) -> None:
+    for name, also in (("alone", []), ("beside", [f"csv:{further_photos}"])):
+        _train(tmp_path / name, _settings(rated_photos, tiny_folder, epochs=1, also=also))
+    alone, beside = (load_file(tmp_path / name / "mpiqe.safetensors") for name in ("alone", "beside"))
+    assert not all(torch.equal(tensor, beside[name]) for name, tensor in alone.items())
+
+
+def test_a_run_is_not_resumed_with_another_further_set(
+    tmp_path: Path, rated_photos: Path, further_photos: Path, tiny_folder: Path
+) -> None:
+    table = tmp_path / "further.csv"
+    shutil.copy(further_photos, table)
+    settings = _settings(rated_photos, tiny_folder, epochs=1, also=[f"csv:{table}"])
+    _train(tmp_path / "run", settings)
+    with pytest.raises(ConfigError, match=r"cannot be continued: also was \['csv:.*'\] and is \[\] now"):
+        _train(tmp_path / "run", {**settings, "also": []}, resume=True)
+    table.write_text(table.read_text().replace(",astronaut", ",spaceman"))
+    with pytest.raises(ConfigError, match=r"the data's digest was (\w{12}) and is (?!\1)\w{12} now"):
+        _train(tmp_path / "run", settings, resume=True)

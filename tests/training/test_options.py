@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from mpiqe.errors import ConfigError
-from mpiqe.training.options import read_toml, resolve
+from mpiqe.model.options import from_mapping, to_mapping
+from mpiqe.training.options import PretrainOptions, check_pretrain, read_toml, resolve
 
 
 def test_the_papers_settings_are_the_defaults_for_live_challenge() -> None:
@@ -73,3 +75,42 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
         read_toml(file)
     with pytest.raises(ConfigError, match=r"absent.toml: No such file"):
         read_toml(tmp_path / "absent.toml")
+
+
+def test_a_list_of_a_file_or_of_json_becomes_a_tuple(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('data = "csv:a.csv"\nalso = ["csv:b.csv", "csv:c.csv"]\n')
+    options = resolve(read_toml(file), where=str(file))
+    assert options.run.also == ("csv:b.csv", "csv:c.csv")
+    assert resolve(json.loads(json.dumps(options.to_mapping()))) == options
+    assert resolve({}).run.also == ()
+
+
+@pytest.mark.parametrize(("value", "shown"), [("csv:b.csv", "'csv:b.csv'"), ([1], r"\[1\]"), (["a", True], ".*True.*")])
+def test_what_is_no_list_of_texts_is_refused(tmp_path: Path, value: object, shown: str) -> None:
+    with pytest.raises(ConfigError, match=rf"also = {shown}: expected a list of str"):
+        resolve({"also": value})
+    with pytest.raises(ConfigError, match=rf"also = {shown}: expected a list of str"):
+        from_mapping(PretrainOptions, {"also": value}, where="options")
+
+
+def test_what_is_recorded_of_a_pretraining_gives_the_same_settings_again() -> None:
+    options = PretrainOptions(also=("csv:b.csv",), teacher="folder", whole=True)
+    assert from_mapping(PretrainOptions, json.loads(json.dumps(to_mapping(options))), where="options") == options
+    check_pretrain(options)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"slots": 1}, "slots = 1: must be 2 or more"),
+        ({"batch_size": 2}, "batch_size = 2: must be 3 or more"),
+        ({"learning_rate": 0.0}, "learning_rate = 0.0: must be above zero"),
+        ({"averaging": 1.0}, "averaging = 1.0: must be at least 0 and below 1"),
+        ({"hint_weight": -0.5}, "hint_weight = -0.5: must be at least 0"),
+        ({"caption_weight": float("nan")}, "caption_weight = nan: must be at least 0"),
+    ],
+)
+def test_values_of_a_pretraining_that_cannot_be_meant_are_refused(change: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        check_pretrain(PretrainOptions(**change))  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ def with_flags(*kinds: type, defaults: Mapping[str, str] | None = None) -> Calla
 
         def run(**values: Any) -> None:
             given = {name: values.pop(name) for name in names}
-            command(given={name: value for name, value in given.items() if value is not None}, **values)
+            command(given={name: value for name, value in given.items() if value not in (None, [])}, **values)
 
         parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *made]
         run.__doc__, run.__name__ = command.__doc__, command.__name__
@@ -45,7 +45,9 @@ def _parameter(name: str, hint: Any, text: str, default: Any) -> inspect.Paramet
     if get_origin(hint) in (types.UnionType, typing.Union):
         hint = next(option for option in get_args(hint) if option is not type(None))
     flag = "--" + name.replace("_", "-")
-    shown = "" if default is None else f" [dim]\\[{default}][/dim]"
+    if get_origin(hint) is tuple:
+        hint = list[get_args(hint)[0]]  # type: ignore[misc]
+    shown = "" if default in (None, ()) else f" [dim]\\[{default}][/dim]"
     if hint is bool:
         flag = f"{flag}/--no-{flag[2:]}"
         shown = f" [dim]\\[{'on' if default else 'off'}][/dim]"

@@ -37,5 +37,8 @@ def train(
             reporter.note(run.how_to_go_on("train"))
             raise
     if is_main_process():
-        typer.echo(figures(result, f"test images of split {options.run.split}"))
+        if result["count"]:
+            typer.echo(figures(result, f"test images of split {options.run.split}"))
+        else:
+            typer.echo("no images were kept back to test on (--whole), so there are no figures")
         typer.echo(f"run folder: {out}")

@@ -23,7 +23,8 @@ POSITIONS = 77  # CLIP's
 class CompactOptions:
     """Shape of a compact CLIP. Without ``stem_channels`` it has CLIP's own patch embedding of ``patch_size``."""
 
-    stem_channels: tuple[int, ...] = (24, 48, 96, 144, 192)
+    stem_channels: tuple[int, ...] = (48, 96, 192, 192)
+    stem_blocks: tuple[int, ...] = (0, 1, 2, 0)
     patch_size: int = 32
     vision_width: int = 192
     vision_layers: int = 6
@@ -47,7 +48,11 @@ def create_compact(folder: Path, *, words: Iterable[str], options: CompactOption
             "patch_size": options.patch_size,
             "image_size": options.image_size,
             "hidden_act": "gelu",
-            **({"stem_channels": list(options.stem_channels)} if options.stem_channels else {}),
+            **(
+                {"stem_channels": list(options.stem_channels), "stem_blocks": list(options.stem_blocks)}
+                if options.stem_channels
+                else {}
+            ),
         },
         text={
             "hidden_size": options.text_width,

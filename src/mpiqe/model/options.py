@@ -61,8 +61,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
             faults.append(f"{key} = {value!r}: expected {_describe(known[key])}")
     if faults:
         raise ConfigError(f"{where}: " + "; ".join(faults))
-    floats = {key for key in values if known[key] is float}
-    return kind(**{key: float(value) if key in floats else value for key, value in values.items()})
+    return kind(**{key: _as(known[key], value) for key, value in values.items()})
 
 
 def to_mapping(options: Any) -> dict[str, Any]:
@@ -76,6 +75,8 @@ def fits(value: Any, hint: Any) -> bool:
         return value in get_args(hint)
     if get_origin(hint) in (types.UnionType, typing.Union):
         return any(fits(value, option) for option in get_args(hint))
+    if get_origin(hint) is tuple:
+        return isinstance(value, (list, tuple)) and all(fits(each, get_args(hint)[0]) for each in value)
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is int:
@@ -83,9 +84,18 @@ def fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint)
 
 
+def _as(hint: Any, value: Any) -> Any:
+    """A whole number for a float, or JSON's list for a tuple, as what it is meant to be."""
+    if hint is float:
+        return float(value)
+    return tuple(value) if get_origin(hint) is tuple else value
+
+
 def _describe(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(repr, get_args(hint)))
     if get_origin(hint) in (types.UnionType, typing.Union):
         return " or ".join(_describe(option) for option in get_args(hint))
+    if get_origin(hint) is tuple:
+        return f"a list of {_describe(get_args(hint)[0])}"
     return "nothing" if hint is type(None) else hint.__name__

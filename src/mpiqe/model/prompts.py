@@ -49,9 +49,11 @@ class PromptLearner(nn.Module):
         ids = torch.tensor([row + [clip.end_token] * (longest - len(row)) for row in rows])
         self.register_buffer("last", torch.tensor([len(row) - 1 for row in rows]), persistent=False)
         self.register_buffer("slots", torch.tensor(slots, dtype=torch.long), persistent=False)
+        self.register_buffer("ids", ids, persistent=False)
         self.register_buffer("words", clip.embed_tokens(ids).detach().clone(), persistent=False)
         self.last: Tensor
         self.slots: Tensor
+        self.ids: Tensor
         self.words: Tensor
 
     def forward(self) -> tuple[Tensor, Tensor]:

@@ -38,6 +38,7 @@ def load(
     from mpiqe.scoring.torch_predictor import TorchPredictor
 
     model, config = load_checkpoint(_embedded() if weights is None else weights, backbone=backbone)
+    model.clip.fuse()
     return Scorer(
         predictor=TorchPredictor(model=model, config=config, device=device, precision=precision),
         crops=config.crops if crops is None else crops,

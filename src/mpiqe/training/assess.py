@@ -42,10 +42,13 @@ def assess(
         number = int(config.training.get("split", 1)) if split is None else split
         whose = describe_split(dataset, number, source=splits)
         indices, title = getattr(choose_split(dataset, number, source=splits), part), f"{part} images of split {whose}"
-        if part == "test" and config.dataset == dataset.name and config.split != whose:
-            reporter.note(
-                f"careful: the checkpoint was trained on split {config.split}, perhaps on some of these images"
-            )
+        if part == "test" and config.dataset == dataset.name:
+            if config.training.get("whole"):
+                reporter.note("careful: the checkpoint was trained with --whole, on test images too")
+            elif config.split != whose:
+                reporter.note(
+                    f"careful: the checkpoint was trained on split {config.split}, perhaps on some of these images"
+                )
     records = tuple(dataset.records[index] for index in indices)
     reporter.note(
         f"{dataset.name}: {len(records)} images, checkpoint trained on {config.dataset}, split {config.split}"

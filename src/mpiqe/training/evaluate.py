@@ -71,6 +71,11 @@ def measure(predictions: Sequence[Prediction]) -> dict[str, float | None]:
     return {key: value if value is not None and math.isfinite(value) else None for key, value in report.items()}
 
 
+def beats(value: float | None, best: float | None) -> bool:
+    """Whether an epoch's figure is better than the best so far; while no epoch has one, the latest counts."""
+    return best is None or (value is not None and value > best)
+
+
 def to_csv(predictions: Sequence[Prediction]) -> str:
     """``image,mos,score,spread`` lines, exact to the last bit."""
     text = io.StringIO()

@@ -14,19 +14,19 @@ from accelerate import Accelerator
 from mpiqe.data import Dataset, Split, check, choose_split, describe_split, fraction, read_dataset, without_val
 from mpiqe.data.loading import CropDataset
 from mpiqe.data.record import Record
+from mpiqe.data.several import brought_to, read_further, target_statistics
 from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, read_config, save_checkpoint, versions
 from mpiqe.model.clip import EMBEDDED, FrozenCLIP
 from mpiqe.model.loss import Counts, Loss
 from mpiqe.model.mpiqe import MPIQE, build_model
 from mpiqe.training.batches import StepSampler, step_loader
 from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
-from mpiqe.training.evaluate import measure, predict, to_csv
+from mpiqe.training.evaluate import beats, measure, predict, to_csv
 from mpiqe.training.options import RunOptions, TrainOptions
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run import STATE, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import learning_rate
 from mpiqe.training.step import take_step
-from mpiqe.training.targets import target_statistics
 from mpiqe.training.tensorboard import event_writer
 
 PREDICTIONS, TEST = "predictions.csv", "test.json"
@@ -34,11 +34,20 @@ PREDICTIONS, TEST = "predictions.csv", "test.json"
 
 @dataclass(frozen=True)
 class Sides:
-    """The records of one split."""
+    """The records of one split, and those of further sets that are trained on beside them."""
 
     train: list[Record]
     val: list[Record]
     test: list[Record]
+    further: list[Record]
+    """Their MOS brought to the mean and deviation of ``train``."""
+    digest: str
+    """Of all sets."""
+
+    @property
+    def learnt(self) -> list[Record]:
+        """All that is trained on."""
+        return [*self.train, *self.further]
 
 
 def train(
@@ -68,8 +77,9 @@ def train(
     bare = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     optimiser = accelerator.prepare_optimizer(bare)
     images_per_step = settings.batch_size // (settings.crops if settings.batch_unit == "crops" else 1)  # D11
+    learnt = sides.learnt
     sampler = StepSampler(
-        len(sides.train),
+        len(learnt),
         batch_size=images_per_step,
         parts=settings.accumulation,
         rank=accelerator.process_index,
@@ -77,7 +87,7 @@ def train(
         seed=settings.seed,
     )
     crops = CropDataset(
-        sides.train,
+        learnt,
         size=model.image_size,
         count=settings.crops,
         seed=settings.seed,
@@ -85,11 +95,11 @@ def train(
         scene_target=settings.scene_target,
     )
     batches = step_loader(crops, sampler, workers=settings.workers)
-    checkpoint = _checkpoint_config(options, clip, dataset, sides.train, model)
+    checkpoint = _checkpoint_config(options, clip, dataset, sides, model)
 
     events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
     if accelerator.is_main_process:
-        digests = {"data": dataset.digest, "backbone": checkpoint.backbone_digest}
+        digests = {"data": sides.digest, "backbone": checkpoint.backbone_digest}
         start_or_check(run, options.to_mapping(), digests=digests, resume=resume)
     accelerator.wait_for_everyone()
 
@@ -121,7 +131,7 @@ def train(
                 model,
                 islice(parts, len(step.parts)),
                 loss=loss,
-                counts=_counts([sides.train[index] for index in step.images], settings.crops),
+                counts=_counts([learnt[index] for index in step.images], settings.crops),
                 optimiser=optimiser,
                 accelerator=accelerator,
                 prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
@@ -133,14 +143,12 @@ def train(
         row = {
             "epoch": epoch,
             "learning_rate": rate,
-            **dict(
-                zip(("loss", "loss_scene", "loss_distortion", "loss_score"), _means(sums, sides.train), strict=True)
-            ),
+            **dict(zip(("loss", "loss_scene", "loss_distortion", "loss_score"), _means(sums, learnt), strict=True)),
             **_validate(model, sides.val, options, accelerator),
-            "images_per_second": len(sides.train) / seconds,
+            "images_per_second": len(learnt) / seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
-        better = settings.epoch == "last" or _beats(row["val_srcc"], progress["best"])  # D14
+        better = settings.epoch == "last" or beats(row["val_srcc"], progress["best"])  # D14
         progress |= {"epoch": epoch, "best": row["val_srcc"] if better else progress["best"]}
         if accelerator.scaler is not None:
             progress["scaler"] = accelerator.scaler.state_dict()
@@ -163,14 +171,25 @@ def _data(settings: RunOptions, reporter: Reporter, accelerator: Accelerator) ->
     if accelerator.is_main_process:
         check(dataset)
     split: Split = choose_split(dataset, settings.split, source=settings.splits)
+    if settings.whole:
+        split = Split(tuple(sorted((*split.train, *split.test))), split.val, ())
     if not settings.validation:
         split = without_val(split)
     split = fraction(split, settings.fraction, seed=settings.seed)
-    sides = Sides(*([dataset.records[index] for index in side] for side in (split.train, split.val, split.test)))
-    held = f"{len(sides.val)} to validate on" if sides.val else "none to validate on (the whole training side trains)"
+    train_side, val, test = (
+        [dataset.records[index] for index in side] for side in (split.train, split.val, split.test)
+    )
+    held = f"{len(val)} to validate on" if val else "none to validate on (the whole training side trains)"
     whose = describe_split(dataset, settings.split, source=settings.splits)
-    reporter.note(f"split {whose}: {len(sides.train)} images to train on, {held}, {len(sides.test)} to test on")
-    return dataset, sides
+    reporter.note(f"split {whose}: {len(train_side)} images to train on, {held}, {len(test)} to test on")
+    further, digest = [], dataset.digest
+    for side in read_further(settings.also, split=settings.split, whole=settings.whole):
+        reporter.note(f"{side.dataset.name}: {len(side.train)} images to train on beside them")
+        if accelerator.is_main_process:
+            check(side.dataset)
+        further += brought_to(target_statistics(train_side), side.train)
+        digest += f"+{side.dataset.digest}"
+    return dataset, Sides(train_side, val, test, further, digest)
 
 
 def _start_head_at(model: MPIQE, mean: float) -> None:
@@ -199,17 +218,13 @@ def _validate(
     return {"val_srcc": figures["srcc"], "val_plcc": figures["plcc"]}
 
 
-def _beats(value: float | None, best: float | None) -> bool:
-    return best is None or (value is not None and value > best)
-
-
 def _checkpoint_config(
-    options: TrainOptions, clip: FrozenCLIP, dataset: Dataset, train_records: Sequence[Record], model: MPIQE
+    options: TrainOptions, clip: FrozenCLIP, dataset: Dataset, sides: Sides, model: MPIQE
 ) -> CheckpointConfig:
     backbone = options.run.backbone
     if backbone != EMBEDDED and Path(backbone).is_dir():
         backbone = str(Path(backbone).resolve())
-    ratings = [record.mos for record in train_records]
+    ratings = [record.mos for record in sides.train]
     return CheckpointConfig(
         options=options.model,
         backbone=backbone,
@@ -221,7 +236,7 @@ def _checkpoint_config(
         mos_high=max(ratings),
         crops=options.run.crops,
         split=describe_split(dataset, options.run.split, source=options.run.splits),
-        training={**options.to_mapping(), "data_digest": dataset.digest},
+        training={**options.to_mapping(), "data_digest": sides.digest},
         versions=versions(),
     )
 

@@ -31,6 +31,8 @@ class RunOptions:
     labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
     split: int = option(1, "which of the ten splits")
     splits: SplitSource = option("auto", "D13: LIQE's splits where they are, else the project's own")
+    whole: bool = option(False, "train on the test images too: for a model to be used, not measured")
+    also: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
     fraction: float = option(1.0, "share of the training images to use (Table 5)")
     validation: bool = option(
         True,
@@ -63,15 +65,25 @@ class PretrainOptions:
     root: str | None = option(None, "folder of the dataset")
     labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
     split: int = option(1, "which of the ten splits; its test images are never seen")
+    whole: bool = option(False, "learn from the split's test images too: for a model to be used, not measured")
+    also: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
+    start: str | None = option(None, "backbone folder to go on from, in place of a fresh compact one")
+    teacher: str | None = option(None, "vision model to distil, by hub id or folder")
+    cache: str | None = option(None, "folder of the teacher's features; default RUN/cache")
+    slots: int = option(6, "crops of each photo that the teacher looks at, once")
     seed: int = option(0, "seed of everything drawn")
-    epochs: int = option(60, "epochs")
-    warmup_epochs: int = option(5, "epochs of linear warm-up")
+    epochs: int = option(40, "epochs")
+    warmup_epochs: int = option(2, "epochs of linear warm-up")
     learning_rate: float = option(7e-4, "AdamW's learning rate at its peak")
     weight_decay: float = option(0.05, "AdamW's weight decay")
     averaging: float = option(0.998, "weight of the past in the running mean of the weights that is kept, per step")
-    batch_size: int = option(12, "photos per step, each in four views")
-    alignment_weight: float = option(0.5, "weight of the scene and distortion losses")
-    plcc_weight: float = option(1.0, "weight of 1 - PLCC within the batch")
+    batch_size: int = option(16, "photos per step, each in four views")
+    distillation_weight: float = option(1.0, "weight of the teacher's CLS and patches")
+    hint_weight: float = option(1.0, "weight of the teacher's earlier maps, where both have them")
+    alignment_weight: float = option(0.5, "weight of the scene loss, and of the distortion loss")
+    caption_weight: float = option(0.3, "weight of InfoNCE on captions made from labels")
+    score_weight: float = option(1.0, "weight of the regression of MOS")
+    plcc_weight: float = option(1.0, "weight of 1 - PLCC within each set of the batch")
     ranking_weight: float = option(1.0, "weight of the ranking of made distortions")
     precision: Precision = option("auto", "arithmetic; auto is bf16 where the device computes in it, else fp32")
     device: Device = option("auto", "auto takes a GPU if there is one")
@@ -122,11 +134,18 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def check_pretrain(options: PretrainOptions) -> None:
     """Raise one ``ConfigError`` for values of ``mpiqe pretrain`` that cannot be meant."""
-    faults = _too_small(options, {"epochs": 1, "warmup_epochs": 0, "batch_size": 3, "workers": 0, "seed": 0})
+    faults = _too_small(
+        options, {"epochs": 1, "warmup_epochs": 0, "batch_size": 3, "slots": 2, "workers": 0, "seed": 0}
+    )
     if not options.learning_rate > 0:
         faults.append(f"learning_rate = {options.learning_rate}: must be above zero")
     if not 0 <= options.averaging < 1:
         faults.append(f"averaging = {options.averaging}: must be at least 0 and below 1")
+    faults += [
+        f"{item.name} = {getattr(options, item.name)}: must be at least 0"
+        for item in fields(options)
+        if item.name.endswith("_weight") and not getattr(options, item.name) >= 0
+    ]
     if faults:
         raise ConfigError("options: " + "; ".join(faults))
 

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ otherwise, as any other machine does; the precision stays.)"""
 def start_or_check(run: RunFolder, settings: Mapping[str, Any], *, digests: Mapping[str, str], resume: bool) -> None:
     """Begin the run, or make sure that ``--resume`` continues the same one, on the same data and backbone.
 
-    ``digests`` by what they are of.
+    ``digests`` by what they are of; those of several sets are joined by plus signs.
     """
     if not resume:
         named = {f"{name}_digest": digest for name, digest in digests.items()}
@@ -169,10 +170,11 @@ def start_or_check(run: RunFolder, settings: Mapping[str, Any], *, digests: Mapp
         part.unlink()
     for name, digest in digests.items():
         before = str(run.config().get(f"{name}_digest"))
-        if before != digest:
-            raise ConfigError(
-                f"{run.path} cannot be continued: the {name}'s digest was {before[:12]} and is {digest[:12]} now"
-            )
+        for was, now in zip_longest(before.split("+"), digest.split("+"), fillvalue="none"):  # a set each
+            if was != now:
+                raise ConfigError(
+                    f"{run.path} cannot be continued: the {name}'s digest was {was[:12]} and is {now[:12]} now"
+                )
 
 
 def as_path(text: str | None) -> Path | None:

@@ -1,0 +1,52 @@
+"""Several rated sets at once, each split, each on its own scale."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mpiqe.choices import SplitSource
+from mpiqe.data.record import Dataset, Record
+from mpiqe.data.sources import read_dataset
+from mpiqe.data.splits import choose_split
+from mpiqe.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Side:
+    """The photos of one further set, of the same split number; its test images are never looked at."""
+
+    dataset: Dataset
+    train: list[Record]
+    val: list[Record]
+
+
+def read_further(specs: Sequence[str], *, split: int, source: SplitSource = "auto", whole: bool = False) -> list[Side]:
+    """The sets of ``--also``; ``whole`` has them learn from their test images too."""
+    sides = []
+    for spec in specs:
+        dataset = read_dataset(spec)
+        chosen = choose_split(dataset, split, source=source)
+        learnt = sorted((*chosen.train, *chosen.test)) if whole else chosen.train
+        sides.append(
+            Side(dataset, *([dataset.records[index] for index in indices] for indices in (learnt, chosen.val)))
+        )
+    return sides
+
+
+def target_statistics(records: Sequence[Record]) -> tuple[float, float]:
+    """Mean and (population) standard deviation of the records' MOS, for D10.
+
+    Raises ``DatasetError`` where all ratings are the same: there is nothing to learn from.
+    """
+    ratings = [record.mos for record in records]
+    mean, deviation = statistics.fmean(ratings), statistics.pstdev(ratings)
+    if deviation == 0:
+        raise DatasetError(f"all {len(ratings)} training images have the same MOS, {mean}: there is nothing to learn")
+    return mean, deviation
+
+
+def brought_to(scale: tuple[float, float], records: Sequence[Record]) -> list[Record]:
+    """``records`` of one set with their MOS brought to the mean and deviation of another by the straight line."""
+    mean, deviation = target_statistics(records)
+    to_mean, to_deviation = scale
+    return [replace(r, mos=(r.mos - mean) / deviation * to_deviation + to_mean) for r in records]

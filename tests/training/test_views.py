@@ -1,0 +1,163 @@
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mpiqe import images
+from mpiqe.data import read_csv
+from mpiqe.data.loading import EpochSampler
+from mpiqe.data.record import Record
+from mpiqe.errors import DatasetError
+from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.training.features import FeatureCache, fill
+from mpiqe.training.views import QUALITIES, ViewDataset, Views, crops_of, rate
+
+SLOTS = 4
+
+
+def _views(table: Path, **how: object) -> ViewDataset:
+    return ViewDataset(rate(read_csv(table).records, 0), size=64, seed=3, **how)  # type: ignore[arg-type]
+
+
+def _same(one: Views, other: Views) -> bool:
+    fields = [name for name in Views._fields if name != "taught"]
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in fields)
+
+
+def _cache(folder: Path, table: Path) -> FeatureCache:
+    """A teacher that says of every crop its mean colour and its left half's."""
+    records = read_csv(table).records
+
+    def look(places: range) -> dict[str, Tensor]:
+        crops = np.stack([crop for place in places for crop in crops_of(records[place], range(SLOTS), size=64, seed=3)])
+        halves = crops[:, :, :32].mean(axis=(1, 2)), crops.mean(axis=(1, 2))
+        return {"cls": torch.from_numpy(np.concatenate(halves, axis=1))}
+
+    return fill(folder, photos=len(records), slots=SLOTS, about={}, look=look, progress=lambda done, total: None)
+
+
+def test_views_are_two_crops_and_two_levels_of_one_distortion_of_the_first(rated_photos: Path) -> None:
+    views = _views(rated_photos)
+    assert len(views) == 16
+    for index in range(4):
+        item = views[1, index]
+        natural, other, light, heavy = item.crops
+        assert (item.crops.shape, item.crops.dtype) == ((4, 3, 64, 64), torch.uint8)
+        assert not torch.equal(natural, other)
+        assert not torch.equal(light, heavy)
+        errors = [(made.float() - natural.float()).square().mean().item() for made in (light, heavy)]
+        assert 0 < errors[0] < errors[1]
+        assert 0 <= item.made < len(DISTORTIONS)
+        assert item.taught == {}
+
+
+def test_every_view_is_a_function_of_seed_epoch_and_name(rated_photos: Path) -> None:
+    views, again = _views(rated_photos), _views(rated_photos)
+    other = ViewDataset(views.photos, size=64, seed=4)
+    assert _same(views[1, 5], again[1, 5])
+    for different in (views[2, 5], other[1, 5]):
+        for one, two in zip(views[1, 5].crops, different.crops, strict=True):
+            assert not torch.equal(one, two)
+    alone = ViewDataset(views.photos[5:6], size=64, seed=3)
+    assert _same(views[1, 5], alone[1, 0])
+
+
+def test_the_photo_of_another_set_is_distorted_in_another_way(rated_photos: Path) -> None:
+    records = read_csv(rated_photos).records
+    one, other = (ViewDataset(rate(records, group), size=64, seed=3) for group in (0, 1))
+    assert [int(one[1, 0].group), int(other[1, 0].group)] == [0, 1]
+    assert not torch.equal(one[1, 0].crops[2:], other[1, 0].crops[2:])
+
+
+def test_both_mirrorings_and_many_distortion_classes_come_up(rated_photos: Path) -> None:
+    views = _views(rated_photos)
+    record = views.photos[0].record
+    photo, mirrored = images.read(record.image), 0
+    for draw in range(20):
+        (crop,) = crops_of(record, [draw], size=64, seed=3)
+        key = f"3:{draw}:{record.name}"
+        (plain,) = images.cut(photo, images.seeded_positions(200, 160, size=64, count=1, key=key), size=64)
+        assert np.array_equal(crop, plain) != np.array_equal(crop, plain[:, ::-1])
+        mirrored += not np.array_equal(crop, plain)
+    assert 4 <= mirrored <= 16  # 10 expected, deviation 2.2
+    classes = {int(views[epoch, index].made) for epoch in range(2) for index in range(16)}
+    assert len(classes) >= 6  # of 11
+
+
+def test_the_teacher_saw_exactly_the_pixels_of_the_natural_views(tmp_path: Path, rated_photos: Path) -> None:
+    views = _views(rated_photos, cache=_cache(tmp_path, rated_photos))
+    slots_seen: set[int] = set()
+    for index in range(16):
+        item = views[1, index]
+        record = views.photos[index].record
+        every = [torch.from_numpy(crop.transpose(2, 0, 1)) for crop in crops_of(record, range(SLOTS), size=64, seed=3)]
+        own = [next(slot for slot in range(SLOTS) if torch.equal(crop, every[slot])) for crop in item.crops[:2]]
+        assert own[0] != own[1]
+        slots_seen |= set(own)
+        assert item.taught["cls"].shape == (2, 6)
+        for crop, said in zip(item.crops[:2].float(), item.taught["cls"].float(), strict=True):
+            expected = torch.cat([crop[:, :, :32].mean(dim=(1, 2)), crop.mean(dim=(1, 2))])
+            torch.testing.assert_close(said, expected, atol=0.1, rtol=0)  # float16 at 128 steps by 0.125
+    assert slots_seen == set(range(SLOTS))
+
+
+def test_a_worker_gives_the_same_batches(tmp_path: Path, rated_photos: Path) -> None:
+    views = _views(rated_photos, cache=_cache(tmp_path, rated_photos))
+    assert views.cache is not None
+    assert views.cache.arrays  # mapped here already
+    sampler = EpochSampler(4, shuffle=True, seed=1)
+    here, there = (list(DataLoader(views, batch_size=3, sampler=sampler, num_workers=number)) for number in (0, 1))
+    assert [len(batch.crops) for batch in here] == [3, 1]
+    for one, other in zip(here, there, strict=True):
+        assert _same(one, other)
+        assert torch.equal(one.taught["cls"], other.taught["cls"])
+
+
+def test_labels_become_indices_and_minus_one_where_there_are_none(rated_photos: Path) -> None:
+    views = _views(rated_photos)
+    clean, blurred = views[1, 0], views[1, 1]  # of the astronaut, whose scenes are two
+    human, indoor = SCENES.index("human"), SCENES.index("indoor scene")
+    assert clean.scene[[human, indoor]].tolist() == [0.5, 0.5]
+    assert clean.scene.sum() == 1
+    assert (int(clean.natural), int(blurred.natural)) == (-1, DISTORTIONS.index("blur"))
+    assert {int(views[epoch, 0].named_scene) for epoch in range(12)} == {human, indoor}
+    bare = ViewDataset(
+        rate([Record(p.record.image, p.record.name, p.record.mos) for p in views.photos], 0), size=64, seed=3
+    )
+    assert int(bare[1, 0].named_scene) == -1
+    assert bare[1, 0].scene.sum() == 0
+
+
+def test_quality_is_the_fifth_of_the_set_and_the_target_its_standardised_mos(tmp_path: Path) -> None:
+    ratings = [30.0, 10.0, 50.0, 20.0, 40.0, 60.0, 80.0, 70.0, 90.0]
+    records = [Record(tmp_path, str(mos), mos) for mos in ratings]
+    rated = rate(records, 2)
+    # The fifths of nine ratings 10 .. 90 part at 20, 40, 60 and 80; a rating on an edge counts as the better.
+    named = {10: "bad", 20: "poor", 30: "poor", 40: "fair", 50: "fair", 60: "good", 70: "good", 80: "excellent"}
+    named[90] = "excellent"
+    assert [QUALITIES[photo.quality] for photo in rated] == [named[mos] for mos in ratings]
+    deviation = statistics.pstdev(ratings)
+    assert [photo.target for photo in rated] == pytest.approx([(mos - 50) / deviation for mos in ratings])
+    assert {photo.group for photo in rated} == {2}
+
+
+def test_ratings_of_one_value_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="have the same MOS"):
+        rate([Record(tmp_path, str(number), 5.0) for number in range(3)], 0)
+
+
+def test_a_photo_that_cannot_be_read_ends_the_run_by_name(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=r"broken\.png.*no image is left out, so the run ends here"):
+        crops_of(Record(broken, "broken.png", 1.0), [0], size=64, seed=0)
+
+
+def test_a_photo_smaller_than_a_crop_is_enlarged(rated_photos: Path) -> None:
+    record = read_csv(rated_photos).records[0]  # 200 x 160 pixels
+    (crop,) = crops_of(record, [0], size=224, seed=0)
+    assert crop.shape == (224, 224, 3)
