@@ -1,0 +1,357 @@
+"""MP-IQE against a linear probe of the same frozen backbone, on the ten splits of LIVE Challenge.
+
+    python benchmarks/ten_splits.py --root DIR --labels LIQE_DIR --backbone B --out OUT [--splits 1-10] [--epochs 30 ..]
+
+Settings of `mpiqe train` come from --config (TOML) and from flags of the same names. {split} in --backbone stands for
+the number of the split, for backbones that must not have seen its test images.
+
+The probe is a ridge regression on the mean, over the crops that evaluation takes, of CLS and mean patch after CLIP's
+projection, side by side, standardised on the images that it learns from. Its alpha is the one of `ALPHAS` with the
+least RMSE on the split's validation images (by SRCC nothing would keep the scores from shrinking to the mean); the test
+images are looked at once, after that. With --no-validation MP-IQE learns from the validation images too, and so does
+the probe once its alpha is chosen.
+
+OUT holds a run folder for each split (`mpiqe train`'s, with the probe's probe.csv and probe.json in it), the features,
+summary.json and summary.md. A finished split is not done again, a half one goes on. `summary(OUT)` needs nothing but
+the predictions.
+"""
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import math
+import statistics
+import sys
+import typing
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from scipy.stats import wilcoxon
+
+from mpiqe import metrics
+from mpiqe.cli.reporter import TerminalReporter
+from mpiqe.data import Dataset, Split, choose_split, describe_split, fraction, read_dataset, without_val
+from mpiqe.data.loading import CropDataset, loader
+from mpiqe.errors import ConfigError, DatasetError, MPIQEError
+from mpiqe.model.checkpoint import versions
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.files import write_safetensors
+from mpiqe.model.options import LossOptions, ModelOptions
+from mpiqe.training.device import accelerator_for, resolve_precision
+from mpiqe.training.loop import PREDICTIONS, TEST, train
+from mpiqe.training.options import RunOptions, TrainOptions, read_toml, resolve, tomllib
+from mpiqe.training.reporter import Reporter
+from mpiqe.training.run import CONFIG, RunFolder, as_path
+
+Floats = npt.NDArray[np.float64]
+
+ALPHAS = tuple(10 ** (exponent / 2) for exponent in range(-4, 13))  # 0.01 to 1,000,000, two a decade
+PROBE, PROBE_NOTES = "probe.csv", "probe.json"
+MODELS = {"mpiqe": PREDICTIONS, "probe": PROBE}
+FIGURES = metrics.NAMES
+_OWN = ("split", "splits", "backbone")  # not flags of their own here
+
+
+class Linear(NamedTuple):
+    """score = intercept + weights . (features - mean) / deviation"""
+
+    mean: Floats
+    deviation: Floats
+    weights: Floats
+    intercept: float
+
+    def __call__(self, features: Floats) -> Floats:
+        """(N, F) -> (N,)"""
+        return self.intercept + (features - self.mean) / self.deviation @ self.weights
+
+
+class Probed(NamedTuple):
+    """What the probe chose and what it says of the test images."""
+
+    alpha: float
+    validation: dict[float, float]
+    """RMSE on the validation images by alpha."""
+    scores: Floats
+    """In the order of ``Split.test``."""
+
+
+def ridge(features: Floats, mos: Floats, alphas: Sequence[float]) -> list[Linear]:
+    """For each alpha the minimum of |mos - score|^2 + alpha |weights|^2, the intercept being free; features (N, F)."""
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    deviation = np.where(deviation > 1e-9 * np.abs(mean).max(initial=1.0), deviation, 1.0)  # a constant says nothing
+    intercept = float(mos.mean())
+    u, s, v = np.linalg.svd((features - mean) / deviation, full_matrices=False)
+    projected = u.T @ (mos - intercept)
+    return [Linear(mean, deviation, v.T @ (s / (s**2 + alpha) * projected), intercept) for alpha in alphas]
+
+
+def probe(
+    features: Floats, mos: Floats, split: Split, *, trained: Sequence[int], alphas: Sequence[float] = ALPHAS
+) -> Probed:
+    """Choose alpha on ``split.val`` after learning from ``split.train``; learn from ``trained``; score ``split.test``.
+
+    Of two alphas that are equally good the larger one is taken.
+    """
+    learn, val, last = list(split.train), list(split.val), list(trained)
+    fits = ridge(features[learn], mos[learn], alphas)
+    found = {alpha: metrics.rmse(fit(features[val]), mos[val]) for alpha, fit in zip(alphas, fits, strict=True)}
+    alpha = min(alphas, key=lambda value: (found[value], -value))
+    (final,) = ridge(features[last], mos[last], [alpha])
+    return Probed(alpha, found, final(features[list(split.test)]))
+
+
+def extract(
+    clip: FrozenCLIP, dataset: Dataset, *, crops: int, accelerator: Accelerator, workers: int, reporter: Reporter
+) -> Floats:
+    """(images, 2 D): mean over each image's K seeded crops of projected [CLS, mean patch]."""
+    clip.to(accelerator.device)
+    pixels = CropDataset(dataset.records, size=clip.image_size, count=crops, seed=0, crops="seeded")
+    found = torch.zeros(len(dataset.records), 2 * clip.joint_width, dtype=torch.float64)
+    done = 0
+    with torch.inference_mode(), accelerator.autocast():
+        for batch in loader(pixels, batch_size=16, shuffle=False, workers=workers):
+            flat = batch.crops.flatten(0, 1).to(accelerator.device)  # (B, K, 3, S, S) -> (B K, 3, S, S)
+            cls, patches = clip.encode_image(clip.preprocess(flat))
+            both = torch.cat([clip.project(cls), clip.project(patches.mean(dim=1))], dim=1)
+            found[batch.index] = both.double().cpu().view(-1, crops, both.shape[1]).mean(dim=1)
+            done += len(batch.index)
+            if done % 320 < len(batch.index):
+                reporter.note(f"features of {done} of {len(dataset.records)} images")
+    return np.asarray(found.numpy())
+
+
+def cached_features(
+    clip: FrozenCLIP, dataset: Dataset, options: TrainOptions, folder: Path, reporter: Reporter
+) -> Floats:
+    """``extract``, once for each backbone, dataset, number of crops and precision."""
+    settings = options.run
+    about = (clip.digest(), dataset.digest, settings.crops, settings.precision)
+    file = folder / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.safetensors"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        accelerator = accelerator_for(device=settings.device, precision=settings.precision)
+        found = extract(
+            clip, dataset, crops=settings.crops, accelerator=accelerator, workers=settings.workers, reporter=reporter
+        )
+        notes = dict(zip(("backbone_digest", "data_digest", "crops", "precision"), map(str, about), strict=True))
+        write_safetensors(file, {"features": torch.from_numpy(found)}, notes)
+    return np.asarray(load_file(file)["features"].numpy())
+
+
+def do_split(options: TrainOptions, out: Path, reporter: Reporter) -> None:
+    """Train and test MP-IQE where that is not done, then the probe."""
+    settings = options.run
+    run = RunFolder(out / f"split-{settings.split:02}")
+    begun = (run.path / CONFIG).exists()
+    if begun and (run.path / TEST).exists():
+        run.refuse_other_settings(options.to_mapping())
+        reporter.note(f"split {settings.split}: MP-IQE is done")
+    else:
+        reporter.note(f"split {settings.split}: training MP-IQE on {settings.backbone}")
+        train(options, run, resume=begun, reporter=reporter)
+    clip = FrozenCLIP.from_pretrained(settings.backbone)
+    before = run.config()["backbone_digest"]
+    if clip.digest() != before:
+        raise ConfigError(f"{run.path} was trained on {before[:12]}, {settings.backbone} is {clip.digest()[:12]} now")
+    if (run.path / PROBE_NOTES).exists():
+        return
+    dataset = read_dataset(settings.data, root=as_path(settings.root), labels=as_path(settings.labels))
+    features = cached_features(clip, dataset, options, out / "features", reporter)
+    split = choose_split(dataset, settings.split, source=settings.splits)
+    seen = fraction(split if settings.validation else without_val(split), settings.fraction, seed=settings.seed)
+    split = fraction(split, settings.fraction, seed=settings.seed)
+    mos = np.array([record.mos for record in dataset.records])
+    probed = probe(features, mos, split, trained=seen.train)
+    run.write_text(PROBE, to_csv([dataset.records[index].name for index in split.test], mos[list(split.test)], probed))
+    notes = {
+        "alpha": probed.alpha,
+        "validation_rmse": {f"{alpha:g}": value for alpha, value in probed.validation.items()},
+        "features": features.shape[1],
+        "split": describe_split(dataset, settings.split, source=settings.splits),
+        "learned_from": len(seen.train),
+    }
+    run.write_json(PROBE_NOTES, notes)  # last: it says that the probe is done
+
+
+def to_csv(names: Sequence[str], mos: Floats, probed: Probed) -> str:
+    """``image,mos,score`` lines, exact to the last bit."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "mos", "score"])
+    writer.writerows(zip(names, mos.tolist(), probed.scores.tolist(), strict=True))
+    return text.getvalue()
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """Every figure of every split that has both models' predictions, computed from these alone."""
+    splits = []
+    for run in sorted(folder.glob("split-*")):
+        if all((run / name).exists() for name in MODELS.values()):
+            tables = {model: _predictions(run / name) for model, name in MODELS.items()}
+            rated = [{image: mos for image, (mos, _) in table.items()} for table in tables.values()]
+            if rated[0] != rated[1]:
+                raise DatasetError(f"{run}: {PREDICTIONS} and {PROBE} are not of the same images and ratings")
+            measured = {model: _measure(table) for model, table in tables.items()}
+            splits.append({"split": int(run.name.removeprefix("split-")), "images": len(rated[0]), **measured})
+    if not splits:
+        raise DatasetError(f"{folder}: no split-NN folder holds {' and '.join(MODELS.values())}")
+    over = {model: {figure: _over([of[model][figure] for of in splits]) for figure in FIGURES} for model in MODELS}
+    differences = [
+        of["mpiqe"]["srcc"] - of["probe"]["srcc"]
+        for of in splits
+        if None not in (of["mpiqe"]["srcc"], of["probe"]["srcc"])
+    ]
+    return {"splits": splits, **over, "comparison": compare(differences)}
+
+
+def compare(differences: Sequence[float]) -> dict[str, Any]:
+    """Wilcoxon's signed-rank test, paired and two-sided, of MP-IQE's SRCC minus the probe's over splits."""
+    counts = {
+        "wins": sum(value > 0 for value in differences),
+        "ties": sum(value == 0 for value in differences),
+        "losses": sum(value < 0 for value in differences),
+    }
+    if counts["ties"] == len(differences):
+        return {**counts, "median_difference": 0.0, "statistic": None, "p": None}
+    found = wilcoxon(differences)
+    median = statistics.median(differences)
+    return {**counts, "median_difference": median, "statistic": float(found.statistic), "p": float(found.pvalue)}
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    """One table a model pair, one line a split, then median, mean and deviation, then the test in words."""
+    heads = ["SRCC", "PLCC", "PLCC fitted", "KRCC", "RMSE", "RMSE fitted"]
+    lines = [
+        "| split | " + " | ".join(f"{head}, {model}" for head in heads for model in ("MP-IQE", "probe")) + " |",
+        "|---|" + "---:|" * (2 * len(heads)),
+    ]
+    for of in result["splits"]:
+        cells = [_cell(figure, of[model][figure]) for figure in FIGURES for model in MODELS]
+        lines.append(f"| {of['split']} | {' | '.join(cells)} |")
+    for what in ("median", "mean", "deviation"):
+        cells = [_cell(figure, result[model][figure][what]) for figure in FIGURES for model in MODELS]
+        lines.append(f"| {what} | {' | '.join(cells)} |")
+    test = result["comparison"]
+    p = "not defined" if test["p"] is None else f"{test['p']:.4g}"
+    lines += [
+        "",
+        f"SRCC of MP-IQE minus the probe's over {len(result['splits'])} splits: median "
+        f"{test['median_difference']:+.4f}, {test['wins']} wins, {test['ties']} ties, {test['losses']} losses; "
+        f"Wilcoxon signed-rank, two-sided: p = {p}. The splits share images, so they are no independent samples and p "
+        "flatters.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _predictions(file: Path) -> dict[str, tuple[float, float]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        return {row["image"]: (float(row["mos"]), float(row["score"])) for row in csv.DictReader(lines)}
+
+
+def _measure(table: dict[str, tuple[float, float]]) -> dict[str, float | None]:
+    report = metrics.report([score for _, score in table.values()], [mos for mos, _ in table.values()])
+    return {figure: _finite(report[figure]) for figure in FIGURES}
+
+
+def _over(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Over splits; the deviation is the sample's (n - 1). ``None`` where a split has none."""
+    there = [value for value in values if value is not None]
+    if len(there) < len(values):
+        return {"median": None, "mean": None, "deviation": None}
+    deviation = statistics.stdev(there) if len(there) > 1 else None
+    return {"median": statistics.median(there), "mean": statistics.fmean(there), "deviation": deviation}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _cell(figure: str, value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}" if figure.startswith("rmse") else f"{value:.4f}"
+
+
+def _numbers(text: str) -> list[int]:
+    """``1-3,7`` -> 1, 2, 3, 7"""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def _value(text: str) -> Any:
+    """A flag's text as TOML would read it, else as it stands."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--splits", type=_numbers, default="1-10", help="1-10, or 1,3,5-7")
+    parser.add_argument("--backbone", help="CLIP by hub id or folder; {split} stands for the split's number")
+    parser.add_argument("--config", type=Path, help="TOML file of settings; flags go before it")
+    settings = parser.add_argument_group("settings of mpiqe train")
+    for kind in (RunOptions, ModelOptions, LossOptions):
+        hints = typing.get_type_hints(kind)
+        for item in fields(kind):
+            if item.name not in _OWN:
+                how: dict[str, Any] = {"type": _value, "metavar": "X"}
+                if hints[item.name] is bool:
+                    how = {"action": argparse.BooleanOptionalAction}
+                flag = "--" + item.name.replace("_", "-")
+                text = item.metadata["help"].replace("%", "%%")
+                settings.add_argument(flag, help=text, default=argparse.SUPPRESS, **how)
+    return parser
+
+
+def _notes(options: TrainOptions, out: Path, numbers: Sequence[int]) -> dict[str, Any]:
+    """What is not in the predictions: from what they came. Splits of other settings are refused."""
+    shared = {key: value for key, value in options.to_mapping().items() if key not in ("split", "backbone")}
+    digests, alphas = {}, {}
+    for number in numbers:
+        run = RunFolder(out / f"split-{number:02}")
+        run.refuse_other_settings(shared)
+        digests[number] = run.config()["backbone_digest"]
+        alphas[number] = json.loads((run.path / PROBE_NOTES).read_text(encoding="utf-8"))["alpha"]
+    return {"settings": shared, "backbone_digests": digests, "probe_alphas": alphas, "versions": versions()}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what is not done yet, split by split; the summary is written after each."""
+    given = vars(_parser().parse_args(arguments))
+    out, numbers, config, backbone = (given.pop(name) for name in ("out", "splits", "config", "backbone"))
+    given = {**(read_toml(config) if config else {}), **given}
+    backbone = backbone or given.get("backbone", RunOptions().backbone)
+    with TerminalReporter() as reporter:
+        for number in numbers:
+            options = resolve({**given, "split": number, "backbone": backbone.replace("{split}", str(number))})
+            precision = resolve_precision(device=options.run.device, precision=options.run.precision)
+            options = replace(options, run=replace(options.run, precision=precision))  # as `train` writes it down
+            do_split(options, out, reporter)
+            found = summary(out)
+            notes = {"backbone": backbone, **_notes(options, out, [of["split"] for of in found["splits"]])}
+            RunFolder(out).write_json("summary.json", {**found, **notes})
+            RunFolder(out).write_text("summary.md", to_markdown(found))
+    print(to_markdown(found))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except MPIQEError as error:
+        sys.exit(f"benchmarks/ten_splits.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on")

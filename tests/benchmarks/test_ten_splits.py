@@ -1,0 +1,161 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.ten_splits import ALPHAS, compare, probe, ridge, summary, to_markdown
+
+from benchmarks import ten_splits
+from mpiqe import metrics
+from mpiqe.data.record import Split
+from mpiqe.errors import ConfigError, DatasetError
+
+SMALL = ["--windows", "3", "--decoder-layers", "1", "--crops", "2", "--batch-size", "8", "--epochs", "2"]
+SMALL += ["--warmup-epochs", "1", "--workers", "0"]
+ON_CPU = ["--device", "cpu", "--precision", "fp32"]
+
+
+def _data(seed: int = 0) -> tuple[np.ndarray, np.ndarray, Split]:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(60, 12)) * rng.uniform(0.1, 10, 12) + 5
+    mos = features[:, 0] + rng.normal(size=60)
+    return features, mos, Split(tuple(range(40)), tuple(range(40, 50)), tuple(range(50, 60)))
+
+
+def _write(folder: Path, number: int, mpiqe: list[float], probed: list[float], mos: list[float]) -> None:
+    run = folder / f"split-{number:02}"
+    run.mkdir(parents=True)
+    rows = [f"{i}.png,{m!r},{s!r},0.5" for i, (m, s) in enumerate(zip(mos, mpiqe, strict=True))]
+    (run / "predictions.csv").write_text("\n".join(["image,mos,score,spread", *rows, ""]))
+    rows = [f"{i}.png,{m!r},{s!r}" for i, (m, s) in enumerate(zip(mos, probed, strict=True))]
+    (run / "probe.csv").write_text("\n".join(["image,mos,score", *rows, ""]))
+
+
+def test_ridge_in_one_dimension_is_the_closed_form() -> None:
+    # x = 1 2 3 has deviation sqrt(2/3), so x' = -1.2247 0 1.2247 and x'x' = 3; y - 4 = -2 0 2, x'y = 4.899;
+    # by hand w = 4.899 / (3 + alpha)
+    for alpha, fit in zip((0, 1, 9), ridge(np.array([[1.0], [2], [3]]), np.array([2.0, 4, 6]), (0, 1, 9)), strict=True):
+        assert fit.weights == pytest.approx([2 * 6**0.5 / (3 + alpha)])
+        assert fit(np.array([[2.0]])) == pytest.approx([4])
+    assert ridge(np.array([[1.0], [2], [3]]), np.array([2.0, 4, 6]), [0])[0](np.array([[10.0]])) == pytest.approx([20])
+
+
+def test_ridge_is_the_normal_equations_and_a_constant_feature_says_nothing() -> None:
+    features, mos, _ = _data()
+    features[:, 3] = 7.0
+    x = features - features.mean(axis=0)
+    x = np.delete(x, 3, axis=1) / np.delete(x.std(axis=0), 3)
+    (fit,) = ridge(features, mos, [2.5])
+    expected = np.linalg.solve(x.T @ x + 2.5 * np.eye(11), x.T @ (mos - mos.mean()))
+    assert np.delete(fit.weights, 3) == pytest.approx(expected)
+    assert fit.weights[3] == pytest.approx(0)
+    wide = features[:8]  # more features than images
+    x = (wide - wide.mean(axis=0)) / np.where(wide.std(axis=0) > 0, wide.std(axis=0), 1)
+    expected = np.linalg.solve(x.T @ x + 0.1 * np.eye(12), x.T @ (mos[:8] - mos[:8].mean()))
+    assert ridge(wide, mos[:8], [0.1])[0].weights == pytest.approx(expected)
+
+
+def test_alpha_is_chosen_on_validation_and_never_on_test() -> None:
+    chosen = set()
+    for seed in range(5):
+        features, mos, split = _data(seed)
+        before = probe(features, mos, split, trained=split.train)
+        best = min(before.validation.values())
+        assert before.alpha == max(alpha for alpha in ALPHAS if before.validation[alpha] == best)
+        fit = ridge(features[:40], mos[:40], [before.alpha])[0]
+        assert before.validation[before.alpha] == pytest.approx(metrics.rmse(fit(features[40:50]), mos[40:50]))
+        assert before.scores == pytest.approx(fit(features[50:]))
+        other = np.concatenate([mos[:50], -mos[50:]])
+        again = probe(np.concatenate([features[:50], features[50:] * 100]), other, split, trained=split.train)
+        assert (again.alpha, again.validation) == (before.alpha, before.validation)
+        shuffled = np.concatenate([mos[:40], mos[40:50][::-1], mos[50:]])
+        chosen.add(probe(features, shuffled, split, trained=split.train).alpha == before.alpha)
+    assert False in chosen  # validation does matter
+
+
+def test_the_probe_learns_again_from_validation_where_mpiqe_does() -> None:
+    features, mos, split = _data()
+    small = probe(features, mos, split, trained=split.train)
+    large = probe(features, mos, split, trained=(*split.train, *split.val))
+    assert large.alpha == small.alpha
+    assert large.scores == pytest.approx(ridge(features[:50], mos[:50], [small.alpha])[0](features[50:]))
+    assert large.scores != pytest.approx(small.scores)
+
+
+def test_the_summary_is_computed_from_the_predictions_alone(tmp_path: Path) -> None:
+    mos = [10.0, 20, 30, 40, 50]
+    _write(tmp_path, 1, [1.0, 2, 3, 4, 5], [1.0, 2, 3, 5, 4], mos)  # SRCC 1 and 1 - 6 * 2 / 120 = 0.9
+    _write(tmp_path, 2, [1.0, 2, 3, 5, 4], [5.0, 4, 3, 2, 1], mos)  # 0.9 and -1
+    _write(tmp_path, 3, [2.0, 1, 4, 3, 5], [2.0, 1, 4, 3, 5], mos)  # 1 - 6 * 4 / 120 = 0.8, twice
+    (tmp_path / "split-04").mkdir()
+    (tmp_path / "split-04" / "predictions.csv").write_text("image,mos,score,spread\n")  # not finished: no probe yet
+    found = summary(tmp_path)
+    assert [of["split"] for of in found["splits"]] == [1, 2, 3]
+    assert [of["mpiqe"]["srcc"] for of in found["splits"]] == pytest.approx([1, 0.9, 0.8])
+    assert [of["probe"]["srcc"] for of in found["splits"]] == pytest.approx([0.9, -1, 0.8])
+    assert found["splits"][0]["mpiqe"]["rmse"] == pytest.approx((81 * (1 + 4 + 9 + 16 + 25) / 5) ** 0.5)
+    assert found["splits"][1]["probe"]["plcc"] == pytest.approx(-1)
+    assert found["mpiqe"]["srcc"] == pytest.approx({"median": 0.9, "mean": 0.9, "deviation": 0.1})
+    assert {key: found["comparison"][key] for key in ("wins", "ties", "losses")} == {"wins": 2, "ties": 1, "losses": 0}
+    assert "| 2 | 0.9000 | -1.0000 |" in to_markdown(found)
+
+
+def test_predictions_of_different_images_are_not_compared(tmp_path: Path) -> None:
+    _write(tmp_path, 1, [1.0, 2, 3], [1.0, 2, 3], [1.0, 2, 3])
+    file = tmp_path / "split-01" / "probe.csv"
+    file.write_text(file.read_text().replace("2.png", "9.png"))
+    with pytest.raises(DatasetError, match="not of the same images"):
+        summary(tmp_path)
+
+
+def test_wilcoxon_is_two_sided_and_paired() -> None:
+    found = compare([0.01 * n for n in range(1, 11)])
+    assert found["p"] == pytest.approx(2 / 2**10)  # all of ten signs alike, either way
+    assert (found["wins"], found["losses"], found["statistic"]) == (10, 0, 0)
+    assert compare([-0.01 * n for n in range(1, 11)])["p"] == found["p"]
+    assert compare([0.0, 0.0])["p"] is None
+
+
+def test_split_numbers_are_ranges_and_lists() -> None:
+    assert ten_splits._numbers("1-3,7") == [1, 2, 3, 7]
+
+
+def test_finished_splits_stay_and_each_may_have_its_own_backbone(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny1").symlink_to(tiny_folder)
+    (tmp_path / "tiny2").symlink_to(tiny_folder)
+    command = ["--data", f"csv:{rated_photos}", "--backbone", str(tmp_path / "tiny{split}"), *SMALL, *ON_CPU]
+    out = tmp_path / "out"
+    ten_splits.main([*command, "--out", str(out), "--splits", "1"])
+    assert len(list((out / "features").iterdir())) == 1
+    written = {path: path.stat().st_mtime_ns for path in (out / "split-01").iterdir()}
+    ten_splits.main([*command, "--out", str(out), "--splits", "1-2"])
+    assert {path: path.stat().st_mtime_ns for path in (out / "split-01").iterdir()} == written
+    assert len(list((out / "features").iterdir())) == 1  # the same weights, though another folder
+    found = json.loads((out / "summary.json").read_text())
+    assert found["settings"]["epochs"] == 2
+    assert len(set(found["backbone_digests"].values())) == 1
+    assert set(found["probe_alphas"]) == {"1", "2"}
+    again = summary(out)
+    assert {key: found[key] for key in again} == again
+    assert found["splits"][0]["mpiqe"]["srcc"] == json.loads((out / "split-01" / "test.json").read_text())["srcc"]
+    assert "2 splits" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="epochs was 2 and is 3 now"):
+        ten_splits.main([*command, "--out", str(out), "--splits", "1", "--epochs", "3"])
+
+
+def test_a_split_that_was_killed_goes_on(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    command = ["--data", f"csv:{rated_photos}", "--backbone", str(tiny_folder), *SMALL, *ON_CPU, "--splits", "1"]
+    ten_splits.main([*command, "--out", str(tmp_path / "straight")])
+
+    def kill(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mpiqe.training.loop._test", kill)  # after the last epoch, before the test
+        with pytest.raises(KeyboardInterrupt):
+            ten_splits.main([*command, "--out", str(tmp_path / "killed")])
+    assert not (tmp_path / "killed" / "split-01" / "test.json").exists()
+    ten_splits.main([*command, "--out", str(tmp_path / "killed")])
+    assert summary(tmp_path / "killed") == summary(tmp_path / "straight")
