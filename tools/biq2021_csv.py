@@ -4,7 +4,7 @@
 
 `labels.csv` there has columns of its own; ours are image and mos, with absolute paths. MOS is 0 to 1, higher is better.
 FOLDER/biq2021.csv has all photos; FOLDER/learnt.csv leaves out those that split 1 of the former validates on, so that
-what is made of it may be learned from.
+what is made of it may be learned from; FOLDER/thousand.csv has a thousand of these, about as many as LIVE Challenge.
 """
 
 import csv
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mpiqe.data import choose_split, read_csv
+from mpiqe.data.order import shuffled
 
 
 def main(source: Path, folder: Path) -> None:
@@ -21,7 +22,10 @@ def main(source: Path, folder: Path) -> None:
         rows = [(source.resolve() / "images" / row["image"], row["mos"]) for row in csv.DictReader(lines)]
     _write(folder / "biq2021.csv", rows)
     held = set(choose_split(read_csv(folder / "biq2021.csv"), 1).val)
-    _write(folder / "learnt.csv", [row for index, row in enumerate(rows) if index not in held])
+    learnt = [row for index, row in enumerate(rows) if index not in held]
+    _write(folder / "learnt.csv", learnt)
+    drawn = set(shuffled((path.name for path, _ in learnt), "thousand")[:1000])
+    _write(folder / "thousand.csv", [row for row in learnt if row[0].name in drawn])
 
 
 def _write(table: Path, rows: Sequence[tuple[Path, str]]) -> None:

@@ -21,7 +21,8 @@ def main(run: Path, backbone: Path) -> None:
     model, config = load_checkpoint(run, backbone=backbone)
     shutil.rmtree(WEIGHTS / "backbone", ignore_errors=True)
     shutil.copytree(backbone, WEIGHTS / "backbone")
-    training = {**config.training, "root": "ROOT", "labels": "LABELS", "backbone": "backbone"}
+    also = [f"csv:{Path(spec.removeprefix('csv:')).name}" for spec in config.training.get("also", ())]
+    training = {**config.training, "root": "ROOT", "labels": "LABELS", "backbone": "backbone", "also": also}
     save_checkpoint(WEIGHTS / FILE_NAME, model, replace(config, backbone="backbone", training=training))
     load_checkpoint(WEIGHTS)
     size = sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) / 1e6

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.conftest import STEM
 
+from mpiqe.choices import Epoch
 from mpiqe.data import choose_split, read_csv
 from mpiqe.errors import ConfigError
 from mpiqe.model.clip import FrozenCLIP
@@ -225,8 +226,9 @@ def test_an_interrupted_run_resumes_to_the_same_backbone(
     assert [row["epoch"] for row in rows] == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("epoch", "kept_at"), [("val", [1, 2, 3, 4, 7]), ("last", [1, 2, 3, 4, 5, 6, 7, 8])])
 def test_the_epoch_best_on_validation_is_kept_and_the_latest_while_there_is_no_figure(
-    tmp_path: Path, rated_photos: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, rated_photos: Path, monkeypatch: pytest.MonkeyPatch, epoch: Epoch, kept_at: list[int]
 ) -> None:
     figures: list[float | None] = [None, None, -0.2, 0.0, -0.1, None, 0.3, 0.3]
     wanted, kept = iter(figures), []
@@ -236,10 +238,10 @@ def test_the_epoch_best_on_validation_is_kept_and_the_latest_while_there_is_no_f
         weights = (tmp_path / "run" / "backbone" / "model.safetensors").read_bytes()
         kept.append(hashlib.sha256(weights).hexdigest())
 
-    _run(tmp_path / "run", _options(rated_photos, epochs=8), reporter=_Told(note))
+    _run(tmp_path / "run", _options(rated_photos, epochs=8, epoch=epoch), reporter=_Told(note))
     assert [row["val_srcc"] for row in _rows(tmp_path / "run")] == figures
     changed = [number + 1 for number, digest in enumerate(kept) if number == 0 or digest != kept[number - 1]]
-    assert changed == [1, 2, 3, 4, 7]
+    assert changed == kept_at
 
 
 def test_a_run_is_not_resumed_with_another_further_set(

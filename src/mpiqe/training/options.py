@@ -59,7 +59,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class PretrainOptions:
-    """Settings of one ``mpiqe pretrain``; the defaults are what the embedded backbone was made with."""
+    """Settings of one ``mpiqe pretrain``; the defaults are what the embedded backbone's first stage was made with."""
 
     data: str = option("livec", "dataset: livec, or csv:FILE")
     root: str | None = option(None, "folder of the dataset")
@@ -72,14 +72,15 @@ class PretrainOptions:
     cache: str | None = option(None, "folder of the teacher's features; default RUN/cache")
     slots: int = option(6, "crops of each photo that the teacher looks at, once")
     seed: int = option(0, "seed of everything drawn")
-    epochs: int = option(40, "epochs")
+    epochs: int = option(18, "epochs")
     warmup_epochs: int = option(2, "epochs of linear warm-up")
     learning_rate: float = option(7e-4, "AdamW's learning rate at its peak")
     weight_decay: float = option(0.05, "AdamW's weight decay")
+    epoch: Epoch = option("val", "which epoch is kept: the last, or the best on the validation photos of all sets")
     averaging: float = option(0.998, "weight of the past in the running mean of the weights that is kept, per step")
     batch_size: int = option(16, "photos per step, each in four views")
-    distillation_weight: float = option(1.0, "weight of the teacher's CLS and patches")
-    hint_weight: float = option(1.0, "weight of the teacher's earlier maps, where both have them")
+    distillation_weight: float = option(15.0, "weight of the teacher's CLS and patches")
+    hint_weight: float = option(15.0, "weight of the teacher's earlier maps, where both have them")
     alignment_weight: float = option(0.5, "weight of the scene loss, and of the distortion loss")
     caption_weight: float = option(0.3, "weight of InfoNCE on captions made from labels")
     score_weight: float = option(1.0, "weight of the regression of MOS")

@@ -54,7 +54,7 @@ class Photos:
 
 
 def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, reporter: Reporter) -> Path:
-    """Teach a compact backbone and return its folder, ``RUN/backbone``: the epoch best on the validation photos.
+    """Teach a compact backbone and return its folder, ``RUN/backbone``: the last epoch, or the best on validation.
 
     With ``resume`` a run that was stopped goes on from its last whole epoch.
     """
@@ -147,7 +147,7 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
             "seconds_validating": time.monotonic() - started - seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
-        if beats(agreement["val_srcc"], progress["best"]):
+        if options.epoch == "last" or beats(agreement["val_srcc"], progress["best"]):
             progress["best"] = agreement["val_srcc"]
             average.clip.save(run.path / "backbone", dtype=torch.float16)
         progress["epoch"] = epoch
