@@ -4,13 +4,22 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from mpiqe import images
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.images import crop_positions, cut, enlarge, grid_positions, read_crops, seeded_positions
+from mpiqe.images import (
+    crop_positions,
+    cut,
+    enlarge,
+    grid_positions,
+    read_canvas,
+    read_crops,
+    seeded_positions,
+    sliding_positions,
+)
 
 SIZE = 32
 SHAPES = [(32, 32), (33, 32), (32, 500), (64, 48), (48, 64), (400, 300), (2000, 40)]
@@ -176,3 +185,42 @@ def test_read_crops_names_the_strip_that_it_refuses(tmp_path):
 def test_reading_does_not_import_torch():
     code = "import sys, mpiqe.images; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@settings(deadline=None)
+@given(width=st.integers(32, 400), height=st.integers(32, 400), most=st.integers(1, 300), size=st.integers(8, 32))
+def test_sliding_crops_cover_every_pixel_from_edge_to_edge_and_overlap(width, height, most, size):
+    positions = sliding_positions(width, height, size=size, most=most)
+    assert positions.dtype == np.int64
+    lefts, tops = (sorted(set(positions[:, axis].tolist())) for axis in (0, 1))
+    assert len(positions) == len(lefts) * len(tops)  # a full grid, none of them twice
+    for starts, length in ((lefts, width), (tops, height)):
+        assert (starts[0], starts[-1]) == (0, length - size)
+        steps = np.diff(starts)
+        assert (steps <= max(1, size * 7 // 8)).all()
+        assert steps.size == 0 or (steps > 0).all()
+    if len(positions) > most:  # only where they are as far apart as they may be
+        step = max(1, size // 2, size * 7 // 8)
+        assert len(positions) == (-(-(width - size) // step) + 1) * (-(-(height - size) // step) + 1)
+
+
+def test_sliding_crops_are_half_a_crop_apart_while_there_are_few():
+    assert sliding_positions(96, 32, size=32, most=5).tolist() == [[0, 0], [16, 0], [32, 0], [48, 0], [64, 0]]
+    assert sliding_positions(48, 33, size=32, most=4).tolist() == [[0, 0], [16, 0], [0, 1], [16, 1]]  # row by row
+    assert sliding_positions(96, 32, size=32, most=4).tolist() == [[0, 0], [21, 0], [42, 0], [64, 0]]
+    assert len(sliding_positions(96, 32, size=32, most=1)) == 4  # 28 pixels apart are three steps to 64 as well
+
+
+def test_a_photo_of_100_megapixels_takes_a_bounded_number_of_sliding_crops():
+    assert len(sliding_positions(4000, 3000, size=224, most=1024)) <= 1024
+    count = len(sliding_positions(11_600, 8_700, size=224, most=1024))
+    assert count == 60 * 45  # ceil(11376 / 196) + 1 and ceil(8476 / 196) + 1
+
+
+def test_a_canvas_has_room_for_a_crop_and_the_photo_is_as_it_was(tmp_path):
+    Image.fromarray(numbered(20, 10)).save(tmp_path / "small.png")
+    photo, canvas = read_canvas(tmp_path / "small.png", size=32)
+    assert (photo.size, canvas.size) == ((20, 10), (64, 32))
+    assert (np.asarray(photo) == numbered(20, 10)).all()
+    with pytest.raises(ImageError, match=r"small\.png: a strip of 20 x 10"):
+        read_canvas(tmp_path / "small.png", size=32, max_pixels=2000)

@@ -4,6 +4,7 @@
 
     scorer = mpiqe.load()
     scorer("photo.jpg").score
+    mpiqe.draw(mpiqe.explain(scorer, "photo.jpg")).save("why.png")
 
 Importing the package loads none of its dependencies; each name does that when it is first used.
 """
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from mpiqe.errors import ConfigError, DatasetError, ImageError, MPIQEError, WeightsError
 
 if TYPE_CHECKING:
+    from mpiqe.scoring.explanation import Explanation, explain
     from mpiqe.scoring.loading import load
+    from mpiqe.scoring.picture import draw
     from mpiqe.scoring.score import Scale, Score
     from mpiqe.scoring.scorer import Scorer
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigError",
     "DatasetError",
+    "Explanation",
     "ImageError",
     "MPIQEError",
     "Scale",
@@ -30,11 +34,16 @@ __all__ = [
     "Scorer",
     "WeightsError",
     "__version__",
+    "draw",
+    "explain",
     "load",
 ]
 
 _HOMES = {
+    "draw": "mpiqe.scoring.picture",
+    "explain": "mpiqe.scoring.explanation",
     "load": "mpiqe.scoring.loading",
+    "Explanation": "mpiqe.scoring.explanation",
     "Scale": "mpiqe.scoring.score",
     "Score": "mpiqe.scoring.score",
     "Scorer": "mpiqe.scoring.scorer",

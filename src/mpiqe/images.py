@@ -28,8 +28,10 @@ __all__ = [
     "enlarge",
     "grid_positions",
     "read",
+    "read_canvas",
     "read_crops",
     "seeded_positions",
+    "sliding_positions",
 ]
 
 Positions: TypeAlias = NDArray[np.int64]
@@ -66,10 +68,15 @@ def read_crops(
     The same as ``read``, ``enlarge`` and ``cut`` in a row, but quicker for large photos, since only the crops become
     arrays. ``positions`` is called with the (enlarged) photo's width and height. Raises ``ImageError``.
     """
+    photo, canvas = read_canvas(source, size=size, max_pixels=max_pixels)
+    return cut(canvas, positions(*canvas.size), size=size), photo.size
+
+
+def read_canvas(source: Source, *, size: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[Image.Image, Image.Image]:
+    """The photo as an RGB PIL image, and the same after ``enlarge``, which has room for crops of ``size``."""
     with naming(source):
         photo = decode(source, max_pixels)
-        canvas = enlarge(photo, size, max_pixels=max_pixels)
-    return cut(canvas, positions(*canvas.size), size=size), photo.size
+        return photo, enlarge(photo, size, max_pixels=max_pixels)
 
 
 def enlarge(image: Picture, size: int, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
@@ -146,6 +153,21 @@ def grid_positions(width: int, height: int, *, size: int, count: int) -> Positio
         columns = count // rows + (row < count % rows)
         positions += [(left, top) for left in _spread(across, columns)]
     return np.array(positions, dtype=np.int64)
+
+
+def sliding_positions(width: int, height: int, *, size: int, most: int) -> Positions:
+    """Positions (K, 2) int64, row by row from edge to edge, of crops that together show every pixel.
+
+    Neighbours are half a crop apart. Where that makes more than ``most`` crops they move apart, up to seven eighths of
+    a crop and no further: each must overlap the next, so a photo that is large enough takes more than ``most``.
+    """
+    across, down = _room(width, height, size)
+    step = max(1, size // 2)
+    widest = max(step, size * 7 // 8)
+    while (-(-across // step) + 1) * (-(-down // step) + 1) > most and step < widest:
+        step += 1
+    columns, rows = (_spread(room, -(-room // step) + 1) for room in (across, down))
+    return np.array([(left, top) for top in rows for left in columns], dtype=np.int64)
 
 
 def cut(image: Pixels | Image.Image, positions: Positions, *, size: int) -> Pixels:

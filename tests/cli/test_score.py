@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mpiqe.cli.explain import explain as explain_command
 from mpiqe.cli.main import main
 from mpiqe.cli.score import score as score_command
 from mpiqe.scoring import loading
@@ -99,9 +100,10 @@ def test_options_reach_the_scorer(mpiqe, folder, monkeypatch):
     assert status == 130
 
 
-def test_the_command_lines_defaults_are_the_librarys():
+@pytest.mark.parametrize("command", [score_command, explain_command])
+def test_the_command_lines_defaults_are_the_librarys(command):
     library = inspect.signature(loading.load).parameters
-    for name, parameter in inspect.signature(score_command).parameters.items():
+    for name, parameter in inspect.signature(command).parameters.items():
         if name in library:
             assert parameter.default == library[name].default, name
 
@@ -151,7 +153,7 @@ def test_the_version_is_printed(mpiqe):
     assert mpiqe("--version") == (0, f"mpiqe {version('mpiqe')}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["score", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["score", "--help"], ["explain", "--help"]])
 def test_help_and_version_load_nothing_heavy(arguments):
     code = (
         "import sys\nfrom mpiqe.cli.main import main\n"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mpiqe.errors import ConfigError
-from mpiqe.model.alignment import distortion_logits, scene_logits
+from mpiqe.model.alignment import distortion_logits, scene_logits, window_similarity
 
 
 def test_eq_8_by_hand() -> None:
@@ -45,3 +45,13 @@ def test_windows_hold_the_largest_value_of_each_channel_in_their_own_corner() ->
 def test_more_windows_than_patches_are_refused() -> None:
     with pytest.raises(ConfigError, match="windows=7 asks for more windows than the 2 x 2 patches"):
         distortion_logits(torch.rand(1, 4, 3), torch.rand(2, 3), torch.tensor(1.0), windows=7, window_temperature=1.0)
+
+
+def test_window_similarity_is_the_cosines_that_eq_10_weighs() -> None:
+    patches = torch.tensor([[[2.0, 0.0], [3.0, 4.0], [0.0, 1.0], [4.0, 3.0]]])
+    features = torch.tensor([[1.0, 0.0], [0.0, 7.0]])
+    similarity = window_similarity(patches, features, windows=2)
+    torch.testing.assert_close(similarity, torch.tensor([[[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [0.8, 0.6]]]))
+    logits, weights = distortion_logits(patches, features, torch.tensor(100.0), windows=2, window_temperature=0.5)
+    torch.testing.assert_close((similarity / 0.5).softmax(dim=1), weights)
+    torch.testing.assert_close(100 * (weights * similarity).sum(dim=1), logits)

@@ -70,3 +70,42 @@ def test_the_papers_decoder_has_about_12_6_million_parameters() -> None:
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(ConfigError, match="decoder_heads=8 does not divide the joint width 12"):
         QualityDecoder(width=12)
+
+
+def test_the_weights_that_are_shown_give_the_attention_that_is_used() -> None:
+    torch.manual_seed(0)
+    layer = Attention(width=16, heads=4)
+    queries, memory = torch.randn(1, 20, 16), 3 * torch.randn(5, 10, 16)
+    questions = layer.query(queries)
+    weights = layer.weights(questions, memory)
+    assert weights.shape == (5, 4, 20, 10)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(5, 4, 20))
+    assert weights.max() > 0.5  # far from even, so that a wrong scale would show
+    values = layer.value(memory).view(5, 10, 4, 4).transpose(1, 2)
+    answers = layer.out((weights @ values).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(answers, layer.attend(questions, memory), atol=1e-6, rtol=1e-5)
+
+
+def test_the_decoders_attention_is_that_of_every_layer_of_its_own_forward_pass(monkeypatch) -> None:
+    torch.manual_seed(0)
+    decoder = QualityDecoder(width=16, layers=3, heads=4)
+    queries, image = torch.randn(20, 16), 3 * torch.randn(5, 10, 16)
+    folded = decoder.fold(queries)
+    seen = []
+
+    def recording(layer, questions, memory, attend=Attention.attend):
+        answer = attend(layer, questions, memory)
+        if memory is image:  # not the queries' attention to each other
+            seen.append((layer, answer))
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Attention, "attend", recording)
+        decoder(folded, image)
+    weights = decoder.attention(folded, image)
+    assert weights.shape == (5, 3, 4, 20, 10)
+    assert len(seen) == 3
+    for index, (layer, used) in enumerate(seen):
+        values = layer.value(image).view(5, 10, 4, 4).transpose(1, 2)
+        shown = layer.out((weights[:, index] @ values).transpose(1, 2).flatten(2))
+        torch.testing.assert_close(shown, used, atol=1e-6, rtol=1e-5)

@@ -178,5 +178,24 @@ def test_the_model_can_fit_eight_real_photos(tiny_clip: FrozenCLIP) -> None:
     assert error.abs().max() < 0.02
 
 
+def test_the_gaze_is_what_the_forward_pass_weighs_by(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
+    with torch.no_grad():
+        folded = tiny_model.fold()
+        output, gaze = tiny_model(pixels, folded), tiny_model.gaze(pixels, folded)
+    weights = (gaze.similarity / tiny_model.window_temperature).softmax(dim=1)
+    torch.testing.assert_close(weights, output.window_weights)
+    assert gaze.attention.shape == (3, 2, 8, 20, 17)  # layers, heads, queries, CLS and 4 x 4 patches
+    torch.testing.assert_close(gaze.attention.sum(dim=-1), torch.ones(3, 2, 8, 20))
+
+
+def test_the_gaze_of_a_model_without_distortions_is_the_decoders_alone(
+    tiny_clip: FrozenCLIP, pixels: torch.Tensor
+) -> None:
+    model = build_model(tiny_clip, replace(TINY_OPTIONS, distortion_prompts=False))
+    gaze = model.gaze(pixels, model.fold())
+    assert gaze.similarity is None
+    assert gaze.attention.shape == (3, 2, 8, 9, 17)
+
+
 def _rgb(photo):
     return photo if photo.ndim == 3 else photo[..., None].repeat(3, axis=2)

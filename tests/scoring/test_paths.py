@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from mpiqe.scoring.paths import expand
+from mpiqe.scoring.paths import expand, find
 
 
 def expanded(*paths, stdin=b""):
@@ -84,3 +84,10 @@ def test_a_folder_that_cannot_be_listed_stands_for_itself(folder, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     expected = ["a.png", "b.JPG", "deep", "z.gif"]
     assert expanded(str(folder)) == [str(folder / name) for name in expected]
+
+
+def test_a_found_photo_knows_the_folder_that_stood_for_it(folder):
+    deep, named = str(folder / "deep"), str(folder / "a.png")
+    found = list(find([deep, named, "-"], stdin=io.BytesIO(f"{deep}\nmissing.jpg".encode())))
+    assert [photo.below for photo in found] == [deep, deep, None, deep, deep, None]
+    assert [photo.path for photo in found] == expanded(deep, named, deep, "missing.jpg")

@@ -40,6 +40,35 @@ def test_a_prediction_is_the_models_own(tiny_model, crops):
     assert all(values.dtype == np.float32 for values in prediction)
 
 
+def test_the_gaze_is_the_models_own_in_squares(tiny_model, crops):
+    predictor = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu")
+    assert predictor.window_temperature == tiny_model.window_temperature
+    similarity, attention = predictor.gaze(crops)
+    assert (similarity.shape, attention.shape) == ((5, 3, 3, 11), (5, 4, 4))
+    assert similarity.dtype == attention.dtype == np.float32
+    with torch.no_grad():
+        gaze = tiny_model.gaze(torch.from_numpy(crops).permute(0, 3, 1, 2), tiny_model.fold())
+    np.testing.assert_allclose(similarity[2, 1, 0], gaze.similarity[2, 3], atol=1e-6)  # row 1, column 0
+    by_hand = gaze.attention[2].mean(dim=(0, 1, 2))  # over layers, heads and queries: CLS and 16 patches
+    np.testing.assert_allclose(attention[2, 1, 0], 17 * by_hand[1 + 4], rtol=1e-5)  # 17 places share evenly by 1
+    np.testing.assert_allclose(attention.sum(axis=(1, 2))[2], 17 * (1 - by_hand[0]), rtol=1e-5)
+
+
+def test_the_gaze_of_a_model_without_distortions_has_no_cosines(tiny_clip, crops):
+    options = replace(OPTIONS, distortion_prompts=False)
+    predictor = TorchPredictor(model=build_model(tiny_clip, options), config=replace(CONFIG, options=options))
+    similarity, attention = predictor.gaze(crops)
+    assert (len(similarity), similarity.shape[-1], attention.shape) == (5, 0, (5, 4, 4))
+
+
+def test_the_gaze_in_bf16_is_close_to_that_in_fp32(tiny_model, crops):
+    exact = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu", precision="fp32").gaze(crops)
+    rough = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu", precision="bf16").gaze(crops)
+    np.testing.assert_allclose(rough.similarity, exact.similarity, atol=0.03)
+    np.testing.assert_allclose(rough.attention, exact.attention, atol=0.05)
+    assert (rough.similarity != exact.similarity).any()
+
+
 def test_names_and_scale_are_the_checkpoints(tiny_model):
     predictor = TorchPredictor(model=tiny_model, config=CONFIG)
     assert predictor.crop_size == 32

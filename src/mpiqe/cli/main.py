@@ -12,7 +12,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mpiqe.cli.data import data
+from mpiqe.cli.demo import demo
 from mpiqe.cli.evaluate import evaluate
+from mpiqe.cli.explain import explain
 from mpiqe.cli.pretrain import pretrain
 from mpiqe.cli.score import score
 from mpiqe.cli.train import train
@@ -46,8 +49,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (score, train, evaluate, pretrain):
+for command in (score, explain, train, evaluate, pretrain, demo):
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 def _print_version(wanted: bool) -> None:

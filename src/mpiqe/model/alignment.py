@@ -21,6 +21,13 @@ def distortion_logits(
 
     Returns logits (B, C) and the window weights (B, windows^2, C), which sum to one over the windows.
     """
+    similarity = window_similarity(patches, features, windows=windows)
+    weights = (similarity / window_temperature).softmax(dim=1)  # across windows, not classes
+    return logit_scale * (weights * similarity).sum(dim=1), weights
+
+
+def window_similarity(patches: Tensor, features: Tensor, *, windows: int) -> Tensor:
+    """The cosines s_ic of Eq. 10 for each window and class, (B, windows^2, C), the windows row by row."""
     batch, number, width = patches.shape
     side = round(number**0.5)
     if windows > side:
@@ -28,6 +35,4 @@ def distortion_logits(
     grid = patches.transpose(1, 2).reshape(batch, width, side, side)
     pooled = F.adaptive_max_pool2d(grid, windows).flatten(2).transpose(1, 2)  # (B, windows^2, D)
     # Eq. 10 prints V^s; read as V^d, the distortion features.
-    similarity = F.normalize(pooled, dim=-1) @ F.normalize(features, dim=-1).T
-    weights = (similarity / window_temperature).softmax(dim=1)  # across windows, not classes
-    return logit_scale * (weights * similarity).sum(dim=1), weights
+    return F.normalize(pooled, dim=-1) @ F.normalize(features, dim=-1).T

@@ -3,8 +3,10 @@
 Axes: B crops, Q queries (9 scenes and 11 distortions), I image tokens (CLS and N patches), D joint width.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,15 +33,26 @@ class Attention(nn.Module):
 
     def attend(self, questions: Tensor, memory: Tensor) -> Tensor:
         """Projected queries (1 or B, Q, D) over memory (B, I, D) -> (B, Q, D)."""
-
-        def split(states: Tensor) -> Tensor:
-            return states.view(*states.shape[:-1], self.heads, -1).transpose(1, 2)
-
-        keys, values = split(self.key(memory)), split(self.value(memory))
-        queries = split(questions).expand(len(memory), -1, -1, -1)
+        keys, values = self.split(self.key(memory)), self.split(self.value(memory))
+        queries = self.split(questions).expand(len(memory), -1, -1, -1)
         attended = F.scaled_dot_product_attention(queries, keys, values)
         result: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return result
+
+    def weights(self, questions: Tensor, memory: Tensor) -> Tensor:
+        """What ``attend`` weighs the values of the memory by, (B, heads, Q, I) in fp32; sums to one over I.
+
+        Kept apart from it: torch's fused attention never forms these weights, and only an explanation asks for them.
+        """
+        queries, keys = self.split(questions), self.split(self.key(memory))
+        products: Tensor = queries @ keys.transpose(-1, -2)
+        weights: Tensor = (products.float() / queries.shape[-1] ** 0.5).softmax(dim=-1)
+        return weights
+
+    def split(self, states: Tensor) -> Tensor:
+        """(B, L, D) -> (B, heads, L, D / heads)."""
+        divided: Tensor = states.view(*states.shape[:-1], self.heads, -1).transpose(1, 2)
+        return divided
 
 
 class DecoderLayer(nn.Module):
@@ -94,6 +107,15 @@ class QualityDecoder(nn.Module):
         for layer in rest:
             states = layer.answer(layer.question(states), image)  # type: ignore[operator]
         return states
+
+    def attention(self, folded: FoldedQueries, image: Tensor) -> Tensor:
+        """The cross-attention's weights in ``forward``, (B, layers, heads, Q, I); they sum to one over I."""
+        layers: list[DecoderLayer] = list(self.layers)  # type: ignore[arg-type]
+        weights = [layers[0].cross_attention.weights(folded.questions, image)]
+        for before, layer in pairwise(layers):
+            folded = layer.question(before.answer(folded, image))
+            weights.append(layer.cross_attention.weights(folded.questions, image))
+        return torch.stack(weights, dim=1)
 
     def conclude(self, states: Tensor) -> Tensor:
         """Answers (B, Q, D) -> final layernorm, pooling, head -> (B,)."""

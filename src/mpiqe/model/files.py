@@ -1,24 +1,14 @@
-"""Files that are whole or not there."""
+"""Tensors in files that are whole or not there."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import save
 from torch import Tensor
 
+from mpiqe.files import write_whole
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write to a file beside ``path``, flush it to the disk, then rename it over ``path``."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+__all__ = ["write_safetensors", "write_whole"]
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mpiqe.errors import ConfigError
 from mpiqe.labels import DISTORTIONS, SCENES
-from mpiqe.model.alignment import distortion_logits, scene_logits
+from mpiqe.model.alignment import distortion_logits, scene_logits, window_similarity
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.decoder import FoldedQueries, QualityDecoder
 from mpiqe.model.options import ModelOptions
@@ -43,6 +43,15 @@ class MPIQEOutput:
     """(B, 11); a softmax gives probabilities."""
     window_weights: Tensor | None
     """(B, windows^2, 11): where each distortion prompt looks (Eq. 10), row by row; sums to one over the windows."""
+
+
+class Gaze(NamedTuple):
+    """Where the model looks in B crops."""
+
+    similarity: Tensor | None
+    """(B, windows^2, 11): the cosines of Eq. 10, row by row; ``None`` without distortion prompts."""
+    attention: Tensor
+    """(B, layers, heads, Q, 1 + N): the decoder's cross-attention to CLS and the patches; sums to one over them."""
 
 
 class MPIQE(nn.Module):
@@ -101,6 +110,16 @@ class MPIQE(nn.Module):
         """uint8 RGB crops (B, 3, S, S) -> scores and logits; ``folded`` saves the text side's work."""
         cls, patches = self.look(pixels)
         return self.answer(folded or self.fold(), cls, patches)
+
+    def gaze(self, pixels: Tensor, folded: Folded) -> Gaze:
+        """uint8 RGB crops (B, 3, S, S) -> what ``forward`` weighs their parts by: Eq. 10 and the decoder."""
+        cls, patches = self.look(pixels)
+        attention = self.decoder.attention(folded.queries, torch.cat([cls[:, None], patches], dim=1))
+        if folded.distortion is None:
+            return Gaze(None, attention)
+        with torch.autocast(cls.device.type, enabled=False):  # as in ``answer``
+            similarity = window_similarity(patches.float(), folded.distortion.float(), windows=self.windows)
+        return Gaze(similarity, attention)
 
     def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 RGB crops (B, 3, S, S) -> CLS (B, D) and patches (B, N, D), in the space of the text features."""

@@ -3,12 +3,25 @@
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from mpiqe.decoding import SUFFIXES
 
 
+class Found(NamedTuple):
+    """A photo's path and where it came from."""
+
+    path: str
+    below: str | None
+    """The folder that stood for it; ``None`` for a photo that was named itself."""
+
+
 def expand(paths: Iterable[str], *, stdin: IO[bytes]) -> Iterator[str]:
+    """The files that ``paths`` stand for, as ``find`` finds them."""
+    return (found.path for found in find(paths, stdin=stdin))
+
+
+def find(paths: Iterable[str], *, stdin: IO[bytes]) -> Iterator[Found]:
     """The files that ``paths`` stand for, one after the other and found while they are used.
 
     A folder stands for every file below it that has the name of an image (``mpiqe.decoding.SUFFIXES``), ordered by name
@@ -19,15 +32,19 @@ def expand(paths: Iterable[str], *, stdin: IO[bytes]) -> Iterator[str]:
     for path in paths:
         if path == "-":
             lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in stdin)
-            yield from (found for line in lines if line for found in _below(line))
+            yield from (found for line in lines if line for found in _stands_for(line))
         else:
-            yield from _below(path)
+            yield from _stands_for(path)
+
+
+def _stands_for(path: str) -> Iterator[Found]:
+    if not os.path.isdir(path):
+        yield Found(path, None)
+        return
+    yield from (Found(inside, path) for inside in _below(path))
 
 
 def _below(path: str) -> Iterator[str]:
-    if not os.path.isdir(path):
-        yield path
-        return
     try:
         entries = sorted(os.scandir(path), key=lambda entry: entry.name)
     except OSError:

@@ -1,9 +1,9 @@
 """What a scorer needs of a model, whatever it runs on. Knows nothing of torch.
 
-Axes: N crops, S pixels along a crop's side.
+Axes: N crops, S pixels along a crop's side, w windows along it, g patches along it.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,3 +44,24 @@ class Predictor(Protocol):
 
     def predict(self, crops: Pixels) -> Prediction:
         """Answer for RGB crops (N, S, S, 3) uint8; N >= 1."""
+
+
+class Gaze(NamedTuple):
+    """Where a model looks in N crops."""
+
+    similarity: NDArray[np.float32]
+    """(N, w, w, distortions) cosines of Eq. 10, window by window; no distortions for a model without them."""
+    attention: NDArray[np.float32]
+    """(N, g, g) the decoder's attention to each patch, 1 where it is the even share."""
+
+
+@runtime_checkable
+class Seer(Protocol):
+    """What an explanation needs of a predictor beyond its predictions."""
+
+    @property
+    def window_temperature(self) -> float:
+        """By which Eq. 10 divides the cosines before its softmax over windows."""
+
+    def gaze(self, crops: Pixels) -> Gaze:
+        """Where it looks in RGB crops (N, S, S, 3) uint8; N >= 1."""

@@ -15,6 +15,12 @@ class Scale:
     """For people: "MOS of livec", say."""
     higher_is_better: bool = True
 
+    @property
+    def decimals(self) -> int:
+        """How many of a score's decimals are worth showing."""
+        span = self.high - self.low
+        return 1 if span >= 30 else 2 if span >= 3 else 3
+
     def __str__(self) -> str:
         direction = "higher" if self.higher_is_better else "lower"
         return f"{self.unit}, about {self.low:.3g} to {self.high:.3g}, {direction} is better"
@@ -43,3 +49,8 @@ class Row:
     path: str
     score: Score | None
     error: str | None
+
+
+def likeliest(probabilities: dict[str, float]) -> str | None:
+    """The most probable name, the first of several; ``None`` where there are no names."""
+    return max(probabilities, key=probabilities.__getitem__, default=None)

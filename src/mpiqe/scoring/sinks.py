@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mpiqe.scoring.predictor import Predictor
-from mpiqe.scoring.score import Row, Score
+from mpiqe.scoring.score import Row, Score, likeliest
 
 COLUMNS = ("path", "score", "spread", "scene", "distortion", "width", "height", "error")
 _BAR = 10
@@ -65,7 +65,7 @@ class TableSink:
         self.console = console
         self.scale = predictor.scale
         span = self.scale.high - self.scale.low
-        self.decimals = 1 if span >= 30 else 2 if span >= 3 else 3
+        self.decimals = self.scale.decimals
         self.number_width = max(len(self._number(end)) for end in (self.scale.low, self.scale.high, -span)) + 1
         self.scene_width = _widest("scene", predictor.scenes)
         self.distortion_width = _widest("distortion", predictor.distortions)
@@ -116,8 +116,8 @@ def _values(row: Row) -> dict[str, Any]:
         "path": row.path,
         "score": _rounded(score.score),
         "spread": _rounded(score.spread),
-        "scene": _top(score.scene),
-        "distortion": _top(score.distortion),
+        "scene": likeliest(score.scene),
+        "distortion": likeliest(score.distortion),
         "width": width,
         "height": height,
         "error": None,
@@ -128,12 +128,8 @@ def _rounded(value: float) -> float:
     return round(value, 6)
 
 
-def _top(probabilities: dict[str, float]) -> str | None:
-    return max(probabilities, key=probabilities.__getitem__, default=None)
-
-
 def _likeliest(probabilities: dict[str, float]) -> str:
-    name = _top(probabilities)
+    name = likeliest(probabilities)
     return "" if name is None else f"{name} {probabilities[name]:.0%}"
 
 

@@ -1,5 +1,7 @@
 """A predictor that runs MP-IQE with torch. Axes: N crops, S pixels along a crop's side."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -11,7 +13,7 @@ from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
 from mpiqe.model.checkpoint import CheckpointConfig
 from mpiqe.model.mpiqe import MPIQE
-from mpiqe.scoring.predictor import Prediction
+from mpiqe.scoring.predictor import Gaze, Prediction
 from mpiqe.scoring.score import Scale
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -35,20 +37,50 @@ class TorchPredictor:
         self.scenes = config.scenes if config.options.scene_prompts else ()
         self.distortions = config.distortions if config.options.distortion_prompts else ()
         self.scale = Scale(low=config.mos_low, high=config.mos_high, unit=f"MOS of {config.dataset}")
+        self.window_temperature = model.window_temperature
         with torch.inference_mode():
             self._folded = self.model.fold()
 
     def predict(self, crops: Pixels) -> Prediction:
         """Answer for RGB crops (N, S, S, 3) uint8."""
-        pixels = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
-        lower = self.dtype != torch.float32
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.dtype, enabled=lower):
-            output = self.model(pixels, self._folded)
+        with self._ready():
+            output = self.model(self._pixels(crops), self._folded)
         return Prediction(
             score=output.score.float().cpu().numpy(),
             scene=_probabilities(output.scene_logits, len(crops)),
             distortion=_probabilities(output.distortion_logits, len(crops)),
         )
+
+    def gaze(self, crops: Pixels) -> Gaze:
+        """Where it looks in RGB crops (N, S, S, 3) uint8.
+
+        The attention is the mean over the decoder's layers, heads and queries. What goes to CLS is left out, since it
+        has no place; an even share is that of one among CLS and the patches.
+        """
+        with self._ready():
+            similarity, attention = self.model.gaze(self._pixels(crops), self._folded)
+        places = attention.shape[-1]
+        looks = attention.mean(dim=(1, 2, 3))[:, 1:] * places  # (N, layers, heads, queries, places) -> (N, patches)
+        if similarity is None:
+            similarity = looks.new_zeros(len(crops), 1, 0)
+        return Gaze(_square(similarity), _square(looks[..., None])[..., 0])
+
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        lower = self.dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.dtype, enabled=lower):
+            yield
+
+    def _pixels(self, crops: Pixels) -> Tensor:
+        return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
+
+
+def _square(values: Tensor) -> NDArray[np.float32]:
+    """(N, side^2, C) -> (N, side, side, C)."""
+    count, places, classes = values.shape
+    side = round(places**0.5)
+    array: NDArray[np.float32] = values.float().reshape(count, side, side, classes).cpu().numpy()
+    return array
 
 
 def _probabilities(logits: Tensor | None, count: int) -> NDArray[np.float32]:

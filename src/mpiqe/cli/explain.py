@@ -1,0 +1,49 @@
+"""``mpiqe explain``: photos in, a picture for each out that shows where its distortion sits."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpiqe.cli import photos
+
+
+def explain(
+    paths: photos.Paths,
+    out: Annotated[
+        Path,
+        typer.Option(help="The folder for the pictures; made if it is not there.", metavar="DIR", show_default=False),
+    ],
+    weights: photos.Weights = None,
+    crops: photos.Crops = None,
+    seed: photos.Seed = 0,
+    batch_size: photos.BatchSize = 16,
+    workers: photos.Workers = None,
+    device: photos.Device = "auto",
+    precision: photos.Precision = "auto",
+    max_pixels: photos.MaxPixels = 200_000_000,
+) -> None:
+    """Show where a photo's distortion sits and where the model looks.
+
+    Each photo gets a picture: the photo, its likeliest distortion and the
+    decoder's attention laid over it, the score and the five likeliest labels.
+    Pictures lie in DIR as the photos in their folders, named after them.
+
+    The rows are those of mpiqe score. A photo that cannot be read gets its row
+    too, with the reason.
+
+    Exit status: 0 all were explained, 1 some were not, 2 nothing to explain or wrong usage.
+    """
+    photos.run(
+        paths,
+        verb="explain",
+        pictures=out,
+        weights=weights,
+        crops=crops,
+        seed=seed,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        precision=precision,
+        max_pixels=max_pixels,
+    )

@@ -1,0 +1,80 @@
+"""The folder that the pictures of explanations go to. Knows nothing of torch."""
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from itertools import count
+from pathlib import Path
+
+from mpiqe.errors import ConfigError
+from mpiqe.files import write_whole
+from mpiqe.scoring.explanation import Explanation
+from mpiqe.scoring.paths import Found
+from mpiqe.scoring.picture import draw
+
+_LONGEST_STEM = 200  # bytes; file systems take 255, and a file that is being written has a longer name
+
+
+class PictureFolder:
+    """A picture for each photo, in a folder laid out as the photos are; nothing is ever written outside of it.
+
+    A photo that was found in a folder has its picture at the same place below this one, a photo that was named itself
+    right in it. The name is the photo's with ``.png``; ``-2`` and so on is added where two photos of one run would
+    share a picture, even on a file system that ignores capitals. Pictures of earlier runs are written over, photos that
+    are to be explained never are (``photos_outside``).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._root = Path(os.path.realpath(folder))
+        self._taken: set[str] = set()
+
+    def make(self) -> None:
+        """Make the folder if it is not there; raises ``ConfigError`` where that cannot be."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror
+            raise ConfigError(f"cannot write pictures to {self.folder}: {reason}; name another folder") from error
+
+    def photos_outside(self, found: Iterable[Found]) -> Iterator[Found]:
+        """The photos without those in this folder: pictures of this run or an earlier one, found on the way.
+
+        Raises ``ConfigError`` where photos in this folder were asked for: their pictures could take their place.
+        """
+        for photo in found:
+            if not self._holds_photo(photo.path):
+                yield photo
+            elif photo.below is None or self._holds(photo.below):
+                raise ConfigError(
+                    f"{photo.path} lies in the folder that pictures are to be written to, {self.folder}; "
+                    "name another folder for them, so that no photo is written over"
+                )
+
+    def place(self, photo: Found) -> Path:
+        """The path of a photo's picture, another one at each call."""
+        folder, name = os.path.split(photo.path)
+        within = "" if photo.below is None else os.path.relpath(folder, photo.below)
+        stem = os.fsdecode(os.fsencode(os.path.splitext(name)[0])[:_LONGEST_STEM])
+        for number in count(1):
+            named = os.path.normpath(os.path.join(within, f"{stem}.png" if number == 1 else f"{stem}-{number}.png"))
+            if named.casefold() not in self._taken:
+                break
+        self._taken.add(named.casefold())
+        return self.folder / named
+
+    def write(self, photo: Found, explanation: Explanation) -> Path:
+        """Draw the explanation and write it to the photo's place, whole or not at all; returns that place."""
+        content = io.BytesIO()
+        draw(explanation).save(content, "PNG", compress_level=3)  # twice as quick as Pillow's 6 for a tenth more bytes
+        path = self.place(photo)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content.getvalue())
+        return path
+
+    def _holds_photo(self, path: str) -> bool:
+        """Whether a file lies in this folder, itself or what it is a link to."""
+        return self._holds(os.path.dirname(path) or ".") or self._holds(path)
+
+    def _holds(self, path: str) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(self._root)
