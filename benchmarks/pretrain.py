@@ -1,0 +1,98 @@
+"""Where the time of a pretraining step goes: stem, layers, text and objective, and the preparing of photos.
+
+    python benchmarks/pretrain.py [--repeats 5] [--precision auto]
+
+A fresh compact backbone without a teacher and batches of 16 photos in four views, made from the photos in examples/.
+Printed are crops per second of forward and backward together up to each part, medians, lowest and highest; and of one
+process that prepares views, with reading and distorting.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import default_collate
+
+from mpiqe.data.record import Record
+from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.compact import CompactOptions, create_compact
+from mpiqe.training.device import accelerator_for
+from mpiqe.training.objective import Student, objective
+from mpiqe.training.options import PretrainOptions
+from mpiqe.training.pretrain import WORDS
+from mpiqe.training.views import VIEWS, ViewDataset, rate
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+PHOTOS = 16
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
+    asked = parser.parse_args()
+    accelerator = accelerator_for(device="cpu", precision=asked.precision)
+    with tempfile.TemporaryDirectory() as folder:
+        create_compact(Path(folder), words=WORDS, options=CompactOptions())
+        clip = FrozenCLIP.from_pretrained(folder)
+    clip.thaw()
+    student = Student(clip, taught={})
+    records = [
+        Record(path, path.name, float(number), (SCENES[number % 9],), DISTORTIONS[number % 11])
+        for number, path in enumerate(sorted(EXAMPLES.glob("*.jpg"))[:PHOTOS])
+    ]
+    views = ViewDataset(rate(records, 0), size=student.image_size, seed=0)
+    batch = default_collate([views[0, index] for index in range(PHOTOS)])
+    pixels = batch.crops.flatten(0, 1)
+
+    def stem() -> Tensor:
+        return clip.stem_maps(clip.preprocess(pixels))[-1].float().mean()
+
+    def layers() -> Tensor:
+        seen = student.see(pixels)
+        return torch.stack(
+            [seen.cls.float().mean(), seen.patches.float().mean(), *(s.mean() for s in seen.scores)]
+        ).sum()
+
+    def whole() -> Tensor:
+        return objective(student, student.see(pixels), batch, {}, PretrainOptions())[0]
+
+    def step(part: Callable[[], Tensor]) -> None:
+        with sdpa_kernel(SDPBackend.MATH):
+            with accelerator.autocast():
+                loss = part()
+            loss.backward()
+        student.zero_grad()
+
+    for name, part in (("stem", stem), ("stem and layers", layers), ("whole objective", whole)):
+        step(part)
+        _print(name, [len(pixels) / _seconds(lambda part=part: step(part)) for _ in range(asked.repeats)])
+    prepare = [
+        PHOTOS * VIEWS / _seconds(lambda epoch=epoch: [views[epoch, index] for index in range(PHOTOS)])
+        for epoch in range(1, asked.repeats + 1)
+    ]
+    _print("preparing views, one process", prepare)
+    print(f"{os.cpu_count()} processors, {accelerator.mixed_precision} autocast, {asked.repeats} repeats")
+
+
+def _seconds(work) -> float:  # type: ignore[no-untyped-def]
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _print(name: str, rates: list[float]) -> None:
+    print(f"{name:<32}{statistics.median(rates):7.1f} crops/s  ({min(rates):.1f} to {max(rates):.1f})")
+
+
+if __name__ == "__main__":
+    main()
