@@ -13,7 +13,7 @@ from mpiqe.errors import DatasetError
 
 @dataclass(frozen=True)
 class Side:
-    """The photos of one set that a run learns from and validates on; its test images are in neither, or in ``train``."""
+    """What a run learns from and validates on of one set; its test images are in neither, or in ``train``."""
 
     dataset: Dataset
     train: list[Record]
