@@ -11,9 +11,10 @@ from skimage import data as photos_of_scikit_image
 
 from mpiqe.data.synthetic import distort
 from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.model.build import build_model
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.compact import CompactOptions, create_compact
-from mpiqe.model.mpiqe import MPIQE, build_model
+from mpiqe.model.mpiqe import MPIQE
 from mpiqe.model.options import ModelOptions
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

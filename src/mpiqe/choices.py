@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+Method = Literal["mp-iqe", "clip-iqa"]
+Tune = Literal["prompts", "all"]
 ClassPosition = Literal["end", "middle", "front"]  # D1
 Projection = Literal["clip", "linear"]  # D2
 SceneTarget = Literal["uniform", "first"]  # D3

@@ -10,9 +10,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mpiqe.cli.main import app
+from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import CheckpointConfig, save_checkpoint
 from mpiqe.model.clip import FrozenCLIP
-from mpiqe.model.mpiqe import build_model
 from mpiqe.model.options import ModelOptions
 from mpiqe.scoring import explanation, loading, picture
 from mpiqe.scoring import pictures as pictures_module

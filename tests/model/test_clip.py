@@ -274,3 +274,18 @@ def test_a_damaged_weight_file_is_refused(tiny_folder: Path, tmp_path: Path) -> 
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(WeightsError, match="cannot load the backbone"):
         FrozenCLIP.from_pretrained(folder)
+
+
+def test_a_backbone_keeps_what_it_learned_from(tiny_folder: Path, tmp_path: Path) -> None:
+    clip = FrozenCLIP.from_pretrained(tiny_folder)
+    assert clip.learnt_from == []
+    clip.add_learnt_from([{"data": "livec", "split": 2, "whole": False}])
+    clip.save(tmp_path / "once")
+    again = FrozenCLIP.from_pretrained(tmp_path / "once")
+    again.add_learnt_from([{"data": "csv:more.csv", "split": 2, "whole": True}])
+    again.save(tmp_path / "twice")
+    assert [entry["data"] for entry in FrozenCLIP.from_pretrained(tmp_path / "twice").learnt_from] == [
+        "livec",
+        "csv:more.csv",
+    ]
+    assert again.digest() == clip.digest()

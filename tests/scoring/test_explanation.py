@@ -7,8 +7,8 @@ from PIL import Image
 
 import mpiqe
 from mpiqe.errors import ConfigError, ImageError, WeightsError
+from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import CheckpointConfig
-from mpiqe.model.mpiqe import build_model
 from mpiqe.model.options import ModelOptions
 from mpiqe.scoring.explanation import explain, most_probable, window_weights
 from mpiqe.scoring.predictor import Gaze

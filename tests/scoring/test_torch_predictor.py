@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mpiqe.errors import ConfigError
+from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import CheckpointConfig
-from mpiqe.model.mpiqe import build_model
 from mpiqe.model.options import ModelOptions
 from mpiqe.scoring.scorer import Scorer
 from mpiqe.scoring.torch_predictor import TorchPredictor

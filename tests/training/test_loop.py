@@ -363,3 +363,42 @@ def test_a_run_is_not_resumed_with_another_further_set(
     table.write_text(table.read_text().replace(",astronaut", ",spaceman"))
     with pytest.raises(ConfigError, match=r"the data's digest was (\w{12}) and is (?!\1)\w{12} now"):
         _train(tmp_path / "run", settings, resume=True)
+
+
+def test_test_figures_of_every_epoch_pick_nothing(
+    finished: Path, rated_photos: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    _train(tmp_path / "run", _settings(rated_photos, tiny_folder, test_each_epoch=True))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    last = json.loads((tmp_path / "run" / "test.json").read_text())
+    assert [type(row["test_srcc"]) for row in rows] == [float] * 4
+    assert rows[-1]["test_srcc"] == pytest.approx(last["srcc"])
+    same = load_file(tmp_path / "run" / "mpiqe.safetensors"), load_file(finished / "mpiqe.safetensors")
+    assert all(torch.equal(same[0][key], same[1][key]) for key in same[0])
+    assert "test_srcc" not in json.loads((finished / "metrics.jsonl").read_text().splitlines()[0])
+
+
+def test_what_starts_from_noise_takes_larger_steps_than_the_tuned_backbone(
+    rated_photos: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    changes = {"tune": "all", "epochs": 1, "warmup_epochs": 0, "learning_rate": 1e-2, "backbone_rate": 1e-3}
+    _train(tmp_path / "run", _settings(rated_photos, tiny_folder, **changes))
+    tuned, before = load_file(tmp_path / "run" / "mpiqe.safetensors"), load_file(tiny_folder / "model.safetensors")
+    name = "visual_projection.weight"
+    moved = (tuned[f"clip.clip.{name}"] - before[name]).abs().max()
+    assert 0 < moved < 1e-4  # two steps of at most 1e-2 * 1e-3, and a little
+    assert read_config(tmp_path / "run" / "mpiqe.safetensors").options.tune == "all"
+
+
+def test_clip_iqa_plus_is_trained_by_the_same_loop_and_a_zero_shot_one_is_refused(
+    rated_photos: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    settings = _settings(rated_photos, tiny_folder, method="clip-iqa", context_length=16)
+    figures = _train(tmp_path / "plus", settings)
+    assert figures["count"] == 4
+    assert set(load_file(tmp_path / "plus" / "mpiqe.safetensors")) == {"prompts.context"}
+    config = read_config(tmp_path / "plus" / "mpiqe.safetensors")
+    assert config.target_mean == config.mos_low
+    assert config.target_std == config.mos_high - config.mos_low
+    with pytest.raises(ConfigError, match="zero-shot: there is nothing to train"):
+        _train(tmp_path / "zero", {**settings, "context_length": 0})

@@ -12,9 +12,12 @@ def evaluate(
     weights: Annotated[
         str, typer.Argument(help="run folder, checkpoint file or hub id; 'embedded' for the package's own")
     ],
-    data: Annotated[str, typer.Option(help="dataset: livec, or csv:FILE")] = "livec",
+    data: Annotated[str, typer.Option(help="dataset: live, csiq, kadid, livec, bid, koniq, or csv:FILE")] = "livec",
     root: Annotated[Path | None, typer.Option(help="folder of the dataset")] = None,
     labels: Annotated[Path | None, typer.Option(help="folder of LIQE's label files")] = None,
+    labels_as_published: Annotated[
+        bool, typer.Option("--labels-as-published", help="keep what LIQE's files say of LIVE's fast-fading images")
+    ] = False,
     split: Annotated[
         int | None, typer.Option(help="which of the ten splits; default the one that the checkpoint was trained on")
     ] = None,
@@ -41,6 +44,7 @@ def evaluate(
             data=data,
             root=root,
             labels=labels,
+            labels_as_published=labels_as_published,
             split=split,
             splits=splits,
             part=part,

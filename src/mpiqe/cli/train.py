@@ -11,7 +11,7 @@ from mpiqe.model.options import LossOptions, ModelOptions
 from mpiqe.training.options import RunOptions, read_toml, resolve
 
 
-@with_flags(RunOptions, ModelOptions, LossOptions, defaults={"batch_size": "64 livec, 32 csv"})
+@with_flags(RunOptions, ModelOptions, LossOptions, defaults={"batch_size": "the paper's for the dataset: 32 or 64"})
 def train(
     given: dict[str, Any],
     out: Annotated[Path, typer.Option("--out", help="folder of the run")],

@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.clip import EMBEDDED, EMBEDDED_FOLDER, FrozenCLIP
 from mpiqe.model.files import write_safetensors
-from mpiqe.model.mpiqe import MPIQE, build_model
 from mpiqe.model.options import ModelOptions, from_mapping, to_mapping
 
 FILE_NAME = "mpiqe.safetensors"
@@ -61,7 +61,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def save_checkpoint(path: Path, model: MPIQE, config: CheckpointConfig) -> None:
+def save_checkpoint(path: Path, model: QualityModel, config: CheckpointConfig) -> None:
     """Write the trained tensors of ``model`` and ``config`` to one file, atomically."""
     text = json.dumps({"format": FORMAT, **to_mapping(config)})
     write_safetensors(path, dict(model.named_parameters()), {"mpiqe": text})
@@ -117,7 +117,7 @@ def _check_values(config: CheckpointConfig) -> None:
         raise ValueError("; ".join(faults))
 
 
-def load_checkpoint(source: str | Path, *, backbone: str | Path | None = None) -> tuple[MPIQE, CheckpointConfig]:
+def load_checkpoint(source: str | Path, *, backbone: str | Path | None = None) -> tuple[QualityModel, CheckpointConfig]:
     """The model of a run folder, a checkpoint file or a hub id, in eval mode on the CPU, and its config.
 
     ``backbone`` says where the backbone lies now, if it is elsewhere than when the model was trained.
@@ -141,7 +141,7 @@ def load_checkpoint(source: str | Path, *, backbone: str | Path | None = None) -
     return model.eval(), config
 
 
-def load_tensors(model: MPIQE, path: Path) -> None:
+def load_tensors(model: QualityModel, path: Path) -> None:
     """Copy the tensors of a file into the parameters of ``model``; every one must be there with its shape."""
     parameters = dict(model.named_parameters())
     with safe_open(path, framework="pt") as file:

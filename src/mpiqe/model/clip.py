@@ -12,7 +12,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ class FrozenCLIP(nn.Module):
 
     The weights are held as buffers, not parameters: no optimiser sees them, ``requires_grad_(True)`` does not reach
     them, and they are no part of a checkpoint. The module is in eval mode whatever ``train()`` is told.
-    ``thaw`` turns them back into parameters; pretraining a backbone is its only use.
+    ``thaw`` turns them back into parameters, for pretraining a backbone and for tuning all of it.
     """
 
     def __init__(self, *, model: CLIPModel, tokenizer: Any, name: str) -> None:
@@ -140,7 +140,7 @@ class FrozenCLIP(nn.Module):
         stem.to(memory_format=torch.channels_last)  # the quick layout for a convolutional stem on a CPU
         self.tokenizer = tokenizer
         self.name = name
-        self.frozen = False
+        self.steady = False
         vision, text = model.config.vision_config, model.config.text_config
         self.image_size: int = vision.image_size
         self.grid: int = vision.image_size // vision.patch_size
@@ -188,24 +188,41 @@ class FrozenCLIP(nn.Module):
             )
         return cls(model=model, tokenizer=tokenizer, name=os.fspath(source))
 
+    @property
+    def learnt_from(self) -> list[dict[str, Any]]:
+        """What ``mpiqe pretrain`` taught it from, as its config.json says: ``data``, ``split``, ``whole`` of each set.
+
+        Whoever measures with such a backbone has to know; one that was not taught here says nothing.
+        """
+        found = getattr(self.clip.config, "mpiqe_learnt_from", None)
+        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+    def add_learnt_from(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Note further sets, to be kept by ``save``."""
+        self.clip.config.mpiqe_learnt_from = [*self.learnt_from, *map(dict, entries)]
+
     def freeze(self) -> None:
         """Turn every parameter into a buffer."""
         for module in self.clip.modules():
             for key, parameter in list(module.named_parameters(recurse=False)):
                 delattr(module, key)
                 module.register_buffer(key, parameter.detach(), persistent=False)
-        self.frozen = True
+        self.steady = True
         self.clip.eval()
 
-    def thaw(self) -> None:
-        """Turn the frozen weights back into parameters, in train mode: for pretraining only."""
+    def thaw(self, *, steady: bool = False) -> None:
+        """Turn the frozen weights back into parameters, in train mode unless ``steady``.
+
+        Train mode moves the running statistics of a convolutional stem: right for pretraining, not for a tuning on few
+        photos.
+        """
         for module in self.clip.modules():
             for key, buffer in list(module.named_buffers(recurse=False)):
                 if key in module._non_persistent_buffers_set and buffer.is_floating_point():
                     delattr(module, key)
                     module.register_parameter(key, nn.Parameter(buffer.detach().clone()))
-        self.frozen = False
-        self.clip.train()
+        self.steady = steady
+        self.clip.train(not steady)
 
     def fuse(self) -> None:
         """Make scoring quicker: no train mode, no digest and no file will be asked of these weights any more."""
@@ -215,8 +232,8 @@ class FrozenCLIP(nn.Module):
             self.freeze()
 
     def train(self, mode: bool = True) -> "FrozenCLIP":
-        """Stay in eval mode while frozen."""
-        return super().train(mode and not self.frozen)
+        """Stay in eval mode while frozen or steady."""
+        return super().train(mode and not self.steady)
 
     def digest(self) -> str:
         """SHA-256 over names and values of all weights (hex): the same in any file format."""
@@ -290,7 +307,7 @@ class FrozenCLIP(nn.Module):
     def stem_maps(self, pixels: Tensor) -> list[Tensor]:
         """The same as maps (B, C, side, side), with those of a convolutional stem's earlier stages before the last."""
         stem = self.clip.vision_model.embeddings.patch_embedding
-        if self.frozen:
+        if self.steady:
             stem.eval()  # its running statistics must stay, even if somebody put this very module in train mode
         return stem.maps(pixels) if isinstance(stem, ConvStem) else [stem(pixels)]
 

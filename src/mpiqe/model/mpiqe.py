@@ -10,12 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpiqe.errors import ConfigError
-from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.alignment import distortion_logits, scene_logits, window_similarity
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.decoder import FoldedQueries, QualityDecoder
-from mpiqe.model.options import ModelOptions
 from mpiqe.model.prompts import DeepVisualPrompts, PromptLearner
 
 
@@ -57,6 +54,9 @@ class Gaze(NamedTuple):
 class MPIQE(nn.Module):
     """The whole model. Its parameters are exactly what MP-IQE trains; CLIP's weights are not among them.
 
+    Without prompts on the text side, ``query`` is one learned vector (1, D) that questions the image in their place:
+    the visual-only model of Fig. 3.
+
     ``target_mean`` and ``target_std`` bring the head's number to the training set's units (D10).
     """
 
@@ -69,6 +69,7 @@ class MPIQE(nn.Module):
         visual_prompts: DeepVisualPrompts,
         decoder: QualityDecoder,
         projection: nn.Linear | None = None,
+        query: Tensor | None = None,
         windows: int = 7,
         window_temperature: float = 0.05,
     ) -> None:
@@ -79,6 +80,8 @@ class MPIQE(nn.Module):
         self.visual_prompts = visual_prompts
         self.decoder = decoder
         self.projection = projection
+        self.register_parameter("query", None if query is None else nn.Parameter(query))
+        self.query: Tensor | None
         self.windows = windows
         self.window_temperature = window_temperature
         self.target_mean = 0.0
@@ -93,6 +96,8 @@ class MPIQE(nn.Module):
         """V^s (9, D) and V^d (11, D), one pass for all 20 prompts, cut to the longest (at least ``pad_to`` tokens)."""
         banks = [bank() if bank else None for bank in (self.scene_prompts, self.distortion_prompts)]
         used = [bank for bank in banks if bank is not None]
+        if not used:
+            return None, None
         longest = max(pad_to, *(words.shape[1] for words, _ in used))
         words = torch.cat([F.pad(words, (0, 0, 0, longest - words.shape[1])) for words, _ in used])
         features = self.clip.encode_text(words, torch.cat([last for _, last in used]))
@@ -103,7 +108,8 @@ class MPIQE(nn.Module):
     def fold(self) -> Folded:
         """Everything that does not depend on the image."""
         scene, distortion = self.text_features()
-        queries = torch.cat([features for features in (scene, distortion) if features is not None])  # Eq. 12
+        asked = [features for features in (scene, distortion, self.query) if features is not None]
+        queries = torch.cat(asked)  # Eq. 12
         return Folded(scene, distortion, self.decoder.fold(queries))
 
     def forward(self, pixels: Tensor, folded: Folded | None = None) -> MPIQEOutput:
@@ -156,59 +162,3 @@ class MPIQE(nn.Module):
             )
         score = prediction * self.target_std + self.target_mean
         return MPIQEOutput(score, prediction, scenes, distortions, weights)
-
-
-def build_model(clip: FrozenCLIP, options: ModelOptions, *, seed: int = 0) -> MPIQE:
-    """Turn options into a fresh model on ``clip``; its initial weights are a function of ``seed``."""
-    _check(clip, options)
-    depth = clip.vision_layers if options.visual_depth is None else options.visual_depth
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        banks = [
-            PromptLearner(
-                clip=clip, classes=classes, length=options.context_length, class_position=options.class_position
-            )
-            if wanted
-            else None
-            for wanted, classes in ((options.scene_prompts, SCENES), (options.distortion_prompts, DISTORTIONS))
-        ]
-        return MPIQE(
-            clip=clip,
-            scene_prompts=banks[0],
-            distortion_prompts=banks[1],
-            visual_prompts=DeepVisualPrompts(depth=depth, length=options.visual_length, width=clip.vision_width),
-            decoder=QualityDecoder(
-                width=clip.joint_width,
-                layers=options.decoder_layers,
-                heads=options.decoder_heads,
-                pooling=options.pooling,
-            ),
-            projection=nn.Linear(clip.vision_width, clip.joint_width) if options.projection == "linear" else None,
-            windows=options.windows,
-            window_temperature=options.window_temperature,
-        )
-
-
-def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
-    faults = []
-    if not (options.scene_prompts or options.distortion_prompts):
-        faults.append("scene_prompts and distortion_prompts are both off: the decoder would have no query")
-    if options.visual_depth is not None and not 0 <= options.visual_depth <= clip.vision_layers:
-        faults.append(f"visual_depth={options.visual_depth}, but the image tower has {clip.vision_layers} layers")
-    if not 1 <= options.windows <= clip.grid:
-        faults.append(f"windows={options.windows}, but the backbone has {clip.grid} x {clip.grid} patches")
-    bounds = {
-        "context_length": (0, clip.text_positions),
-        "visual_length": (0, 1024),
-        "decoder_layers": (1, 64),
-        "decoder_heads": (1, clip.joint_width),
-    }
-    faults += [
-        f"{name}={getattr(options, name)} is not between {low} and {high}"
-        for name, (low, high) in bounds.items()
-        if not low <= getattr(options, name) <= high
-    ]
-    if options.window_temperature <= 0:
-        faults.append(f"window_temperature={options.window_temperature} must be above zero")
-    if faults:
-        raise ConfigError("; ".join(faults))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from mpiqe.choices import ClassPosition, Pooling, Projection, ScoreLoss
+from mpiqe.choices import ClassPosition, Method, Pooling, Projection, ScoreLoss, Tune
 from mpiqe.errors import ConfigError
 
 PAPERS_BACKBONE = "openai/clip-vit-base-patch16"
@@ -22,8 +22,13 @@ def option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What the network is. ``None`` for ``visual_depth`` prompts every layer, as the paper does."""
+    """What the network is. ``None`` for ``visual_depth`` prompts every layer, as the paper does.
 
+    Without scene and without distortion prompts one learned query takes the text's place: the visual-only model.
+    """
+
+    method: Method = option("mp-iqe", "mp-iqe, or clip-iqa: a pair of opposite prompts about CLS (Table 2)")
+    tune: Tune = option("prompts", "what is trained: prompts and decoder, or CLIP's own weights as well")
     scene_prompts: bool = option(True, "use the scene prompts (Table 4)")
     distortion_prompts: bool = option(True, "use the distortion prompts (Table 4)")
     context_length: int = option(8, "context tokens per text prompt (Table 6)")
@@ -36,6 +41,16 @@ class ModelOptions:
     decoder_layers: int = option(3, "D7: layers of the decoder")
     decoder_heads: int = option(8, "attention heads of the decoder")
     pooling: Pooling = option("mean", "D8: how the 20 answers become one")
+
+    @property
+    def names_scenes(self) -> bool:
+        """Whether such a model tells the scene."""
+        return self.method == "mp-iqe" and self.scene_prompts
+
+    @property
+    def names_distortions(self) -> bool:
+        """Whether such a model tells the distortion."""
+        return self.method == "mp-iqe" and self.distortion_prompts
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
+from mpiqe.model.build import QualityModel
 from mpiqe.model.checkpoint import CheckpointConfig
-from mpiqe.model.mpiqe import MPIQE
 from mpiqe.scoring.predictor import Gaze, Prediction
 from mpiqe.scoring.score import Scale
 
@@ -28,18 +28,18 @@ class TorchPredictor:
     """
 
     def __init__(
-        self, *, model: MPIQE, config: CheckpointConfig, device: str = "auto", precision: Precision = "auto"
+        self, *, model: QualityModel, config: CheckpointConfig, device: str = "auto", precision: Precision = "auto"
     ) -> None:
         self.device = _device(device)
         self.dtype = _dtype(precision, self.device)
         self.model = model.to(self.device).eval()
         self.crop_size = model.image_size
-        self.scenes = config.scenes if config.options.scene_prompts else ()
-        self.distortions = config.distortions if config.options.distortion_prompts else ()
+        self.scenes = config.scenes if config.options.names_scenes else ()
+        self.distortions = config.distortions if config.options.names_distortions else ()
         self.scale = Scale(low=config.mos_low, high=config.mos_high, unit=f"MOS of {config.dataset}")
-        self.window_temperature = model.window_temperature
+        self.window_temperature = config.options.window_temperature
         with torch.inference_mode():
-            self._folded = self.model.fold()
+            self._folded: Any = self.model.fold()
 
     def predict(self, crops: Pixels) -> Prediction:
         """Answer for RGB crops (N, S, S, 3) uint8."""

@@ -20,6 +20,7 @@ def assess(
     data: str,
     root: Path | None,
     labels: Path | None,
+    labels_as_published: bool = False,
     split: int | None,
     splits: SplitSource,
     part: Part,
@@ -35,7 +36,7 @@ def assess(
     """
     accelerator = accelerator_for(device=device, precision=precision)
     model, config = load_checkpoint(weights, backbone=backbone)
-    dataset = read_dataset(data, root=root, labels=labels)
+    dataset = read_dataset(data, root=root, labels=labels, as_published=labels_as_published)
     title = f"{part} images"
     indices: tuple[int, ...] = tuple(range(len(dataset.records)))
     if part != "all":

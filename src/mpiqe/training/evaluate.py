@@ -14,7 +14,7 @@ from mpiqe import metrics
 from mpiqe.data.loading import CropDataset, loader
 from mpiqe.data.record import Record
 from mpiqe.images import CropMode
-from mpiqe.model.mpiqe import MPIQE
+from mpiqe.model.build import QualityModel
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Prediction:
 
 
 def predict(
-    model: MPIQE,
+    model: QualityModel,
     records: Sequence[Record],
     *,
     accelerator: Accelerator,

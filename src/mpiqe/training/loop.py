@@ -15,10 +15,12 @@ from mpiqe.data import Dataset, Split, check, choose_split, describe_split, frac
 from mpiqe.data.loading import CropDataset
 from mpiqe.data.record import Record
 from mpiqe.data.several import brought_to, read_further, target_statistics
+from mpiqe.errors import ConfigError
+from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, read_config, save_checkpoint, versions
 from mpiqe.model.clip import EMBEDDED, FrozenCLIP
+from mpiqe.model.clip_iqa import CLIPIQA
 from mpiqe.model.loss import Counts, Loss
-from mpiqe.model.mpiqe import MPIQE, build_model
 from mpiqe.training.batches import StepSampler, step_loader
 from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
 from mpiqe.training.evaluate import beats, measure, predict, to_csv
@@ -51,9 +53,11 @@ class Sides:
 
 
 def train(
-    options: TrainOptions, run: RunFolder, *, resume: bool = False, reporter: Reporter
+    options: TrainOptions, run: RunFolder, *, resume: bool = False, checked: bool = False, reporter: Reporter
 ) -> dict[str, float | None]:
     """Train, keep a checkpoint an epoch, score the test images once at the end; returns the test figures.
+
+    ``checked`` says that the images were checked already, as when many runs share them.
 
     The run's folder then holds ``mpiqe.safetensors`` (what ``mpiqe.load`` takes), ``config.json``, ``metrics.jsonl``,
     ``predictions.csv``, ``test.json`` and the state that ``resume`` continues from. The weights are a function of the
@@ -63,18 +67,19 @@ def train(
     options = replace(options, run=replace(options.run, precision=precision))  # what a resumed run has to keep to
     settings = options.run
     accelerator = accelerator_for(device=settings.device, precision=settings.precision)
-    dataset, sides = _data(settings, reporter, accelerator)
+    dataset, sides = _data(settings, reporter, look=accelerator.is_main_process and not checked)
     clip = FrozenCLIP.from_pretrained(settings.backbone)
+    backbone_digest = clip.digest()
     model = build_model(clip, options.model, seed=settings.seed)
-    mean, std = target_statistics(sides.train)
-    if settings.target == "standardised":  # D10
-        model.target_mean, model.target_std = mean, std
-    else:
-        _start_head_at(model, mean)
+    if not list(model.parameters()):
+        raise ConfigError("clip-iqa with context_length = 0 is zero-shot: there is nothing to train")
+    if options.model.tune == "prompts":
+        clip.fuse()
+    _aim(model, sides.train, settings)
     model.to(accelerator.device)
 
     loss = Loss(options.loss)
-    bare = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    bare = torch.optim.Adam(_groups(model, settings), lr=settings.learning_rate)
     optimiser = accelerator.prepare_optimizer(bare)
     images_per_step = settings.batch_size // (settings.crops if settings.batch_unit == "crops" else 1)  # D11
     learnt = sides.learnt
@@ -95,7 +100,7 @@ def train(
         scene_target=settings.scene_target,
     )
     batches = step_loader(crops, sampler, workers=settings.workers)
-    checkpoint = _checkpoint_config(options, clip, dataset, sides, model)
+    checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
 
     events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
     if accelerator.is_main_process:
@@ -126,7 +131,7 @@ def train(
                 peak=settings.learning_rate,
             )
             for group in bare.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
             losses = take_step(
                 model,
                 islice(parts, len(step.parts)),
@@ -144,7 +149,8 @@ def train(
             "epoch": epoch,
             "learning_rate": rate,
             **dict(zip(("loss", "loss_scene", "loss_distortion", "loss_score"), _means(sums, learnt), strict=True)),
-            **_validate(model, sides.val, options, accelerator),
+            **_figures("val", model, sides.val, options, accelerator),
+            **(_figures("test", model, sides.test, options, accelerator) if settings.test_each_epoch else {}),
             "images_per_second": len(learnt) / seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
@@ -164,11 +170,16 @@ def train(
     return _test(model, run, sides.test, options, accelerator)
 
 
-def _data(settings: RunOptions, reporter: Reporter, accelerator: Accelerator) -> tuple[Dataset, Sides]:
-    """Read and check everything before anything is computed."""
-    dataset = read_dataset(settings.data, root=as_path(settings.root), labels=as_path(settings.labels))
-    reporter.note(f"{dataset.name}: checking {len(dataset.records)} images")
-    if accelerator.is_main_process:
+def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Dataset, Sides]:
+    """Read everything, and ``look`` at every image, before anything is computed."""
+    dataset = read_dataset(
+        settings.data,
+        root=as_path(settings.root),
+        labels=as_path(settings.labels),
+        as_published=settings.labels_as_published,
+    )
+    if look:
+        reporter.note(f"{dataset.name}: checking {len(dataset.records)} images")
         check(dataset)
     split: Split = choose_split(dataset, settings.split, source=settings.splits)
     if settings.whole:
@@ -185,16 +196,32 @@ def _data(settings: RunOptions, reporter: Reporter, accelerator: Accelerator) ->
     further, digest = [], dataset.digest
     for side in read_further(settings.also, split=settings.split, whole=settings.whole):
         reporter.note(f"{side.dataset.name}: {len(side.train)} images to train on beside them")
-        if accelerator.is_main_process:
+        if look:
             check(side.dataset)
         further += brought_to(target_statistics(train_side), side.train)
         digest += f"+{side.dataset.digest}"
     return dataset, Sides(train_side, val, test, further, digest)
 
 
-def _start_head_at(model: MPIQE, mean: float) -> None:
-    with torch.no_grad():
-        model.decoder.head[-1].bias.fill_(mean)  # type: ignore[operator]
+def _aim(model: QualityModel, learnt: Sequence[Record], settings: RunOptions) -> None:
+    """Set what the head's number stands for (D10), or for CLIP-IQA what a probability does."""
+    mean, std = target_statistics(learnt)
+    if isinstance(model, CLIPIQA):
+        ratings = [record.mos for record in learnt]
+        model.target_mean, model.target_std = min(ratings), max(ratings) - min(ratings)
+    elif settings.target == "standardised":
+        model.target_mean, model.target_std = mean, std
+    else:
+        with torch.no_grad():
+            model.decoder.head[-1].bias.fill_(mean)  # type: ignore[operator]
+
+
+def _groups(model: QualityModel, settings: RunOptions) -> list[dict[str, Any]]:
+    """What is new, and what CLIP brought along if that is tuned: it takes smaller steps than what starts from noise."""
+    new = [parameter for name, parameter in model.named_parameters() if not name.startswith("clip.")]
+    brought = list(model.clip.parameters())
+    groups = [{"params": new, "share": 1.0}, {"params": brought, "share": settings.backbone_rate}]
+    return [group for group in groups if group["params"]]
 
 
 def _counts(images: Sequence[Record], crops: int) -> Counts:
@@ -209,17 +236,17 @@ def _means(sums: torch.Tensor, images: Sequence[Record]) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in (sums / len(images)).tolist()]
 
 
-def _validate(
-    model: MPIQE, val: Sequence[Record], options: TrainOptions, accelerator: Accelerator
+def _figures(
+    side: str, model: QualityModel, records: Sequence[Record], options: TrainOptions, accelerator: Accelerator
 ) -> dict[str, float | None]:
-    if not val:
-        return {"val_srcc": None, "val_plcc": None}
-    figures = measure(predict(model, val, accelerator=accelerator, crops=options.run.crops))
-    return {"val_srcc": figures["srcc"], "val_plcc": figures["plcc"]}
+    if not records:
+        return {f"{side}_srcc": None, f"{side}_plcc": None}
+    figures = measure(predict(model, records, accelerator=accelerator, crops=options.run.crops))
+    return {f"{side}_srcc": figures["srcc"], f"{side}_plcc": figures["plcc"]}
 
 
 def _checkpoint_config(
-    options: TrainOptions, clip: FrozenCLIP, dataset: Dataset, sides: Sides, model: MPIQE
+    options: TrainOptions, backbone_digest: str, dataset: Dataset, sides: Sides, model: QualityModel
 ) -> CheckpointConfig:
     backbone = options.run.backbone
     if backbone != EMBEDDED and Path(backbone).is_dir():
@@ -228,7 +255,7 @@ def _checkpoint_config(
     return CheckpointConfig(
         options=options.model,
         backbone=backbone,
-        backbone_digest=clip.digest(),
+        backbone_digest=backbone_digest,
         target_mean=model.target_mean,
         target_std=model.target_std,
         dataset=dataset.name,
@@ -242,7 +269,7 @@ def _checkpoint_config(
 
 
 def _test(
-    model: MPIQE,
+    model: QualityModel,
     run: RunFolder,
     test: Sequence[Record],
     options: TrainOptions,

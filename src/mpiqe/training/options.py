@@ -16,7 +16,12 @@ else:
     import tomli as tomllib
 
 PAPERS: Mapping[str, Mapping[str, Any]] = {
+    "live": {"batch_size": 32, "score_weight": 0.1},
+    "csiq": {"batch_size": 32, "score_weight": 0.1},
+    "kadid": {"batch_size": 64, "score_weight": 0.5},
     "livec": {"batch_size": 64, "score_weight": 0.5},
+    "bid": {"batch_size": 32, "score_weight": 0.5},
+    "koniq": {"batch_size": 64, "score_weight": 0.5},
     "csv": {"batch_size": 32, "score_weight": 0.5},
 }
 """What the paper sets differently from dataset to dataset; a plain CSV takes its small sets' batch."""
@@ -26,13 +31,14 @@ PAPERS: Mapping[str, Mapping[str, Any]] = {
 class RunOptions:
     """What a run trains on and how; ``ModelOptions`` and ``LossOptions`` say the rest."""
 
-    data: str = option("livec", "dataset: livec, or csv:FILE")
+    data: str = option("livec", "dataset: live, csiq, kadid, livec, bid, koniq, or csv:FILE")
     root: str | None = option(None, "folder of the dataset")
     labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
     split: int = option(1, "which of the ten splits")
     splits: SplitSource = option("auto", "D13: LIQE's splits where they are, else the project's own")
     whole: bool = option(False, "train on the test images too: for a model to be used, not measured")
     also: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
+    labels_as_published: bool = option(False, "keep what LIQE's files say of LIVE's fast-fading images")
     fraction: float = option(1.0, "share of the training images to use (Table 5)")
     validation: bool = option(
         True,
@@ -40,11 +46,15 @@ class RunOptions:
         "without, the whole 80 % trains, as in the paper",
     )
     epoch: Epoch = option("last", "D14: which epoch's weights are kept, the last or the best on validation")
+    test_each_epoch: bool = option(
+        False, "also score the test images after every epoch, for a figure of its own; nothing is picked by it"
+    )
     backbone: str = option(PAPERS_BACKBONE, "CLIP by hub id or folder; 'embedded' is the package's own compact one")
     seed: int = option(0, "seed of everything drawn")
     epochs: int = option(30, "epochs")
     warmup_epochs: int = option(5, "epochs of linear warm-up")
     learning_rate: float = option(3e-5, "Adam's learning rate at its peak")
+    backbone_rate: float = option(0.1, "with tune = all: the rate of CLIP's own weights, as a share of learning_rate")
     batch_size: int = option(64, "images (or crops: batch_unit) per step; the paper's default depends on the dataset")
     batch_unit: BatchUnit = option("images", "D11: what batch_size counts")
     accumulation: int = option(1, "parts that a batch is computed in, to save memory; the gradient stays the same")
@@ -61,7 +71,7 @@ class RunOptions:
 class PretrainOptions:
     """Settings of one ``mpiqe pretrain``; the defaults are what the embedded backbone's first stage was made with."""
 
-    data: str = option("livec", "dataset: livec, or csv:FILE")
+    data: str = option("livec", "dataset: live, csiq, kadid, livec, bid, koniq, or csv:FILE")
     root: str | None = option(None, "folder of the dataset")
     labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
     split: int = option(1, "which of the ten splits; its test images are never seen")
@@ -166,6 +176,8 @@ def _check(run: RunOptions, where: str) -> None:
     )
     if not run.learning_rate > 0:
         faults.append(f"learning_rate = {run.learning_rate}: must be above zero")
+    if not run.backbone_rate > 0:
+        faults.append(f"backbone_rate = {run.backbone_rate}: must be above zero")
     if run.epoch == "val" and not run.validation:
         faults.append("epoch = 'val' picks on validation images, but validation is off")
     if run.batch_unit == "crops" and run.batch_size % run.crops:

@@ -4,7 +4,6 @@ import re
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
 from mpiqe.data import check, choose_split, read_dataset
@@ -26,7 +24,7 @@ from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.compact import CompactOptions, create_compact
 from mpiqe.model.options import to_mapping
 from mpiqe.model.teacher import Teacher
-from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
+from mpiqe.training.device import accelerator_for, peak_memory_mb, quick_attention, resolve_precision
 from mpiqe.training.evaluate import Prediction, beats, measure
 from mpiqe.training.features import FeatureCache, fill
 from mpiqe.training.objective import Statistics, Student, objective
@@ -85,6 +83,9 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
     ]
     bare = torch.optim.AdamW(groups, lr=options.learning_rate)
     optimiser = accelerator.prepare_optimizer(bare)
+    average.clip.add_learnt_from(
+        [{"data": spec, "split": options.split, "whole": options.whole} for spec in (options.data, *options.also)]
+    )
     both = nn.ModuleDict({"student": student, "average": average})
 
     steps_per_epoch = -(-len(photos.train) // options.batch_size)
@@ -121,7 +122,7 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
                 group["lr"] = rate_now
             seen_views = _to(batch, accelerator.device)
             student.renew_contexts(seed=options.seed, step=step)
-            with _attention(accelerator.device):
+            with quick_attention(accelerator, tokens=student.clip.grid**2 + 1):
                 with accelerator.autocast():
                     seen = student.see(seen_views.crops.flatten(0, 1))
                 total, parts = objective(student, seen, seen_views, standing, options)
@@ -254,13 +255,6 @@ def _to(views: Views, device: torch.device) -> Views:
     taught = {name: tensor.to(device) for name, tensor in views.taught.items()}
     moved = {name: tensor.to(device) for name, tensor in views._asdict().items() if name != "taught"}
     return Views(**moved, taught=taught)
-
-
-@contextmanager
-def _attention(device: torch.device) -> Iterator[None]:
-    """With 50 tokens a crop, plain attention is quicker on a CPU than the blocked kernel."""
-    with sdpa_kernel(SDPBackend.MATH if device.type == "cpu" else list(SDPBackend.__members__.values())):
-        yield
 
 
 def _validate(

@@ -84,6 +84,16 @@ class RunFolder:
         """Write one JSON file atomically."""
         self.write_text(name, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
+    def read_json(self, name: str) -> Any:
+        """What one JSON file holds, ``None`` where it is not there. Raises ``ConfigError`` for a damaged one."""
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ConfigError(f"{path} is no JSON ({error}); delete it to have it made anew") from error
+
     def write_text(self, name: str, text: str) -> None:
         """Write one text file atomically."""
         write_whole(self.path / name, text.encode("utf-8"))

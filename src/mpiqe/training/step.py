@@ -5,6 +5,7 @@ gradient on them, and the sum goes through the text tower once: the gradient is 
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -13,14 +14,14 @@ from torch.optim import Optimizer
 
 from mpiqe.data.loading import Batch
 from mpiqe.labels import DISTORTIONS
-from mpiqe.model.decoder import FoldedQueries
+from mpiqe.model.build import QualityModel
 from mpiqe.model.loss import Counts, Loss, Losses
-from mpiqe.model.mpiqe import MPIQE, Folded
+from mpiqe.training.device import quick_attention
 from mpiqe.training.targets import one_hot
 
 
 def take_step(
-    model: MPIQE,
+    model: QualityModel,
     batches: Iterable[Batch],
     *,
     loss: Loss,
@@ -33,6 +34,24 @@ def take_step(
 
     ``counts`` are the crops of the whole batch over all processes, ``prepare_target`` maps MOS to the head's units.
     """
+    with quick_attention(accelerator, tokens=model.clip.grid**2 + 1):
+        sums = _backward(model, batches, loss, counts, accelerator, prepare_target)
+    if accelerator.num_processes > 1:
+        sums = _share(model, sums, accelerator)
+    optimiser.step()
+    optimiser.zero_grad()
+    return Losses(*sums)
+
+
+def _backward(
+    model: QualityModel,
+    batches: Iterable[Batch],
+    loss: Loss,
+    counts: Counts,
+    accelerator: Accelerator,
+    prepare_target: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Leave the whole gradient on the parameters; returns the summed losses, (4,)."""
     device = accelerator.device
     with accelerator.autocast():
         text = model.fold()
@@ -54,30 +73,30 @@ def take_step(
     used = [(graph, leaf.grad) for graph, leaf in pairs if leaf.grad is not None]
     if used:
         torch.autograd.backward([graph for graph, _ in used], [gradient for _, gradient in used])
-    if accelerator.num_processes > 1:
-        sums = _share(model, sums, accelerator)
-    optimiser.step()
-    optimiser.zero_grad()
-    return Losses(*sums)
+    return sums
 
 
-def _cut_off(text: Folded) -> tuple[Folded, list[tuple[Tensor, Tensor]]]:
-    """The same values without their graph, and each (value with graph, value without) that carries a gradient."""
+def _cut_off(text: Any) -> tuple[Any, list[tuple[Tensor, Tensor]]]:
+    """``text`` (a tensor, ``None``, or a named tuple of such) without its graph, and what ties the two together.
+
+    That is each (value with graph, value without) that carries a gradient.
+    """
     pairs: list[tuple[Tensor, Tensor]] = []
 
-    def leaf(value: Tensor) -> Tensor:
-        cut = value.detach().requires_grad_(value.requires_grad)
+    def cut(value: Any) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, Tensor):
+            return type(value)(*map(cut, value))
+        leaf = value.detach().requires_grad_(value.requires_grad)
         if value.requires_grad:
-            pairs.append((value, cut))
-        return cut
+            pairs.append((value, leaf))
+        return leaf
 
-    scene = None if text.scene is None else leaf(text.scene)
-    distortion = None if text.distortion is None else leaf(text.distortion)
-    queries = FoldedQueries(leaf(text.queries.states), leaf(text.queries.questions))
-    return Folded(scene, distortion, queries), pairs
+    return cut(text), pairs
 
 
-def _share(model: MPIQE, sums: Tensor, accelerator: Accelerator) -> Tensor:
+def _share(model: QualityModel, sums: Tensor, accelerator: Accelerator) -> Tensor:
     """Add up gradients and losses over the processes, in one message."""
     parameters = list(model.parameters())
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]

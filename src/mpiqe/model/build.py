@@ -1,0 +1,81 @@
+"""From options to a model."""
+
+import torch
+from torch import nn
+
+from mpiqe.errors import ConfigError
+from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.clip_iqa import CLIPIQA
+from mpiqe.model.decoder import QualityDecoder
+from mpiqe.model.mpiqe import MPIQE
+from mpiqe.model.options import ModelOptions
+from mpiqe.model.prompts import DeepVisualPrompts, PromptLearner
+
+QualityModel = MPIQE | CLIPIQA
+"""What can be trained, kept and scored with: crops in, an ``MPIQEOutput`` out."""
+
+
+def build_model(clip: FrozenCLIP, options: ModelOptions, *, seed: int = 0) -> QualityModel:
+    """Turn options into a fresh model on ``clip``; its initial weights are a function of ``seed``.
+
+    With ``tune="all"`` the weights of ``clip`` itself become parameters; its running statistics and the embeddings of
+    the prompts' words stay as they are.
+    """
+    _check(clip, options)
+    if options.tune == "all":
+        clip.thaw(steady=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if options.method == "clip-iqa":
+            return CLIPIQA(clip=clip, length=options.context_length, class_position=options.class_position)
+        return _build_mpiqe(clip, options)
+
+
+def _build_mpiqe(clip: FrozenCLIP, options: ModelOptions) -> MPIQE:
+    depth = clip.vision_layers if options.visual_depth is None else options.visual_depth
+    banks = [
+        PromptLearner(clip=clip, classes=classes, length=options.context_length, class_position=options.class_position)
+        if wanted
+        else None
+        for wanted, classes in ((options.scene_prompts, SCENES), (options.distortion_prompts, DISTORTIONS))
+    ]
+    return MPIQE(
+        clip=clip,
+        scene_prompts=banks[0],
+        distortion_prompts=banks[1],
+        visual_prompts=DeepVisualPrompts(depth=depth, length=options.visual_length, width=clip.vision_width),
+        decoder=QualityDecoder(
+            width=clip.joint_width,
+            layers=options.decoder_layers,
+            heads=options.decoder_heads,
+            pooling=options.pooling,
+        ),
+        projection=nn.Linear(clip.vision_width, clip.joint_width) if options.projection == "linear" else None,
+        query=None if any(banks) else 0.02 * torch.randn(1, clip.joint_width),
+        windows=options.windows,
+        window_temperature=options.window_temperature,
+    )
+
+
+def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
+    faults = []
+    if options.visual_depth is not None and not 0 <= options.visual_depth <= clip.vision_layers:
+        faults.append(f"visual_depth={options.visual_depth}, but the image tower has {clip.vision_layers} layers")
+    if not 1 <= options.windows <= clip.grid:
+        faults.append(f"windows={options.windows}, but the backbone has {clip.grid} x {clip.grid} patches")
+    bounds = {
+        "context_length": (0, clip.text_positions),
+        "visual_length": (0, 1024),
+        "decoder_layers": (1, 64),
+        "decoder_heads": (1, clip.joint_width),
+    }
+    faults += [
+        f"{name}={getattr(options, name)} is not between {low} and {high}"
+        for name, (low, high) in bounds.items()
+        if not low <= getattr(options, name) <= high
+    ]
+    if options.window_temperature <= 0:
+        faults.append(f"window_temperature={options.window_temperature} must be above zero")
+    if faults:
+        raise ConfigError("; ".join(faults))
