@@ -2,8 +2,10 @@ import math
 import shutil
 
 import pytest
+from PIL import ExifTags, Image
 
 from mpiqe.data import Dataset, Record, check
+from mpiqe.data.check import inspect
 from mpiqe.errors import DatasetError
 
 
@@ -72,3 +74,22 @@ def test_only_the_releases_own_twins_may_be_the_same(tmp_path, paint):
     assert "1 fault\n" in message
     assert f"{tmp_path / 'c.png'}: the same bytes as {a}" in message
     check(Dataset("mine", tuple(records[:2]), twins=(("a.png", "b.png"),)))
+
+
+def test_an_inspection_tells_sizes_and_counts_every_picture_readable_or_not(tmp_path, paint):
+    shapes = [(40, 30), (20, 50), (40, 30)]
+    records = [
+        Record(paint(tmp_path / f"{n}.png", width=width, height=height, seed=n), f"{n}.png", 1.0)
+        for n, (width, height) in enumerate(shapes)
+    ]
+    turned = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (60, 10)).save(turned, exif=exif)
+    records += [Record(turned, "turned.jpg", 1.0), Record(tmp_path / "gone.png", "gone.png", 1.0)]
+    told = []
+    seen = inspect(Dataset("mine", tuple(records)), progress=lambda: told.append(1))
+    assert seen.sizes == {(40, 30): 2, (20, 50): 1, (10, 60): 1}
+    assert next(iter(seen.sizes)) == (40, 30)
+    assert [fault.split(":")[0] for fault in seen.faults] == [str(tmp_path / "gone.png")]
+    assert len(told) == 5

@@ -1,11 +1,25 @@
 """``mpiqe data``: sets of rated images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
-data = typer.Typer(no_args_is_help=True, help="Make sets of rated images.")
+data = typer.Typer(no_args_is_help=True, help="Make, check and describe sets of rated images.")
+
+Data: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="live, csiq, kadid, livec, bid, koniq, koniq:512x384, koniq:zscore or csv:FILE"
+    ),
+]
+Root: TypeAlias = Annotated[Path | None, typer.Option(metavar="DIR", help="folder of the dataset")]
+Labels: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="folder of LIQE's label files: scenes, distortions, splits")
+]
+AsPublished: TypeAlias = Annotated[
+    bool, typer.Option("--labels-as-published", help="keep what LIQE's files say of LIVE's fast-fading images")
+]
 
 
 @data.callback()
@@ -62,3 +76,80 @@ def synthesize(
     )
     if failed:
         raise typer.Exit(1)
+
+
+@data.command()
+def check(data: Data, root: Root = None, labels: Labels = None, as_published: AsPublished = False) -> None:
+    """Look at every picture and label of a set and print all faults in one list.
+
+    Exit status 1 if there are any. Before them: counts beside the release's, label coverage, sizes of the pictures.
+    """
+    from rich.console import Console
+
+    from mpiqe.cli.dataset_tables import looks, overview
+    from mpiqe.cli.progress_line import ProgressLine
+    from mpiqe.data.check import inspect
+    from mpiqe.data.describe import describe as figures_of
+    from mpiqe.data.describe import release_of
+    from mpiqe.data.examine import read_leniently
+
+    reading = read_leniently(data, root=root, labels=labels, as_published=as_published)
+    faults, release = list(reading.faults), release_of(data)
+    console = Console(highlight=False)
+    console.print(release.title if release else data, style="bold", markup=False)
+    if reading.lost:
+        console.print(reading.lost, markup=False, soft_wrap=True)
+    if reading.dataset is not None:
+        images = len(reading.dataset.records)
+        with ProgressLine(console=Console(stderr=True), unit="pictures", total=images, shared=False) as line:
+            seen = inspect(reading.dataset, progress=line.advance)
+        faults += seen.faults
+        console.print(overview(figures_of(reading.dataset, release), release))
+        console.print(looks(reading.dataset, seen.sizes, release))
+    if not faults:
+        typer.echo("no faults")
+        return
+    typer.echo("\n  ".join([f"{len(faults):,} fault{'s' if len(faults) > 1 else ''}", *faults]))
+    raise typer.Exit(1)
+
+
+@data.command()
+def describe(
+    data: Data,
+    root: Root = None,
+    labels: Labels = None,
+    as_published: AsPublished = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="also draw the MOS histogram (needs mpiqe\\[plots])")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Figures of a set: counts beside the release's, MOS, scenes, distortions, splits. Opens no picture."""
+    import dataclasses
+    import json
+
+    from rich.console import Console
+
+    from mpiqe.cli.dataset_tables import classes, overview
+    from mpiqe.data import histogram, read_dataset
+    from mpiqe.data.describe import describe as figures_of
+    from mpiqe.data.describe import release_of
+
+    if out is not None:
+        histogram.check_library()
+        histogram.check_name(out)
+    dataset, release = read_dataset(data, root=root, labels=labels, as_published=as_published), release_of(data)
+    description = figures_of(dataset, release)
+    if json_output:
+        typer.echo(json.dumps(dataclasses.asdict(description)))
+    else:
+        console = Console(highlight=False)
+        console.print(description.title, style="bold", markup=False)
+        console.print(overview(description, release))
+        for title, coverage in (("distortions", description.distortions), ("scenes", description.scenes)):
+            if coverage.labelled:
+                console.print()
+                console.print(classes(title, coverage, description))
+    if out is not None:
+        histogram.save(histogram.draw(dataset, description), out)
+        typer.echo(f"{out}", err=json_output)

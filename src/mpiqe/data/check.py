@@ -3,8 +3,10 @@
 import hashlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from mpiqe import images
@@ -16,6 +18,16 @@ from mpiqe.labels import DISTORTIONS, SCENES
 _PROBE = 65536
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """What a look at every picture of a dataset has shown."""
+
+    faults: tuple[str, ...]
+    """One line each, ``PATH: what``."""
+    sizes: Mapping[tuple[int, int], int]
+    """(width, height) in pixels, upright, and how many of the readable pictures have it; the commonest first."""
+
+
 def check(dataset: Dataset) -> None:
     """Raise one ``DatasetError`` with every fault of ``dataset``; silence means that it can be trained on.
 
@@ -24,18 +36,34 @@ def check(dataset: Dataset) -> None:
     picture is decoded, since nothing less finds a truncated one; decoding once is little beside a training, which
     starts with this.
     """
+    refuse(f"{dataset.name} cannot be used until this is mended", inspect(dataset).faults)
+
+
+def inspect(dataset: Dataset, *, progress: Callable[[], None] | None = None) -> Inspection:
+    """Every fault that ``check`` would refuse, and the pictures' sizes; ``progress`` is called after each picture."""
     faults = [f"{record.image}: {fault}" for record in dataset.records for fault in _label_faults(record)]
-    faults += image_faults(dataset.records, twins=dataset.twins)
-    refuse(f"{dataset.name} cannot be used until this is mended", faults)
+    of_files, sizes = _looked_at(dataset.records, dataset.twins, progress)
+    return Inspection((*faults, *of_files), dict(sizes.most_common()))
 
 
 def image_faults(records: Sequence[Record], *, twins: Sequence[tuple[str, str]] = ()) -> list[str]:
     """What is wrong with the files of ``records``, one line per fault: ``PATH: what``; ``twins`` may be the same."""
+    return _looked_at(records, twins, None)[0]
+
+
+def _looked_at(
+    records: Sequence[Record], twins: Sequence[tuple[str, str]], progress: Callable[[], None] | None
+) -> tuple[list[str], Counter[tuple[int, int]]]:
+    """The faults of the files, and how many of those that can be read have which (width, height)."""
+    seen: list[tuple[int, int] | str] = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes outside Python's lock
-        unreadable = list(pool.map(_unreadable, (record.image for record in records)))
-    faults = [fault for fault in unreadable if fault]
-    readable = [record for record, fault in zip(records, unreadable, strict=True) if not fault]
-    return faults + _duplicates(readable, set(twins))
+        for size in pool.map(_dimensions, (record.image for record in records)):
+            seen.append(size)
+            if progress is not None:
+                progress()
+    faults = [size for size in seen if isinstance(size, str)]
+    readable = [record for record, size in zip(records, seen, strict=True) if not isinstance(size, str)]
+    return faults + _duplicates(readable, set(twins)), Counter(size for size in seen if not isinstance(size, str))
 
 
 def _label_faults(record: Record) -> list[str]:
@@ -49,12 +77,13 @@ def _label_faults(record: Record) -> list[str]:
     return faults
 
 
-def _unreadable(image: Path) -> str | None:
+def _dimensions(image: Path) -> tuple[int, int] | str:
+    """The picture's (width, height), or why it cannot be read."""
     try:
-        images.read(image)
+        height, width, _ = images.read(image).shape
     except ImageError as error:
         return str(error)
-    return None
+    return width, height
 
 
 def _duplicates(records: Sequence[Record], known: set[tuple[str, str]]) -> list[str]:

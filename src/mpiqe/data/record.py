@@ -22,6 +22,8 @@ class Record:
     scenes: tuple[str, ...] = ()
     distortion: str | None = None
     reference: str | None = None
+    label: float | None = None
+    """The number as the release prints it, on its scale and in its direction; none for a table of the user's own."""
 
 
 @dataclass(frozen=True)
