@@ -17,6 +17,7 @@ from mpiqe.cli.demo import demo
 from mpiqe.cli.evaluate import evaluate
 from mpiqe.cli.explain import explain
 from mpiqe.cli.pretrain import pretrain
+from mpiqe.cli.reproduce import reproduce
 from mpiqe.cli.score import score
 from mpiqe.cli.train import train
 from mpiqe.errors import MPIQEError
@@ -49,7 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (score, explain, train, evaluate, pretrain, demo):
+for command in (score, explain, train, evaluate, reproduce, pretrain, demo):
     app.command()(command)
 app.add_typer(data, name="data")
 

@@ -1,0 +1,95 @@
+"""The protocol's figures over repeats, from per-image predictions and nothing else; paired tests between two models."""
+
+import csv
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scipy.stats import t as student_t
+from scipy.stats import wilcoxon
+
+from mpiqe import metrics
+from mpiqe.errors import DatasetError
+
+Rated = Mapping[str, tuple[float, float]]
+"""Image name -> (MOS, score)."""
+
+
+@dataclass(frozen=True)
+class Over:
+    """One metric over the repeats; ``None`` where a repeat has no such figure."""
+
+    median: float | None
+    mean: float | None
+    deviation: float | None
+    """Of the sample, n - 1; ``None`` for one repeat."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One model's figure minus another's, repeat by repeat."""
+
+    differences: tuple[float, ...]
+    wins: int
+    ties: int
+    losses: int
+    median: float
+    wilcoxon_p: float | None
+    """Wilcoxon's signed-rank test, two-sided and exact; at least 2 / 2^n for n repeats."""
+    corrected_p: float | None
+    """Nadeau and Bengio's corrected resampled t-test (2003), two-sided: repeats share training images, which a plain
+    t-test ignores; ``None`` below two repeats."""
+
+
+def read_predictions(file: Path) -> dict[str, tuple[float, float]]:
+    """A ``predictions.csv``. Raises ``DatasetError`` where it is torn or not one."""
+    found = {}
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                found[row["image"]] = (float(row["mos"]), float(row["score"]))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{file}: no predictions ({error}); delete the run's folder to have it run again") from error
+    return found
+
+
+def measure(rated: Rated) -> dict[str, float | None]:
+    """Every figure of ``metrics.report`` but the count; ``None`` for a correlation that is not defined."""
+    report = metrics.report([score for _, score in rated.values()], [mos for mos, _ in rated.values()])
+    return {figure: report[figure] if math.isfinite(report[figure]) else None for figure in metrics.NAMES}
+
+
+def over(values: Sequence[float | None]) -> Over:
+    """Median, mean and deviation over repeats."""
+    there = [value for value in values if value is not None]
+    if not there or len(there) < len(values):
+        return Over(None, None, None)
+    return Over(statistics.median(there), statistics.fmean(there), statistics.stdev(there) if len(there) > 1 else None)
+
+
+def compare(differences: Sequence[float], *, test_share: float) -> Paired:
+    """Paired tests of a figure's ``differences`` over repeats.
+
+    ``test_share`` is the number of test images over that of training images, 0.25 for 80 : 20.
+    """
+    count = len(differences)
+    signs = [(value > 0) - (value < 0) for value in differences]
+    wins, losses = signs.count(1), signs.count(-1)
+    signed = corrected = None
+    if wins or losses:
+        signed = float(wilcoxon(differences).pvalue)
+    variance = statistics.variance(differences) if count > 1 else 0.0
+    if variance > 0:
+        statistic = statistics.fmean(differences) / math.sqrt((1 / count + test_share) * variance)
+        corrected = float(2 * student_t.sf(abs(statistic), count - 1))
+    return Paired(
+        tuple(differences),
+        wins,
+        signs.count(0),
+        losses,
+        statistics.median(differences) if differences else 0.0,
+        signed,
+        corrected,
+    )

@@ -1,0 +1,188 @@
+"""``mpiqe reproduce``: plan, runs, pictures, report."""
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from mpiqe.data import Dataset
+from mpiqe.errors import MPIQEError
+from mpiqe.experiments.drawing import Picture
+from mpiqe.experiments.figure3 import figure3
+from mpiqe.experiments.figure4 import figure4
+from mpiqe.experiments.protocol import measure, read_predictions
+from mpiqe.experiments.report import write_report
+from mpiqe.experiments.results import Findings, gather
+from mpiqe.experiments.runner import do_all, is_done, look_at_images, refuse_other_study
+from mpiqe.experiments.study import Run, Study
+from mpiqe.experiments.tables import Cell, Table
+from mpiqe.experiments.timing import expected_seconds, measure_speeds
+from mpiqe.experiments.variants import FULL, VARIANTS
+from mpiqe.model.checkpoint import versions
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.training.loop import PREDICTIONS
+from mpiqe.training.options import RunOptions
+from mpiqe.training.reporter import Reporter
+from mpiqe.training.run import RunFolder
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One column of a table before it is run."""
+
+    name: str
+    cells: int
+    lacking: str
+    """Why they cannot be run; empty if they can."""
+    runs: int
+    done: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What can be done, before anything is."""
+
+    study: Study
+    """As it was asked for, with the datasets that turned out to be unreadable."""
+    datasets: Mapping[str, Dataset]
+    """Those that can be used."""
+    runs: tuple[Run, ...]
+    """All that the study takes, those included that are done."""
+    left: tuple[Run, ...]
+    backbone_digest: str
+    seconds: float
+    """What ``left`` is expected to take, one after another, from a measured step."""
+    notes: tuple[str, ...]
+    """What a reader of the figures has to know."""
+
+    def parts(self, table: Table) -> list[Part]:
+        """A table, column by column."""
+        columns: dict[tuple[str, str], list[Cell]] = {}
+        for cell in self.study.cells(table):
+            if cell.variant is not None:
+                columns.setdefault((cell.train, cell.test), []).append(cell)
+        found = []
+        for (train, test), cells in columns.items():
+            mine = {
+                run for run in self.runs if run.dataset == train and run.variant in {cell.variant for cell in cells}
+            }
+            name = train if train == test else f"{train} -> {test}"
+            lacking = self.study.lacks(cells[0]) or ""
+            found.append(Part(name, len(cells), lacking, len(mine), len(mine - set(self.left))))
+        return found
+
+
+def make_plan(study: Study) -> Plan:
+    """Read the datasets, look at what is there already, and measure a step of every kind of run that is left.
+
+    Raises ``WeightsError`` without a backbone, ``ConfigError`` where ``study.out`` holds runs of another study.
+    """
+    datasets, unreadable = {}, {}
+    for name in study.places:
+        if study.datasets is None or name in study.datasets:
+            try:
+                datasets[name] = study.read(name)
+                _ = datasets[name].digest  # every file is there
+            except MPIQEError as error:
+                unreadable[name] = str(error)
+    study = replace(study, unreadable=unreadable)
+    clip = FrozenCLIP.from_pretrained(study.settings.get("backbone", RunOptions().backbone))
+    digest = clip.digest()
+    refuse_other_study(study, datasets, digest)
+    runs = tuple(study.runs())
+    left = tuple(run for run in runs if not is_done(study, run))
+    seconds = expected_seconds(study, left, datasets, measure_speeds(study, left))
+    used = dict.fromkeys(run.dataset for run in runs)
+    notes = [note for name in used for note in _had_seen(clip, study.places[name].spec)]
+    return Plan(study, datasets, runs, left, digest, seconds, tuple(dict.fromkeys(notes)))
+
+
+def _had_seen(clip: FrozenCLIP, spec: str) -> list[str]:
+    """What ``mpiqe pretrain`` wrote into the backbone's config about a dataset."""
+    found = []
+    for learnt in clip.learnt_from:
+        if learnt.get("data") == spec:
+            which = (
+                f"from all but the validation images of split {learnt.get('split')}"
+                if learnt.get("whole")
+                else f"from the training side of split {learnt.get('split')}, where test images of other splits are"
+            )
+            found.append(
+                f"The backbone learned {spec} {which}: these figures on {spec} are too high, and say nothing about "
+                "photos that nobody has seen."
+            )
+    return found
+
+
+def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Reporter) -> Findings:
+    """Do what is left of a plan and write the report; what fails is in ``Findings.faults`` and the rest goes on."""
+    study = plan.study
+    out = RunFolder(study.out)
+    out.path.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    faults = dict(study.unreadable)
+    faults |= look_at_images(study, list(dict.fromkeys(run.dataset for run in plan.left)), say)
+    left = [run for run in plan.left if run.dataset not in faults and not set(study.others(run)) & set(faults)]
+    for number, done in enumerate(do_all(study, left, jobs=jobs, reporter=reporter), start=1):
+        passed = time.monotonic() - started
+        ahead = timedelta(seconds=round(passed / number * (len(left) - number)))
+        if done.fault is None:
+            figures = measure(read_predictions(done.run.folder(study.out).path / PREDICTIONS))
+            answer = f"SRCC {figures['srcc']:.4f}" if figures["srcc"] is not None else "SRCC not defined"
+        else:
+            faults[str(done.run)] = done.fault
+            answer = f"failed: {done.fault}"
+        say(f"[{number}/{len(left)}] {done.run}: {answer}, {done.seconds:.0f} s; about {ahead} left")
+    pictures = _pictures(plan, faults, say)
+    findings = gather(study, faults)
+    write_report(findings, study.out, about=_about(plan, command), notes=plan.notes, pictures=pictures)
+    return findings
+
+
+def _pictures(plan: Plan, faults: dict[str, str], say: Say) -> dict[str, Picture]:
+    study, name = plan.study, plan.study.pictured
+    found: dict[str, Picture] = {}
+    if name is None:
+        return found
+    backbone = study.settings.get("backbone", RunOptions().backbone)
+    full, visual = (Run(1, name, variant).folder(study.out).path for variant in (FULL, "visual-only"))
+    for figure in study.figures:
+        say(f"{figure}: drawing")
+        try:
+            if figure == "figure3":
+                found[figure] = figure3(full, visual, plan.datasets[name], study.out, backbone=backbone)
+            else:
+                found[figure] = figure4(full, plan.datasets[name], study.out, backbone=backbone)
+        except MPIQEError as error:
+            faults[figure] = str(error)
+    return found
+
+
+def _about(plan: Plan, command: str) -> dict[str, str]:
+    study = plan.study
+    backbone = str(study.settings.get("backbone", RunOptions().backbone))
+    about = {"Command": command, "Backbone": f"{backbone}, SHA-256 of its weights {plan.backbone_digest[:16]}"}
+    for name, dataset in plan.datasets.items():
+        about[f"Data, {name}"] = (
+            f"{len(dataset.records)} images, MOS {dataset.low:g} to {dataset.high:g}, digest {dataset.digest[:16]}"
+        )
+    about |= _settings(plan)
+    about["Versions"] = ", ".join(f"{name} {version}" for name, version in versions().items())
+    about["Machine"] = f"{platform.system()} {platform.machine()}"
+    return about
+
+
+def _settings(plan: Plan) -> dict[str, str]:
+    """What every run was given, dataset by dataset, and what single variants were given besides."""
+    study, told = plan.study, dict[str, str]()
+    for name in dict.fromkeys(run.dataset for run in plan.runs):
+        settings = study.options(Run(1, name, FULL)).to_mapping()
+        kept = {key: value for key, value in settings.items() if key not in ("data", "root", "labels", "split")}
+        told[f"Settings, {name}"] = ", ".join(f"{key} = {value}" for key, value in kept.items())
+    for variant in dict.fromkeys(run.variant for run in plan.runs if run.variant != FULL):
+        own = {**VARIANTS[variant].settings, **study.own.get(variant, {})}
+        told[f"Settings, {variant}"] = ", ".join(f"{key} = {value}" for key, value in own.items())
+    return told

@@ -1,0 +1,168 @@
+"""Do the runs of a study: each once, several at a time if asked, and after a kill only what is missing."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import torch
+
+from mpiqe.data import Dataset, check, choose_split
+from mpiqe.errors import ConfigError, MPIQEError
+from mpiqe.experiments.study import Run, Study
+from mpiqe.experiments.variants import VARIANTS
+from mpiqe.model.build import build_model
+from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, versions
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.training.device import accelerator_for
+from mpiqe.training.evaluate import measure, predict, to_csv
+from mpiqe.training.loop import PREDICTIONS, TEST, train
+from mpiqe.training.options import TrainOptions
+from mpiqe.training.reporter import Reporter, Silent
+from mpiqe.training.run import CONFIG, STATE, RunFolder
+
+CHECKED = "checked.json"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How one run went."""
+
+    run: Run
+    seconds: float
+    fault: str | None
+
+
+def other_predictions(name: str) -> str:
+    """The file of a run's answers about another dataset."""
+    return f"predictions-{name}.csv"
+
+
+def is_done(study: Study, run: Run) -> bool:
+    """Whether a run has all its predictions. Raises ``ConfigError`` if it was made with other settings."""
+    folder = run.folder(study.out)
+    if not (folder.path / TEST).exists():
+        return False
+    folder.refuse_other_settings(study.options(run).to_mapping())
+    return all((folder.path / other_predictions(name)).exists() for name in study.others(run))
+
+
+def look_at_images(study: Study, names: Sequence[str], note: Callable[[str], None]) -> dict[str, str]:
+    """Check every image of the datasets once in a study's life; what is wrong, by dataset."""
+    folder = RunFolder(study.out)
+    seen: dict[str, str] = folder.read_json(CHECKED) or {}
+    faults = {}
+    for name in names:
+        try:
+            dataset = study.read(name)
+            if seen.get(name) != dataset.digest:
+                note(f"{name}: checking {len(dataset.records)} images")
+                check(dataset)
+                seen[name] = dataset.digest
+                folder.write_json(CHECKED, seen)
+        except MPIQEError as error:
+            faults[name] = str(error)
+    return faults
+
+
+def do(study: Study, run: Run, reporter: Reporter) -> None:
+    """One run, from wherever it stands to its last file."""
+    options, folder = study.options(run), run.folder(study.out)
+    if not (folder.path / TEST).exists():
+        begun = (folder.path / CONFIG).exists()
+        if VARIANTS[run.variant].learns:
+            train(options, folder, resume=begun, checked=True, reporter=reporter)
+        else:
+            _answer(study, run, options, folder)
+    (folder.path / STATE).unlink(missing_ok=True)  # the optimiser's; nothing continues from it any more
+    for name in study.others(run):
+        if not (folder.path / other_predictions(name)).exists():
+            accelerator = accelerator_for(device=options.run.device, precision=options.run.precision)
+            model, _ = load_checkpoint(folder.path / FILE_NAME, backbone=options.run.backbone)
+            model.clip.fuse()
+            predictions = predict(
+                model.to(accelerator.device),
+                study.read(name).records,
+                accelerator=accelerator,
+                crops=options.run.crops,
+            )
+            folder.write_text(other_predictions(name), to_csv(predictions))
+
+
+def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder) -> None:
+    """A model that learns nothing, on the split's test images."""
+    dataset = study.read(run.dataset)
+    test = choose_split(dataset, run.split, source=options.run.splits).test
+    accelerator = accelerator_for(device=options.run.device, precision=options.run.precision)
+    clip = FrozenCLIP.from_pretrained(options.run.backbone)
+    digests = {"data_digest": dataset.digest, "backbone_digest": clip.digest()}
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.write_json(CONFIG, {"settings": options.to_mapping(), **digests, "versions": versions()})
+    model = build_model(clip, options.model, seed=options.run.seed)
+    clip.fuse()
+    predictions = predict(
+        model.to(accelerator.device),
+        [dataset.records[index] for index in test],
+        accelerator=accelerator,
+        crops=options.run.crops,
+    )
+    folder.write_text(PREDICTIONS, to_csv(predictions))
+    folder.write_json(TEST, measure(predictions))
+
+
+def do_all(study: Study, runs: Sequence[Run], *, jobs: int, reporter: Reporter) -> Iterator[Done]:
+    """Do ``runs``, ``jobs`` at a time, in processes of their own if several; each is told of when it ends.
+
+    A run that fails is told with its fault, and the others go on.
+    """
+    if jobs == 1:
+        for run in runs:
+            reporter.note(str(run))
+            yield _one(study, run, reporter)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
+    ) as pool:
+        waiting = [pool.submit(_one, study, run, Silent()) for run in runs]
+        try:
+            for future in as_completed(waiting):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _one(study: Study, run: Run, reporter: Reporter) -> Done:
+    started = time.monotonic()
+    try:
+        do(study, run, reporter)
+    except MPIQEError as error:
+        return Done(run, time.monotonic() - started, str(error))
+    return Done(run, time.monotonic() - started, None)
+
+
+def refuse_other_study(study: Study, datasets: Mapping[str, Dataset], backbone_digest: str) -> None:
+    """Raise ``ConfigError`` where a run that is there was made with other settings, data or weights."""
+    faults = []
+    for run in study.runs():
+        folder = run.folder(study.out)
+        if not (folder.path / CONFIG).exists():
+            continue
+        try:
+            folder.refuse_other_settings(study.options(run).to_mapping())
+        except ConfigError as error:
+            faults.append(str(error))
+            continue
+        config = folder.config()
+        now = {"data_digest": datasets[run.dataset].digest, "backbone_digest": backbone_digest}
+        faults += [
+            f"{folder.path}: the {key.replace('_', ' ')} was {str(config.get(key))[:12]} and is {value[:12]} now"
+            for key, value in now.items()
+            if config.get(key) != value
+        ]
+    if faults:
+        raise ConfigError(
+            "these runs are of another study; name another --out, or delete them:\n  " + "\n  ".join(faults)
+        )

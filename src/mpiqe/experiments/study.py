@@ -1,0 +1,213 @@
+"""One reproduction: which tables, on which data, with which settings, and the runs that this takes.
+
+::
+
+    OUT/
+      study.json                          what was asked for
+      runs/DATASET/VARIANT/split-NN/      a run folder of ``mpiqe train`` each, without its state once it is done
+        predictions.csv, test.json        the split's test images
+        predictions-OTHER.csv             every image of another dataset (Table 3)
+      report.md, report.html, cells.csv   written anew after every command
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mpiqe.data import Dataset, read_dataset
+from mpiqe.data.splits import NUMBERS
+from mpiqe.errors import ConfigError
+from mpiqe.experiments.tables import DATASETS, Cell, Table
+from mpiqe.experiments.variants import FULL, VARIANTS
+from mpiqe.training.device import resolve_precision
+from mpiqe.training.options import TrainOptions, read_toml, resolve
+from mpiqe.training.run import RunFolder
+
+PROTOCOL: Mapping[str, Any] = {"validation": False, "epoch": "last"}
+"""The paper's: the whole 80 % trains, the last epoch is reported."""
+FIGURES: Mapping[str, tuple[str, ...]] = {"figure3": (FULL, "visual-only"), "figure4": (FULL,)}
+"""The variants that each figure is drawn from, on split 1."""
+_PICTURED = ("livec", "koniq", "bid", "kadid", "csiq", "live")  # photos of real faults first, as in the paper
+_NOT_THE_STUDYS = ("data", "root", "labels", "split", "whole", "also")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a dataset lies."""
+
+    spec: str
+    """What ``--data`` takes: ``koniq``, or ``koniq:512x384``."""
+    root: Path
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One training (or zero-shot answer) and its test; ordered so that a study cut short has whole repeats."""
+
+    split: int
+    dataset: str
+    variant: str
+
+    def folder(self, out: Path) -> RunFolder:
+        """Where it is kept."""
+        return RunFolder(out / "runs" / self.dataset / self.variant / f"split-{self.split:02}")
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.variant} split {self.split}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was asked for."""
+
+    out: Path
+    tables: tuple[Table, ...]
+    places: Mapping[str, Place]
+    labels: Path | None
+    datasets: tuple[str, ...] | None
+    """Those that were named; ``None`` takes every one that has a place."""
+    repeats: int
+    figures: tuple[str, ...] = ()
+    """Of ``FIGURES``."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of ``TrainOptions`` for every run."""
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """More of them for single variants."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Datasets that have a place but cannot be used, with the reason."""
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not 1 <= self.repeats <= NUMBERS:
+            faults.append(f"repeats = {self.repeats}: there are splits 1 to {NUMBERS}")
+        unknown = sorted(set(self.datasets or ()) - set(DATASETS))
+        faults += [f"no dataset is called {name!r}; known are {', '.join(DATASETS)}" for name in unknown]
+        faults += [
+            f"no variant is called {name!r}; known are {', '.join(VARIANTS)}"
+            for name in self.own
+            if name not in VARIANTS
+        ]
+        faults += [f"{key!r} is not for a whole study to say" for key in self.settings if key in _NOT_THE_STUDYS]
+        if faults:
+            raise ConfigError("; ".join(faults))
+
+    def options(self, run: Run) -> TrainOptions:
+        """The whole settings of one run, as ``mpiqe train`` would be given them."""
+        variant, place = VARIANTS[run.variant], self.places[run.dataset]
+        given = {
+            **PROTOCOL,
+            **self.settings,
+            **variant.settings,
+            **self.own.get(run.variant, {}),
+            "data": place.spec,
+            "root": str(place.root),
+            "labels": None if self.labels is None else str(self.labels),
+            "split": run.split,
+        }
+        options = resolve(given, where=f"settings of {run.variant}")
+        precision = resolve_precision(device=options.run.device, precision=options.run.precision)
+        return replace(options, run=replace(options.run, precision=precision))  # as a run writes it down
+
+    def cells(self, table: Table) -> list[Cell]:
+        """The table's cells: the paper's, and those of datasets that were named and that the paper leaves out."""
+        named = [name for name in self.datasets or () if (name, name) not in table.columns]
+        if table.key == "table3":
+            named = []
+        if table.key == "lines":
+            kept = self.datasets or tuple(self.places)
+            return [cell for cell in table.cells if cell.test in kept]
+        rows = {cell.row: cell.variant for cell in table.cells if cell.variant is not None}
+        further = [Cell(row, name, name, variant, {}) for name in named for row, variant in rows.items()]
+        return [*table.cells, *further]
+
+    def lacks(self, cell: Cell) -> str | None:
+        """Why a cell cannot be run, or ``None``."""
+        for name in dict.fromkeys((cell.train, cell.test)):
+            if self.datasets is not None and name not in self.datasets:
+                return f"{name} was not asked for"
+            if name not in self.places:
+                return f"no place of {name} in the roots file"
+            if name in self.unreadable:
+                return f"{name} cannot be used: {self.unreadable[name].splitlines()[0]}"
+        return None
+
+    @property
+    def pictured(self) -> str | None:
+        """The dataset that the figures are of: of those that can be used the first of ``_PICTURED``."""
+        usable = [name for name in _PICTURED if self.lacks(Cell("", name, name, None, {})) is None]
+        return usable[0] if usable and self.figures else None
+
+    def runs(self) -> list[Run]:
+        """Every run that the tables take, each once, in order."""
+        wanted = {
+            Run(split, cell.train, cell.variant)
+            for table in self.tables
+            for cell in self.cells(table)
+            if cell.variant is not None and self.lacks(cell) is None
+            for split in range(1, self.repeats + 1)
+        }
+        if self.pictured is not None:
+            wanted |= {Run(1, self.pictured, name) for figure in self.figures for name in FIGURES[figure]}
+        order = list(VARIANTS)
+        return sorted(wanted, key=lambda run: (run.split, list(DATASETS).index(run.dataset), order.index(run.variant)))
+
+    def others(self, run: Run) -> list[str]:
+        """Datasets that a run's model is tested on besides its own (Table 3)."""
+        return [
+            cell.test
+            for table in self.tables
+            for cell in self.cells(table)
+            if cell.variant == run.variant and cell.train == run.dataset != cell.test and self.lacks(cell) is None
+        ]
+
+    def read(self, name: str) -> Dataset:
+        """One of its datasets."""
+        place = self.places[name]
+        return read_dataset(
+            place.spec,
+            root=place.root,
+            labels=self.labels,
+            as_published=bool(self.settings.get("labels_as_published", False)),
+        )
+
+
+def read_roots(file: Path) -> tuple[dict[str, Place], Path | None]:
+    """A roots file: TOML lines ``dataset = "FOLDER"`` and ``labels = "FOLDER"`` (LIQE's), relative to the file.
+
+    ::
+
+        labels = "liqe_labels"
+        livec = "ChallengeDB_release"
+        "koniq:512x384" = "/data/koniq-10k"
+
+    Raises one ``ConfigError`` for unknown names and folders that are not there.
+    """
+    places: dict[str, Place] = {}
+    labels = None
+    faults = []
+    for key, value in read_toml(file).items():
+        name = key.partition(":")[0]
+        folder = file.parent / str(value)
+        if name not in DATASETS and key != "labels":
+            faults.append(f"no dataset is called {key!r}; known are {', '.join(DATASETS)}, and labels")
+        elif not isinstance(value, str) or not folder.is_dir():
+            faults.append(f"{key} = {value!r}: no such folder")
+        elif key == "labels":
+            labels = folder
+        elif name in places:
+            faults.append(f"{name} has two places")
+        else:
+            places[name] = Place(key, folder)
+    if faults:
+        raise ConfigError(f"{file}: " + "; ".join(faults))
+    return places, labels
+
+
+def read_settings(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Settings of ``mpiqe train`` in TOML for all runs, and under ``[variants.NAME]`` for one variant."""
+    values = read_toml(file)
+    own = values.pop("variants", {})
+    if not isinstance(own, dict) or not all(isinstance(each, dict) for each in own.values()):
+        raise ConfigError(f"{file}: variants must be tables, [variants.NAME]")
+    return values, own

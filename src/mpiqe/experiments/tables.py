@@ -1,0 +1,138 @@
+"""The paper's tables: what stands in each cell there, and which run would make it here.
+
+The figures are the paper's own, copied into ``published/`` as they are printed. "lines" is no table of the paper: two
+models to hold the others against.
+"""
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+
+from mpiqe.experiments.variants import FULL
+
+DATASETS: Mapping[str, str] = {
+    "live": "LIVE",
+    "csiq": "CSIQ",
+    "kadid": "KADID-10k",
+    "livec": "LIVE Challenge",
+    "bid": "BID",
+    "koniq": "KonIQ-10k",
+}
+"""By the name that ``--data`` takes."""
+
+_PRINTED = {"LIVE": "live", "CSIQ": "csiq", "KADID": "kadid", "LIVEC": "livec", "BID": "bid", "KonIQ": "koniq"}
+_ABLATIONS = {
+    "MP-IQE": FULL,
+    "w/o scene prompts": "no-scene",
+    "w/o distortion prompts": "no-distortion",
+    "w/o deep visual prompts": "no-visual",
+    "shallow visual prompts": "shallow-visual",
+}
+_LINES = {"visual-only": "visual-only", "MP-IQE": FULL, "full fine-tuning": "tune-all"}
+_BASELINES = {"CLIP-IQA": "clip-iqa", "CLIP-IQA+": "clip-iqa-plus", "MP-IQE": FULL}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a table on one dataset."""
+
+    row: str
+    train: str
+    test: str
+    """Dataset to train on and to test on; they differ in Table 3 alone."""
+    variant: str | None
+    """What is run for it; ``None`` for what the paper quotes of others."""
+    paper: Mapping[str, float]
+    """The paper's ``srcc`` and ``plcc`` as far as it gives them."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table, its cells in the paper's order."""
+
+    key: str
+    title: str
+    note: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def rows(self) -> list[str]:
+        """The rows' labels in order."""
+        return list(dict.fromkeys(cell.row for cell in self.cells))
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """The (train, test) pairs in order."""
+        return list(dict.fromkeys((cell.train, cell.test) for cell in self.cells))
+
+
+def tables() -> dict[str, Table]:
+    """All of them by key."""
+    found = (
+        _table(
+            "table1",
+            "Table 1: MP-IQE and nine other methods on six datasets",
+            "80 % of a dataset to train on, 20 % to test on; the nine other methods are the paper's figures.",
+            lambda row: (row["method"], FULL if row["method"] == "MP-IQE" else None),
+        ),
+        _table(
+            "table2",
+            "Table 2: against CLIP-IQA and CLIP-IQA+",
+            "All three stand on the same backbone here; the original CLIP-IQA has a ResNet-50.",
+            lambda row: (row["method"], _BASELINES[row["method"]]),
+        ),
+        _table(
+            "table3",
+            "Table 3: trained on one dataset, tested on another",
+            "Trained on each split's 80 % of the one, tested on every image of the other.",
+            lambda row: (row["method"], FULL if row["method"] == "MP-IQE" else None),
+        ),
+        _table(
+            "table4",
+            "Table 4: what each kind of prompt is worth",
+            "Each row is the full model with one thing taken out.",
+            lambda row: (row["variant"], _ABLATIONS[row["variant"]]),
+        ),
+        _table(
+            "table5",
+            "Table 5: fewer training images",
+            "A share of the training images; the test images stay the same.",
+            lambda row: (
+                f"{row['method']}, {float(row['fraction']):.0%}",
+                f"fraction-{round(100 * float(row['fraction']))}" if row["method"] == "MP-IQE" else None,
+            ),
+        ),
+        _table(
+            "table6",
+            "Table 6: how many prompt tokens",
+            "One length is changed, the other stays at the full model's 8 text contexts and 4 visual prompts.",
+            lambda row: (f"{row['length']} {row['prompt']}", _length(row["prompt"], int(row["length"]))),
+        ),
+        Table(
+            "lines",
+            "Beside the paper: without text, and with everything tuned",
+            "The visual-only model of Fig. 3 (one learned query in the text's place, one decoder layer), and MP-IQE "
+            "with CLIP's own weights trained as well. The paper gives no figures for either.",
+            tuple(
+                Cell(label, dataset, dataset, variant, {}) for label, variant in _LINES.items() for dataset in DATASETS
+            ),
+        ),
+    )
+    return {table.key: table for table in found}
+
+
+def _table(key: str, title: str, note: str, identify: Callable[[Mapping[str, str]], tuple[str, str | None]]) -> Table:
+    cells = []
+    text = (files("mpiqe") / "experiments" / "published" / f"{key}.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        label, variant = identify(row)
+        train, test = (_PRINTED[row.get("dataset") or row[side]] for side in ("train", "test"))
+        paper = {figure: float(row[figure]) for figure in ("srcc", "plcc") if row.get(figure)}
+        cells.append(Cell(label, train, test, variant, paper))
+    return Table(key, title, note, tuple(cells))
+
+
+def _length(prompt: str, length: int) -> str:
+    own = {"text": 8, "visual": 4}[prompt]
+    return FULL if length == own else f"{prompt}-{length}"

@@ -1,0 +1,40 @@
+"""Everything that the paper trains, each a few switches of one model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+FULL = "mp-iqe"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of a table; ``settings`` are keys of ``TrainOptions`` over those of the whole study."""
+
+    label: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    learns: bool = True
+    """Whether it is trained at all; a zero-shot one answers as it is."""
+
+
+_CLIP_IQA = {"method": "clip-iqa", "scene_prompts": False, "distortion_prompts": False, "score_weight": 1.0}
+
+VARIANTS: Mapping[str, Variant] = {
+    FULL: Variant("MP-IQE"),
+    "no-scene": Variant("w/o scene prompts", {"scene_prompts": False}),
+    "no-distortion": Variant("w/o distortion prompts", {"distortion_prompts": False}),
+    "no-visual": Variant("w/o deep visual prompts", {"visual_depth": 0}),
+    "shallow-visual": Variant("shallow visual prompts", {"visual_depth": 1}),
+    **{
+        f"fraction-{round(100 * share)}": Variant(f"MP-IQE, {share:.0%} of the training images", {"fraction": share})
+        for share in (0.2, 0.4, 0.6)
+    },
+    **{f"text-{length}": Variant(f"{length} text contexts", {"context_length": length}) for length in (2, 4, 16)},
+    **{f"visual-{length}": Variant(f"{length} visual prompts", {"visual_length": length}) for length in (1, 2, 8)},
+    "clip-iqa": Variant("CLIP-IQA", {**_CLIP_IQA, "context_length": 0}, learns=False),
+    # 16 contexts and this rate are the original's; see docs/decisions.md
+    "clip-iqa-plus": Variant("CLIP-IQA+", {**_CLIP_IQA, "context_length": 16, "learning_rate": 2e-3}),
+    "visual-only": Variant("visual-only", {"scene_prompts": False, "distortion_prompts": False, "decoder_layers": 1}),
+    "tune-all": Variant("full fine-tuning", {"tune": "all"}),
+}
+"""By name, which is also the folder of its runs. 8 text contexts and 4 visual prompts are ``FULL``'s own."""

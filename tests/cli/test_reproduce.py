@@ -1,0 +1,144 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.experiments.conftest import QUICK, livec, roots  # noqa: F401  (fixtures)
+from typer.testing import CliRunner
+
+from mpiqe.cli.main import app
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    file = tmp_path / "settings.toml"
+    file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in QUICK.items()))
+    return file
+
+
+def _arguments(roots: Path, settings: Path, backbone: Path, out: Path, *more: str) -> list[str]:  # noqa: F811
+    given = {"--roots": roots, "--config": settings, "--backbone": backbone, "--out": out, "--datasets": "livec"}
+    return ["reproduce", *more, *(str(part) for pair in given.items() for part in pair)]
+
+
+def _scores(out: Path) -> dict[str, str]:
+    return {str(file.relative_to(out)): file.read_text() for file in sorted(out.rglob("predictions*.csv"))}
+
+
+def _done(out: Path) -> dict[str, int]:
+    """Every run that is finished, and when it was."""
+    return {str(file.relative_to(out)): file.stat().st_mtime_ns for file in out.rglob("test.json")}
+
+
+def test_the_plan_is_printed_first_and_alone_if_it_is_all_that_is_asked(
+    roots: Path,  # noqa: F811
+    settings: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+) -> None:
+    done = CliRunner().invoke(app, _arguments(roots, settings, tiny_folder, tmp_path / "out", "table4", "--plan"))
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["table4", "csiq", "5", "cells", "csiq", "was", "not", "asked", "for"] in lines
+    assert ["table4", "livec", "5", "cells", "0", "of", "50", "runs", "done"] in lines
+    assert "50 of 50 runs are left" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_table_4_survives_a_kill_and_ends_with_the_same_numbers(
+    roots: Path,  # noqa: F811
+    settings: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+) -> None:
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    more = ("table4", "--repeats", "1")
+    done = CliRunner().invoke(app, _arguments(roots, settings, tiny_folder, straight, *more))
+    assert done.exit_code == 0, done.output
+    command = [sys.executable, "-m", "mpiqe", *_arguments(roots, settings, tiny_folder, killed, *more)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    ended = time.monotonic() + 120
+    while len(_done(killed)) < 2 and time.monotonic() < ended:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    kept = _done(killed)
+    assert 2 <= len(kept) < 5
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert _scores(killed) == _scores(straight)
+    assert kept.items() <= _done(killed).items()  # what was done is not done again
+    assert (killed / "cells.csv").read_text() == (straight / "cells.csv").read_text()
+
+
+def test_the_report_has_ours_beside_the_papers_and_leaves_what_was_not_run_empty(
+    roots: Path,  # noqa: F811
+    settings: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    done = CliRunner().invoke(app, _arguments(roots, settings, tiny_folder, out, "table2", "figure4", "--repeats", "1"))
+    assert done.exit_code == 0, done.output
+    with (out / "cells.csv").open(newline="") as lines:
+        cells = {(row["row"], row["test"]): row for row in csv.DictReader(lines)}
+    ours, missing = cells["MP-IQE", "livec"], cells["MP-IQE", "koniq"]
+    test = json.loads((out / "runs/livec/mp-iqe/split-01/test.json").read_text())
+    assert (ours["state"], ours["repeats"], ours["paper_srcc"]) == ("run", "1", "0.9")
+    assert float(ours["srcc_median"]) == pytest.approx(test["srcc"])
+    assert float(ours["difference_srcc"]) == pytest.approx(test["srcc"] - 0.9)
+    assert (missing["state"], missing["srcc_median"], missing["paper_srcc"]) == ("not run", "", "0.898")
+    assert (out / "figure4.png").stat().st_size > 10_000
+    page = (out / "report.html").read_text()
+    assert "mpiqe reproduce" not in done.stdout
+    assert "Figure 4" in page
+    assert "<script" not in page
+
+
+def test_a_dataset_with_a_broken_picture_costs_its_cells_alone(
+    livec: Path,  # noqa: F811
+    settings: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "roots.toml").write_text(f'livec = "{livec.as_posix()}"\nbid = "{tmp_path.as_posix()}"\n')
+    arguments = _arguments(tmp_path / "roots.toml", settings, tiny_folder, tmp_path / "out", "table1", "--repeats", "1")
+    done = CliRunner().invoke(app, arguments[: arguments.index("--datasets")])
+    assert done.exit_code == 1, done.output
+    assert "bid cannot be used" in done.stdout
+    assert "mpiqe: bid: " in done.stderr
+    with (tmp_path / "out" / "cells.csv").open(newline="") as lines:
+        states = {row["test"]: row["state"] for row in csv.DictReader(lines) if row["row"] == "MP-IQE"}
+    assert (states["livec"], states["bid"]) == ("run", "not run")
+
+
+def test_other_settings_on_the_same_folder_are_refused(
+    roots: Path,  # noqa: F811
+    settings: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+) -> None:
+    arguments = _arguments(roots, settings, tiny_folder, tmp_path / "out", "table2", "--repeats", "1")
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    other = CliRunner().invoke(app, [*arguments, "--epochs", "2"])
+    assert other.exit_code == 2
+    assert "epochs was 1 and is 2 now" in other.stderr
+
+
+def test_a_backbone_that_has_seen_the_data_is_told(roots: Path, settings: Path, tmp_path: Path) -> None:  # noqa: F811
+    done = CliRunner().invoke(
+        app, _arguments(roots, settings, Path("embedded"), tmp_path / "out", "table4", "--plan", "--repeats", "1")
+    )
+    assert done.exit_code == 0, done.output
+    assert "careful: The backbone learned livec from all but the validation images of split 1" in done.stdout
+
+
+def test_nothing_to_read_is_said_in_one_line(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["reproduce", "table4", "--roots", str(tmp_path / "roots.toml")])
+    assert done.exit_code == 2
+    assert "roots.toml" in done.stderr

@@ -1,0 +1,114 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mpiqe.data import choose_split, read_livec
+from mpiqe.errors import ConfigError
+from mpiqe.experiments.results import gather
+from mpiqe.experiments.runner import do, do_all, is_done, look_at_images, other_predictions, refuse_other_study
+from mpiqe.experiments.study import Place, Run, Study
+from mpiqe.experiments.variants import FULL
+from mpiqe.metrics import srcc
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.training.reporter import Silent
+
+Make = Callable[..., Study]
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ready")
+
+
+def test_a_run_leaves_its_predictions_and_weights_and_not_the_optimisers_state(make_study: Make, livec: Path) -> None:
+    study, run = make_study("table4"), Run(1, "livec", "no-scene")
+    assert not is_done(study, run)
+    do(study, run, Silent())
+    folder = run.folder(study.out).path
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "metrics.jsonl",
+        "mpiqe.safetensors",
+        "predictions.csv",
+        "test.json",
+    ]
+    dataset = read_livec(livec)
+    tested = [dataset.records[index].name for index in choose_split(dataset, 1).test]
+    assert [line.split(",")[0] for line in (folder / "predictions.csv").read_text().splitlines()[1:]] == tested
+    assert is_done(study, run)
+
+
+def test_other_settings_are_refused(make_study: Make) -> None:
+    study, run = make_study("table4"), Run(1, "livec", "no-scene")
+    do(study, run, Silent())
+    clip = FrozenCLIP.from_pretrained(study.settings["backbone"])
+    datasets = {"livec": study.read("livec")}
+    refuse_other_study(study, datasets, clip.digest())
+    other = make_study("table4", settings={"learning_rate": 0.5})
+    with pytest.raises(ConfigError, match=r"another study.*\n.*no-scene.*learning_rate was 0.01 and is 0.5 now"):
+        refuse_other_study(other, datasets, clip.digest())
+    with pytest.raises(ConfigError, match="backbone digest was"):
+        refuse_other_study(study, datasets, "0" * 64)
+
+
+def test_several_at_a_time_end_with_the_numbers_of_one_after_another(make_study: Make, tmp_path: Path) -> None:
+    alone, together = (make_study("table2", datasets=("livec",), out=tmp_path / name, repeats=1) for name in "ab")
+    assert {done.fault for done in do_all(alone, alone.runs(), jobs=1, reporter=Silent())} == {None}
+    assert {done.fault for done in do_all(together, together.runs(), jobs=2, reporter=Silent())} == {None}
+    for run in alone.runs():
+        texts = [(run.folder(study.out).path / "predictions.csv").read_text() for study in (alone, together)]
+        assert texts[0] == texts[1], run
+
+
+def test_one_failing_run_is_told_and_the_others_go_on(make_study: Make) -> None:
+    study = make_study("table4", repeats=1, own={"no-visual": {"windows": 7}})  # of 4 x 4 patches
+    ends = {done.run.variant: done.fault for done in do_all(study, study.runs(), jobs=1, reporter=Silent())}
+    assert "windows=7" in (ends.pop("no-visual") or "")
+    assert set(ends.values()) == {None}
+    outcomes = {
+        outcome.cell.variant: outcome
+        for outcome in gather(study, {"livec no-visual split 1": "windows=7 is too many"}).tables[0][1]
+        if outcome.cell.test == "livec"
+    }
+    assert (outcomes["no-visual"].state, outcomes["no-visual"].reason) == ("not run", "windows=7 is too many")
+    assert (outcomes[FULL].state, outcomes[FULL].repeats) == ("run", 1)
+
+
+def test_table_3_scores_every_image_of_the_other_dataset(make_study: Make, livec: Path, tmp_path: Path) -> None:
+    study = make_study("table3", repeats=1)
+    study.places["koniq"] = Place("livec", livec)  # stands for a second dataset  # type: ignore[index]
+    run = Run(1, "livec", FULL)
+    assert study.others(run) == ["koniq"]
+    do(study, run, Silent())
+    lines = (run.folder(study.out).path / other_predictions("koniq")).read_text().splitlines()
+    assert len(lines) == 1 + 1162
+    outcome = next(o for o in gather(study, {}).tables[0][1] if (o.cell.train, o.cell.variant) == ("livec", FULL))
+    rows = [line.split(",") for line in lines[1:]]
+    assert outcome.figures["srcc"].median == srcc([float(row[2]) for row in rows], [float(row[1]) for row in rows])
+    assert outcome.cell.paper == {"srcc": 0.781}
+
+
+def test_images_are_looked_at_once_in_a_studys_life(make_study: Make, livec: Path, tmp_path: Path) -> None:
+    study, told = make_study("table4"), list[str]()
+    study.out.mkdir()
+    assert look_at_images(study, ["livec"], told.append) == {}
+    assert look_at_images(study, ["livec"], told.append) == {}
+    assert told == ["livec: checking 1162 images"]
+    broken = tmp_path / "broken"
+    shutil.copytree(livec, broken)
+    (broken / "ChallengeDB_release" / "Images" / "7.bmp").write_bytes(b"BM")
+    study.places["livec"] = Place("livec", broken)  # type: ignore[index]
+    assert "7.bmp" in look_at_images(study, ["livec"], told.append)["livec"]
+
+
+def test_best_on_test_stands_beside_and_changes_nothing(make_study: Make) -> None:
+    study = make_study("table4", repeats=1, settings={"test_each_epoch": True, "epochs": 2})
+    run = Run(1, "livec", FULL)
+    do(study, run, Silent())
+    rows = [json.loads(line) for line in (run.folder(study.out).path / "metrics.jsonl").read_text().splitlines()]
+    outcome = next(o for o in gather(study, {}).tables[0][1] if o.cell.variant == FULL and o.cell.test == "livec")
+    assert outcome.best_on_test["srcc"].median == max(row["test_srcc"] for row in rows)
+    assert outcome.figures["srcc"].median == pytest.approx(rows[-1]["test_srcc"])

@@ -1,0 +1,110 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mpiqe.errors import ConfigError
+from mpiqe.experiments.study import Run, Study, read_roots, read_settings
+from mpiqe.experiments.variants import FULL, VARIANTS
+from mpiqe.model.options import ModelOptions
+from mpiqe.training.options import resolve
+
+Make = Callable[..., Study]
+
+
+def test_every_variant_is_some_switches_of_one_model() -> None:
+    for name, variant in VARIANTS.items():
+        options = resolve({"data": "livec", **variant.settings}, where=name)
+        assert (options.model != ModelOptions() or options.run.fraction < 1) == (name != FULL), name
+
+
+def test_table_4_takes_five_variants_on_each_dataset_that_is_there(make_study: Make) -> None:
+    runs = make_study("table4").runs()
+    assert {run.variant for run in runs} == {FULL, "no-scene", "no-distortion", "no-visual", "shallow-visual"}
+    assert {(run.dataset, run.split) for run in runs} == {("livec", 1), ("livec", 2)}
+    assert len(runs) == 10
+
+
+def test_a_run_that_several_tables_need_is_done_once(make_study: Make) -> None:
+    runs = make_study("table1", "table2", "table4", "table5", "table6", datasets=("livec",)).runs()
+    assert len(runs) == len(set(runs))
+    assert sum(run.variant == FULL for run in runs) == 2
+    assert {run.variant for run in runs} == set(VARIANTS) - {"visual-only", "tune-all"}
+
+
+def test_whole_repeats_come_first(make_study: Make) -> None:
+    splits = [run.split for run in make_study("table4").runs()]
+    assert splits == sorted(splits)
+
+
+def test_a_dataset_that_the_paper_leaves_out_of_a_table_is_run_if_it_is_named(make_study: Make) -> None:
+    assert make_study("table6").runs() == []  # the paper's is on LIVE and CSIQ
+    named = make_study("table6", datasets=("livec",))
+    assert len(named.runs()) == 14  # 2, 4, 8, 16 contexts; 1, 2, 8 prompts, where 4 is the full model again
+    further = [cell for cell in named.cells(named.tables[0]) if cell.test == "livec"]
+    assert len(further) == 8
+    assert all(cell.paper == {} for cell in further)
+
+
+def test_what_cannot_be_run_says_why(make_study: Make) -> None:
+    study = make_study("table1", datasets=("livec",), unreadable={"livec": "a file is missing\nmore"})
+    reasons = {cell.test: study.lacks(cell) for cell in study.cells(study.tables[0])}
+    assert reasons["livec"] == "livec cannot be used: a file is missing"
+    assert reasons["kadid"] == "kadid was not asked for"
+    assert make_study("table1").lacks(study.tables[0].cells[0]) == "no place of live in the roots file"
+    assert study.runs() == []
+
+
+def test_the_papers_protocol_trains_on_the_whole_80_percent_and_reports_the_last_epoch(make_study: Make) -> None:
+    options = make_study("table4").options(Run(2, "livec", "no-scene"))
+    assert (options.run.validation, options.run.epoch, options.run.split) == (False, "last", 2)
+    assert options.model.scene_prompts is False
+    own = {"no-scene": {"learning_rate": 0.5}}
+    assert make_study("table4", own=own).options(Run(1, "livec", "no-scene")).run.learning_rate == 0.5
+    assert make_study("table4", own=own).options(Run(1, "livec", FULL)).run.learning_rate == 1e-2
+
+
+def test_each_dataset_has_the_papers_batch_and_weight() -> None:
+    for name, batch, weight in (
+        ("live", 32, 0.1),
+        ("csiq", 32, 0.1),
+        ("bid", 32, 0.5),
+        ("livec", 64, 0.5),
+        ("kadid", 64, 0.5),
+        ("koniq", 64, 0.5),
+    ):
+        options = resolve({"data": name})
+        assert (options.run.batch_size, options.loss.score_weight) == (batch, weight), name
+
+
+def test_all_faults_of_a_study_come_together(make_study: Make) -> None:
+    with pytest.raises(
+        ConfigError, match=r"repeats = 11.*no dataset is called 'flickr'.*no variant .*'half'.*'split' is not"
+    ):
+        make_study("table4", repeats=11, datasets=("flickr",), own={"half": {}}, settings={"split": 3})
+
+
+def test_a_roots_file_says_where_datasets_lie(tmp_path: Path) -> None:
+    for name in ("a", "b", "labels"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "roots.toml").write_text(
+        f'livec = "a"\n"koniq:512x384" = "{(tmp_path / "b").as_posix()}"\nlabels = "labels"\n'
+    )
+    places, labels = read_roots(tmp_path / "roots.toml")
+    assert places["livec"].root == tmp_path / "a"
+    assert (places["koniq"].spec, places["koniq"].root) == ("koniq:512x384", tmp_path / "b")
+    assert labels == tmp_path / "labels"
+
+
+def test_all_faults_of_a_roots_file_come_together(tmp_path: Path) -> None:
+    (tmp_path / "roots.toml").write_text('livec = "nowhere"\nflickr = "."\n')
+    with pytest.raises(ConfigError, match=r"livec = 'nowhere': no such folder; no dataset is called 'flickr'"):
+        read_roots(tmp_path / "roots.toml")
+
+
+def test_settings_of_one_variant_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text("epochs = 3\n[variants.tune-all]\nscore_weight = 1.0\n")
+    assert read_settings(tmp_path / "s.toml") == ({"epochs": 3}, {"tune-all": {"score_weight": 1.0}})
+    (tmp_path / "s.toml").write_text("variants = 3\n")
+    with pytest.raises(ConfigError, match="must be tables"):
+        read_settings(tmp_path / "s.toml")
