@@ -94,6 +94,10 @@ def test_the_report_has_ours_beside_the_papers_and_leaves_what_was_not_run_empty
     assert float(ours["difference_srcc"]) == pytest.approx(test["srcc"] - 0.9)
     assert (missing["state"], missing["srcc_median"], missing["paper_srcc"]) == ("not run", "", "0.898")
     assert (out / "figure4.png").stat().st_size > 10_000
+    sides = json.loads((out / "runs/livec/splits.json").read_text())["mpiqe's 1"]
+    assert sum(map(len, sides.values())) == len(set().union(*sides.values())) == 1162
+    tested = (out / "runs/livec/mp-iqe/split-01/predictions.csv").read_text().splitlines()[1:]
+    assert sides["test"] == [line.split(",")[0] for line in tested]
     page = (out / "report.html").read_text()
     assert "mpiqe reproduce" not in done.stdout
     assert "Figure 4" in page
@@ -142,3 +146,32 @@ def test_nothing_to_read_is_said_in_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["reproduce", "table4", "--roots", str(tmp_path / "roots.toml")])
     assert done.exit_code == 2
     assert "roots.toml" in done.stderr
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
+    roots: Path,  # noqa: F811
+    settings: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    jobs: str,
+) -> None:
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "mpiqe",
+        *_arguments(roots, settings, tiny_folder, out, "table4", "--repeats", "3", "--jobs", jobs),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    ended = time.monotonic() + 120
+    while not _done(out) and time.monotonic() < ended:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; what is done is in" in errors
+    assert "Traceback" not in errors
+    assert 1 <= len(_done(out)) < 15

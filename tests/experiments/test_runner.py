@@ -1,5 +1,10 @@
 import json
+import multiprocessing
+import os
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,3 +117,21 @@ def test_best_on_test_stands_beside_and_changes_nothing(make_study: Make) -> Non
     outcome = next(o for o in gather(study, {}).tables[0][1] if o.cell.variant == FULL and o.cell.test == "livec")
     assert outcome.best_on_test["srcc"].median == max(row["test_srcc"] for row in rows)
     assert outcome.figures["srcc"].median == pytest.approx(rows[-1]["test_srcc"])
+
+
+def test_a_process_that_is_killed_ends_the_study_with_a_sentence(make_study: Make, tmp_path: Path) -> None:
+    study = make_study("table4", repeats=3, settings={"epochs": 200})
+
+    def kill_a_child() -> None:
+        ended = time.monotonic() + 60
+        while not any(study.out.rglob("metrics.jsonl")) and time.monotonic() < ended:
+            time.sleep(0.05)
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_a_child)
+    killer.start()
+    with pytest.raises(ConfigError, match="killed from outside"):
+        list(do_all(study, study.runs(), jobs=2, reporter=Silent()))
+    killer.join()

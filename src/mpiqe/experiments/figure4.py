@@ -144,7 +144,7 @@ def _unit(features: Array) -> Array:
 def _caption(run: Finished, told: Told, near: int, perplexity: float) -> str:
     return (
         f"t-SNE (perplexity {perplexity:.0f}, PCA start, seed {SEED}) of the {len(run.tested)} test photos of "
-        f"{run.what}, none of which was trained on, coloured by MOS. Before: CLS of the frozen "
+        f"{run.what}, which this run did not train on, coloured by MOS. Before: CLS of the frozen "
         "backbone without prompts, through CLIP's projection. After: what the trained model's head reads the score "
         f"from, the decoder's pooled answers. A photo is the mean over its {run.config.crops} test crops, as a unit "
         "vector. The places in a plane prove nothing; the SRCC over each is that of a photo's MOS with the mean MOS of "

@@ -41,18 +41,18 @@ def grad_cam(model: MPIQE, pixels: Tensor, folded: Folded | None = None) -> Tens
         map_i = ReLU(sum_c w_c A_ic)
 
     The sign is a choice: Grad-CAM shows what speaks *for* a class, the class of a photo that people rated low is "low
-    quality", and what speaks for it is what lowers the score. (Of plus the score the maps of bad photos are all but
-    empty, as these are of good ones.)
+    quality", and what speaks for it is what lowers the score. (Of plus the score, the worst-rated test photos of LIVE
+    Challenge had all but empty maps, and of minus the score the best-rated ones.)
 
     A (N, D) are the patches as the decoder reads them: the last image layer's, after the final layernorm and the
-    projection. Before the layernorm the few channels that are large in every ViT would make the sum. The projection
-    without a bias changes nothing: w becomes P^T w, and (P^T w) . a = w . P a. Unlike a classifier on CLS alone, whose
-    gradient at the last layer's patches is zero, the decoder reads the patches, so there is something to see; what
-    reaches the score through CLS has no place in the map.
+    projection. Before the layernorm a few large channels could make the sum. The projection without a bias changes
+    nothing: w becomes P^T w, and (P^T w) . a = w . P a. Unlike a classifier on CLS alone, whose gradient at the last
+    layer's patches is zero, the decoder reads the patches, so there is something to see; what reaches the score through
+    CLS has no place in the map.
 
     The score is in MOS units, so crops of one model can be compared, and nothing else can. Gradients are kept nowhere,
-    whatever grad mode this is called in. ``folded`` saves the text side's work. Raises ``WeightsError`` for maps that
-    are not finite.
+    whatever grad mode this is called in. ``folded``, if not made in inference mode, saves the text side's work. Raises
+    ``WeightsError`` for maps that are not finite.
     """
     with torch.inference_mode(False), torch.enable_grad():
         with torch.no_grad():

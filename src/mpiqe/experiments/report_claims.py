@@ -78,10 +78,11 @@ def _row(claim: Claim, table: str) -> tuple[Entry, ...]:
 
 
 def _such(verdict: str, claims: Sequence[Claim]) -> tuple[str, str]:
-    """A verdict, and the claims that it is passed on by dataset."""
-    such = [claim for claim in claims if claim.verdict == verdict]
-    told = [
-        f"on {DATASETS.get(name, name)}: {'; '.join(claim.text for claim in of)}"
-        for name, of in by_dataset(such).items()
-    ]
-    return f"{verdict} ({len(such)} of {len(claims)})", ". ".join(told)
+    """A verdict and what it is passed on, with the datasets if there are several."""
+    such: dict[str, list[str]] = {}
+    for claim in claims:
+        if claim.verdict == verdict:
+            such.setdefault(claim.text, []).append(DATASETS.get(claim.dataset, claim.dataset))
+    one = len(by_dataset(claims)) == 1
+    told = [text if one else f"{text} ({', '.join(names)})" for text, names in such.items()]
+    return f"{verdict}, {sum(map(len, such.values()))} of {len(claims)}", "; ".join(told)

@@ -47,7 +47,7 @@ def contents(
     plots: Mapping[str, bytes] | None,
 ) -> list[Block]:
     """All blocks below the title; ``plots`` are SVG by table's key, ``None`` where nothing can draw them."""
-    blocks: list[Block] = [Text(_extent(findings))]
+    blocks: list[Block] = [Text(_extent(findings))] if findings.tables else []
     if notes:
         blocks.append(Warnings(tuple(notes)))
     if findings.faults:

@@ -29,7 +29,7 @@ def curves(key: str, pairs: Mapping[Pair, Mapping[str, Outcome]]) -> "Figure | N
     if key not in _PANELS:
         return None
     figure = new_figure(0.5 + 2.4 * len(pairs))
-    axes = figure.subplots(len(pairs), 2, squeeze=False)
+    axes = figure.subplots(len(pairs), 2, sharey="row", squeeze=False)
     for line, (pair, rows) in zip(axes, pairs.items(), strict=True):
         for each, panel in zip(line, _PANELS[key](rows), strict=True):
             _draw(each, panel)

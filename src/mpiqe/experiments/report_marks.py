@@ -18,8 +18,9 @@ _BAR = {"x": 0.32, "y": 0.2}  # half its length, in steps between two rows or co
 def new_figure(height: float) -> "Figure":
     """A sheet of ``height`` inches."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(WIDTH, height), facecolor="white", layout="constrained")
+    return Figure(figsize=(WIDTH, height), facecolor="white", layout=ConstrainedLayoutEngine(h_pad=0.07))
 
 
 def dots(

@@ -44,7 +44,8 @@ def _rows(pairs: Mapping[Pair, Mapping[str, Outcome]]) -> "Figure":
     """A panel of SRCC and one of PLCC for each dataset, a line for each row of the table."""
     heights = [_HEAD + _ROW * len(rows) for rows in pairs.values()]
     figure = new_figure(_TOP + sum(heights))
-    panels = figure.subplots(len(pairs), 2, sharey="row", squeeze=False, gridspec_kw={"height_ratios": heights})
+    ratios = {"height_ratios": heights}
+    panels = figure.subplots(len(pairs), 2, sharex="row", sharey="row", squeeze=False, gridspec_kw=ratios)
     for line, (pair, rows) in zip(panels, pairs.items(), strict=True):
         for axes, (name, title) in zip(line, COMPARED.items(), strict=True):
             for place, outcome in enumerate(rows.values()):

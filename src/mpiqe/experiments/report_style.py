@@ -33,7 +33,7 @@ nav li { break-inside: avoid; }
 .warnings ul { margin: 0; padding-left: 1.2rem; }
 .aside { color: var(--faint); font-size: .9rem; }
 dl {
-  display: grid; grid-template-columns: fit-content(12rem) minmax(0, 1fr); gap: .45rem 1.4rem; margin: 1rem 0;
+  display: grid; grid-template-columns: 10rem minmax(0, 1fr); gap: .45rem 1.4rem; margin: 1rem 0;
   font-size: .92rem; line-height: 1.45;
 }
 dt { font-weight: bold; }
@@ -65,7 +65,7 @@ tbody:first-of-type .part th { border-top: 0; }
 .details th, .claims th { vertical-align: top; }
 .details thead th, .claims thead th { vertical-align: bottom; }
 .details .beside { display: block; }
-.claims tbody th, .claims thead th, .details thead th { white-space: normal; }
+.claims tbody th, .details tbody th, .claims thead th, .details thead th { white-space: normal; }
 .quoted td, .quoted th { padding-left: .4rem; padding-right: .4rem; }
 sup { font-size: .75em; line-height: 0; padding-left: .1em; }
 .footnotes { font-size: .8rem; color: var(--faint); margin: -.6rem 0 1.6rem; padding-left: 1.6rem; }
@@ -85,7 +85,10 @@ figcaption { margin-top: .5rem; max-width: 48rem; font-size: .82rem; color: var(
   .wide { overflow: visible; }
   table { font-size: 7.6pt; }
   th, td { padding: .12rem .35rem; }
+  .details { font-size: 7pt; }
+  .details th, .details td { padding: .12rem .25rem; }
   h2, caption, .part { break-after: avoid; }
+  figure img { max-height: 235mm; }
   tr, dt, dd, .warnings, .quoted { break-inside: avoid; }
 }
 """

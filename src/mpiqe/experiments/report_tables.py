@@ -80,7 +80,9 @@ def table_blocks(outcomes: Sequence[Outcome], repeats: int, svg: bytes | None) -
     if tried:
         blocks.append(_details(tried, repeats))
     if any(train != test for train, test in tried):
-        blocks.append(Text("RMSE is between two datasets' scales here, and raw it says nothing of the model."))
+        blocks.append(
+            Text("RMSE here compares scores on one dataset's scale with ratings on another's: raw, it says nothing.")
+        )
     return blocks
 
 

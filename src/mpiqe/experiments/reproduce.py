@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from mpiqe.data import Dataset
+from mpiqe.data import Dataset, choose_split, describe_split
 from mpiqe.errors import MPIQEError
 from mpiqe.experiments.drawing import Picture
 from mpiqe.experiments.figure3 import figure3
@@ -26,6 +26,7 @@ from mpiqe.training.options import RunOptions
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run import RunFolder
 
+SPLITS = "splits.json"
 Say = Callable[[str], None]
 
 
@@ -122,9 +123,12 @@ def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Report
     study = plan.study
     out = RunFolder(study.out)
     out.path.mkdir(parents=True, exist_ok=True)
+    for name in dict.fromkeys(run.dataset for run in plan.runs):
+        _store_splits(plan, name)
     started = time.monotonic()
     faults = dict(study.unreadable)
-    faults |= look_at_images(study, list(dict.fromkeys(run.dataset for run in plan.left)), say)
+    looked_at = dict.fromkeys(name for run in plan.left for name in (run.dataset, *study.others(run)))
+    faults |= look_at_images(study, list(looked_at), say)
     left = [run for run in plan.left if run.dataset not in faults and not set(study.others(run)) & set(faults)]
     for number, done in enumerate(do_all(study, left, jobs=jobs, reporter=reporter), start=1):
         passed = time.monotonic() - started
@@ -140,6 +144,21 @@ def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Report
     findings = gather(study, faults)
     write_report(findings, study.out, about=_about(plan, command), notes=plan.notes, pictures=pictures)
     return findings
+
+
+def _store_splits(plan: Plan, name: str) -> None:
+    """Which images were on which side, by name, whoever drew the splits."""
+    dataset, source = plan.datasets[name], plan.study.options(Run(1, name, FULL)).run.splits
+    kept = {}
+    for number in range(1, plan.study.repeats + 1):
+        split = choose_split(dataset, number, source=source)
+        sides = {"train": split.train, "val": split.val, "test": split.test}
+        kept[describe_split(dataset, number, source=source)] = {
+            side: [dataset.records[index].name for index in indices] for side, indices in sides.items()
+        }
+    folder = RunFolder(plan.study.out / "runs" / name)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.write_json(SPLITS, kept)
 
 
 def _pictures(plan: Plan, faults: dict[str, str], say: Say) -> dict[str, Picture]:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -130,6 +131,11 @@ def do_all(study: Study, runs: Sequence[Run], *, jobs: int, reporter: Reporter) 
         try:
             for future in as_completed(waiting):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise ConfigError(
+                f"one of the {jobs} processes was killed from outside, for want of memory perhaps: try fewer --jobs; "
+                "what is done stays, and the same command goes on"
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -3,7 +3,7 @@
 ::
 
     OUT/
-      study.json                          what was asked for
+      runs/DATASET/splits.json            the images of each split by name
       runs/DATASET/VARIANT/split-NN/      a run folder of ``mpiqe train`` each, without its state once it is done
         predictions.csv, test.json        the split's test images
         predictions-OTHER.csv             every image of another dataset (Table 3)

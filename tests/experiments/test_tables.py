@@ -1,0 +1,88 @@
+"""The paper's figures against the CSVs that the project was given, which were typed in once and apart from the package's."""
+
+import csv
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+import mpiqe
+from mpiqe.experiments.tables import DATASETS, tables
+from mpiqe.experiments.variants import FULL, VARIANTS
+from mpiqe.training.options import read_toml
+
+KEYS = ("table1", "table2", "table3", "table4", "table5", "table6")
+NAMES = {"LIVE": "live", "CSIQ": "csiq", "KADID": "kadid", "LIVEC": "livec", "BID": "bid", "KonIQ": "koniq"}
+PACKAGE = Path(mpiqe.__file__).parent
+
+
+def label(row):
+    if "fraction" in row:
+        return f"{row['method']}, {round(100 * float(row['fraction']))}%"
+    if "prompt" in row:
+        return f"{row['length']} {row['prompt']}"
+    return row.get("method") or row["variant"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_figure_of_the_paper_stands_in_its_cell_and_no_other_does(shared, key):
+    file = shared / "data" / "paper" / f"{key}.csv"
+    if not file.exists():
+        pytest.skip(f"needs the paper's tables in {file.parent}")
+    with file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    given = {
+        (label(row), NAMES[row.get("train") or row["dataset"]], NAMES[row.get("test") or row["dataset"]]): {
+            figure: row[figure] for figure in ("srcc", "plcc") if row.get(figure)
+        }
+        for row in rows
+    }
+    assert len(given) == len(rows)
+    cells = tables()[key].cells
+    printed = {
+        (cell.row, cell.train, cell.test): {figure: f"{value:.3f}" for figure, value in cell.paper.items()}
+        for cell in cells
+    }
+    assert printed == given
+    assert len(cells) == len(rows)
+
+
+# Table 1 has 10 methods on 6 sets, Table 3 18 figures, Table 5 3 methods x 3 shares x 2 sets, Table 6 2 x 4 lengths x 2.
+@pytest.mark.parametrize(("key", "count"), zip(KEYS, (60, 6, 18, 10, 18, 16), strict=True))
+def test_a_table_has_as_many_cells_as_in_the_paper(key, count):
+    assert len(tables()[key].cells) == count
+
+
+def test_a_cell_is_ours_to_run_where_the_paper_has_its_own_model_or_a_baseline_that_we_have():
+    ours = {key: {cell.row for cell in table.cells if cell.variant is not None} for key, table in tables().items()}
+    assert ours["table1"] == ours["table3"] == {"MP-IQE"}
+    assert ours["table2"] == {"CLIP-IQA", "CLIP-IQA+", "MP-IQE"}
+    assert len(ours["table4"]) == 5
+    assert ours["table5"] == {"MP-IQE, 20%", "MP-IQE, 40%", "MP-IQE, 60%"}
+    assert len(ours["table6"]) == 8
+    assert ours["lines"] == {"visual-only", "MP-IQE", "full fine-tuning"}
+
+
+def test_every_cell_names_a_variant_and_datasets_that_exist():
+    for table in tables().values():
+        for cell in table.cells:
+            assert cell.variant is None or cell.variant in VARIANTS
+            assert {cell.train, cell.test} <= set(DATASETS)
+
+
+def test_table_6_runs_the_full_model_at_its_own_lengths_and_another_at_every_other():
+    run = {cell.row: cell.variant for cell in tables()["table6"].cells}
+    assert run["8 text"] == run["4 visual"] == FULL
+    for row, variant in run.items():
+        length, kind = row.split()
+        if variant != FULL:
+            key = {"text": "context_length", "visual": "visual_length"}[kind]
+            assert VARIANTS[variant].settings == {key: int(length)}
+
+
+def test_the_published_tables_are_in_the_built_package():
+    patterns = read_toml(Path(__file__).parents[2] / "pyproject.toml")["tool"]["setuptools"]["package-data"]["mpiqe"]
+    for key in KEYS:
+        file = PACKAGE / "experiments" / "published" / f"{key}.csv"
+        assert file.is_file()
+        assert any(fnmatch(str(file.relative_to(PACKAGE)), pattern) for pattern in patterns), file
