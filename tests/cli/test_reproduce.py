@@ -175,3 +175,73 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     assert "stopped; what is done is in" in errors
     assert "Traceback" not in errors
     assert 1 <= len(_done(out)) < 15
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
+def test_workers_end_with_their_parent_and_the_folder_is_free_again(
+    roots: Path,  # noqa: F811
+    settings: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    arguments = _arguments(roots, settings, tiny_folder, out, "table4", "--repeats", "2", "--jobs", "2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mpiqe", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    ended = time.monotonic() + 120
+    while not _done(out) and time.monotonic() < ended:
+        time.sleep(0.02)
+    second = CliRunner().invoke(app, arguments)
+    assert second.exit_code == 2
+    assert "another process is at work in" in second.stderr
+    os.kill(process.pid, signal.SIGKILL)  # the parent alone
+    process.wait()
+    ended = time.monotonic() + 30
+    while _group(process.pid) and time.monotonic() < ended:
+        time.sleep(0.1)
+    assert _group(process.pid) == []
+    assert len(_done(out)) < 10
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert len(_done(out)) == 10
+
+
+def _group(leader: int) -> list[int]:
+    """The processes of a session that still run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name, _, rest = (folder / "stat").read_text().rpartition(")")
+        except OSError:
+            continue
+        state, _, group = rest.split()[:3]
+        if int(group) == leader and state != "Z":
+            found.append(int(name.split(" ")[0]))
+    return found
+
+
+def test_a_broken_picture_of_the_other_dataset_costs_table_3_alone(
+    livec: Path,  # noqa: F811
+    settings: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+) -> None:
+    koniq = tmp_path / "koniq-10k"
+    (koniq / "1024x768").mkdir(parents=True)
+    rows = ["image_name,MOS,MOS_zscore", *(f"{n}.jpg,{1 + n % 5},{n % 100}" for n in range(10_073))]
+    (koniq / "koniq10k_scores_and_distributions.csv").write_text("\n".join(rows) + "\n")
+    for number in range(10_073):
+        (koniq / "1024x768" / f"{number}.jpg").write_bytes(b"no picture")
+    (tmp_path / "roots.toml").write_text(f'livec = "{livec.as_posix()}"\nkoniq = "koniq-10k"\n')
+    out = tmp_path / "out"
+    arguments = _arguments(tmp_path / "roots.toml", settings, tiny_folder, out, "table3", "table4", "--repeats", "1")
+    done = CliRunner().invoke(app, arguments[: arguments.index("--datasets")])
+    assert done.exit_code == 1, done.output
+    with (out / "cells.csv").open(newline="") as lines:
+        states = {(r["row"], r["train"], r["test"]): r["state"] for r in csv.DictReader(lines)}
+    assert states["MP-IQE", "livec", "livec"] == "run"
+    assert states["w/o scene prompts", "livec", "livec"] == "run"
+    assert states["MP-IQE", "livec", "koniq"] == "not run"

@@ -7,8 +7,8 @@ import pytest
 from tests.data import release_folders
 
 from mpiqe.data import Dataset, Record, Split, read_dataset, read_livec
-from mpiqe.data.describe import Count, Coverage, Group, Splits, describe, release_of
-from mpiqe.data.releases import RELEASES
+from mpiqe.data.describe import Count, Coverage, Group, Splits, describe
+from mpiqe.data.releases import RELEASES, release_of
 from mpiqe.errors import DatasetError
 
 

@@ -13,14 +13,13 @@ from mpiqe.experiments.study import Study, read_roots
 from mpiqe.experiments.tables import tables
 
 QUICK: dict[str, Any] = {
-    "fraction": 0.02,
     "windows": 3,
     "decoder_layers": 1,
     "crops": 1,
     "epochs": 1,
     "warmup_epochs": 0,
     "learning_rate": 1e-2,
-    "batch_size": 8,
+    "batch_size": 256,
     "workers": 0,
     "device": "cpu",
     "precision": "fp32",

@@ -1,18 +1,17 @@
+import ast
 import base64
 import csv
-import importlib.util
 import io
 import re
-import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
 from mpiqe import metrics
+from mpiqe.experiments import report
 from mpiqe.experiments.protocol import compare, over
 from mpiqe.experiments.report import Picture, write_report
 from mpiqe.experiments.results import Claim, Findings, Outcome
@@ -20,6 +19,7 @@ from mpiqe.experiments.study import Study
 from mpiqe.experiments.tables import Cell, Table, tables
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+HEADS = ("ours", "dev.", "paper", "diff")
 ABOUT = {"Command": "mpiqe reproduce table1 | tee <log> & *more*", "Machine": "Linux x86_64"}
 NOTES = ("The backbone's pretraining has seen these images.", "1. is no list, # no heading, _this_ not in italics")
 
@@ -79,6 +79,11 @@ def written(tmp_path_factory):
     return write(tmp_path_factory.mktemp("report"))
 
 
+def row(text):
+    """Entries as they stand in a grid: two spaces apart, a point where there is nothing, "-" for minus."""
+    return [DASH if e == "." else re.sub(r"^-(?=\d)", MINUS, e) for e in re.split(r" {2,}", text)]
+
+
 def grids(markdown):
     """Every Markdown table as rows of stripped entries, by its first head."""
     found = {}
@@ -94,7 +99,7 @@ class _Page(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.rows, self.links, self.text, self.tags, self.classes = [], [], [], set(), []
+        self.rows, self.links, self.text, self.tags, self.classes, self.inside = [], [], [], set(), [], False
         self.feed(page)
 
     def handle_starttag(self, tag, attributes):
@@ -106,11 +111,15 @@ class _Page(HTMLParser):
         if tag in ("td", "th"):
             self.rows[-1].append("")
             self.classes.append(given.get("class", ""))
-        self.inside = tag
+            self.inside = True
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.inside = False
 
     def handle_data(self, data):
         self.text.append(data)
-        if self.rows and self.rows[-1] and data.strip():
+        if self.inside:
             self.rows[-1][-1] += data
 
 
@@ -123,15 +132,14 @@ def test_three_files_are_written_and_named(tmp_path):
 def test_ours_the_papers_and_the_difference_stand_side_by_side(written):
     compared, _ = grids(written[0])["LIVE Challenge"]
     assert compared == [
-        ["LIVE Challenge", "here", *(f"{f} {h}" for f in ("SRCC", "PLCC") for h in ("ours", "dev.", "paper", "diff"))],
-        ["DBCNN", "published", DASH, DASH, "0.851", DASH, DASH, DASH, "0.869", DASH],
+        row("LIVE Challenge  here  " + "  ".join(f"{f} {h}" for f in ("SRCC", "PLCC") for h in HEADS)),
+        row("DBCNN  published  .  .  0.851  .  .  .  0.869  ."),
         # 0.6 0.62 0.7: median 0.62; deviation sqrt((0.04^2 + 0.02^2 + 0.06^2) / 2) = 0.0529
-        ["MP-IQE", "run", "0.620 (3)", "0.053", "0.900", f"{MINUS}0.280"]
-        + ["0.630 (3)", "0.053", "0.916", f"{MINUS}0.286"],
-        ["above \\| \\<i\\>", "partly run [1]", "0.656 (2 of 3)", "0.000", "0.600", "+0.056"]
-        + ["0.666 (2 of 3)", "0.000", "0.600", "+0.066"],
-        ["w/o scene prompts", "not run [2]", DASH, DASH, "0.882", DASH, DASH, DASH, "0.913", DASH],
-        ["constant", "run", "not defined (3)", DASH, "0.500", DASH, "not defined (3)", DASH, DASH, DASH],
+        row("MP-IQE  run  0.620 (3)  0.053  0.900  -0.280  0.630 (3)  0.053  0.916  -0.286"),
+        row(r"above \| \<i\>  partly run [1]  0.656 (2 of 3)  0.000  0.600  +0.056")
+        + row("0.666 (2 of 3)  0.000  0.600  +0.066"),
+        row("w/o scene prompts  not run [2]  .  .  0.882  .  .  .  0.913  ."),
+        row("constant  run  not defined (3)  .  0.500  .  not defined (3)  .  .  ."),
     ]
 
 
@@ -151,12 +159,14 @@ def test_the_reasons_stand_under_the_table_in_the_order_of_their_numbers(written
 
 def test_all_other_figures_are_given_for_cells_that_were_run_and_for_no_other(written):
     _, details = grids(written[0])["LIVE Challenge"]
-    assert details[0] == ["LIVE Challenge", "repeats", "SRCC", "PLCC raw", "PLCC fitted", "KRCC"] + [
-        "RMSE raw",
-        "RMSE fitted",
-        "best epoch on test",
+    assert details[0] == row(
+        "LIVE Challenge  repeats  SRCC  PLCC raw  PLCC fitted  KRCC  RMSE raw  RMSE fitted  best epoch on test"
+    )
+    assert [entries[:2] for entries in details[1:]] == [
+        ["MP-IQE", "3"],
+        ["above \\| \\<i\\>", "2 of 3"],
+        ["constant", "3"],
     ]
-    assert [row[:2] for row in details[1:]] == [["MP-IQE", "3"], ["above \\| \\<i\\>", "2 of 3"], ["constant", "3"]]
     assert details[1][2:] == [  # mean of 0.6 0.7 0.62 is 0.64
         "0.620 (0.640 ± 0.053)",
         "0.630 (0.650 ± 0.053)",
@@ -178,18 +188,16 @@ def test_the_best_epoch_on_test_has_no_column_where_nobody_looked(tmp_path):
 
 
 def test_the_page_has_the_rows_of_the_markdown(written):
-    rows = [row for row in _Page(written[1]).rows if row]
-    assert ["MP-IQE", "run", "0.620(3)", "0.053", "0.900", f"{MINUS}0.280"] + [
-        "0.630(3)",
-        "0.053",
-        "0.916",
-        f"{MINUS}0.286",
-    ] in rows
-    assert ["above | <i>", "partly run1", "0.656(2 of 3)", "0.000", "0.600", "+0.056"] in [row[:6] for row in rows]
-    assert ["w/o scene prompts", "not run2", DASH, DASH, "0.882", DASH, DASH, DASH, "0.913", DASH] in rows
-    assert ["MP-IQE", "not run3, 4", "0.961", "0.968", "0.978", "0.980"] in rows
-    assert ["model", "here", "SRCC", "PLCC"] in rows
-    assert ["ours", "dev.", "paper", "diff"] * 2 in rows
+    rows = _Page(written[1]).rows
+    for expected in (
+        "MP-IQE  run  0.620 (3)  0.053  0.900  -0.280  0.630 (3)  0.053  0.916  -0.286",
+        "above | <i>  partly run1  0.656 (2 of 3)  0.000  0.600  +0.056  0.666 (2 of 3)  0.000  0.600  +0.066",
+        "w/o scene prompts  not run2  .  .  0.882  .  .  .  0.913  .",
+        "MP-IQE  not run3, 4  0.961  0.968  0.978  0.980",
+        "model  here  SRCC  PLCC",
+        "ours  dev.  paper  diff  ours  dev.  paper  diff",
+    ):
+        assert row(expected) in rows
 
 
 def test_a_difference_is_coloured_by_its_sign(written):
@@ -200,7 +208,7 @@ def test_a_difference_is_coloured_by_its_sign(written):
 def test_a_difference_that_rounds_to_nothing_has_no_sign(tmp_path):
     run = ran(Cell("MP-IQE", "livec", "livec", "mp-iqe", {"srcc": 0.6}), figures(0.5996))
     markdown, page, _ = write(tmp_path, Findings(study(tmp_path, TABLE), ((TABLE, (run,)),), (), {}))
-    assert "| 0.600 (1 of 3) |         – |      0.600 |     0.000 |" in markdown
+    assert grids(markdown)["LIVE Challenge"][0][1][2:6] == row("0.600 (1 of 3)  .  0.600  0.000")
     assert "minus" not in "".join(_Page(page).classes)
 
 
@@ -257,11 +265,9 @@ def test_a_claim_is_told_with_both_differences_its_tests_and_its_verdict(tmp_pat
     found = findings(tmp_path, claims=[claim(0.02, 0.03, 0.01), lost])
     markdown, page, _ = write(tmp_path, found)
     (grid,) = [grid for grid in grids(markdown)["LIVE Challenge"] if "verdict" in grid[0]]
-    assert grid[0][1:] == ["in", "paper's difference", "our median difference", "wins / ties / losses"] + [
-        "Wilcoxon p",
-        "corrected p",
-        "verdict",
-    ]
+    assert grid[0][1:] == row(
+        "in  paper's difference  our median difference  wins / ties / losses  Wilcoxon p  corrected p  verdict"
+    )
     # t = 0.02 / sqrt((1/3 + 1/4) 0.0001) = 2.6186, two-sided with 2 degrees of freedom: 0.1201; Wilcoxon's is 2 / 2^3
     assert grid[1] == [
         "scene prompts help",
@@ -278,7 +284,7 @@ def test_a_claim_is_told_with_both_differences_its_tests_and_its_verdict(tmp_pat
     assert "- **holds, 1 of 2**: scene prompts help\n- **not found, 1 of 2**: text \\| helps" in markdown
     assert "With 3 repeats Wilcoxon's p cannot be below 0.2500." in markdown
     assert "below 0.05" in markdown
-    assert ["scene prompts help", "Table 1", "+0.018", "+0.020(3)"] in [row[:4] for row in _Page(page).rows]
+    assert row("scene prompts help  Table 1  +0.018  +0.020 (3)") in [entries[:4] for entries in _Page(page).rows]
 
 
 def test_claims_on_several_datasets_are_told_apart(tmp_path):
@@ -287,10 +293,22 @@ def test_claims_on_several_datasets_are_told_apart(tmp_path):
     assert "- **holds, 3 of 3**: scene prompts help (LIVE Challenge, CSIQ); text helps (CSIQ)" in markdown
 
 
+def test_a_comparison_that_the_paper_does_not_make_is_shown_and_not_counted(tmp_path):
+    beside = Table("lines", "Beside the paper", "", (Cell("visual-only", "livec", "livec", "visual-only", {}),))
+    made = claim(0.02, 0.03, text="text helps", paper=None)
+    made = Claim("lines", made.text, made.dataset, made.paired, None, made.verdict)
+    shown = ((TABLE, OUTCOMES), (beside, (empty(beside.cells[0], "not run", "late"),)))
+    found = Findings(study(tmp_path, TABLE, beside), shown, (claim(0.02, 0.03), made), {})
+    markdown, _, _ = write(tmp_path, found)
+    assert "- **holds, 1 of 1**: scene prompts help\n\nComparisons that no table of the paper makes stand" in markdown
+    (grid,) = [grid for grid in grids(markdown)["LIVE Challenge"] if "verdict" in grid[0]]
+    assert grid[2][:4] == row("text helps  Beside the paper  .  +0.025 (2)")
+
+
 def test_a_claim_of_one_repeat_has_no_corrected_p(tmp_path):
     markdown, _, _ = write(tmp_path, findings(tmp_path, claims=[claim(0.02, verdict="cannot be tested")]))
     (grid,) = [grid for grid in grids(markdown)["LIVE Challenge"] if "verdict" in grid[0]]
-    assert grid[1][3:] == ["+0.020 (1)", "1 / 0 / 0", "1.0000", DASH, "cannot be tested"]
+    assert grid[1][3:] == row("+0.020 (1)  1 / 0 / 0  1.0000  .  cannot be tested")
 
 
 def test_without_a_pair_of_models_nothing_is_said_of_the_claims(written):
@@ -327,10 +345,9 @@ def test_every_figure_of_the_paper_is_in_the_report_as_it_is_printed(tmp_path):
         outcomes = [empty(cell, "not run" if cell.variant else "published", "later") for cell in table.cells]
         shown.append((table, tuple(outcomes)))
     table, outcomes = shown[0]
-    run = tuple(
-        ran(o.cell, figures(0.6, 0.7, 0.8)) if o.cell.test == "livec" and o.cell.variant else o for o in outcomes
-    )
-    shown[0] = (table, run)
+    each = figures(0.6, 0.7, 0.8)
+    run = [ran(one.cell, each) if one.cell.test == "livec" and one.cell.variant else one for one in outcomes]
+    shown[0] = (table, tuple(run))
     markdown, page, _ = write(tmp_path, Findings(study(tmp_path, *every.values()), tuple(shown), (), {}))
     rows = _Page(page).rows
     for table, of in shown:
@@ -361,45 +378,25 @@ def svgs(page):
     return [base64.b64decode(part).decode() for part in parts]
 
 
-def ink(svg, colour):
-    """How many marks have it."""
-    return len(re.findall(rf"<use [^>]*{colour}", svg))
-
-
-@pytest.fixture
-def every_table(tmp_path):
+def test_every_table_with_run_cells_has_a_plot_of_each_repeat_and_each_figure_of_the_paper(tmp_path):
     pytest.importorskip("matplotlib", reason="needs mpiqe[plots]")
-    shown = []
-    for table in tables().values():
-        if table.key != "lines":
-            shown.append(
-                (
-                    table,
-                    tuple(
-                        ran(cell, figures(0.61, None, 0.7)) if cell.variant else empty(cell, "published")
-                        for cell in table.cells
-                    ),
-                )
-            )
+    shown, each = [], figures(0.61, None, 0.7)
+    for key in ("table2", "table4", "table5", "table6"):
+        table = tables()[key]
+        of = [cell for cell in table.cells if cell.test in ("livec", "csiq")]
+        shown.append((table, tuple(ran(c, each) if c.variant else empty(c, "published") for c in of)))
     claims = (claim(0.02, 0.03, 0.01), claim(0.02, 0.04, 0.0, dataset="csiq", paper=None))
-    return Findings(study(tmp_path, *(table for table, _ in shown)), tuple(shown), claims, {})
-
-
-def test_every_table_with_run_cells_has_a_plot_of_each_repeat_and_each_figure_of_the_paper(every_table, tmp_path):
-    drawn = svgs(write(tmp_path, every_table)[1])
-    blue, orange = "#3b6fb6", "#c8641c"
-    assert len(drawn) == 7
+    found = Findings(study(tmp_path, *(table for table, _ in shown)), tuple(shown), claims, {})
+    drawn = svgs(write(tmp_path, found)[1])
     for svg in drawn:
-        ElementTree.fromstring(svg)  # well-formed
-        assert "http" not in re.sub(
-            r'(xmlns(:\w+)?="[^"]*"|<!DOCTYPE.*?>|<metadata>.*?</metadata>)', "", svg, flags=re.S
-        )
-    legend = 1
-    assert ink(drawn[0], f"fill: {blue}") == 6 + legend  # the claims: 2 of 3 repeats each
-    assert ink(drawn[0], f"stroke: {orange}") == 1 + legend
-    # Table 1: 60 cells of which 6 are ours, SRCC and PLCC, 2 of 3 repeats have a figure
-    assert ink(drawn[1], f"fill: {blue}") == 6 * 2 * 2 + legend
-    assert ink(drawn[1], f"stroke: {orange}") == 60 * 2 + legend
+        named = r'(xmlns(:\w+)?="[^"]*"|<!DOCTYPE.*?>|<metadata>.*?</metadata>)'
+        assert "http" not in re.sub(named, "", svg, flags=re.DOTALL)
+    repeats = [len(re.findall("<use [^>]*fill: #3b6fb6", svg)) for svg in drawn]
+    paper = [len(re.findall("<path [^>]*fill: none; stroke: #c8641c; stroke-width: 1.2", svg)) for svg in drawn]
+    # Three differences for each of two claims, of which the paper has one; SRCC and PLCC of Table 2's 3 cells, two of
+    # three repeats; of Table 4's 10; of Table 5's 3, whose lines of other methods are grey; SRCC of Table 6's 8.
+    assert [count - 2 for count in repeats] == [6, 3 * 2 * 2, 10 * 2 * 2, 3 * 2 * 2, 8 * 2]  # but the legend's
+    assert paper == [1, 3 * 2, 10 * 2, 3 * 2, 8]
 
 
 def test_a_table_of_which_nothing_was_run_has_no_plot(tmp_path):
@@ -408,9 +405,9 @@ def test_a_table_of_which_nothing_was_run_has_no_plot(tmp_path):
     assert svgs(write(tmp_path, Findings(study(tmp_path, TABLE), ((TABLE, quoted),), (), {}))[1]) == []
 
 
-def test_the_same_findings_give_the_same_bytes(every_table, tmp_path):
-    first = write(tmp_path, every_table)
-    assert write(tmp_path, every_table) == first
+def test_the_same_findings_give_the_same_bytes(tmp_path):
+    found = findings(tmp_path, claims=[claim(0.02, 0.03)])
+    assert write(tmp_path, found) == write(tmp_path, found)
 
 
 def test_without_matplotlib_the_report_is_written_and_says_what_the_plots_need(tmp_path, monkeypatch):
@@ -423,9 +420,10 @@ def test_without_matplotlib_the_report_is_written_and_says_what_the_plots_need(t
 
 
 def test_the_report_leaves_matplotlib_alone_until_it_draws():
-    code = "import sys, mpiqe.experiments.report; print('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    for file in Path(report.__file__).parent.glob("report*.py"):
+        for node in ast.parse(file.read_text()).body:
+            named = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in getattr(node, "names", ())]
+            assert not any(name.startswith("matplotlib") for name in named), file
 
 
 def test_figures_alone_make_a_report_without_tables(tmp_path):

@@ -78,10 +78,21 @@ def test_each_dataset_has_the_papers_batch_and_weight() -> None:
 
 
 def test_all_faults_of_a_study_come_together(make_study: Make) -> None:
-    with pytest.raises(
-        ConfigError, match=r"repeats = 11.*no dataset is called 'flickr'.*no variant .*'half'.*'split' is not"
-    ):
+    wanted = r"repeats = 11.*no dataset is called 'flickr'.*no variant .*'half'.*'split' is not for a study"
+    with pytest.raises(ConfigError, match=wanted):
         make_study("table4", repeats=11, datasets=("flickr",), own={"half": {}}, settings={"split": 3})
+
+
+@pytest.mark.parametrize("key", ["whole", "also", "context_length", "visual_depth", "fraction", "method"])
+def test_what_tells_rows_apart_cannot_be_set_for_all_of_them(make_study: Make, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{key}' is not for a study to say"):
+        make_study("table4", settings={key: 1})
+
+
+@pytest.mark.parametrize("key", ["whole", "splits", "backbone", "labels_as_published", "visual_length"])
+def test_what_all_runs_share_cannot_be_set_for_one(make_study: Make, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{key}' is not for no-scene alone"):
+        make_study("table4", own={"no-scene": {key: 1}})
 
 
 def test_a_roots_file_says_where_datasets_lie(tmp_path: Path) -> None:
@@ -103,8 +114,8 @@ def test_all_faults_of_a_roots_file_come_together(tmp_path: Path) -> None:
 
 
 def test_settings_of_one_variant_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
-    (tmp_path / "s.toml").write_text("epochs = 3\n[variants.tune-all]\nscore_weight = 1.0\n")
-    assert read_settings(tmp_path / "s.toml") == ({"epochs": 3}, {"tune-all": {"score_weight": 1.0}})
+    (tmp_path / "s.toml").write_text('epochs = 3\nnote = "so"\n[variants.tune-all]\nscore_weight = 1.0\n')
+    assert read_settings(tmp_path / "s.toml") == ({"epochs": 3}, {"tune-all": {"score_weight": 1.0}}, "so")
     (tmp_path / "s.toml").write_text("variants = 3\n")
     with pytest.raises(ConfigError, match="must be tables"):
         read_settings(tmp_path / "s.toml")

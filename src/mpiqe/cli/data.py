@@ -90,8 +90,8 @@ def check(data: Data, root: Root = None, labels: Labels = None, as_published: As
     from mpiqe.cli.progress_line import ProgressLine
     from mpiqe.data.check import inspect
     from mpiqe.data.describe import describe as figures_of
-    from mpiqe.data.describe import release_of
     from mpiqe.data.examine import read_leniently
+    from mpiqe.data.releases import release_of
 
     reading = read_leniently(data, root=root, labels=labels, as_published=as_published)
     faults, release = list(reading.faults), release_of(data)
@@ -133,7 +133,7 @@ def describe(
     from mpiqe.cli.dataset_tables import classes, overview
     from mpiqe.data import histogram, read_dataset
     from mpiqe.data.describe import describe as figures_of
-    from mpiqe.data.describe import release_of
+    from mpiqe.data.releases import release_of
 
     if out is not None:
         histogram.check_library()

@@ -76,6 +76,7 @@ def reproduce(
     Exit status 1 if something failed; the rest is done then.
     """
     from mpiqe.errors import ConfigError
+    from mpiqe.experiments.processes import alone_in
     from mpiqe.experiments.reproduce import make_plan
     from mpiqe.experiments.reproduce import reproduce as run_all
     from mpiqe.experiments.study import Study, read_roots, read_settings
@@ -86,9 +87,11 @@ def reproduce(
     wanted = [target.value for target in targets]
     names = [name for name in TARGETS if name in wanted or "all" in wanted]
     places, labels = read_roots(roots)
-    settings, own = read_settings(config) if config else ({}, {})
+    settings, own, note = read_settings(config) if config else ({}, {}, None)
     flags: dict[str, Any] = {"backbone": backbone, "epochs": epochs, "epoch": epoch, "splits": splits}
     settings |= {key: value for key, value in flags.items() if value is not None}
+    if labels_as_published and labels is None:
+        raise ConfigError(f'--labels-as-published needs LIQE\'s label files: add labels = "FOLDER" to {roots}')
     if epoch == "val":
         settings["validation"] = True
     settings |= {"labels_as_published": True} if labels_as_published else {}
@@ -104,6 +107,7 @@ def reproduce(
         figures=tuple(name for name in names if name not in known),
         settings=settings,
         own=own,
+        note=note,
     )
     with TerminalReporter() as reporter:
         plan = make_plan(study)
@@ -111,13 +115,14 @@ def reproduce(
         if plan_only:
             return
         try:
-            findings = run_all(
-                plan,
-                jobs=jobs,
-                command=shlex.join(["mpiqe", *sys.argv[1:]]),
-                say=reporter.note,
-                reporter=reporter,
-            )
+            with alone_in(out):
+                findings = run_all(
+                    plan,
+                    jobs=jobs,
+                    command=shlex.join(["mpiqe", *sys.argv[1:]]),
+                    say=reporter.note,
+                    reporter=reporter,
+                )
         except KeyboardInterrupt:
             reporter.note(f"stopped; what is done is in {out}, and the same command goes on")
             raise

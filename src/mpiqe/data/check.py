@@ -31,10 +31,10 @@ class Inspection:
 def check(dataset: Dataset) -> None:
     """Raise one ``DatasetError`` with every fault of ``dataset``; silence means that it can be trained on.
 
-    Faults are images that are missing, unreadable or there twice (the same name, or the same bytes under two names,
-    the release's own twins apart), labels that are not in ``mpiqe.labels``, and a MOS that is not finite. Every
-    picture is decoded, since nothing less finds a truncated one; decoding once is little beside a training, which
-    starts with this.
+    Faults are images that are missing, unreadable or there twice (the same name, or the same bytes under two names;
+    but for the release's own twins, and for versions of one reference, which no split parts), labels that are not in
+    ``mpiqe.labels``, and a MOS that is not finite. Every picture is decoded, since nothing less finds a truncated one;
+    decoding once is little beside a training, which starts with this.
     """
     refuse(f"{dataset.name} cannot be used until this is mended", inspect(dataset).faults)
 
@@ -98,7 +98,9 @@ def _duplicates(records: Sequence[Record], known: set[tuple[str, str]]) -> list[
         groups = [finer for group in groups for finer in _grouped(group, alike)]
     for first, *twins in groups:
         faults += [
-            f"{twin.image}: the same bytes as {first.image}" for twin in twins if (first.name, twin.name) not in known
+            f"{twin.image}: the same bytes as {first.image}"
+            for twin in twins
+            if (first.name, twin.name) not in known and (first.reference is None or first.reference != twin.reference)
         ]
     return faults
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from mpiqe.data.record import Dataset, Record
-from mpiqe.data.releases import RELEASES, Release
+from mpiqe.data.releases import Release
 from mpiqe.data.splits import NUMBERS, choose_split
 from mpiqe.errors import DatasetError
 
@@ -19,6 +19,11 @@ class Count:
 
     found: int
     released: int | None
+
+
+def decimals(low: float, high: float) -> int:
+    """Digits to print after the point: so many that a hundredth of the range shows, and one at least."""
+    return max(1, 2 - math.floor(math.log10((high - low) or 1)))
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,8 @@ class Ratings:
 
     @property
     def decimals(self) -> int:
-        """How many to print: so many that a hundredth of the range shows, and one at least."""
-        return max(1, 2 - math.floor(math.log10((self.high - self.low) or 1)))
+        """How many to print."""
+        return decimals(self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,6 @@ class Description:
     distortions: Coverage
     splits: Splits | None
     """``None`` for fewer than three different contents, which cannot be split."""
-
-
-def release_of(spec: str) -> Release | None:
-    """What was published under the name in ``spec``, as ``mpiqe.data.read_dataset`` takes it; ``csv:live`` is none."""
-    return RELEASES.get(spec.partition(":")[0])
 
 
 def describe(dataset: Dataset, release: Release | None) -> Description:

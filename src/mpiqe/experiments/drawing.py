@@ -27,13 +27,18 @@ class Picture:
     """Plain text: what is shown, how it was made and what it does not say."""
 
 
-def check_ready(path: Path, libraries: Sequence[str]) -> None:
-    """Raise ``ConfigError`` where a library is not installed or the picture's folder cannot be: before any work."""
+def check_libraries(figure: str, libraries: Sequence[str]) -> None:
+    """Raise ``ConfigError`` where a library that ``figure`` needs is not installed."""
     for name in libraries:
         try:
             import_module(name)
         except ImportError as error:
-            raise ConfigError(f'{path.stem} needs {name}, and {error}: pip install "mpiqe[plots]"') from error
+            raise ConfigError(f'{figure} needs {name}, and {error}: pip install "mpiqe[plots]"') from error
+
+
+def check_ready(path: Path, libraries: Sequence[str]) -> None:
+    """Raise ``ConfigError`` where a library is not installed or the picture's folder cannot be: before any work."""
+    check_libraries(path.stem, libraries)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mpiqe.data import Dataset, Record
+from mpiqe.data.describe import decimals
 from mpiqe.errors import ConfigError
 from mpiqe.experiments.drawing import GREY, WIDTH, Picture, Sheet, check_ready
 from mpiqe.experiments.finished import Finished, read_finished
@@ -30,6 +31,8 @@ class Column:
     """Visual-only, MP-IQE."""
     scores: tuple[float, float]
     """The same, as in ``predictions.csv``."""
+    digits: int = 1
+    """To print after a rating's point."""
 
     @property
     def aspect(self) -> float:
@@ -69,6 +72,7 @@ def figure3(
             record,
             (_map(runs[0], record), _map(runs[1], record)),
             (runs[0].scores[record.name], runs[1].scores[record.name]),
+            decimals(dataset.low, dataset.high),
         )
         for record in shown
     ]
@@ -131,7 +135,11 @@ def draw(columns: Sequence[Column]) -> Sheet:
         width = height * column.aspect
         photo = column.maps[0].photo
         pictures = [photo, *(overlay(each.photo, each.values) for each in column.maps)]
-        texts = [f"true MOS {column.record.mos:.1f}", *(f"predicted {score:.1f}" for score in column.scores)]
+        digits = column.digits
+        texts = [
+            f"true MOS {column.record.mos:.{digits}f}",
+            *(f"predicted {score:.{digits}f}" for score in column.scores),
+        ]
         for index, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
             top = _EDGE + index * row
             sheet.axes(left, top, width, height).imshow(picture, aspect="auto", interpolation="lanczos")

@@ -12,6 +12,8 @@ from scipy.stats import wilcoxon
 
 from mpiqe import metrics
 from mpiqe.errors import DatasetError
+from mpiqe.training.evaluate import Prediction
+from mpiqe.training.evaluate import measure as report
 
 Rated = Mapping[str, tuple[float, float]]
 """Image name -> (MOS, score)."""
@@ -37,7 +39,7 @@ class Paired:
     losses: int
     median: float
     wilcoxon_p: float | None
-    """Wilcoxon's signed-rank test, two-sided and exact; at least 2 / 2^n for n repeats."""
+    """Wilcoxon's signed-rank test, two-sided (exact without ties); at least 2 / 2^n for n repeats."""
     corrected_p: float | None
     """Nadeau and Bengio's corrected resampled t-test (2003), two-sided: repeats share training images, which a plain
     t-test ignores; ``None`` below two repeats."""
@@ -56,9 +58,9 @@ def read_predictions(file: Path) -> dict[str, tuple[float, float]]:
 
 
 def measure(rated: Rated) -> dict[str, float | None]:
-    """Every figure of ``metrics.report`` but the count; ``None`` for a correlation that is not defined."""
-    report = metrics.report([score for _, score in rated.values()], [mos for mos, _ in rated.values()])
-    return {figure: report[figure] if math.isfinite(report[figure]) else None for figure in metrics.NAMES}
+    """Every figure of ``metrics.report`` but the count; ``None`` for what is not defined."""
+    figures = report([Prediction(name, mos, score, 0.0) for name, (mos, score) in rated.items()])
+    return {figure: figures[figure] for figure in metrics.NAMES}
 
 
 def over(values: Sequence[float | None]) -> Over:

@@ -24,8 +24,13 @@ def claims_blocks(claims: Sequence[Claim], tables: Sequence[Table], svg: bytes |
         f"neither allows for the number of claims. With {fewest} repeats Wilcoxon's p cannot be below "
         f"{probability(2.0 ** (1 - fewest)).text}."
     )
-    verdicts = dict.fromkeys(claim.verdict for claim in claims)
-    summary = Facts(tuple(_such(verdict, claims) for verdict in verdicts))
+    printed = {table.key for table in tables if any(cell.paper for cell in table.cells)}
+    papers = [claim for claim in claims if claim.table in printed]
+    blocks: list[Block] = [tested]
+    if papers:
+        blocks.append(Facts(tuple(_such(verdict, papers) for verdict in dict.fromkeys(c.verdict for c in papers))))
+    if len(papers) < len(claims):
+        blocks.append(Text("Comparisons that no table of the paper makes stand in the grid and are not counted above."))
     titles = {table.key: table.title.partition(":")[0] for table in tables}
     columns = (
         Column("claim", numbers=False),
@@ -41,7 +46,7 @@ def claims_blocks(claims: Sequence[Claim], tables: Sequence[Table], svg: bytes |
         Part(DATASETS.get(name, name), tuple(_row(claim, titles.get(claim.table, claim.table)) for claim in of))
         for name, of in by_dataset(claims).items()
     )
-    blocks: list[Block] = [tested, summary, Grid("claims", "", columns, tuple(parts))]
+    blocks.append(Grid("claims", "", columns, tuple(parts)))
     if svg is not None:
         caption = "A dot for each repeat, a bar at the median, a diamond for the paper's; right of zero is as claimed."
         blocks.append(Drawing(svg, caption))

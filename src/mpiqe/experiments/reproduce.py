@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from mpiqe.data import Dataset, choose_split, describe_split
 from mpiqe.errors import MPIQEError
-from mpiqe.experiments.drawing import Picture
+from mpiqe.experiments.drawing import Picture, check_libraries
 from mpiqe.experiments.figure3 import figure3
 from mpiqe.experiments.figure4 import figure4
 from mpiqe.experiments.protocol import measure, read_predictions
@@ -81,6 +81,8 @@ def make_plan(study: Study) -> Plan:
 
     Raises ``WeightsError`` without a backbone, ``ConfigError`` where ``study.out`` holds runs of another study.
     """
+    for figure in study.figures:
+        check_libraries(figure, ["matplotlib"] if figure == "figure3" else ["matplotlib", "sklearn"])
     datasets, unreadable = {}, {}
     for name in study.places:
         if study.datasets is None or name in study.datasets:
@@ -98,14 +100,16 @@ def make_plan(study: Study) -> Plan:
     seconds = expected_seconds(study, left, datasets, measure_speeds(study, left))
     used = dict.fromkeys(run.dataset for run in runs)
     notes = [note for name in used for note in _had_seen(clip, study.places[name].spec)]
+    notes += [study.note] if study.note else []
     return Plan(study, datasets, runs, left, digest, seconds, tuple(dict.fromkeys(notes)))
 
 
 def _had_seen(clip: FrozenCLIP, spec: str) -> list[str]:
     """What ``mpiqe pretrain`` wrote into the backbone's config about a dataset."""
-    found = []
+    found, name = [], spec.partition(":")[0]
     for learnt in clip.learnt_from:
-        if learnt.get("data") == spec:
+        data = str(learnt.get("data"))
+        if data == spec or (data.partition(":")[0] == name and name != "csv"):
             which = (
                 f"from all but the validation images of split {learnt.get('split')}"
                 if learnt.get("whole")
@@ -126,24 +130,30 @@ def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Report
     for name in dict.fromkeys(run.dataset for run in plan.runs):
         _store_splits(plan, name)
     started = time.monotonic()
-    faults = dict(study.unreadable)
     looked_at = dict.fromkeys(name for run in plan.left for name in (run.dataset, *study.others(run)))
-    faults |= look_at_images(study, list(looked_at), say)
-    left = [run for run in plan.left if run.dataset not in faults and not set(study.others(run)) & set(faults)]
+    broken = look_at_images(study, list(looked_at), say)
+    study = replace(study, unreadable={**study.unreadable, **broken})  # it costs their own cells, and no other
+    faults = dict(study.unreadable)
+    left = [run for run in study.runs() if not is_done(study, run)]
     for number, done in enumerate(do_all(study, left, jobs=jobs, reporter=reporter), start=1):
         passed = time.monotonic() - started
         ahead = timedelta(seconds=round(passed / number * (len(left) - number)))
         if done.fault is None:
-            figures = measure(read_predictions(done.run.folder(study.out).path / PREDICTIONS))
+            figures = protocol_figures(study, done.run)
             answer = f"SRCC {figures['srcc']:.4f}" if figures["srcc"] is not None else "SRCC not defined"
         else:
             faults[str(done.run)] = done.fault
             answer = f"failed: {done.fault}"
         say(f"[{number}/{len(left)}] {done.run}: {answer}, {done.seconds:.0f} s; about {ahead} left")
-    pictures = _pictures(plan, faults, say)
+    pictures = _pictures(study, plan.datasets, faults, say)
     findings = gather(study, faults)
     write_report(findings, study.out, about=_about(plan, command), notes=plan.notes, pictures=pictures)
     return findings
+
+
+def protocol_figures(study: Study, run: Run) -> Mapping[str, float | None]:
+    """Of a run's own test images."""
+    return measure(read_predictions(run.folder(study.out).path / PREDICTIONS))
 
 
 def _store_splits(plan: Plan, name: str) -> None:
@@ -161,20 +171,21 @@ def _store_splits(plan: Plan, name: str) -> None:
     folder.write_json(SPLITS, kept)
 
 
-def _pictures(plan: Plan, faults: dict[str, str], say: Say) -> dict[str, Picture]:
-    study, name = plan.study, plan.study.pictured
+def _pictures(study: Study, datasets: Mapping[str, Dataset], faults: dict[str, str], say: Say) -> dict[str, Picture]:
     found: dict[str, Picture] = {}
+    name = study.pictured
     if name is None:
         return found
     backbone = study.settings.get("backbone", RunOptions().backbone)
+    device = str(study.settings.get("device", RunOptions().device))
     full, visual = (Run(1, name, variant).folder(study.out).path for variant in (FULL, "visual-only"))
     for figure in study.figures:
         say(f"{figure}: drawing")
         try:
             if figure == "figure3":
-                found[figure] = figure3(full, visual, plan.datasets[name], study.out, backbone=backbone)
+                found[figure] = figure3(full, visual, datasets[name], study.out, backbone=backbone, device=device)
             else:
-                found[figure] = figure4(full, plan.datasets[name], study.out, backbone=backbone)
+                found[figure] = figure4(full, datasets[name], study.out, backbone=backbone, device=device)
         except MPIQEError as error:
             faults[figure] = str(error)
     return found
@@ -197,11 +208,13 @@ def _about(plan: Plan, command: str) -> dict[str, str]:
 def _settings(plan: Plan) -> dict[str, str]:
     """What every run was given, dataset by dataset, and what single variants were given besides."""
     study, told = plan.study, dict[str, str]()
+    shared = replace(study, own={})
     for name in dict.fromkeys(run.dataset for run in plan.runs):
-        settings = study.options(Run(1, name, FULL)).to_mapping()
+        settings = shared.options(Run(1, name, FULL)).to_mapping()
         kept = {key: value for key, value in settings.items() if key not in ("data", "root", "labels", "split")}
         told[f"Settings, {name}"] = ", ".join(f"{key} = {value}" for key, value in kept.items())
-    for variant in dict.fromkeys(run.variant for run in plan.runs if run.variant != FULL):
+    for variant in dict.fromkeys(run.variant for run in plan.runs):
         own = {**VARIANTS[variant].settings, **study.own.get(variant, {})}
-        told[f"Settings, {variant}"] = ", ".join(f"{key} = {value}" for key, value in own.items())
+        if own:
+            told[f"Settings, {variant}"] = ", ".join(f"{key} = {value}" for key, value in own.items())
     return told

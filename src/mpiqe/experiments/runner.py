@@ -1,17 +1,13 @@
 """Do the runs of a study: each once, several at a time if asked, and after a kill only what is missing."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
-
-import torch
+from functools import partial
 
 from mpiqe.data import Dataset, check, choose_split
 from mpiqe.errors import ConfigError, MPIQEError
+from mpiqe.experiments.processes import each_in_turn
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import VARIANTS
 from mpiqe.model.build import build_model
@@ -41,13 +37,24 @@ def other_predictions(name: str) -> str:
     return f"predictions-{name}.csv"
 
 
+def _about_other(name: str) -> str:
+    return f"predictions-{name}.json"
+
+
+def is_tested(study: Study, run: Run) -> bool:
+    """Whether a run has scored its own test images."""
+    return (run.folder(study.out).path / TEST).exists()
+
+
+def left_to_score(study: Study, run: Run) -> list[str]:
+    """The other datasets (Table 3) that a run has still to score."""
+    folder = run.folder(study.out).path
+    return [name for name in study.others(run) if not (folder / other_predictions(name)).exists()]
+
+
 def is_done(study: Study, run: Run) -> bool:
-    """Whether a run has all its predictions. Raises ``ConfigError`` if it was made with other settings."""
-    folder = run.folder(study.out)
-    if not (folder.path / TEST).exists():
-        return False
-    folder.refuse_other_settings(study.options(run).to_mapping())
-    return all((folder.path / other_predictions(name)).exists() for name in study.others(run))
+    """Whether a run has all its predictions."""
+    return is_tested(study, run) and not left_to_score(study, run)
 
 
 def look_at_images(study: Study, names: Sequence[str], note: Callable[[str], None]) -> dict[str, str]:
@@ -71,25 +78,27 @@ def look_at_images(study: Study, names: Sequence[str], note: Callable[[str], Non
 def do(study: Study, run: Run, reporter: Reporter) -> None:
     """One run, from wherever it stands to its last file."""
     options, folder = study.options(run), run.folder(study.out)
-    if not (folder.path / TEST).exists():
+    if not is_tested(study, run):
         begun = (folder.path / CONFIG).exists()
         if VARIANTS[run.variant].learns:
             train(options, folder, resume=begun, checked=True, reporter=reporter)
         else:
             _answer(study, run, options, folder)
     (folder.path / STATE).unlink(missing_ok=True)  # the optimiser's; nothing continues from it any more
-    for name in study.others(run):
-        if not (folder.path / other_predictions(name)).exists():
-            accelerator = accelerator_for(device=options.run.device, precision=options.run.precision)
-            model, _ = load_checkpoint(folder.path / FILE_NAME, backbone=options.run.backbone)
-            model.clip.fuse()
-            predictions = predict(
-                model.to(accelerator.device),
-                study.read(name).records,
-                accelerator=accelerator,
-                crops=options.run.crops,
-            )
-            folder.write_text(other_predictions(name), to_csv(predictions))
+    for name in left_to_score(study, run):
+        dataset = study.read(name)
+        accelerator = accelerator_for(device=options.run.device, precision=options.run.precision)
+        model, _ = load_checkpoint(folder.path / FILE_NAME, backbone=options.run.backbone)
+        model.clip.fuse()
+        predictions = predict(
+            model.to(accelerator.device),
+            dataset.records,
+            accelerator=accelerator,
+            crops=options.run.crops,
+            workers=options.run.workers,
+        )
+        folder.write_json(_about_other(name), {"data_digest": dataset.digest})
+        folder.write_text(other_predictions(name), to_csv(predictions))
 
 
 def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder) -> None:
@@ -121,32 +130,21 @@ def do_all(study: Study, runs: Sequence[Run], *, jobs: int, reporter: Reporter) 
     if jobs == 1:
         for run in runs:
             reporter.note(str(run))
-            yield _one(study, run, reporter)
-        return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
-    ) as pool:
-        waiting = [pool.submit(_one, study, run, Silent()) for run in runs]
-        try:
-            for future in as_completed(waiting):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise ConfigError(
-                f"one of the {jobs} processes was killed from outside, for want of memory perhaps: try fewer --jobs; "
-                "what is done stays, and the same command goes on"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            yield _one(study, reporter, run)
+    else:
+        yield from each_in_turn(partial(_one, study, Silent()), runs, jobs=jobs)
 
 
-def _one(study: Study, run: Run, reporter: Reporter) -> Done:
+def _one(study: Study, reporter: Reporter, run: Run) -> Done:
     started = time.monotonic()
+    fault = None
     try:
         do(study, run, reporter)
     except MPIQEError as error:
-        return Done(run, time.monotonic() - started, str(error))
-    return Done(run, time.monotonic() - started, None)
+        fault = str(error)
+    except (OSError, RuntimeError, MemoryError) as error:  # a full disk, a GPU without memory: the next one may do
+        fault = f"{type(error).__name__}: {error}"
+    return Done(run, time.monotonic() - started, fault)
 
 
 def refuse_other_study(study: Study, datasets: Mapping[str, Dataset], backbone_digest: str) -> None:
@@ -157,11 +155,15 @@ def refuse_other_study(study: Study, datasets: Mapping[str, Dataset], backbone_d
         if not (folder.path / CONFIG).exists():
             continue
         try:
-            folder.refuse_other_settings(study.options(run).to_mapping())
+            folder.refuse_other_settings(study.options(run).to_mapping(), but=study.free_for_done_runs)
         except ConfigError as error:
             faults.append(str(error))
             continue
         config = folder.config()
+        for name in study.others(run):
+            about = folder.read_json(_about_other(name))
+            if about is not None and about["data_digest"] != datasets[name].digest:
+                faults.append(f"{folder.path / other_predictions(name)}: {name} is another copy or version now")
         now = {"data_digest": datasets[run.dataset].digest, "backbone_digest": backbone_digest}
         faults += [
             f"{folder.path}: the {key.replace('_', ' ')} was {str(config.get(key))[:12]} and is {value[:12]} now"
@@ -170,5 +172,6 @@ def refuse_other_study(study: Study, datasets: Mapping[str, Dataset], backbone_d
         ]
     if faults:
         raise ConfigError(
-            "these runs are of another study; name another --out, or delete them:\n  " + "\n  ".join(faults)
+            "the folder holds runs of another study. Give the settings that they were made with, or name another --out:"
+            "\n  " + "\n  ".join(faults)
         )

@@ -29,7 +29,18 @@ PROTOCOL: Mapping[str, Any] = {"validation": False, "epoch": "last"}
 FIGURES: Mapping[str, tuple[str, ...]] = {"figure3": (FULL, "visual-only"), "figure4": (FULL,)}
 """The variants that each figure is drawn from, on split 1."""
 _PICTURED = ("livec", "koniq", "bid", "kadid", "csiq", "live")  # photos of real faults first, as in the paper
-_NOT_THE_STUDYS = ("data", "root", "labels", "split", "whole", "also")
+_NEVER = ("data", "root", "labels", "split", "whole", "also")
+_SWITCHED = (  # what tells one row of a table from another
+    "method",
+    "tune",
+    "scene_prompts",
+    "distortion_prompts",
+    "visual_depth",
+    "visual_length",
+    "context_length",
+    "fraction",
+)
+_SHARED = (*_SWITCHED, "splits", "backbone", "labels_as_published", "validation", "crops")
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,8 @@ class Study:
     """Keys of ``TrainOptions`` for every run."""
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """More of them for single variants."""
+    note: str | None = None
+    """What a reader of the figures has to know of the settings."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Datasets that have a place but cannot be used, with the reason."""
 
@@ -88,7 +101,17 @@ class Study:
             for name in self.own
             if name not in VARIANTS
         ]
-        faults += [f"{key!r} is not for a whole study to say" for key in self.settings if key in _NOT_THE_STUDYS]
+        faults += [
+            f"{key!r} is not for a study to say: the tables, the roots file or the repeats do"
+            for key in self.settings
+            if key in (*_NEVER, *_SWITCHED)
+        ]
+        faults += [
+            f"{key!r} is not for {name} alone to say: all runs have to share it"
+            for name, own in self.own.items()
+            for key in own
+            if key in (*_NEVER, *_SHARED)
+        ]
         if faults:
             raise ConfigError("; ".join(faults))
 
@@ -108,6 +131,14 @@ class Study:
         options = resolve(given, where=f"settings of {run.variant}")
         precision = resolve_precision(device=options.run.device, precision=options.run.precision)
         return replace(options, run=replace(options.run, precision=precision))  # as a run writes it down
+
+    @property
+    def free_for_done_runs(self) -> set[str]:
+        """Settings in which a finished run may differ: the backbone's digest is compared, not how its place is spelt,
+        and ``auto`` is another precision on another machine.
+        """
+        automatic = self.settings.get("precision", "auto") == "auto"
+        return {"backbone", "precision"} if automatic else {"backbone"}
 
     def cells(self, table: Table) -> list[Cell]:
         """The table's cells: the paper's, and those of datasets that were named and that the paper leaves out."""
@@ -183,6 +214,11 @@ def read_roots(file: Path) -> tuple[dict[str, Place], Path | None]:
 
     Raises one ``ConfigError`` for unknown names and folders that are not there.
     """
+    if not file.is_file():
+        raise ConfigError(
+            f'no roots file {file}; write one with a line for each dataset that you have, livec = "FOLDER" say, and '
+            'labels = "FOLDER" for LIQE\'s label files'
+        )
     places: dict[str, Place] = {}
     labels = None
     faults = []
@@ -204,10 +240,15 @@ def read_roots(file: Path) -> tuple[dict[str, Place], Path | None]:
     return places, labels
 
 
-def read_settings(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Settings of ``mpiqe train`` in TOML for all runs, and under ``[variants.NAME]`` for one variant."""
+def read_settings(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], str | None]:
+    """Settings of ``mpiqe train`` in TOML for all runs, under ``[variants.NAME]`` for one variant, and a ``note``.
+
+    The note is what a reader of the report has to know of how they were chosen.
+    """
     values = read_toml(file)
-    own = values.pop("variants", {})
+    own, note = values.pop("variants", {}), values.pop("note", None)
     if not isinstance(own, dict) or not all(isinstance(each, dict) for each in own.values()):
         raise ConfigError(f"{file}: variants must be tables, [variants.NAME]")
-    return values, own
+    if note is not None and not isinstance(note, str):
+        raise ConfigError(f"{file}: note = {note!r} is no text")
+    return values, own, note

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from mpiqe.data.loading import Batch
 from mpiqe.data.record import Dataset
 from mpiqe.data.splits import choose_split, fraction, without_val
+from mpiqe.experiments.runner import is_tested, left_to_score
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import VARIANTS
 from mpiqe.labels import SCENES
@@ -43,9 +44,12 @@ def expected_seconds(
         split = choose_split(dataset, run.split, source=settings.splits)
         side = split if settings.validation else without_val(split)
         learnt = len(fraction(side, settings.fraction, seed=settings.seed).train) * settings.epochs
-        looks = len(split.test) * (settings.epochs if settings.test_each_epoch else 1)
-        looks += len(side.val) * settings.epochs
-        looks += sum(len(datasets[name].records) for name in study.others(run))
+        looks = sum(len(datasets[name].records) for name in left_to_score(study, run))
+        if is_tested(study, run):
+            learnt = 0
+        else:
+            looks += len(split.test) * (settings.epochs if settings.test_each_epoch else 1)
+            looks += len(side.val) * settings.epochs
         total += settings.crops * (looks * speed.answering + VARIANTS[run.variant].learns * learnt * speed.learning)
     return total
 

@@ -11,7 +11,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -63,13 +63,13 @@ class RunFolder:
             raise ConfigError(f"{self.path / CONFIG} holds no settings of a run; the run cannot be resumed")
         return settings
 
-    def refuse_other_settings(self, settings: Mapping[str, Any]) -> None:
-        """Raise ``ConfigError`` with both values of everything that differs and changes what is computed."""
+    def refuse_other_settings(self, settings: Mapping[str, Any], *, but: Collection[str] = ()) -> None:
+        """Raise ``ConfigError`` with both values of all that differs and changes what is computed; not of ``but``."""
         before = self.settings()
         faults = [
             f"{key} was {before.get(key)!r} and is {value!r} now"
             for key, value in json.loads(json.dumps(dict(settings))).items()
-            if key not in FREE_ON_RESUME and before.get(key) != value
+            if key not in FREE_ON_RESUME and key not in but and before.get(key) != value
         ]
         if faults:
             raise ConfigError(f"{self.path} cannot be continued: {'; '.join(faults)}")
@@ -126,7 +126,7 @@ class RunFolder:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ConfigError(
-                f"the loss of a step in epoch {epoch} is {value}: lower --learning-rate, or take --precision fp32; "
+                f"the loss of a step in epoch {epoch} is {value}: take a lower learning_rate, or precision fp32; "
                 f"{self.path} keeps the epoch before"
             )
         return value
