@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Panel:
-    """One pair of axes; ``lines`` are outcomes in the order of ``ticks`` by the line's name."""
+    """One pair of axes; ``lines`` are outcomes by their place among the ``ticks``, by the line's name."""
 
     figure: str
     below: str
     ticks: tuple[str, ...]
-    lines: Mapping[str, tuple[Outcome, ...]]
+    lines: Mapping[str, Mapping[int, Outcome]]
 
 
 def curves(key: str, pairs: Mapping[Pair, Mapping[str, Outcome]]) -> "Figure | None":
@@ -40,12 +40,12 @@ def curves(key: str, pairs: Mapping[Pair, Mapping[str, Outcome]]) -> "Figure | N
 
 def _shares(rows: Mapping[str, Outcome]) -> list[_Panel]:
     """Rows are "MP-IQE, 20%"."""
-    lines: dict[str, list[Outcome]] = {}
-    for row, outcome in rows.items():
-        lines.setdefault(row.rpartition(", ")[0], []).append(outcome)
     ticks = tuple(dict.fromkeys(row.rpartition(", ")[2] for row in rows))
-    shown = {name: tuple(of) for name, of in lines.items()}
-    return [_Panel(figure, "of the training images", ticks, shown) for figure in COMPARED]
+    lines: dict[str, dict[int, Outcome]] = {}
+    for row, outcome in rows.items():
+        name, _, share = row.rpartition(", ")
+        lines.setdefault(name, {})[ticks.index(share)] = outcome
+    return [_Panel(figure, "of the training images", ticks, lines) for figure in COMPARED]
 
 
 def _lengths(rows: Mapping[str, Outcome]) -> list[_Panel]:
@@ -53,7 +53,7 @@ def _lengths(rows: Mapping[str, Outcome]) -> list[_Panel]:
     panels = []
     for kind, below in (("text", "text contexts"), ("visual", "visual prompts")):
         of = {row.partition(" ")[0]: outcome for row, outcome in rows.items() if row.endswith(f" {kind}")}
-        panels.append(_Panel("srcc", below, tuple(of), {"MP-IQE": tuple(of.values())}))
+        panels.append(_Panel("srcc", below, tuple(of), {"MP-IQE": dict(enumerate(of.values()))}))
     return panels
 
 
@@ -62,38 +62,39 @@ _PANELS = {"table5": _shares, "table6": _lengths}
 
 def _draw(axes: "Axes", panel: _Panel) -> None:
     for name, outcomes in panel.lines.items():
-        if all(outcome.state == "published" for outcome in outcomes):
-            _quoted(axes, name, [outcome.cell.paper.get(panel.figure) for outcome in outcomes])
+        printed = {
+            place: outcome.cell.paper[panel.figure]
+            for place, outcome in outcomes.items()
+            if panel.figure in outcome.cell.paper
+        }
+        if all(outcome.state == "published" for outcome in outcomes.values()):
+            _quoted(axes, name, printed)
         else:
-            _ours(axes, panel.figure, outcomes)
+            _ours(axes, panel.figure, outcomes, printed)
     axes.set_xticks(range(len(panel.ticks)), panel.ticks)
     axes.set_xlim(-0.5, len(panel.ticks) - 0.5)
     axes.set_xlabel(panel.below, fontsize=7.5, color=GREY)
     plain(axes, grid="y")
 
 
-def _ours(axes: "Axes", figure: str, outcomes: tuple[Outcome, ...]) -> None:
+def _ours(axes: "Axes", figure: str, outcomes: Mapping[int, Outcome], printed: Mapping[int, float]) -> None:
     medians = {}
-    for place, outcome in enumerate(outcomes):
-        over, paper = outcome.figures.get(figure), outcome.cell.paper.get(figure)
+    for place, outcome in outcomes.items():
+        over = outcome.figures.get(figure)
         if over is not None:
             dots(axes, place, outcome.each[figure], over.median, along="y")
             if over.median is not None:
                 medians[place] = over.median
-        if paper is not None:
-            diamond(axes, place, paper)
-    printed = {
-        place: outcome.cell.paper[figure] for place, outcome in enumerate(outcomes) if figure in outcome.cell.paper
-    }
+    for place, value in printed.items():
+        diamond(axes, place, value)
     axes.plot(list(medians), list(medians.values()), color=OURS, linewidth=1, zorder=2)
     axes.plot(list(printed), list(printed.values()), color=PAPER, linewidth=1, zorder=2)
 
 
-def _quoted(axes: "Axes", name: str, values: list[float | None]) -> None:
-    there = {place: value for place, value in enumerate(values) if value is not None}
-    axes.plot(list(there), list(there.values()), color=EDGE, linewidth=1, marker="D", markersize=2.5, zorder=1)
-    if there:
-        last = max(there)
+def _quoted(axes: "Axes", name: str, printed: Mapping[int, float]) -> None:
+    axes.plot(list(printed), list(printed.values()), color=EDGE, linewidth=1, marker="D", markersize=2.5, zorder=1)
+    if printed:
+        last = max(printed)
         axes.annotate(
-            name, (last, there[last]), (4, 0), textcoords="offset points", va="center", fontsize=6.5, color=GREY
+            name, (last, printed[last]), (4, 0), textcoords="offset points", va="center", fontsize=6.5, color=GREY
         )
