@@ -24,13 +24,17 @@ def claims_blocks(claims: Sequence[Claim], tables: Sequence[Table], svg: bytes |
         f"neither allows for the number of claims. With {fewest} repeats Wilcoxon's p cannot be below "
         f"{probability(2.0 ** (1 - fewest)).text}."
     )
-    printed = {table.key for table in tables if any(cell.paper for cell in table.cells)}
-    papers = [claim for claim in claims if claim.table in printed]
+    papers = [claim for claim in claims if claim.paper is not None]
     blocks: list[Block] = [tested]
     if papers:
         blocks.append(Facts(tuple(_such(verdict, papers) for verdict in dict.fromkeys(c.verdict for c in papers))))
     if len(papers) < len(claims):
-        blocks.append(Text("Comparisons that no table of the paper makes stand in the grid and are not counted above."))
+        blocks.append(
+            Text(
+                "Comparisons that the paper does not make, or not on that dataset, stand in the grid with a dash for "
+                "its difference and are not counted above. Where its own figures are equal, nothing is claimed."
+            )
+        )
     titles = {table.key: table.title.partition(":")[0] for table in tables}
     columns = (
         Column("claim", numbers=False),
