@@ -78,7 +78,7 @@ def test_resume_needs_only_the_folder(run: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--data", "koniq"], "no dataset is called 'koniq'; known are livec, csv:FILE"),
+        (["--data", "flickr"], "no dataset is called 'flickr'; known are live, csiq, kadid, livec, bid, koniq"),
         (["--data", "livec"], "livec needs --root DIR"),
         (["--epochs", "0"], "epochs = 0: must be 1 or more"),
         (["--resume"], "no run to resume"),

@@ -1,5 +1,6 @@
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 from PIL import ExifTags, Image
@@ -93,3 +94,18 @@ def test_an_inspection_tells_sizes_and_counts_every_picture_readable_or_not(tmp_
     assert next(iter(seen.sizes)) == (40, 30)
     assert [fault.split(":")[0] for fault in seen.faults] == [str(tmp_path / "gone.png")]
     assert len(told) == 5
+
+
+def test_alike_versions_of_one_reference_are_told_and_keep_nobody_from_training(tmp_path, paint):
+    first = paint(tmp_path / "a.png", seed=1)
+    twin = paint(tmp_path / "b.png", seed=1)
+    other = paint(tmp_path / "c.png", seed=2)
+    records = tuple(
+        Record(path, path.name, float(mos), reference=reference)
+        for mos, (path, reference) in enumerate([(first, "r"), (twin, "r"), (other, "s")])
+    )
+    check(Dataset("made", records))
+    assert inspect(Dataset("made", records)).alike == (f"{twin}: the same bytes as {first}",)
+    parted = (records[0], replace(records[1], reference="q"), records[2])
+    with pytest.raises(DatasetError, match="the same bytes"):
+        check(Dataset("made", parted))

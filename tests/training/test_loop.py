@@ -246,7 +246,7 @@ def test_a_start_that_fails_leaves_the_folder_free(tmp_path: Path, rated_photos:
 def test_a_loss_that_explodes_is_said_and_spoils_no_checkpoint(
     tmp_path: Path, rated_photos: Path, tiny_folder: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"the loss of a step in epoch \d is (nan|inf): lower --learning-rate"):
+    with pytest.raises(ConfigError, match=r"the loss of a step in epoch \d is (nan|inf): take a lower learning_rate"):
         _train(tmp_path / "run", _settings(rated_photos, tiny_folder, learning_rate=1e30, warmup_epochs=0))
 
 

@@ -103,7 +103,7 @@ def check(data: Data, root: Root = None, labels: Labels = None, as_published: As
         images = len(reading.dataset.records)
         with ProgressLine(console=Console(stderr=True), unit="pictures", total=images, shared=False) as line:
             seen = inspect(reading.dataset, progress=line.advance)
-        faults += seen.faults
+        faults += [*seen.faults, *seen.alike]
         console.print(overview(figures_of(reading.dataset, release), release))
         console.print(looks(reading.dataset, seen.sizes, release))
     if not faults:

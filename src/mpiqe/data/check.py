@@ -24,6 +24,9 @@ class Inspection:
 
     faults: tuple[str, ...]
     """One line each, ``PATH: what``."""
+    alike: tuple[str, ...]
+    """Such lines for versions of one reference with the same bytes: a fault of the copy or of the release, but one that
+    no split carries from training to test."""
     sizes: Mapping[tuple[int, int], int]
     """(width, height) in pixels, upright, and how many of the readable pictures have it; the commonest first."""
 
@@ -42,19 +45,20 @@ def check(dataset: Dataset) -> None:
 def inspect(dataset: Dataset, *, progress: Callable[[], None] | None = None) -> Inspection:
     """Every fault that ``check`` would refuse, and the pictures' sizes; ``progress`` is called after each picture."""
     faults = [f"{record.image}: {fault}" for record in dataset.records for fault in _label_faults(record)]
-    of_files, sizes = _looked_at(dataset.records, dataset.twins, progress)
-    return Inspection((*faults, *of_files), dict(sizes.most_common()))
+    of_files, alike, sizes = _looked_at(dataset.records, dataset.twins, progress)
+    return Inspection((*faults, *of_files), tuple(alike), dict(sizes.most_common()))
 
 
 def image_faults(records: Sequence[Record], *, twins: Sequence[tuple[str, str]] = ()) -> list[str]:
     """What is wrong with the files of ``records``, one line per fault: ``PATH: what``; ``twins`` may be the same."""
-    return _looked_at(records, twins, None)[0]
+    faults, alike, _ = _looked_at(records, twins, None)
+    return faults + alike
 
 
 def _looked_at(
     records: Sequence[Record], twins: Sequence[tuple[str, str]], progress: Callable[[], None] | None
-) -> tuple[list[str], Counter[tuple[int, int]]]:
-    """The faults of the files, and how many of those that can be read have which (width, height)."""
+) -> tuple[list[str], list[str], Counter[tuple[int, int]]]:
+    """Faults of the files, alike versions of one reference, and how many readable ones have which (width, height)."""
     seen: list[tuple[int, int] | str] = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes outside Python's lock
         for size in pool.map(_dimensions, (record.image for record in records)):
@@ -63,7 +67,8 @@ def _looked_at(
                 progress()
     faults = [size for size in seen if isinstance(size, str)]
     readable = [record for record, size in zip(records, seen, strict=True) if not isinstance(size, str)]
-    return faults + _duplicates(readable, set(twins)), Counter(size for size in seen if not isinstance(size, str))
+    doubles, alike = _duplicates(readable, set(twins))
+    return faults + doubles, alike, Counter(size for size in seen if not isinstance(size, str))
 
 
 def _label_faults(record: Record) -> list[str]:
@@ -86,23 +91,24 @@ def _dimensions(image: Path) -> tuple[int, int] | str:
     return width, height
 
 
-def _duplicates(records: Sequence[Record], known: set[tuple[str, str]]) -> list[str]:
+def _duplicates(records: Sequence[Record], known: set[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Those that a split could part, and those of one reference."""
     faults: list[str] = []
+    alike: list[str] = []
     names: dict[str, Record] = {}
     for record in records:
         if record.name in names:
             faults.append(f"{record.image}: the name {record.name} is there twice")
         names[record.name] = record
     groups: list[list[Record]] = [list(names.values())]
-    for alike in (_size, _probe, _content):  # each looks only at what the one before could not tell apart
-        groups = [finer for group in groups for finer in _grouped(group, alike)]
+    for key in (_size, _probe, _content):  # each looks only at what the one before could not tell apart
+        groups = [finer for group in groups for finer in _grouped(group, key)]
     for first, *twins in groups:
-        faults += [
-            f"{twin.image}: the same bytes as {first.image}"
-            for twin in twins
-            if (first.name, twin.name) not in known and (first.reference is None or first.reference != twin.reference)
-        ]
-    return faults
+        for twin in twins:
+            if (first.name, twin.name) not in known:
+                kept_together = first.reference is not None and first.reference == twin.reference
+                (alike if kept_together else faults).append(f"{twin.image}: the same bytes as {first.image}")
+    return faults, alike
 
 
 def _grouped(records: Sequence[Record], key: Callable[[Path], object]) -> list[list[Record]]:
