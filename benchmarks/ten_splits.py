@@ -21,12 +21,11 @@ import csv
 import hashlib
 import io
 import json
-import math
 import statistics
 import sys
 import typing
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +41,7 @@ from mpiqe.cli.reporter import TerminalReporter
 from mpiqe.data import Dataset, Split, choose_split, describe_split, fraction, read_dataset, without_val
 from mpiqe.data.loading import CropDataset, loader
 from mpiqe.errors import ConfigError, DatasetError, MPIQEError
+from mpiqe.experiments.protocol import measure, over, read_predictions
 from mpiqe.model.checkpoint import versions
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.files import write_safetensors
@@ -196,21 +196,23 @@ def summary(folder: Path) -> dict[str, Any]:
     splits = []
     for run in sorted(folder.glob("split-*")):
         if all((run / name).exists() for name in MODELS.values()):
-            tables = {model: _predictions(run / name) for model, name in MODELS.items()}
+            tables = {model: read_predictions(run / name) for model, name in MODELS.items()}
             rated = [{image: mos for image, (mos, _) in table.items()} for table in tables.values()]
             if rated[0] != rated[1]:
                 raise DatasetError(f"{run}: {PREDICTIONS} and {PROBE} are not of the same images and ratings")
-            measured = {model: _measure(table) for model, table in tables.items()}
+            measured = {model: measure(table) for model, table in tables.items()}
             splits.append({"split": int(run.name.removeprefix("split-")), "images": len(rated[0]), **measured})
     if not splits:
         raise DatasetError(f"{folder}: no split-NN folder holds {' and '.join(MODELS.values())}")
-    over = {model: {figure: _over([of[model][figure] for of in splits]) for figure in FIGURES} for model in MODELS}
+    whole = {
+        model: {figure: asdict(over([of[model][figure] for of in splits])) for figure in FIGURES} for model in MODELS
+    }
     differences = [
         of["mpiqe"]["srcc"] - of["probe"]["srcc"]
         for of in splits
         if None not in (of["mpiqe"]["srcc"], of["probe"]["srcc"])
     ]
-    return {"splits": splits, **over, "comparison": compare(differences)}
+    return {"splits": splits, **whole, "comparison": compare(differences)}
 
 
 def compare(differences: Sequence[float]) -> dict[str, Any]:
@@ -251,29 +253,6 @@ def to_markdown(result: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _predictions(file: Path) -> dict[str, tuple[float, float]]:
-    with file.open(encoding="utf-8", newline="") as lines:
-        return {row["image"]: (float(row["mos"]), float(row["score"])) for row in csv.DictReader(lines)}
-
-
-def _measure(table: dict[str, tuple[float, float]]) -> dict[str, float | None]:
-    report = metrics.report([score for _, score in table.values()], [mos for mos, _ in table.values()])
-    return {figure: _finite(report[figure]) for figure in FIGURES}
-
-
-def _over(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Over splits; the deviation is the sample's (n - 1). ``None`` where a split has none."""
-    there = [value for value in values if value is not None]
-    if len(there) < len(values):
-        return {"median": None, "mean": None, "deviation": None}
-    deviation = statistics.stdev(there) if len(there) > 1 else None
-    return {"median": statistics.median(there), "mean": statistics.fmean(there), "deviation": deviation}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _cell(figure: str, value: float | None) -> str:

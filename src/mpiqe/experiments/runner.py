@@ -150,6 +150,7 @@ def _one(study: Study, reporter: Reporter, run: Run) -> Done:
 def refuse_other_study(study: Study, datasets: Mapping[str, Dataset], backbone_digest: str) -> None:
     """Raise ``ConfigError`` where a run that is there was made with other settings, data or weights."""
     faults = []
+    digests = {name: dataset.digest for name, dataset in datasets.items()}  # a look at every file: once
     for run in study.runs():
         folder = run.folder(study.out)
         if not (folder.path / CONFIG).exists():
@@ -162,9 +163,9 @@ def refuse_other_study(study: Study, datasets: Mapping[str, Dataset], backbone_d
         config = folder.config()
         for name in study.others(run):
             about = folder.read_json(_about_other(name))
-            if about is not None and about["data_digest"] != datasets[name].digest:
+            if about is not None and about["data_digest"] != digests[name]:
                 faults.append(f"{folder.path / other_predictions(name)}: {name} is another copy or version now")
-        now = {"data_digest": datasets[run.dataset].digest, "backbone_digest": backbone_digest}
+        now = {"data_digest": digests[run.dataset], "backbone_digest": backbone_digest}
         faults += [
             f"{folder.path}: the {key.replace('_', ' ')} was {str(config.get(key))[:12]} and is {value[:12]} now"
             for key, value in now.items()
