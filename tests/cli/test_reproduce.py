@@ -242,3 +242,20 @@ def test_a_broken_picture_of_the_other_dataset_costs_table_3_alone(
     assert states["MP-IQE", "livec", "livec"] == "run"
     assert states["w/o scene prompts", "livec", "livec"] == "run"
     assert states["MP-IQE", "livec", "koniq"] == "not run"
+
+
+def test_a_dataset_that_lacks_a_file_is_left_out_of_the_plan_and_stops_nothing(
+    livec: Path,  # noqa: F811
+    settings: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "koniq-10k" / "1024x768").mkdir(parents=True)
+    rows = ["image_name,MOS,MOS_zscore", *(f"{n}.jpg,{1 + n % 5},{n % 100}" for n in range(10_073))]
+    (tmp_path / "koniq-10k" / "koniq10k_scores_and_distributions.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "roots.toml").write_text(f'livec = "{livec.as_posix()}"\nkoniq = "koniq-10k"\n')
+    arguments = _arguments(tmp_path / "roots.toml", settings, tiny_folder, tmp_path / "out", "table2", "--plan")
+    done = CliRunner().invoke(app, arguments[: arguments.index("--datasets")])
+    assert done.exit_code == 0, done.output
+    assert "koniq cannot be used" in done.stdout
+    assert "30 of 30 runs are left" in done.stdout

@@ -87,8 +87,9 @@ def make_plan(study: Study) -> Plan:
     for name in study.places:
         if study.datasets is None or name in study.datasets:
             try:
-                datasets[name] = study.read(name)
-                _ = datasets[name].digest  # every file is there
+                dataset = study.read(name)
+                _ = dataset.digest  # every file is there
+                datasets[name] = dataset
             except MPIQEError as error:
                 unreadable[name] = str(error)
     study = replace(study, unreadable=unreadable)
