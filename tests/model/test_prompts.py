@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 
@@ -57,14 +59,37 @@ def test_contexts_too_long_for_the_text_tower_are_refused(tiny_clip: FrozenCLIP)
         PromptLearner(clip=tiny_clip, classes=["blur"], length=74)
 
 
-def test_deep_prompts_are_renewed_and_the_old_ones_dropped() -> None:
-    prompts = DeepVisualPrompts(depth=2, length=2, width=3)
-    cls, patches = torch.zeros(1, 1, 3), torch.ones(1, 4, 3)
-    first = prompts(torch.cat([cls, patches], dim=1), 0)
-    assert torch.equal(first, torch.cat([cls, prompts.tokens[None, 0], patches], dim=1))
-    second = prompts(first * 5, 1)
-    assert torch.equal(second, torch.cat([cls, prompts.tokens[None, 1], patches * 5], dim=1))
-    assert torch.equal(prompts(second * 2, 2), second * 2)  # beyond the depth they stay as they have become
+def _as_printed(clip: FrozenCLIP, prompts: DeepVisualPrompts, pixels: torch.Tensor) -> torch.Tensor:
+    """Eq. 7 word for word, with transformers' own layers: prompts are tokens like all others, renewed each layer."""
+    tower = clip.clip.vision_model
+    patches = clip.embed_patches(pixels)
+    cls = tower.embeddings.class_embedding.expand(len(patches), 1, -1)
+    tokens = torch.cat([cls, patches], dim=1) + tower.embeddings.position_embedding.weight
+    tokens = tower.pre_layrnorm(tokens)
+    for index, layer in enumerate(tower.encoder.layers):
+        if index < prompts.depth:
+            fresh = prompts.tokens[index].expand(len(tokens), -1, -1)
+            kept = tokens[:, 1:] if index == 0 else tokens[:, 1 + prompts.length :]
+            tokens = torch.cat([tokens[:, :1], fresh, kept], dim=1)
+        masks = {"attention_mask", "causal_attention_mask"} & set(inspect.signature(layer.forward).parameters)
+        found = layer(tokens, **dict.fromkeys(masks))  # which of them there are depends on the version
+        tokens = found if isinstance(found, torch.Tensor) else found[0]  # a tuple in transformers 4
+    tokens = torch.cat([tokens[:, :1], tokens[:, -patches.shape[1] :]], dim=1)
+    return tower.post_layernorm(tokens)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])  # the tower has three layers: shallow, in between, the paper's
+def test_deep_prompts_are_those_of_the_paper(tiny_clip: FrozenCLIP, depth: int) -> None:
+    torch.manual_seed(0)
+    prompts = DeepVisualPrompts(depth=depth, length=2, width=tiny_clip.vision_width)
+    torch.nn.init.normal_(prompts.tokens)
+    pixels = torch.rand(2, 3, 32, 32)
+    expected = _as_printed(tiny_clip, prompts, pixels)
+    wanted = torch.autograd.grad(expected.square().sum(), prompts.tokens)[0]
+    found = torch.cat([part.view(2, -1, 64) for part in tiny_clip.encode_image(pixels, prompts)], dim=1)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found.square().sum(), prompts.tokens)[0], wanted)
+    assert (found - torch.cat([p.view(2, -1, 64) for p in tiny_clip.encode_image(pixels)], dim=1)).abs().max() > 0.01
 
 
 def test_zero_depth_leaves_clip_untouched(tiny_clip: FrozenCLIP) -> None:

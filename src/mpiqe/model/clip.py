@@ -34,7 +34,7 @@ EMBEDDED_FOLDER = Path(__file__).parents[1] / "weights"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-PromptHook = Callable[[Tensor, int], Tensor]
+PromptHook = Callable[[int], Tensor | None]
 
 
 class ConvStem(nn.Module):
@@ -295,8 +295,8 @@ class FrozenCLIP(nn.Module):
     def encode_image(self, pixels: Tensor, prompts: PromptHook | None = None) -> tuple[Tensor, Tensor]:
         """Preprocessed pixels (B, 3, S, S) -> CLS (B, W), patches (B, N, W), after the final layernorm.
 
-        ``prompts(tokens, layer)`` may change what enters a layer (counted from 0); CLS has to stay the first token
-        and the patches the last N.
+        ``prompts(layer)``: the tokens (P, W) that enter before a layer (counted from 0) in place of the ones before it,
+        or ``None`` to keep those. What enters has to do so from the first layer on without a gap.
         """
         return self.encode_patches(self.embed_patches(pixels), prompts)
 
@@ -324,10 +324,14 @@ class FrozenCLIP(nn.Module):
         cls = tower.embeddings.class_embedding.expand(len(patches), 1, -1)
         tokens = torch.cat([cls, patches], dim=1) + tower.embeddings.position_embedding.weight
         tokens = tower.pre_layrnorm(tokens)
+        last = len(tower.encoder.layers) - 1
         for index, layer in enumerate(tower.encoder.layers):
-            if prompts is not None:
-                tokens = prompts(tokens, index)
-            tokens = _layer(layer, tokens, self._vision_heads, causal=False)
+            entering = prompts(index) if prompts else None
+            if entering is not None and index < last and prompts and prompts(index + 1) is None:  # none replace them
+                staying = entering.to(tokens.dtype).expand(len(tokens), -1, -1)
+                tokens = torch.cat([tokens[:, :1], staying, tokens[:, 1:]], dim=1)
+                entering = None
+            tokens = _layer(layer, tokens, self._vision_heads, causal=False, aside=entering)
         tokens = torch.cat([tokens[:, :1], tokens[:, -number:]], dim=1)
         tokens = tower.post_layernorm(tokens)
         return tokens[:, 0], tokens[:, 1:]
@@ -362,18 +366,28 @@ def _kind(config: CLIPConfig) -> type[CLIPModel]:
     return StemCLIPModel if hasattr(config.vision_config, "stem_channels") else CLIPModel
 
 
-def _layer(layer: nn.Module, states: Tensor, heads: int, *, causal: bool) -> Tensor:
-    """One pre-norm transformer layer of either tower, (B, L, W) -> (B, L, W)."""
+def _layer(layer: nn.Module, states: Tensor, heads: int, *, causal: bool, aside: Tensor | None = None) -> Tensor:
+    """One pre-norm transformer layer of either tower, (B, L, W) -> (B, L, W).
+
+    ``aside``: tokens (P, W) that the others attend to and that are gone afterwards, as deep prompts are. What they
+    themselves would become is left out, and their keys and values are computed once for the whole batch.
+    """
     attention: Any = layer.self_attn
     batch, length, width = states.shape
     normed = layer.layer_norm1(states)  # type: ignore[operator]
+    beside = None if aside is None else layer.layer_norm1(aside)  # type: ignore[operator]
 
-    def split(projection: nn.Module) -> Tensor:
-        headed: Tensor = projection(normed).view(batch, length, heads, width // heads).transpose(1, 2)
-        return headed
+    def split(projected: Tensor) -> Tensor:
+        return projected.view(batch, -1, heads, width // heads).transpose(1, 2)
+
+    def seen(projection: nn.Module) -> Tensor:
+        projected: Tensor = projection(normed)
+        if beside is not None:
+            projected = torch.cat([projected, projection(beside).expand(batch, -1, -1)], dim=1)
+        return split(projected)
 
     attended = F.scaled_dot_product_attention(
-        split(attention.q_proj), split(attention.k_proj), split(attention.v_proj), is_causal=causal
+        split(attention.q_proj(normed)), seen(attention.k_proj), seen(attention.v_proj), is_causal=causal
     )
     states = states + attention.out_proj(attended.transpose(1, 2).reshape(batch, length, width))
     mixed: Tensor = states + layer.mlp(layer.layer_norm2(states))  # type: ignore[operator]

@@ -80,10 +80,6 @@ class DeepVisualPrompts(nn.Module):
         else:
             self.register_parameter("tokens", None)
 
-    def forward(self, tokens: Tensor, layer: int) -> Tensor:
-        """Turn the previous layer's output into this layer's input, (B, 1 + P + N, W)."""
-        if self.tokens is None or layer >= self.depth:
-            return tokens
-        patches = tokens[:, 1:] if layer == 0 else tokens[:, 1 + self.length :]  # drop the last layer's prompts
-        fresh = self.tokens[layer].to(tokens.dtype).expand(len(tokens), -1, -1)
-        return torch.cat([tokens[:, :1], fresh, patches], dim=1)
+    def forward(self, layer: int) -> Tensor | None:
+        """The tokens (P, W) that enter before a layer, counted from 0, in place of the last ones; ``None``: none do."""
+        return None if self.tokens is None or layer >= self.depth else self.tokens[layer]
