@@ -10,6 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
 MAY_KNOW = {
     "errors": set(),
+    "extras": {"errors"},
     "files": set(),
     "choices": set(),
     "labels": {"errors"},
@@ -19,7 +20,7 @@ MAY_KNOW = {
     "model": {"errors", "files", "choices", "labels", "images", "metrics"},
     "data": {"errors", "files", "choices", "labels", "images", "metrics"},
     "training": {"errors", "files", "choices", "labels", "images", "metrics", "model", "data"},
-    "scoring": {"errors", "files", "choices", "labels", "decoding", "images", "metrics", "model"},
+    "scoring": {"errors", "extras", "files", "choices", "labels", "decoding", "images", "metrics", "model"},
     "experiments": {
         "errors",
         "files",
@@ -35,6 +36,7 @@ MAY_KNOW = {
     "demo": {"errors", "files", "images", "data", "scoring"},
     "cli": {
         "errors",
+        "extras",
         "choices",
         "labels",
         "images",
@@ -95,6 +97,9 @@ def test_nothing_can_unpickle() -> None:
         "mpiqe",
         "mpiqe.images",
         "mpiqe.files",
+        "mpiqe.scoring.loading",
+        "mpiqe.scoring.onnx_predictor",
+        "mpiqe.scoring.openvino_predictor",
         "mpiqe.scoring.scorer",
         "mpiqe.scoring.sinks",
         "mpiqe.scoring.explanation",
@@ -105,6 +110,8 @@ def test_nothing_can_unpickle() -> None:
     ],
 )
 def test_the_light_part_does_not_load_torch(module: str) -> None:
-    code = f"import sys, {module}; print(sorted({{'torch', 'transformers', 'scipy'}} & set(sys.modules)))"
+    code = (
+        f"import sys, {module}; print(sorted({{'torch', 'transformers', 'scipy', 'safetensors'}} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

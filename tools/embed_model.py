@@ -1,35 +1,132 @@
 """Put a trained run and its compact backbone into the package, as what `mpiqe.load()` gives without a name.
 
     python tools/embed_model.py RUN BACKBONE
+    python tools/embed_model.py --graph
 
 RUN is the folder of `mpiqe train --backbone BACKBONE`. Paths of this machine are left out of the copied settings.
+`--graph` writes the graph alone anew, from the embedded checkpoint.
+
+The graph `mpiqe.onnx` holds no large weights: it points into the safetensors files beside it, which are raw numbers
+behind a header, as ONNX's external data are. So there is one copy of the weights for torch and for ONNX Runtime.
 """
 
+import json
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from mpiqe.files import write_whole
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
+from mpiqe.scoring.export import ScoringGraph, card_for, trace
+from mpiqe.scoring.graph import ONNX, write_card
+from mpiqe.scoring.onnx_predictor import OnnxPredictor
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "src" / "mpiqe" / "weights"
 LIMIT_MB = 25
+SMALL = 1024  # values; smaller weights stay in the graph
+KINDS = {"F16": (np.float16, TensorProto.FLOAT16), "F32": (np.float32, TensorProto.FLOAT)}
+
+
+class Stored(NamedTuple):
+    """Where a tensor lies in a safetensors file."""
+
+    file: str
+    kind: str
+    shape: tuple[int, ...]
+    offset: int
+    length: int
 
 
 def main(run: Path, backbone: Path) -> None:
-    """Copy, load what was copied, and say how large it is."""
+    """Copy, load what was copied, write its graph, and say how large it all is."""
     model, config = load_checkpoint(run, backbone=backbone)
     shutil.rmtree(WEIGHTS / "backbone", ignore_errors=True)
     shutil.copytree(backbone, WEIGHTS / "backbone")
     also = [f"csv:{Path(spec.removeprefix('csv:')).name}" for spec in config.training.get("also", ())]
     training = {**config.training, "root": "ROOT", "labels": "LABELS", "backbone": "backbone", "also": also}
     save_checkpoint(WEIGHTS / FILE_NAME, model, replace(config, backbone="backbone", training=training))
-    load_checkpoint(WEIGHTS)
+    write_graph()
     size = sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) / 1e6
     print(f"{WEIGHTS}: {size:.1f} MB")
     if size > LIMIT_MB:
         sys.exit(f"over the package's limit of {LIMIT_MB} MB")
 
 
+def write_graph() -> None:
+    """Trace the embedded checkpoint, let its weights point into the files, and load what was written."""
+    model, config = load_checkpoint(WEIGHTS)
+    proto = trace(model)
+    left = point(proto)
+    write_whole(WEIGHTS / ONNX, proto.SerializeToString())
+    write_card(WEIGHTS, card_for(ScoringGraph(model), config))
+    OnnxPredictor(WEIGHTS)
+    print(f"{ONNX}: {(WEIGHTS / ONNX).stat().st_size / 1e6:.2f} MB; large weights that lie in it: {left or 'none'}")
+
+
+def point(proto: onnx.ModelProto) -> list[str]:
+    """Let each large weight refer to the file that holds it; returns the names of those that none holds."""
+    held = {key: (stored, turned) for stored, values in _tensors() for key, turned in _keys(values)}
+    left, kept, casts = [], [], []
+    for weight in proto.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        found = held.get((values.shape, values.tobytes())) if values.dtype == np.float32 else None
+        if found is None or values.size < SMALL:
+            kept.append(weight)
+            if values.size >= SMALL:
+                left.append(weight.name)
+            continue
+        stored, turned = found
+        inner = f"{weight.name}/stored"
+        kept.append(_outside(inner, stored))
+        name = f"{weight.name}/wide" if turned else weight.name
+        casts.append(helper.make_node("Cast", [inner], [name], to=TensorProto.FLOAT))
+        if turned:
+            casts.append(helper.make_node("Transpose", [name], [weight.name]))
+    nodes = list(proto.graph.node)
+    del proto.graph.initializer[:], proto.graph.node[:]
+    proto.graph.initializer.extend(kept)
+    proto.graph.node.extend([*casts, *nodes])
+    return left
+
+
+def _outside(name: str, stored: Stored) -> onnx.TensorProto:
+    tensor = TensorProto(name=name, data_type=KINDS[stored.kind][1], dims=stored.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": stored.file, "offset": stored.offset, "length": stored.length}.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def _keys(values: np.ndarray[Any, Any]) -> Iterator[tuple[tuple[tuple[int, ...], bytes], bool]]:
+    """What a weight in the graph looks like if it is these values, or their transpose."""
+    wide = values.astype(np.float32)
+    yield (wide.shape, wide.tobytes()), False
+    if wide.ndim == 2:
+        yield (wide.T.shape, np.ascontiguousarray(wide.T).tobytes()), True
+
+
+def _tensors() -> Iterator[tuple[Stored, np.ndarray[Any, Any]]]:
+    for file in (FILE_NAME, "backbone/model.safetensors"):
+        raw = (WEIGHTS / file).read_bytes()
+        start = 8 + int.from_bytes(raw[:8], "little")
+        for name, entry in json.loads(raw[8:start]).items():
+            if name == "__metadata__" or entry["dtype"] not in KINDS:
+                continue
+            first, last = (start + place for place in entry["data_offsets"])
+            shape = tuple(entry["shape"])
+            values = np.frombuffer(raw[first:last], dtype=KINDS[entry["dtype"]][0]).reshape(shape)
+            yield Stored(file, entry["dtype"], shape, first, last - first), values
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    if sys.argv[1:] == ["--graph"]:
+        write_graph()
+    else:
+        main(Path(sys.argv[1]), Path(sys.argv[2]))

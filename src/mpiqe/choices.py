@@ -17,3 +17,6 @@ Epoch = Literal["last", "val"]  # D14
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu"]
+
+Runtime = Literal["auto", "onnx", "openvino", "torch"]
+ScoringPrecision = Literal["auto", "fp32", "bf16"]

@@ -15,6 +15,7 @@ from mpiqe.scoring.scorer import Scorer
 
 class Brightness:
     crop_size = 32
+    crops_at_once = 128
     scenes = ("night", "day")
     distortions = ("dull", "none")
     scale = Scale(low=0, high=255, unit="grey levels")
@@ -25,7 +26,7 @@ class Brightness:
         return Prediction(score=score, scene=halves, distortion=halves)
 
 
-def load(weights, *, crops, device, precision, **options):
+def load(weights, *, crops, runtime, device, precision, **options):
     return Scorer(predictor=Brightness(), crops=8 if crops is None else crops, **options)
 
 

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mpiqe.errors import ConfigError
 from mpiqe.model.alignment import distortion_logits, scene_logits, window_similarity
@@ -55,3 +56,12 @@ def test_window_similarity_is_the_cosines_that_eq_10_weighs() -> None:
     logits, weights = distortion_logits(patches, features, torch.tensor(100.0), windows=2, window_temperature=0.5)
     torch.testing.assert_close((similarity / 0.5).softmax(dim=1), weights)
     torch.testing.assert_close(100 * (weights * similarity).sum(dim=1), logits)
+
+
+@pytest.mark.parametrize(("side", "windows"), [(14, 7), (4, 3), (7, 7), (16, 7), (5, 1)])
+def test_windows_are_the_maxima_that_adaptive_pooling_takes(side: int, windows: int) -> None:
+    patches, features = torch.randn(2, side * side, 6), torch.randn(5, 6)
+    grid = patches.transpose(1, 2).reshape(2, 6, side, side)
+    pooled = F.adaptive_max_pool2d(grid, windows).flatten(2).transpose(1, 2)
+    expected = F.normalize(pooled, dim=-1) @ F.normalize(features, dim=-1).T
+    torch.testing.assert_close(window_similarity(patches, features, windows=windows), expected)

@@ -11,6 +11,7 @@ class Brightness:
     """A real predictor, though a modest one: brightness is quality."""
 
     crop_size = 32
+    crops_at_once = 128
     scenes = ("night", "day")
     distortions = ("dull", "red-eyed", "none")
     scale = Scale(low=0, high=255, unit="grey levels")

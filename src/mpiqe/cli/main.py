@@ -16,11 +16,13 @@ from mpiqe.cli.data import data
 from mpiqe.cli.demo import demo
 from mpiqe.cli.evaluate import evaluate
 from mpiqe.cli.explain import explain
+from mpiqe.cli.export import export
 from mpiqe.cli.pretrain import pretrain
 from mpiqe.cli.reproduce import reproduce
 from mpiqe.cli.score import score
 from mpiqe.cli.train import train
 from mpiqe.errors import MPIQEError
+from mpiqe.extras import lacking
 
 
 class _Commands(TyperGroup):
@@ -31,6 +33,12 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except MPIQEError as error:
             typer.echo(f"mpiqe: {error}", err=True)
+            raise typer.Exit(2) from error
+        except ModuleNotFoundError as error:
+            reason = lacking(error, why="for this command")
+            if reason is None:
+                raise
+            typer.echo(f"mpiqe: {reason}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo("mpiqe: interrupted", err=True)
@@ -50,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (score, explain, train, evaluate, reproduce, pretrain, demo):
+for command in (score, explain, export, train, evaluate, reproduce, pretrain, demo):
     app.command()(command)
 app.add_typer(data, name="data")
 

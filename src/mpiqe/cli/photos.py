@@ -33,12 +33,21 @@ Weights = Annotated[
 ]
 Crops = Annotated[int | None, typer.Option(help="Crops per photo; as in training if not given.", metavar="N")]
 Seed = Annotated[int, typer.Option(help="Another seed cuts the crops elsewhere.", metavar="S")]
-BatchSize = Annotated[int, typer.Option(help="Photos that the model sees at once.", metavar="N")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(help="Photos that the model sees at once; what suits the runtime if not given.", metavar="N"),
+]
 Workers = Annotated[
     int | None, typer.Option(help="Threads that read photos; one per processor if not given.", metavar="N")
 ]
+Runtime = Annotated[
+    Literal["auto", "onnx", "openvino", "torch"],
+    typer.Option(help="What runs the model; auto is onnx for the embedded and exported models, else torch."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="D")]
-Precision = Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto is bf16 on CUDA and fp32 elsewhere.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"], typer.Option(help="auto is the runtime's own: fp32 but for OpenVINO and CUDA.")
+]
 MaxPixels = Annotated[int, typer.Option(help="Refuse photos with more pixels than this.", metavar="N")]
 
 

@@ -1,5 +1,6 @@
 """Which scene, which distortion, and where (Eqs. 8, 10). Axes: B crops, N patches, C classes, D joint width."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -33,6 +34,16 @@ def window_similarity(patches: Tensor, features: Tensor, *, windows: int) -> Ten
     if windows > side:
         raise ConfigError(f"windows={windows} asks for more windows than the {side} x {side} patches of this backbone")
     grid = patches.transpose(1, 2).reshape(batch, width, side, side)
-    pooled = F.adaptive_max_pool2d(grid, windows).flatten(2).transpose(1, 2)  # (B, windows^2, D)
+    pooled = _max_pooled(grid, windows).flatten(2).transpose(1, 2)  # (B, windows^2, D)
     # Eq. 10 prints V^s; read as V^d, the distortion features.
     return F.normalize(pooled, dim=-1) @ F.normalize(features, dim=-1).T
+
+
+def _max_pooled(grid: Tensor, windows: int) -> Tensor:
+    """(B, D, side, side) -> (B, D, windows, windows): ``adaptive_max_pool2d``, which cannot be exported."""
+    side = grid.shape[-1]
+    if side % windows == 0:
+        return F.max_pool2d(grid, side // windows)
+    bounds = [(i * side // windows, -(-(i + 1) * side // windows)) for i in range(windows)]
+    rows = torch.stack([grid[:, :, first:last].amax(dim=2) for first, last in bounds], dim=2)
+    return torch.stack([rows[..., first:last].amax(dim=3) for first, last in bounds], dim=3)

@@ -4,6 +4,7 @@ The tensors are the trained ones alone; the backbone is named with its digest an
 is unpickled.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -139,6 +140,15 @@ def load_checkpoint(source: str | Path, *, backbone: str | Path | None = None) -
     load_tensors(model, path)
     model.target_mean, model.target_std = config.target_mean, config.target_std
     return model.eval(), config
+
+
+def fingerprint(model: QualityModel, config: CheckpointConfig) -> str:
+    """SHA-256 (hex) over everything that a score depends on: the backbone, what was trained, and the target's units."""
+    digest = hashlib.sha256(f"{config.backbone_digest} {config.target_mean!r} {config.target_std!r}".encode())
+    for key, parameter in sorted(model.named_parameters()):
+        digest.update(f"{key}{tuple(parameter.shape)}".encode())
+        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_tensors(model: QualityModel, path: Path) -> None:

@@ -321,14 +321,14 @@ class FrozenCLIP(nn.Module):
         """The layers of the image tower: what ``encode_image`` does after ``embed_patches``."""
         tower = self.clip.vision_model
         number = patches.shape[1]
-        cls = tower.embeddings.class_embedding.expand(len(patches), 1, -1)
+        cls = tower.embeddings.class_embedding.expand(patches.shape[0], 1, -1)
         tokens = torch.cat([cls, patches], dim=1) + tower.embeddings.position_embedding.weight
         tokens = tower.pre_layrnorm(tokens)
         last = len(tower.encoder.layers) - 1
         for index, layer in enumerate(tower.encoder.layers):
             entering = prompts(index) if prompts else None
             if entering is not None and index < last and prompts and prompts(index + 1) is None:  # none replace them
-                staying = entering.to(tokens.dtype).expand(len(tokens), -1, -1)
+                staying = entering.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
                 tokens = torch.cat([tokens[:, :1], staying, tokens[:, 1:]], dim=1)
                 entering = None
             tokens = _layer(layer, tokens, self._vision_heads, causal=False, aside=entering)

@@ -34,7 +34,7 @@ class Attention(nn.Module):
     def attend(self, questions: Tensor, memory: Tensor) -> Tensor:
         """Projected queries (1 or B, Q, D) over memory (B, I, D) -> (B, Q, D)."""
         keys, values = self.split(self.key(memory)), self.split(self.value(memory))
-        queries = self.split(questions).expand(len(memory), -1, -1, -1)
+        queries = self.split(questions).expand(memory.shape[0], -1, -1, -1)
         attended = F.scaled_dot_product_attention(queries, keys, values)
         result: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return result

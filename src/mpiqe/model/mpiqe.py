@@ -119,7 +119,10 @@ class MPIQE(nn.Module):
 
     def gaze(self, pixels: Tensor, folded: Folded) -> Gaze:
         """uint8 RGB crops (B, 3, S, S) -> what ``forward`` weighs their parts by: Eq. 10 and the decoder."""
-        cls, patches = self.look(pixels)
+        return self.regard(folded, *self.look(pixels))
+
+    def regard(self, folded: Folded, cls: Tensor, patches: Tensor) -> Gaze:
+        """The same from CLS (B, D) and patches (B, N, D)."""
         attention = self.decoder.attention(folded.queries, torch.cat([cls[:, None], patches], dim=1))
         if folded.distortion is None:
             return Gaze(None, attention)

@@ -1,47 +1,55 @@
 """From a name to a scorer."""
 
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mpiqe.errors import WeightsError
-from mpiqe.images import DEFAULT_MAX_PIXELS, CropMode
+from mpiqe.choices import CropMode, Runtime, ScoringPrecision
+from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.extras import needing
+from mpiqe.images import DEFAULT_MAX_PIXELS
+from mpiqe.scoring.graph import CARD, ONNX, read_card
+from mpiqe.scoring.predictor import Predictor
 from mpiqe.scoring.scorer import Scorer
 
-if TYPE_CHECKING:
-    from mpiqe.scoring.torch_predictor import Precision
+EMBEDDED = "embedded"
 
 
 def load(
     weights: str | Path | None = None,
     *,
     backbone: str | Path | None = None,
+    runtime: Runtime = "auto",
     crops: int | None = None,
     crop_mode: CropMode = "seeded",
     seed: int = 0,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     workers: int | None = None,
     device: str = "auto",
-    precision: "Precision" = "auto",
+    precision: ScoringPrecision = "auto",
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Scorer:
-    """A ``Scorer`` with the weights in a run folder, a checkpoint file or a hub id; by default the embedded model.
+    """A ``Scorer`` with the weights in a run folder, a checkpoint file, a hub id or an exported folder.
 
-    ``backbone``: where the backbone of ``weights`` lies now, if not where it was trained. ``crops``: per photo, by
-    default as many as in training. ``device``: ``auto``, ``cpu``, ``cuda`` or ``mps``. ``precision``: ``fp32``,
-    ``bf16``, or ``auto``, which is bf16 on CUDA and fp32 elsewhere. The others are the ``Scorer``'s own.
+    Without ``weights`` it is the embedded model. ``backbone``: where the backbone of ``weights`` lies now, if not where
+    it was trained. ``crops``: per photo, by default as many as in training. The others are the ``Scorer``'s own.
 
-    Raises ``WeightsError`` for weights that are missing, damaged or foreign, ``ConfigError`` for a device that is not
-    there and for options that cannot be meant.
+    ``runtime``: ``onnx`` (ONNX Runtime, fp32), ``openvino`` (bf16 where the CPU has it), ``torch`` (every device), or
+    ``auto``. The first two run exported folders and the embedded model, on the CPU; ``auto`` takes the first that can
+    do what is asked, and torch for checkpoints. ``device``: ``auto``, ``cpu``, ``cuda`` or ``mps``. ``precision``:
+    ``fp32``, ``bf16``, or ``auto``, the runtime's own; torch's is bf16 on CUDA and fp32 elsewhere.
+
+    Raises ``WeightsError`` for weights that are missing, damaged or foreign, ``ConfigError`` for a device or an extra
+    that is not there and for options that cannot be meant.
     """
-    from mpiqe.model.checkpoint import load_checkpoint
-    from mpiqe.scoring.torch_predictor import TorchPredictor
-
-    model, config = load_checkpoint(_embedded() if weights is None else weights, backbone=backbone)
-    model.clip.fuse()
+    graph = _graph(weights)
+    chosen = _runtime(runtime, graph, on_cpu=device in ("auto", "cpu"), precision=precision, backbone=backbone)
+    predictor, trained_with = _predictor(
+        chosen, graph, weights=weights, backbone=backbone, device=device, precision=precision
+    )
     return Scorer(
-        predictor=TorchPredictor(model=model, config=config, device=device, precision=precision),
-        crops=config.crops if crops is None else crops,
+        predictor=predictor,
+        crops=trained_with if crops is None else crops,
         crop_mode=crop_mode,
         seed=seed,
         batch_size=batch_size,
@@ -50,11 +58,74 @@ def load(
     )
 
 
-def _embedded() -> Path:
-    path = Path(str(files("mpiqe") / "weights" / "mpiqe.safetensors"))
-    if not path.is_file():
-        raise WeightsError(
-            f"this copy of mpiqe was installed without the embedded model ({path} is missing); install a released "
-            "package, or name other weights: a run folder, a .safetensors file or a hub id"
+def _graph(weights: str | Path | None) -> Path | None:
+    """The folder of a graph, if that is what ``weights`` are; the embedded model has one beside its checkpoint."""
+    if weights is None or weights == EMBEDDED:
+        return embedded_folder()
+    return Path(weights) if (Path(weights) / CARD).is_file() else None
+
+
+def _runtime(
+    asked: Runtime, graph: Path | None, *, on_cpu: bool, precision: ScoringPrecision, backbone: str | Path | None
+) -> Runtime:
+    kept_apart = graph is not None and graph != embedded_folder()  # no checkpoint lies beside it
+    if asked == "torch" and kept_apart:
+        raise ConfigError(
+            f"{graph} holds an exported graph, which torch does not run; name the run that it was made from"
         )
-    return path
+    if asked in ("onnx", "openvino"):
+        if graph is None:
+            raise ConfigError(
+                f"{asked} runs exported models; write one with mpiqe export DIR --weights .. and load DIR"
+            )
+        if not on_cpu:
+            raise ConfigError(f"the runtime {asked} computes on the CPU; take the runtime torch for other devices")
+        if asked == "onnx" and precision == "bf16":
+            raise ConfigError("ONNX Runtime computes in fp32 here; for bf16 take the runtime openvino or torch")
+    if asked != "auto":
+        return asked
+    if graph is None or (not kept_apart and (backbone is not None or not on_cpu)):
+        return "torch"
+    if not on_cpu:
+        raise ConfigError(f"{graph} holds an exported graph, which runs on the CPU; name the run for other devices")
+    if precision == "bf16" or not (graph / ONNX).is_file():
+        return "torch" if not kept_apart and find_spec("torch") and not find_spec("openvino") else "openvino"
+    return "onnx"
+
+
+def _predictor(
+    runtime: Runtime,
+    graph: Path | None,
+    *,
+    weights: str | Path | None,
+    backbone: str | Path | None,
+    device: str,
+    precision: ScoringPrecision,
+) -> tuple[Predictor, int]:
+    """What runs the model, and the crops that a photo was given in training."""
+    if graph and runtime == "onnx":
+        from mpiqe.scoring.onnx_predictor import OnnxPredictor
+
+        return OnnxPredictor(graph), read_card(graph).crops
+    if graph and runtime == "openvino":
+        from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
+
+        return OpenVINOPredictor(graph, precision=precision), read_card(graph).crops
+    with needing("to run a checkpoint"):
+        from mpiqe.model.checkpoint import load_checkpoint
+        from mpiqe.scoring.torch_predictor import TorchPredictor
+
+    model, config = load_checkpoint(embedded_folder() if weights is None else weights, backbone=backbone)
+    model.clip.fuse()
+    return TorchPredictor(model=model, config=config, device=device, precision=precision), config.crops
+
+
+def embedded_folder() -> Path:
+    """Where the embedded model lies; raises ``WeightsError`` for an install without it."""
+    folder = Path(str(files("mpiqe") / "weights"))
+    if not (folder / CARD).is_file():
+        raise WeightsError(
+            f"this copy of mpiqe was installed without the embedded model ({folder / CARD} is missing); install a "
+            "released package, or name other weights: a run folder, a .safetensors file or a hub id"
+        )
+    return folder

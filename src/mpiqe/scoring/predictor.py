@@ -31,6 +31,10 @@ class Predictor(Protocol):
         """Side of the crops it takes, in pixels."""
 
     @property
+    def crops_at_once(self) -> int:
+        """How many crops suit it in one call; more are right too."""
+
+    @property
     def scenes(self) -> tuple[str, ...]:
         """Names along the second axis of ``Prediction.scene``."""
 

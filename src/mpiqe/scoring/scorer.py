@@ -39,7 +39,8 @@ class Scorer:
     and with any number of workers (``random`` crops apart).
 
     ``crops``: how many per photo, at its native resolution. ``crop_mode`` (D12): ``seeded`` positions drawn from
-    ``seed`` and the photo's size alone, ``grid``, or ``random``. ``batch_size`` counts photos. ``workers``: threads
+    ``seed`` and the photo's size alone, ``grid``, or ``random``. ``batch_size`` counts photos, by
+    default as many as suit the predictor. ``workers``: threads
     that read photos, by default one for each processor and 16 at most. ``max_pixels``: larger photos are refused.
     Raises ``ConfigError`` for values that cannot be meant.
     """
@@ -51,11 +52,12 @@ class Scorer:
         crops: int = 8,
         crop_mode: CropMode = "seeded",
         seed: int = 0,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         workers: int | None = None,
         max_pixels: int = images.DEFAULT_MAX_PIXELS,
     ) -> None:
         workers = _processors() if workers is None else workers
+        batch_size = max(1, predictor.crops_at_once // max(1, crops)) if batch_size is None else batch_size
         counts = {"crops": crops, "batch_size": batch_size, "workers": workers, "max_pixels": max_pixels}
         faults = [f"{name} must be at least 1, not {value}" for name, value in counts.items() if value < 1]
         if crop_mode not in images.CROP_MODES:

@@ -2,21 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mpiqe.choices import ScoringPrecision
 from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
 from mpiqe.model.build import QualityModel
 from mpiqe.model.checkpoint import CheckpointConfig
 from mpiqe.scoring.predictor import Gaze, Prediction
 from mpiqe.scoring.score import Scale
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 class TorchPredictor:
@@ -28,12 +27,18 @@ class TorchPredictor:
     """
 
     def __init__(
-        self, *, model: QualityModel, config: CheckpointConfig, device: str = "auto", precision: Precision = "auto"
+        self,
+        *,
+        model: QualityModel,
+        config: CheckpointConfig,
+        device: str = "auto",
+        precision: ScoringPrecision = "auto",
     ) -> None:
         self.device = _device(device)
         self.dtype = _dtype(precision, self.device)
         self.model = model.to(self.device).eval()
         self.crop_size = model.image_size
+        self.crops_at_once = 64 if self.device.type == "cpu" else 256
         self.scenes = config.scenes if config.options.names_scenes else ()
         self.distortions = config.distortions if config.options.names_distortions else ()
         self.scale = Scale(low=config.mos_low, high=config.mos_high, unit=f"MOS of {config.dataset}")
@@ -55,15 +60,13 @@ class TorchPredictor:
         """Where it looks in RGB crops (N, S, S, 3) uint8.
 
         The attention is the mean over the decoder's layers, heads and queries. What goes to CLS is left out, since it
-        has no place; an even share is that of one among CLS and the patches.
+        has no place; an even share is that of one among CLS and the patches (``looks``).
         """
         with self._ready():
             similarity, attention = self.model.gaze(self._pixels(crops), self._folded)
-        places = attention.shape[-1]
-        looks = attention.mean(dim=(1, 2, 3))[:, 1:] * places  # (N, layers, heads, queries, places) -> (N, patches)
         if similarity is None:
-            similarity = looks.new_zeros(len(crops), 1, 0)
-        return Gaze(_square(similarity), _square(looks[..., None])[..., 0])
+            similarity = attention.new_zeros(len(crops), 1, 0)
+        return Gaze(square(similarity).float().cpu().numpy(), looks(attention).float().cpu().numpy())
 
     @contextmanager
     def _ready(self) -> Iterator[None]:
@@ -75,12 +78,17 @@ class TorchPredictor:
         return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
 
 
-def _square(values: Tensor) -> NDArray[np.float32]:
+def looks(attention: Tensor) -> Tensor:
+    """A decoder's weights (N, layers, heads, queries, 1 + g^2) -> to each patch (N, g, g), 1 where they are even."""
+    places = attention.shape[-1]
+    return square((attention.mean(dim=(1, 2, 3))[:, 1:] * places)[..., None])[..., 0]
+
+
+def square(values: Tensor) -> Tensor:
     """(N, side^2, C) -> (N, side, side, C)."""
     count, places, classes = values.shape
     side = round(places**0.5)
-    array: NDArray[np.float32] = values.float().reshape(count, side, side, classes).cpu().numpy()
-    return array
+    return values.reshape(count, side, side, classes)
 
 
 def _probabilities(logits: Tensor | None, count: int) -> NDArray[np.float32]:
@@ -105,7 +113,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
+def _dtype(precision: ScoringPrecision, device: torch.device) -> torch.dtype:
     dtypes = {
         "auto": torch.bfloat16 if device.type == "cuda" else torch.float32,
         "fp32": torch.float32,

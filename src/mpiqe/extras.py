@@ -1,0 +1,41 @@
+"""What the light install leaves out, and how to get it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mpiqe.errors import ConfigError
+
+_EXTRAS = {
+    "train": ("torch", "transformers", "safetensors", "scipy", "skimage", "accelerate", "openpyxl", "xlrd"),
+    "export": ("onnx", "onnxscript", "onnx_ir"),
+    "openvino": ("openvino",),
+    "parquet": ("pyarrow",),
+    "remote": ("fsspec",),
+    "ray": ("ray",),
+    "plots": ("matplotlib", "sklearn"),
+    "tensorboard": ("tensorboard",),
+}
+
+
+@contextmanager
+def needing(why: str) -> Iterator[None]:
+    """Turn the absence of an extra's module, met inside, into a ``ConfigError`` that says what to install.
+
+    ``why`` is what the module is for: "to run a model with OpenVINO".
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise (lacking(error, why=why) or error) from error
+
+
+def lacking(error: ModuleNotFoundError, *, why: str) -> ConfigError | None:
+    """What to tell a user whose install lacks the module; ``None`` for one that no extra brings."""
+    module = (error.name or "").split(".")[0]
+    for extra, modules in _EXTRAS.items():
+        if module in modules:
+            return ConfigError(
+                f"{why} mpiqe needs {module}, which comes with the extra [{extra}]: pip install 'mpiqe[{extra}]' "
+                f'(in a clone: pip install -c constraints.txt ".[{extra}]")'
+            )
+    return None

@@ -1,0 +1,236 @@
+"""From a torch model to a graph that other runtimes read. Axes: N crops, S pixels of a side.
+
+The graph is the folded scorer: text features and whatever else does not depend on the photo are constants in it.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.extras import needing
+from mpiqe.files import write_whole
+from mpiqe.images import Source
+from mpiqe.model.build import QualityModel
+from mpiqe.model.checkpoint import CheckpointConfig, fingerprint, load_checkpoint
+from mpiqe.model.mpiqe import MPIQE
+from mpiqe.scoring.graph import CARD, INPUT, ONNX, OPENVINO, OUTPUTS, GraphCard, write_card
+from mpiqe.scoring.graph_readme import readme
+from mpiqe.scoring.onnx_predictor import OnnxPredictor
+from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
+from mpiqe.scoring.predictor import Predictor
+from mpiqe.scoring.scorer import Scorer
+from mpiqe.scoring.torch_predictor import TorchPredictor, looks, square
+
+Form = Literal["onnx", "openvino"]
+
+TOLERANCE = 1e-3  # of the range of a score; fp32 against fp32 stays far below
+_FOLDED_AT_MOST = 10_000  # values of a constant that is computed at export; larger ones stay as the weights they are
+_OPSET = 20
+_BYTES_AT_MOST = 2**31 - 2**20  # of one ONNX file
+
+
+class Checked(NamedTuple):
+    """How far a graph's answers are from PyTorch's in fp32, at most, over the photos that were asked."""
+
+    precision: str
+    score: float
+    """In shares of the score's range."""
+    probability: float
+
+
+class ScoringGraph(nn.Module):
+    """pixels (N, S, S, 3) uint8 -> what a ``Predictor`` answers, as a tuple in the order of ``outputs``."""
+
+    def __init__(self, model: QualityModel) -> None:
+        super().__init__()
+        self.model = model
+        with torch.no_grad():
+            self._folded: Any = model.fold()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of those of ``OUTPUTS`` that this model has."""
+        if not isinstance(self.model, MPIQE):
+            return ("score",)
+        absent = set() if self.model.scene_prompts else {"scene"}
+        absent |= set() if self.model.distortion_prompts else {"distortion", "similarity"}
+        return tuple(name for name in OUTPUTS if name not in absent)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """One pass of the image side for all outputs."""
+        upright = pixels.permute(0, 3, 1, 2)
+        if not isinstance(self.model, MPIQE):
+            return (self.model(upright, self._folded).score,)
+        cls, patches = self.model.look(upright)
+        said = self.model.answer(self._folded, cls, patches)
+        seen = self.model.regard(self._folded, cls, patches)
+        found = {"score": said.score, "attention": looks(seen.attention)}
+        if said.scene_logits is not None:
+            found["scene"] = said.scene_logits.softmax(dim=1)
+        if said.distortion_logits is not None and seen.similarity is not None:
+            found["distortion"] = said.distortion_logits.softmax(dim=1)
+            found["similarity"] = square(seen.similarity)
+        return tuple(found[name] for name in self.outputs)
+
+
+def export(
+    weights: str | Path,
+    folder: Path,
+    *,
+    form: Form = "onnx",
+    backbone: str | Path | None = None,
+    photos: Sequence[Source] = (),
+) -> list[Checked]:
+    """Write the model of ``weights`` to ``folder`` as a graph, with card and README, and compare it with PyTorch.
+
+    ``weights`` and ``backbone`` as in ``mpiqe.load``; ``photos`` are what both are asked, four of scikit-image's if
+    none are given. Returns how far apart they were, for each precision that the form runs in. Raises ``WeightsError``
+    if fp32 answers differ by more than ``TOLERANCE``, ``ConfigError`` for a folder that is not empty or an extra that
+    is missing.
+    """
+    model, config = load_checkpoint(weights, backbone=backbone)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty; name a new folder for the graph")
+    photos = photos or _photos()
+    proto = trace(model)
+    if proto.ByteSize() > _BYTES_AT_MOST:
+        raise ConfigError(f"the graph has {proto.ByteSize() / 1e9:.1f} GB, over the 2 GB that one ONNX file can hold")
+    folder.mkdir(parents=True, exist_ok=True)
+    card = card_for(ScoringGraph(model), config)
+    _write(proto, folder, form)
+    write_card(folder, card)
+    original = Scorer(
+        predictor=TorchPredictor(model=model, config=config, device="cpu", precision="fp32"), crops=card.crops
+    )
+    checked = [
+        _compare(original, predictor, precision, photos) for precision, predictor in _runners(folder, form).items()
+    ]
+    if checked[0].score > TOLERANCE or checked[0].probability > TOLERANCE:
+        (folder / CARD).unlink()
+        raise WeightsError(
+            f"the graph in {folder} answers otherwise than PyTorch, by {checked[0].score:.2g} of the score's range and "
+            f"{checked[0].probability:.2g} in a probability (at most {TOLERANCE}); please report this with the versions "
+            "of torch, onnx and the runtime"
+        )
+    facts = {name: version(name) for name in ("mpiqe", "torch", "onnx", "onnxscript")}
+    write_card(folder, card, versions=facts, checked=[entry._asdict() for entry in checked], photos=len(photos))
+    write_whole(folder / "README.md", readme(card, form=form, checked=checked, photos=len(photos)).encode())
+    return checked
+
+
+def _write(proto: Any, folder: Path, form: Form) -> None:
+    if form == "onnx":
+        write_whole(folder / ONNX, proto.SerializeToString())
+        return
+    with needing("to write OpenVINO's format"):
+        import openvino
+    openvino.save_model(
+        openvino.Core().read_model(proto.SerializeToString()), folder / OPENVINO, compress_to_fp16=False
+    )
+
+
+def _runners(folder: Path, form: Form) -> dict[str, Predictor]:
+    if form == "onnx":
+        return {"fp32": OnnxPredictor(folder)}
+    exact, quick = OpenVINOPredictor(folder, precision="fp32"), OpenVINOPredictor(folder)
+    return {"fp32": exact} if quick.precision == "fp32" else {"fp32": exact, quick.precision: quick}
+
+
+def _compare(original: Scorer, predictor: Predictor, precision: str, photos: Sequence[Source]) -> Checked:
+    span = (original.scale.high - original.scale.low) or 1.0
+    exported = Scorer(predictor=predictor, crops=original.crops)
+    score = probability = 0.0
+    for photo in photos:
+        one, other = original(photo), exported(photo)
+        score = max(score, abs(one.score - other.score) / span)
+        for said, repeated in ((one.scene, other.scene), (one.distortion, other.distortion)):
+            probability = max(probability, *(abs(said[name] - repeated[name]) for name in said), 0.0)
+    return Checked(precision, score, probability)
+
+
+def _photos() -> list[Source]:
+    """Four photos that come with scikit-image."""
+    data: Any = import_module("skimage.data")
+    return [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]
+
+
+def trace(model: QualityModel, *, crops: int = 3) -> Any:
+    """An ``onnx.ModelProto`` of ``ScoringGraph`` for any number of crops; ``model`` is on the CPU, in eval mode.
+
+    Weights keep their names and values; what depends on small weights alone is computed. Layers are left for the
+    runtime to fuse, which knows its machine. Raises ``ConfigError`` without the extra ``[export]``.
+    """
+    with needing("to export a model"):
+        import onnx_ir
+        from onnxscript import optimizer
+    graph = ScoringGraph(model).eval()
+    size = model.image_size
+    pixels = torch.zeros(crops, size, size, 3, dtype=torch.uint8)
+    with _quiet(), torch.no_grad():
+        program: Any = torch.onnx.export(
+            graph,
+            (pixels,),
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=list(graph.outputs),
+            dynamic_shapes=({0: torch.export.Dim("crops", min=1)},),
+            opset_version=_OPSET,
+        )
+        optimizer.fold_constants(program.model, output_size_limit=_FOLDED_AT_MOST)
+        optimizer.remove_unused_nodes(program.model)
+    return _bare(onnx_ir.to_proto(program.model))
+
+
+def _bare(proto: Any) -> Any:
+    """Without the exporter's notes: where in our source each node comes from, and shapes in between."""
+    for item in (*proto.graph.node, *proto.graph.initializer, *proto.graph.input, *proto.graph.output):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    for name in ("value_info", "metadata_props"):
+        proto.graph.ClearField(name)
+    proto.ClearField("metadata_props")
+    return proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes on itself off the terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def card_for(graph: ScoringGraph, config: CheckpointConfig) -> GraphCard:
+    """What a graph of this model has to say of itself."""
+    outputs = graph.outputs
+    return GraphCard(
+        crop_size=graph.model.image_size,
+        crops=config.crops,
+        low=config.mos_low,
+        high=config.mos_high,
+        unit=f"MOS of {config.dataset}",
+        scenes=config.scenes if "scene" in outputs else (),
+        distortions=config.distortions if "distortion" in outputs else (),
+        window_temperature=config.options.window_temperature,
+        source=fingerprint(graph.model, config),
+        outputs=outputs,
+    )

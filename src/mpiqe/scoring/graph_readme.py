@@ -1,0 +1,109 @@
+"""The README beside an exported graph: what goes in, what comes out, and how to run it without this package."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from mpiqe.scoring.graph import ONNX, OPENVINO, GraphCard
+
+_MEANINGS = {
+    "score": "(N,) float32, {unit}, about {low:.3g} to {high:.3g}, higher is better",
+    "scene": "(N, {scenes}) float32, probabilities of `scenes` in mpiqe.json",
+    "distortion": "(N, {distortions}) float32, probabilities of `distortions` in mpiqe.json",
+    "similarity": "(N, w, w, {distortions}) float32, cosines of windows and distortion prompts (Eq. 10)",
+    "attention": "(N, g, g) float32, the decoder's attention to each patch, 1 where the share is even",
+}
+_RUNS = {
+    "onnx": f'''import onnxruntime
+
+session = onnxruntime.InferenceSession("{ONNX}")
+
+
+def run(pixels):
+    return dict(zip(OUTPUTS, session.run(OUTPUTS, {{"pixels": pixels}})))
+''',
+    "openvino": f'''import openvino
+
+core = openvino.Core()
+whole = core.read_model("{OPENVINO}")
+part = openvino.Model([whole.output(name) for name in OUTPUTS], whole.get_parameters())  # attention is fused in it
+model = core.compile_model(part, "CPU")
+
+
+def run(pixels):
+    answer = model([pixels])
+    return {{name: answer[name] for name in OUTPUTS}}
+''',
+}
+_SCRIPT = '''import hashlib
+import sys
+
+import numpy as np
+from PIL import Image
+
+{run}
+
+def crops(photo, size={size}, count={count}, seed=0):
+    """The crops that mpiqe cuts from an RGB photo of at least size x size: the same places for photos of one size."""
+    width, height = photo.size
+    pixels = np.asarray(photo)
+    cut = []
+    for i in range(count):
+        digest = hashlib.blake2b(f"{{seed}}:{{width}}x{{height}}/{{i}}".encode(), digest_size=16).digest()
+        left = int.from_bytes(digest[:8], "little") % (width - size + 1)
+        top = int.from_bytes(digest[8:], "little") % (height - size + 1)
+        cut.append(pixels[top : top + size, left : left + size])
+    return np.stack(cut)
+
+
+for path in sys.argv[1:]:
+    answer = run(crops(Image.open(path).convert("RGB")))
+    print(path, *(f"{{value:.4f}}" for value in [answer["score"].mean(), answer["score"].std()]))
+'''
+
+
+class _Checked(Protocol):
+    @property
+    def precision(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def probability(self) -> float: ...
+
+
+def readme(card: GraphCard, *, form: Literal["onnx", "openvino"], checked: Sequence[_Checked], photos: int) -> str:
+    """The text, in Markdown; its Python block is a whole script."""
+    shown = [name for name in card.outputs if name in ("score", "scene", "distortion")]
+    script = _SCRIPT.format(run=f"OUTPUTS = {shown!r}\n" + _RUNS[form], size=card.crop_size, count=card.crops)
+    facts = {"unit": card.unit, "low": card.low, "high": card.high}
+    facts |= {"scenes": len(card.scenes), "distortions": len(card.distortions)}
+    outputs = "\n".join(f"- `{name}`: {_MEANINGS[name].format(**facts)}" for name in card.outputs)
+    found = "\n".join(
+        f"- {entry.precision}: at most {entry.score:.1e} of the score's range, {entry.probability:.1e} in a probability"
+        for entry in checked
+    )
+    return f"""# An exported MP-IQE scorer
+
+Blind image quality: RGB crops in, a score and probabilities out. `{ONNX if form == "onnx" else OPENVINO}` is the whole
+model, its text side folded in; `mpiqe.json` says what its numbers mean. With mpiqe installed,
+`mpiqe score photos/ --weights .` runs it in this folder.
+
+Input: `pixels`, (N, {card.crop_size}, {card.crop_size}, 3) uint8, RGB crops of upright photos at native resolution.
+Outputs, one entry a crop; a photo's score is the mean over its crops ({card.crops} in training):
+
+{outputs}
+
+## Without mpiqe
+
+`pip install {"onnxruntime" if form == "onnx" else "openvino"} numpy pillow`, then `python run.py photo.jpg ..` with
+this as `run.py` prints the mean and the deviation over the crops, as `mpiqe score` does. (mpiqe also turns photos by
+their EXIF tag, lays transparency over white, enlarges small ones, and refuses what is damaged.)
+
+```python
+{script}```
+
+## Checked
+
+On {photos} photos, against PyTorch in fp32, when this was written:
+
+{found}
+"""

@@ -1,0 +1,90 @@
+"""A predictor that runs a graph with OpenVINO, in bf16 where the CPU multiplies it. Axes: N crops, S pixels of a side.
+
+OpenVINO fuses attention only in a graph whose other outputs are cut off, so scoring and looking are two models.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpiqe.choices import ScoringPrecision
+from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.extras import needing
+from mpiqe.images import Pixels
+from mpiqe.scoring.graph import ONNX, OPENVINO, read_card
+from mpiqe.scoring.onnx_predictor import CROPS_AT_ONCE, check_ends, gaze, prediction
+from mpiqe.scoring.predictor import Gaze, Prediction
+
+if TYPE_CHECKING:
+    import openvino
+
+
+class OpenVINOPredictor:
+    """The graph of a folder on the CPU. ``precision``: ``fp32``, ``bf16``, or ``auto``, which is bf16 in hardware.
+
+    ``threads`` is OpenVINO's own choice if not given. It reads ONNX graphs too. Raises ``WeightsError`` for a graph
+    that is missing, damaged or foreign, ``ConfigError`` where OpenVINO is not installed or the CPU has no bf16.
+    """
+
+    def __init__(self, folder: Path, *, precision: ScoringPrecision = "auto", threads: int | None = None) -> None:
+        with needing("to run a model with OpenVINO"):
+            import openvino
+
+        self.card = read_card(folder)
+        paths = [folder / name for name in (OPENVINO, ONNX) if (folder / name).is_file()]
+        if not paths:
+            raise WeightsError(f"there is neither {OPENVINO} nor {ONNX} in {folder}; mpiqe export writes one")
+        core = openvino.Core()
+        self.precision = _precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        self._compile = core.compile_model
+        self._settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+        }
+        if threads:
+            self._settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            self._model = core.read_model(paths[0])
+            names = [[end.any_name for end in ends] for ends in (self._model.inputs, self._model.outputs)]
+            check_ends(paths[0], self.card, inputs=names[0], outputs=names[1])
+            self._requests: dict[tuple[str, ...], openvino.InferRequest] = {}
+            self._request(("score", "scene", "distortion"))
+        except RuntimeError as error:
+            lines = str(error).strip().splitlines() or [""]
+            raise WeightsError(f"{paths[0]} cannot be loaded, damaged or incomplete: {lines[-1]}") from error
+        self.crop_size, self.scale = self.card.crop_size, self.card.scale
+        self.scenes, self.distortions = self.card.scenes, self.card.distortions
+        self.window_temperature = self.card.window_temperature
+        self.crops_at_once = CROPS_AT_ONCE
+
+    def predict(self, crops: Pixels) -> Prediction:
+        """Answer for RGB crops (N, S, S, 3) uint8."""
+        return prediction(self._run(crops, ("score", "scene", "distortion")), crops)
+
+    def gaze(self, crops: Pixels) -> Gaze:
+        """Where it looks in RGB crops (N, S, S, 3) uint8."""
+        return gaze(self._run(crops, ("similarity", "attention")), crops)
+
+    def _run(self, crops: Pixels, names: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
+        wanted, request = self._request(names)
+        found = request.infer([crops], share_inputs=True) if wanted else {}
+        return {name: found[index].copy() for index, name in enumerate(wanted)}  # the request writes there again
+
+    def _request(self, names: tuple[str, ...]) -> "tuple[list[str], openvino.InferRequest]":
+        """Those of ``names`` that the graph has, and what computes them and nothing else."""
+        import openvino
+
+        wanted = [name for name in names if name in self.card.outputs]
+        if names not in self._requests:
+            outputs = [self._model.output(name) for name in wanted]
+            part = openvino.Model(outputs, self._model.get_parameters())
+            self._requests[names] = self._compile(part, "CPU", self._settings).create_infer_request()
+        return wanted, self._requests[names]
+
+
+def _precision(asked: ScoringPrecision, capabilities: list[str]) -> str:
+    if asked == "bf16" and "BF16" not in capabilities:
+        raise ConfigError("this CPU has no bf16 arithmetic that OpenVINO could use; take --precision fp32")
+    return "bf16" if asked == "bf16" or (asked == "auto" and "BF16" in capabilities) else "fp32"

@@ -1,0 +1,185 @@
+"""One model, three runtimes: what the exported graphs answer, and what is refused."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data as photos_of_scikit_image
+
+import mpiqe
+from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.model.build import build_model
+from mpiqe.model.checkpoint import CheckpointConfig, save_checkpoint
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.options import ModelOptions
+from mpiqe.scoring import export as exporting
+from mpiqe.scoring.export import export
+from mpiqe.scoring.graph import read_card
+from mpiqe.scoring.onnx_predictor import OnnxPredictor
+from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
+
+KINDS = {
+    "whole": ModelOptions(windows=3, decoder_layers=2),
+    "windows that do not divide the patches": ModelOptions(windows=3, decoder_layers=1, visual_depth=1),
+    "no scenes": ModelOptions(windows=2, decoder_layers=1, scene_prompts=False),
+    "visual only": ModelOptions(windows=2, decoder_layers=1, scene_prompts=False, distortion_prompts=False),
+    "CLIP-IQA": ModelOptions(method="clip-iqa", windows=2),
+}
+
+
+def _run(folder, backbone, options):
+    model = build_model(FrozenCLIP.from_pretrained(backbone), options)
+    config = CheckpointConfig(
+        options=options,
+        backbone=str(backbone),
+        backbone_digest=model.clip.digest(),
+        target_mean=50.0,
+        target_std=20.0,
+        dataset="livec",
+        mos_low=3.0,
+        mos_high=92.5,
+        crops=3,
+    )
+    folder.mkdir()
+    save_checkpoint(folder / "mpiqe.safetensors", model, config)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_folder, stem_folder, tmp_path_factory):
+    """Each kind of model as a run folder and as an ONNX folder."""
+    made = {}
+    for kind, options in KINDS.items():
+        root = tmp_path_factory.mktemp("kind")
+        run = _run(root / "run", stem_folder if kind == "whole" else tiny_folder, options)
+        export(run, root / "graph")
+        made[kind] = (run, root / "graph")
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_graph_answers_as_torch_does_for_any_number_of_crops(exported, kind):
+    run, graph = exported[kind]
+    torch_says, onnx_says = mpiqe.load(run).predictor, mpiqe.load(graph).predictor
+    assert isinstance(onnx_says, OnnxPredictor)
+    assert (onnx_says.scenes, onnx_says.distortions) == (torch_says.scenes, torch_says.distortions)
+    assert (onnx_says.scale, onnx_says.crop_size) == (torch_says.scale, torch_says.crop_size)
+    photo = photos_of_scikit_image.coffee()
+    for count in (1, 2, 7):
+        crops = np.stack([photo[i : i + 32, 3 * i : 3 * i + 32] for i in range(count)])
+        for one, other in zip(torch_says.predict(crops), onnx_says.predict(crops), strict=True):
+            assert one.shape == other.shape
+            np.testing.assert_allclose(other, one, atol=1e-3, rtol=0)
+        if kind != "CLIP-IQA":
+            for one, other in zip(torch_says.gaze(crops), onnx_says.gaze(crops), strict=True):
+                assert one.shape == other.shape
+                np.testing.assert_allclose(other, one, atol=1e-4, rtol=0)
+
+
+def test_a_graph_of_clip_iqa_has_no_map_as_in_torch(exported):
+    predictor = mpiqe.load(exported["CLIP-IQA"][1]).predictor
+    with pytest.raises(ConfigError, match="no map of where"):
+        predictor.gaze(np.zeros((1, 32, 32, 3), dtype=np.uint8))
+
+
+def test_openvino_reads_both_formats_and_agrees(exported, tmp_path):
+    run, graph = exported["whole"]
+    checked = export(run, tmp_path / "openvino", form="openvino")
+    assert checked[0].precision == "fp32"
+    assert checked[0].score < 1e-4
+    crops = np.stack([photos_of_scikit_image.coffee()[:32, i : i + 32] for i in range(5)])
+    expected = mpiqe.load(run).predictor
+    for folder in (graph, tmp_path / "openvino"):
+        predictor = OpenVINOPredictor(folder, precision="fp32")
+        for one, other in zip(expected.predict(crops), predictor.predict(crops), strict=True):
+            np.testing.assert_allclose(other, one, atol=1e-3, rtol=0)
+        np.testing.assert_allclose(predictor.gaze(crops).attention, expected.gaze(crops).attention, atol=1e-4, rtol=0)
+    assert isinstance(mpiqe.load(tmp_path / "openvino").predictor, OpenVINOPredictor)
+    assert isinstance(mpiqe.load(graph, runtime="openvino").predictor, OpenVINOPredictor)
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_the_readme_beside_a_graph_runs_without_this_package(exported, tmp_path, form):
+    folder = tmp_path / form
+    export(exported["whole"][0], folder, form=form)
+    script = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL).group(1)
+    blocked = "import sys\nfor name in ('mpiqe', 'torch'):\n    sys.modules[name] = None\n"
+    (folder / "run.py").write_text(blocked + script)
+    Image.fromarray(photos_of_scikit_image.chelsea()).save(tmp_path / "cat.png")
+    done = subprocess.run(
+        [sys.executable, "run.py", "../cat.png"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    path, score, spread = done.stdout.split()
+    expected = mpiqe.load(folder, precision="auto")(tmp_path / "cat.png")
+    assert path == "../cat.png"
+    assert float(score) == pytest.approx(expected.score, abs=1e-3)
+    assert float(spread) == pytest.approx(expected.spread, abs=1e-3)
+
+
+def test_a_graph_that_differs_from_torch_is_not_left_as_if_it_were_right(exported, tmp_path, monkeypatch):
+    compare = exporting._compare
+    monkeypatch.setattr(exporting, "_compare", lambda *asked: compare(*asked)._replace(score=0.01))
+    with pytest.raises(WeightsError, match=r"answers otherwise than PyTorch, by 0\.01 of the score's range"):
+        export(exported["whole"][0], tmp_path / "wrong")
+    with pytest.raises(WeightsError, match=r"no mpiqe\.safetensors"):
+        mpiqe.load(tmp_path / "wrong")
+
+
+def test_the_facts_of_the_check_stand_on_the_card(exported):
+    card = json.loads((exported["whole"][1] / "mpiqe.json").read_text())
+    assert card["photos"] == 4
+    assert card["checked"][0]["precision"] == "fp32"
+    assert 0 <= card["checked"][0]["score"] < 1e-4
+    assert set(card["versions"]) == {"mpiqe", "torch", "onnx", "onnxscript"}
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(exported, tmp_path):
+    (tmp_path / "thesis.txt").write_text("ten years")
+    with pytest.raises(ConfigError, match="is not empty"):
+        export(exported["whole"][0], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_damaged_and_foreign_graphs_are_refused(exported, tmp_path):
+    whole, other = exported["whole"][1], exported["no scenes"][1]
+    for name, content in (("cut", (whole / "mpiqe.onnx").read_bytes()[:5000]), ("empty", b"")):
+        folder = shutil.copytree(whole, tmp_path / name)
+        (folder / "mpiqe.onnx").write_bytes(content)
+        with pytest.raises(WeightsError, match=r"mpiqe\.onnx"):
+            mpiqe.load(folder)
+    folder = shutil.copytree(whole, tmp_path / "mixed")
+    shutil.copy(other / "mpiqe.onnx", folder)
+    with pytest.raises(WeightsError, match="do not belong together"):
+        mpiqe.load(folder)
+    (folder / "mpiqe.onnx").unlink()
+    with pytest.raises(WeightsError, match=r"neither mpiqe\.xml nor mpiqe\.onnx"):
+        mpiqe.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"runtime": "torch"}, "torch does not run"),
+        ({"device": "cuda"}, "name the run for other devices"),
+        ({"runtime": "onnx", "device": "cuda"}, "computes on the CPU"),
+        ({"runtime": "onnx", "precision": "bf16"}, "computes in fp32"),
+    ],
+)
+def test_what_a_graph_cannot_do_is_said(exported, options, said):
+    with pytest.raises(ConfigError, match=said):
+        mpiqe.load(exported["whole"][1], **options)
+
+
+def test_a_run_is_to_be_exported_before_onnx_runs_it(exported):
+    with pytest.raises(ConfigError, match="mpiqe export DIR"):
+        mpiqe.load(exported["whole"][0], runtime="onnx")
+
+
+def test_cards_name_the_weights_that_they_were_made_from(exported):
+    sources = {read_card(graph).source for _, graph in exported.values()}
+    assert len(sources) == len(KINDS)
