@@ -118,8 +118,8 @@ def export(
         (folder / CARD).unlink()
         raise WeightsError(
             f"the graph in {folder} answers otherwise than PyTorch, by {checked[0].score:.2g} of the score's range and "
-            f"{checked[0].probability:.2g} in a probability (at most {TOLERANCE}); please report this with the versions "
-            "of torch, onnx and the runtime"
+            f"{checked[0].probability:.2g} in a probability (at most {TOLERANCE}); please report this with the "
+            "versions of torch, onnx and the runtime"
         )
     facts = {name: version(name) for name in ("mpiqe", "torch", "onnx", "onnxscript")}
     write_card(folder, card, versions=facts, checked=[entry._asdict() for entry in checked], photos=len(photos))
