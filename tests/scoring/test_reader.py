@@ -231,7 +231,11 @@ def test_an_interrupt_ends_the_command_and_its_readers_at_once(photos, slow, gro
     found = until(lambda: children(process.pid))
     time.sleep(1)
     (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=5)
+    try:
+        _, err = process.communicate(timeout=5)
+    finally:
+        process.kill()
+        process.communicate()
     assert err == b"mpiqe: interrupted\n"
     assert process.returncode == 130
     until(lambda: not any(map(lives, found)), seconds=3)

@@ -128,9 +128,8 @@ class Scorer:
         readers = Readers(cutting=self._cutting(), timeout=self.read_timeout, isolate=isolate)
         read, ahead = partial(self._read, readers.read), self.batch_size + 2 * self.workers
         with (
-            closing(in_order(read, sources, workers=self.workers, ahead=ahead)) as photos,
+            closing(in_order(read, sources, workers=self.workers, ahead=ahead, release=readers.close)) as photos,
             closing(in_order(self._predict, batches(photos, self.batch_size), workers=1, ahead=1)) as answers,
-            closing(readers),  # the first to be closed, so that the threads above have nothing to wait for
         ):
             for batch in answers:
                 yield from batch
