@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mpiqe.choices import CropMode
-from mpiqe.decoding import DEFAULT_MAX_PIXELS, Pixels, Source, decode, describe, naming
+from mpiqe.decoding import DEFAULT_MAX_PIXELS, Admit, Photo, Pixels, Source, decode, describe, naming, open_photo
 from mpiqe.errors import ConfigError, ImageError
 
 __all__ = [
@@ -62,14 +62,21 @@ def read_crops(
     size: int,
     positions: Callable[[int, int], Positions],
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    admit: Admit | None = None,
 ) -> tuple[Pixels, tuple[int, int]]:
     """K crops (K, S, S, 3) from one decode, and the photo's own (width, height).
 
-    The same as ``read``, ``enlarge`` and ``cut`` in a row, but quicker for large photos, since only the crops become
-    arrays. ``positions`` is called with the (enlarged) photo's width and height. Raises ``ImageError``.
+    The same as ``read``, ``enlarge`` and ``cut`` in a row, but quicker for large photos and with half the memory, since
+    only the crops become RGB, upright and arrays. ``positions`` is called with the (enlarged) photo's width and height;
+    ``admit`` with those that its header states, before it is decoded. Raises ``ImageError``.
     """
-    photo, canvas = read_canvas(source, size=size, max_pixels=max_pixels)
-    return cut(canvas, positions(*canvas.size), size=size), photo.size
+    with naming(source):
+        photo = open_photo(source, max_pixels, admit)
+        small = min(photo.size) < size
+        canvas = enlarge(photo.upright(), size, max_pixels=max_pixels) if small else photo
+    places = positions(*canvas.size)
+    with naming(source):
+        return cut(canvas, places, size=size), photo.size
 
 
 def read_canvas(source: Source, *, size: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[Image.Image, Image.Image]:
@@ -170,22 +177,25 @@ def sliding_positions(width: int, height: int, *, size: int, most: int) -> Posit
     return np.array([(left, top) for top in rows for left in columns], dtype=np.int64)
 
 
-def cut(image: Pixels | Image.Image, positions: Positions, *, size: int) -> Pixels:
-    """The crops at ``positions``, (K, S, S, 3) uint8, of an array (H, W, 3) or an RGB PIL image."""
+def cut(image: Pixels | Image.Image | Photo, positions: Positions, *, size: int) -> Pixels:
+    """The crops at ``positions``, (K, S, S, 3) uint8, of an array (H, W, 3), an RGB PIL image or a decoded photo."""
     width, height = _size(image)
     crops = np.empty((len(positions), size, size, 3), dtype=np.uint8)
     for crop, (left, top) in zip(crops, positions.tolist(), strict=True):
         if not (0 <= left <= width - size and 0 <= top <= height - size):
             raise ImageError(f"no {size} x {size} crop at ({left}, {top}) of {width} x {height} pixels")
-        if isinstance(image, Image.Image):
-            crop[:] = np.asarray(image.crop((left, top, left + size, top + size)))
+        box = left, top, left + size, top + size
+        if isinstance(image, Photo):
+            crop[:] = np.asarray(image.piece(box))
+        elif isinstance(image, Image.Image):
+            crop[:] = np.asarray(image.crop(box))
         else:
             crop[:] = image[top : top + size, left : left + size]
     return crops
 
 
-def _size(image: Pixels | Image.Image) -> tuple[int, int]:
-    return image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+def _size(image: Pixels | Image.Image | Photo) -> tuple[int, int]:
+    return (image.shape[1], image.shape[0]) if isinstance(image, np.ndarray) else image.size
 
 
 def _room(width: int, height: int, size: int) -> tuple[int, int]:

@@ -55,6 +55,19 @@ def test_closing_drops_what_has_not_begun():
     assert begun == [0, 1]
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_what_the_work_waits_for_is_released_before_it_is_waited_for(early):
+    gate = threading.Event()
+    results = in_order(lambda i: i == 1 and gate.wait(10), range(3), workers=1, ahead=1, release=gate.set)
+    if early:
+        next(results)
+        results.close()  # would take ten seconds
+    else:
+        threading.Timer(0.1, gate.set).start()
+        assert list(results) == [False, True, False]
+    assert gate.is_set()
+
+
 def test_batches_have_one_size_but_the_last():
     assert list(batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(batches([], 3)) == []

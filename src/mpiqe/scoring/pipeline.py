@@ -11,13 +11,18 @@ Result = TypeVar("Result")
 
 
 def in_order(
-    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    ahead: int,
+    release: Callable[[], object] | None = None,
 ) -> Generator[Result, None, None]:
     """``map(work, items)`` on ``workers`` threads, at most ``ahead`` items in front of the one that is yielded.
 
     Results come in the order of the items, whichever is ready first; an exception of ``work`` comes out in its turn.
     ``items`` is drawn from lazily and in the caller's thread. Closing the iterator waits for the work in hand and drops
-    the rest.
+    the rest; so do an exception and Ctrl-C. ``release`` is called at the end, before that wait: it may cut it short.
     """
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="mpiqe") as pool:
@@ -31,6 +36,8 @@ def in_order(
         finally:
             for future in pending:
                 future.cancel()
+            if release:
+                release()
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

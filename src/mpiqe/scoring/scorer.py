@@ -4,10 +4,11 @@ Axes: K crops of a photo, S pixels along a crop's side, N = crops of a whole bat
 """
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from typing import TypeGuard, cast, overload
 
 import numpy as np
@@ -20,6 +21,8 @@ from mpiqe.errors import ConfigError, ImageError, WeightsError
 from mpiqe.images import CropMode, Pixels, Source
 from mpiqe.scoring.pipeline import batches, in_order
 from mpiqe.scoring.predictor import Predictor
+from mpiqe.scoring.reader import AnySource, Fetched, Readers, describe, read_here
+from mpiqe.scoring.reader_process import Cutting
 from mpiqe.scoring.score import Row, Scale, Score
 
 
@@ -39,9 +42,10 @@ class Scorer:
     and with any number of workers (``random`` crops apart).
 
     ``crops``: how many per photo, at its native resolution. ``crop_mode`` (D12): ``seeded`` positions drawn from
-    ``seed`` and the photo's size alone, ``grid``, or ``random``. ``batch_size`` counts photos, by
-    default as many as suit the predictor. ``workers``: threads
-    that read photos, by default one for each processor and 16 at most. ``max_pixels``: larger photos are refused.
+    ``seed`` and the photo's size alone, ``grid``, or ``random``. ``batch_size`` counts photos, by default as many as
+    suit the predictor. ``workers``: how many photos are read at once, by default one for each processor and 16 at most.
+    ``max_pixels``: larger photos are refused. ``isolate``: whether ``rows`` reads in processes apart from this one, so
+    that a file that crashes a decoder, or keeps it longer than ``read_timeout`` seconds, costs no more than its row.
     Raises ``ConfigError`` for values that cannot be meant.
     """
 
@@ -55,6 +59,8 @@ class Scorer:
         batch_size: int | None = None,
         workers: int | None = None,
         max_pixels: int = images.DEFAULT_MAX_PIXELS,
+        isolate: bool = True,
+        read_timeout: float = 60.0,
     ) -> None:
         workers = _processors() if workers is None else workers
         batch_size = max(1, predictor.crops_at_once // max(1, crops)) if batch_size is None else batch_size
@@ -62,6 +68,8 @@ class Scorer:
         faults = [f"{name} must be at least 1, not {value}" for name, value in counts.items() if value < 1]
         if crop_mode not in images.CROP_MODES:
             faults.append(f"crop_mode must be one of {', '.join(images.CROP_MODES)}, not {crop_mode!r}")
+        if not 0 < read_timeout < float("inf"):
+            faults.append(f"read_timeout must be a number of seconds above 0, not {read_timeout}")
         if faults:
             raise ConfigError("; ".join(faults))
         self.predictor = predictor
@@ -71,6 +79,8 @@ class Scorer:
         self.batch_size = batch_size
         self.workers = workers
         self.max_pixels = max_pixels
+        self.isolate = isolate
+        self.read_timeout = read_timeout
 
     @property
     def scale(self) -> Scale:
@@ -91,38 +101,58 @@ class Scorer:
         goes on past such photos.
         """
         if _are_many(source):
-            return [_score_or_raise(result) for _, result in self._stream(source)]
-        return _score_or_raise(self._predict([self._read(cast("Source", source))])[0][1])
+            with closing(self._stream(source, isolate=False)) as results:
+                return [_score_or_raise(result) for _, result in results]
+        photo = self._read(partial(read_here, cutting=self._cutting()), cast("Source", source))
+        return _score_or_raise(self._predict([photo])[0][1])
 
-    def rows(self, paths: Iterable[str | os.PathLike[str]]) -> Generator[Row, None, None]:
+    def rows(self, sources: Iterable[str | os.PathLike[str] | Fetched]) -> Generator[Row, None, None]:
         """A ``Row`` for each path, in order and as they come; a photo that cannot be read has its ``error`` there.
 
-        ``paths`` may be without end: it is read only a few batches ahead. Close the rows to stop before their end.
+        ``sources`` may be without end: they are read only a few batches ahead. Close the rows to stop before their end.
+        A single photo is read in this process, ``isolate`` or not: no other can suffer from it. Raises ``ConfigError``
+        if no process can be started to read in.
         """
-        for name, result in self._stream(paths):
-            if isinstance(result, Score):
-                yield Row(name, result, None)
-            else:
-                yield Row(name, None, str(result).removeprefix(f"{name}: "))
+        rest = iter(sources)
+        first = list(islice(rest, 2))
+        with closing(self._stream(chain(first, rest), isolate=self.isolate and len(first) > 1)) as results:
+            for name, result in results:
+                if isinstance(result, Score):
+                    yield Row(name, result, None)
+                else:
+                    yield Row(name, None, str(result).removeprefix(f"{name}: "))
 
-    def _stream(self, sources: Iterable[Source]) -> Iterator[tuple[str, Score | ImageError]]:
+    def _stream(
+        self, sources: Iterable[AnySource], *, isolate: bool
+    ) -> Generator[tuple[str, Score | ImageError], None, None]:
         """Photos are read on ``workers`` threads and predicted on one more, both while the caller uses the results."""
-        ahead = self.batch_size + 2 * self.workers
+        readers = Readers(cutting=self._cutting(), timeout=self.read_timeout, isolate=isolate)
+        read, ahead = partial(self._read, readers.read), self.batch_size + 2 * self.workers
         with (
-            closing(in_order(self._read, sources, workers=self.workers, ahead=ahead)) as photos,
+            closing(in_order(read, sources, workers=self.workers, ahead=ahead, release=readers.close)) as photos,
             closing(in_order(self._predict, batches(photos, self.batch_size), workers=1, ahead=1)) as answers,
         ):
             for batch in answers:
                 yield from batch
 
-    def _read(self, source: Source) -> tuple[str, _Photo | ImageError]:
-        size, name = self.predictor.crop_size, images.describe(source)
-        positions = partial(images.crop_positions, size=size, count=self.crops, mode=self.crop_mode, seed=self.seed)
+    def _cutting(self) -> Cutting:
+        return Cutting(
+            size=self.predictor.crop_size,
+            count=self.crops,
+            mode=self.crop_mode,
+            seed=self.seed,
+            max_pixels=self.max_pixels,
+        )
+
+    @staticmethod
+    def _read(
+        read: Callable[[AnySource], tuple[Pixels, tuple[int, int]]], source: AnySource
+    ) -> tuple[str, _Photo | ImageError]:
+        name = describe(source)
         try:
-            photo = _Photo(*images.read_crops(source, size=size, positions=positions, max_pixels=self.max_pixels))
+            return name, _Photo(*read(source))
         except ImageError as error:
             return name, error
-        return name, photo
 
     def _predict(self, batch: list[tuple[str, _Photo | ImageError]]) -> list[tuple[str, Score | ImageError]]:
         scores = iter(self._scores([photo for _, photo in batch if isinstance(photo, _Photo)]))

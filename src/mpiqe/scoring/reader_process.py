@@ -1,0 +1,171 @@
+"""One reader process, seen from its parent."""
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import mpiqe
+from mpiqe.errors import ConfigError, ImageError
+from mpiqe.images import CropMode, Pixels
+from mpiqe.scoring.reader_frames import Bytes, Pipe, receive, send, widen
+
+# The child sees the parent's modules: mpiqe from where it was imported, and everything else by the parent's sys.path.
+_BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import mpiqe; sys.path[:] = sys.argv[4:]; "
+    "from mpiqe.scoring.reader_child import main; main(int(sys.argv[2]), float(sys.argv[3]))"
+)
+_START_SECONDS = 60.0
+_GRACE = 10.0  # seconds by which a child's own alarm comes after its parent should have killed it
+# Each of these is a pool of threads that reading has no use for, and address space.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """Which crops are taken of a photo: ``count`` of ``size`` pixels, where ``mode`` and ``seed`` say."""
+
+    size: int
+    count: int
+    mode: CropMode
+    seed: int
+    max_pixels: int
+
+    @property
+    def crops_bytes(self) -> int:
+        """What the crops of one photo take."""
+        return self.count * self.size * self.size * 3
+
+
+class Reader:
+    """A process that reads photos, one at a time.
+
+    ``timeout`` seconds without an answer and it is killed, by whoever calls ``tick`` now and then. Raises
+    ``ConfigError`` if it cannot be started.
+    """
+
+    def __init__(self, *, timeout: float) -> None:
+        self.alive = True
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._left: float | None = None
+        self._late = False
+        try:
+            self._process = _started(timeout)
+        except OSError as error:
+            raise ConfigError(f"cannot start a process that reads photos: {error}; {_ADVICE}") from error
+        self._requests, self._answers = cast(Pipe, self._process.stdin), cast(Pipe, self._process.stdout)
+
+    def wait_until_ready(self) -> None:
+        """Raises ``ConfigError``, with what the process said, if it will not read anything."""
+        try:
+            with self._within(_START_SECONDS):
+                receive(self._answers, most=0)
+        except (EOFError, OSError, ValueError):
+            self.kill()
+            said = self._process.stderr.read().decode(errors="replace").split() if self._process.stderr else []
+            self.close()
+            reason = " ".join(said)[-400:] or self._how_it_ended()
+            raise ConfigError(f"cannot start a process that reads photos: {reason}; {_ADVICE}") from None
+        if self._process.stderr:
+            self._process.stderr.close()
+
+    def read(
+        self, kind: str, body: Bytes, cutting: Cutting, leave: AbstractContextManager[Any]
+    ) -> tuple[Pixels, tuple[int, int]]:
+        """The crops (K, S, S, 3) of the photo in the file of which ``body`` is the path or the content, and its size.
+
+        ``leave`` is entered while a large photo is decoded. Raises ``ImageError`` without the photo's name; look at
+        ``alive`` then.
+        """
+        with contextlib.ExitStack() as until_read:
+            try:
+                with self._within(self._timeout):
+                    send(self._requests, {"kind": kind, **asdict(cutting)}, body)
+                    header, crops = receive(self._answers, most=cutting.crops_bytes)
+                if header.get("large"):
+                    until_read.enter_context(leave)
+                    with self._within(self._timeout):
+                        send(self._requests, {"go": True})
+                        header, crops = receive(self._answers, most=cutting.crops_bytes)
+                if "error" in header:
+                    raise ImageError(str(header["error"]))
+                size = int(header["width"]), int(header["height"])
+                return crops.reshape(cutting.count, cutting.size, cutting.size, 3), size
+            except (EOFError, OSError, ValueError, KeyError):  # it ended, or no longer makes sense
+                self.close()
+                raise ImageError(self._how_it_ended()) from None
+
+    def tick(self, seconds: float) -> None:
+        """Let that much of its time be over."""
+        with self._lock:
+            if self._left is not None:
+                self._left -= seconds
+                if self._left <= 0:
+                    self._left, self._late, self.alive = None, True, False
+                    self._process.kill()
+
+    def kill(self) -> None:
+        """End it now, from any thread: whoever waits for its answer gets an error."""
+        self.alive = False
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it and leave nothing behind; only for the thread that uses it."""
+        self.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe:
+                pipe.close()
+
+    @contextlib.contextmanager
+    def _within(self, seconds: float) -> Generator[None, None, None]:
+        with self._lock:
+            self._left = seconds
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._left = None
+
+    def _how_it_ended(self) -> str:
+        code = self._process.returncode
+        if self._late or -code == getattr(signal, "SIGALRM", None):
+            return f"took longer than {self._timeout:g} s to read; raise read_timeout if it only comes slowly"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                name = signal.Signals(-code).name
+                hint = "; the system ran out of memory, perhaps" if name == "SIGKILL" else ""
+                return f"the process that read it died of {name}{hint}"
+        return f"the process that read it ended with exit status {code}"
+
+
+_ADVICE = "Scorer(isolate=False) reads in this process"
+
+
+def _started(timeout: float) -> "subprocess.Popen[bytes]":
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise OSError("this program has no Python interpreter of its own to start")
+    home = str(Path(mpiqe.__file__).parents[1])
+    command = [sys.executable, "-c", _BOOT, home, str(os.getpid()), str(timeout + _GRACE)]
+    process = subprocess.Popen(  # noqa: S603
+        [*command, *(entry for entry in sys.path if isinstance(entry, str))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        env={**os.environ, **_ONE_THREAD},
+        start_new_session=True,  # Ctrl-C is the parent's to hear
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # likewise on Windows
+    )
+    for pipe in (process.stdin, process.stdout):
+        widen(cast(io.FileIO, pipe))
+    return process

@@ -1,0 +1,376 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.malformed import slow_jpeg
+from PIL import Image
+
+from mpiqe.errors import ConfigError, ImageError
+from mpiqe.scoring import reader, reader_process
+from mpiqe.scoring.reader import Fetched, Readers
+from mpiqe.scoring.reader_process import Cutting, Reader
+
+CUTTING = Cutting(size=32, count=8, mode="seeded", seed=0, max_pixels=200_000_000)
+linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes in /proc")
+
+
+def children(pid=None):
+    """The processes that a process has, without those that have ended and were not waited for."""
+    found = set()
+    for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
+        found |= {int(child) for child in (task / "children").read_text().split()}
+    return {child for child in found if lives(child)}
+
+
+def lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return condition()
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    yield
+    if Path("/proc/self/task").is_dir():
+        assert not any("reader_child" in Path(f"/proc/{pid}/cmdline").read_text() for pid in children())
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("mpiqe")]
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """A small file that keeps a decoder busy for half a minute."""
+    path = tmp_path / "slow.jpg"
+    path.write_bytes(slow_jpeg(scans=30_000))
+    return str(path)
+
+
+@pytest.fixture
+def at_start(monkeypatch):
+    """Has every reader process do something before it begins."""
+    boot = reader_process._BOOT
+
+    def insert(*lines):
+        before, from_, rest = boot.partition("from mpiqe.scoring")
+        monkeypatch.setattr(reader_process, "_BOOT", "; ".join([before.rstrip("; "), *lines, from_ + rest]))
+
+    return insert
+
+
+class Held:
+    """A photo that comes from elsewhere."""
+
+    def __init__(self, name, content):
+        self.name, self._content = name, content
+
+    def fetch(self):
+        if self._content is None:
+            raise ImageError(f"{self.name}: 404 Not Found")
+        return self._content
+
+
+@linux
+def test_rows_are_read_in_other_processes_and_score_as_in_this_one(make_scorer, photos):
+    scorer = make_scorer(workers=2, batch_size=2)
+    with closing(scorer.rows(photos)) as rows:
+        first = next(rows)
+        assert 1 <= len(children()) <= 2
+        found = [first, *rows]
+    assert [row.score for row in found] == scorer(photos)
+    assert [row.score for row in make_scorer(isolate=False).rows(photos)] == scorer(photos)
+
+
+@linux
+def test_no_more_processes_are_started_than_there_are_photos(make_scorer, photos):
+    started = set()
+    for _ in make_scorer(workers=16, batch_size=1).rows(photos[:3]):
+        started |= children()
+    assert 1 <= len(started) <= 3
+
+
+@linux
+def test_a_single_photo_and_a_call_are_read_in_this_process(make_scorer, photos, monkeypatch):
+    monkeypatch.setattr(reader_process, "_started", None)
+    [row] = make_scorer().rows(photos[:1])
+    assert row.score == make_scorer()(photos[0])
+    assert list(make_scorer().rows([])) == []
+    with pytest.raises(TypeError):
+        list(make_scorer().rows(photos[:2]))
+
+
+@linux
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_reader_that_dies_costs_one_row_which_names_the_signal(make_scorer, photos, slow, kind):
+    scorer = make_scorer(workers=1, batch_size=1)
+    alone = scorer(photos)
+    with closing(scorer.rows([*photos[:3], slow, *photos[3:]])) as rows:
+        found = [next(rows)]
+        [child] = children()
+        time.sleep(0.3)  # it is at work on the slow one, which is not in the first two batches
+        os.kill(child, kind)
+        found += rows
+    assert found[3].error.startswith(f"the process that read it died of {kind.name}")
+    assert [row.score for row in found if row.score] == alone
+
+
+@linux
+def test_a_reader_that_hangs_costs_one_row_which_says_how_long(make_scorer, photos, slow):
+    scorer = make_scorer(workers=1, batch_size=1, read_timeout=1.5)
+    with closing(scorer.rows([*photos[:3], slow, *photos[3:]])) as rows:
+        found = [next(rows)]
+        [child] = children()
+        time.sleep(0.3)
+        os.kill(child, signal.SIGSTOP)
+        found += rows
+    assert found[3].error == "took longer than 1.5 s to read; raise read_timeout if it only comes slowly"
+    assert [row.score for row in found if row.score] == scorer(photos)
+    assert not lives(child)
+
+
+def test_a_file_that_keeps_a_decoder_busy_costs_one_row(make_scorer, photos, slow):
+    started = time.monotonic()
+    rows = list(make_scorer(workers=2, read_timeout=1).rows([*photos[:5], slow, *photos[5:]]))
+    assert time.monotonic() - started < 10
+    assert [i for i, row in enumerate(rows) if row.error] == [5]
+    assert rows[5].error.startswith("took longer than 1 s")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no alarms")
+def test_a_reader_without_a_parent_to_end_it_ends_itself(slow, monkeypatch):
+    monkeypatch.setattr(reader_process, "_GRACE", 0.0)
+    alone = Reader(timeout=0.5)  # nobody calls its tick
+    alone.wait_until_ready()
+    with pytest.raises(ImageError, match=r"took longer than 0\.5 s"):
+        alone.read("path", os.fsencode(slow), CUTTING, threading.Lock())
+    assert not alone.alive
+
+
+@linux
+def test_a_parent_that_is_killed_leaves_no_readers(slow):
+    code = f"""
+from mpiqe.scoring.reader import Readers
+from mpiqe.scoring.reader_process import Cutting
+import threading, time
+readers = Readers(cutting=Cutting(**{CUTTING.__dict__}), timeout=60)
+for _ in range(2):
+    threading.Thread(target=readers.read, args=[{slow!r}]).start()
+time.sleep(100)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    found = until(lambda: len(now := children(parent.pid)) == 2 and now)
+    time.sleep(0.5)  # both are at work
+    parent.kill()
+    parent.wait()
+    until(lambda: not any(map(lives, found)), seconds=5)
+
+
+@linux
+def test_idle_readers_end_with_their_parent_even_if_a_pipe_stays_open(photos):
+    code = f"""
+import json, os, time
+from mpiqe.scoring.reader import Readers
+from mpiqe.scoring.reader_process import Cutting
+readers = Readers(cutting=Cutting(**{CUTTING.__dict__}), timeout=60)
+readers.read({photos[0]!r})
+fork = os.fork()  # inherits the pipes, as multiprocessing's children do
+if fork == 0:
+    time.sleep(10)
+    os._exit(0)
+print(json.dumps(fork), flush=True)
+time.sleep(100)
+"""
+    parent = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE)
+    fork = json.loads(parent.stdout.readline())
+    [child] = children(parent.pid) - {fork}
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    try:
+        until(lambda: not lives(child), seconds=5)
+    finally:
+        os.kill(fork, signal.SIGKILL)
+
+
+@linux
+def test_closing_the_rows_waits_for_no_photo(make_scorer, photos, slow):
+    rows = make_scorer(workers=2, batch_size=1).rows([*photos[:3], *[slow] * 5])
+    next(rows)
+    started = time.monotonic()
+    rows.close()
+    assert time.monotonic() - started < 3
+    assert not children()
+
+
+@linux
+@pytest.mark.parametrize("group", [False, True], ids=["kill -INT", "Ctrl-C"])
+def test_an_interrupt_ends_the_command_and_its_readers_at_once(photos, slow, group):
+    program = str(Path(__file__).parents[1] / "cli" / "conftest.py")
+    process = subprocess.Popen(
+        [sys.executable, program, "score", *photos, slow, slow, "--format", "csv", "--batch-size", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    process.stdout.readline()
+    found = until(lambda: children(process.pid))
+    time.sleep(1)
+    (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=5)
+    finally:
+        process.kill()
+        process.communicate()
+    assert err == b"mpiqe: interrupted\n"
+    assert process.returncode == 130
+    until(lambda: not any(map(lives, found)), seconds=3)
+
+
+def test_readers_that_cannot_be_started_are_told_once(make_scorer, photos, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(ConfigError, match=r"cannot start a process that reads photos: .*No such file.*isolate=False"):
+        list(make_scorer().rows(photos))
+
+
+def test_what_a_reader_says_when_it_cannot_start_is_told(make_scorer, photos, monkeypatch):
+    monkeypatch.setattr(reader_process, "_BOOT", "import nothing_of_that_name")
+    with pytest.raises(ConfigError, match="No module named 'nothing_of_that_name'"):
+        list(make_scorer().rows(photos))
+
+
+def test_starting_is_tried_again_once_it_has_worked(photos, monkeypatch):
+    monkeypatch.setattr(reader, "_PAUSE", 0.01)
+    start, failures = reader_process._started, iter([False, True, True])
+
+    def started(timeout):
+        if next(failures, False):
+            raise OSError("resource temporarily unavailable")
+        return start(timeout)
+
+    monkeypatch.setattr(reader_process, "_started", started)
+    with closing(Readers(cutting=CUTTING, timeout=60)) as readers:
+        first = readers.read(photos[3])
+        for one in readers._all:
+            one.kill()
+        with pytest.raises(ImageError, match="died of"):
+            readers.read(photos[3])
+        np.testing.assert_array_equal(readers.read(photos[3])[0], first[0])
+
+
+def test_what_libraries_print_does_not_reach_the_answers(photos, at_start, capfd):
+    at_start(
+        "import os; from mpiqe import images; quiet = images.crop_positions",
+        "images.crop_positions = lambda *a, **k: (os.write(1, b'x'), os.write(2, b'y'), quiet(*a, **k))[2]",
+    )
+    with closing(Readers(cutting=CUTTING, timeout=60)) as readers:
+        assert readers.read(photos[3])[0].shape == (8, 32, 32, 3)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_fetched_photos_score_as_files_do_and_fail_by_name(make_scorer, photos):
+    contents = [Path(path).read_bytes() for path in photos]
+    sources = [Held(f"s3://{i}", content) for i, content in enumerate(contents)]
+    assert isinstance(sources[0], Fetched)
+    sources[3:3] = [Held("gone", None), Held("broken", contents[0][:60]), photos[0]]
+    for isolate in (True, False):
+        scorer = make_scorer(isolate=isolate)
+        rows = list(scorer.rows(sources))
+        assert [row.path for row in rows][2:7] == ["s3://2", "gone", "broken", photos[0], "s3://3"]
+        assert rows[3].error == "404 Not Found"
+        assert rows[4].error.startswith("cannot be decoded")
+        assert [row.score for row in rows if row.score] == scorer([*photos[:3], photos[0], *photos[3:]])
+
+
+def test_photos_in_memory_keep_their_place_among_files(make_scorer, photos):
+    image = Image.open(photos[4]).convert("RGB")
+    rows = list(make_scorer(batch_size=2).rows([photos[0], image, np.asarray(image), Path(photos[4]).read_bytes()]))
+    assert [row.path == photos[0] for row in rows] == [True, False, False, False]
+    assert rows[1].score == rows[2].score == rows[3].score != rows[0].score
+
+
+def test_a_relative_path_is_the_parents(make_scorer, photos, monkeypatch, tmp_path):
+    names = [Path(path).name for path in photos]
+    scorer = make_scorer(workers=1, batch_size=1)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with closing(Readers(cutting=CUTTING, timeout=60)) as readers:
+        with pytest.raises(ImageError, match=rf"^{names[0]}: No such file"):
+            readers.read(names[0])
+        monkeypatch.chdir(tmp_path)
+        readers.read(names[0])
+    assert [row.score for row in scorer.rows(names)] == scorer(photos)
+
+
+def test_errors_read_the_same_from_either_side(make_scorer, photos, tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "cut.png").write_bytes(Path(photos[0]).read_bytes()[:100])
+    Image.new("RGB", (9000, 1)).save(tmp_path / "strip.png")
+    bad = [str(tmp_path / name) for name in ("empty.jpg", "text.png", "cut.png", "strip.png", "none.gif", "")]
+    bad += ["", "nul\0.jpg"]
+    apart, here = ([row.error for row in make_scorer(isolate=i, max_pixels=10**6).rows(bad)] for i in (True, False))
+    assert apart == here
+    assert all(apart)
+
+
+@linux
+def test_a_file_that_needs_too_much_memory_costs_its_row(make_scorer, photos, tmp_path, at_start):
+    at_start("from mpiqe.scoring import reader_child as c; c._HEADROOM = 16 << 20; c._BYTES_PER_PIXEL = 0")
+    large = tmp_path / "large.png"
+    Image.new("RGB", (3000, 3000)).save(large)
+    rows = list(make_scorer(workers=1).rows([photos[0], str(large), photos[1]]))
+    assert rows[1].error == "needs more memory than the 16 MB that a photo of its size may take"
+    assert rows[0].score
+    assert rows[2].score
+
+
+@linux
+def test_large_photos_are_decoded_one_at_a_time(make_scorer, tmp_path, monkeypatch):
+    path = tmp_path / "large.png"
+    Image.new("L", (5000, 4100)).save(path, compress_level=1)
+    at_once, most = 0, 0
+
+    class Leave:
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def __enter__(self):
+            nonlocal at_once, most
+            self.lock.acquire()
+            at_once += 1
+            most = max(most, at_once)
+
+        def __exit__(self, *_):
+            nonlocal at_once
+            at_once -= 1
+            self.lock.release()
+
+    entered = []
+    original = Readers.__init__
+
+    def initialise(self, **options):
+        original(self, **options)
+        self._leave = Leave()
+        entered.append(self._leave)
+
+    monkeypatch.setattr(Readers, "__init__", initialise)
+    rows = list(make_scorer(workers=3).rows([str(path)] * 6))
+    assert all(row.score == rows[0].score for row in rows)
+    assert rows[0].score
+    assert most == 1
