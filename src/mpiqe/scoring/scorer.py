@@ -21,6 +21,7 @@ from mpiqe.images import CropMode, Pixels, Source
 from mpiqe.scoring.pipeline import batches, in_order
 from mpiqe.scoring.predictor import Predictor
 from mpiqe.scoring.score import Row, Scale, Score
+from mpiqe.scoring.sources.found import Fetched
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Scorer:
             return [_score_or_raise(result) for _, result in self._stream(source)]
         return _score_or_raise(self._predict([self._read(cast("Source", source))])[0][1])
 
-    def rows(self, paths: Iterable[str | os.PathLike[str]]) -> Generator[Row, None, None]:
+    def rows(self, paths: Iterable[str | os.PathLike[str] | Fetched]) -> Generator[Row, None, None]:
         """A ``Row`` for each path, in order and as they come; a photo that cannot be read has its ``error`` there.
 
         ``paths`` may be without end: it is read only a few batches ahead. Close the rows to stop before their end.
@@ -103,7 +104,7 @@ class Scorer:
             else:
                 yield Row(name, None, str(result).removeprefix(f"{name}: "))
 
-    def _stream(self, sources: Iterable[Source]) -> Iterator[tuple[str, Score | ImageError]]:
+    def _stream(self, sources: Iterable[Source | Fetched]) -> Iterator[tuple[str, Score | ImageError]]:
         """Photos are read on ``workers`` threads and predicted on one more, both while the caller uses the results."""
         ahead = self.batch_size + 2 * self.workers
         with (
@@ -113,7 +114,17 @@ class Scorer:
             for batch in answers:
                 yield from batch
 
-    def _read(self, source: Source) -> tuple[str, _Photo | ImageError]:
+    def _read(self, source: Source | Fetched) -> tuple[str, _Photo | ImageError]:
+        if isinstance(source, Fetched):
+            name = source.name
+            try:
+                content = source.fetch()
+            except ImageError as error:
+                return name, error
+            result = self._read(content)[1]
+            if isinstance(result, ImageError):
+                return name, ImageError(f"{name}: {str(result).removeprefix(f'{images.describe(content)}: ')}")
+            return name, result
         size, name = self.predictor.crop_size, images.describe(source)
         positions = partial(images.crop_positions, size=size, count=self.crops, mode=self.crop_mode, seed=self.seed)
         try:
