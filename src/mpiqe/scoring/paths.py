@@ -163,9 +163,14 @@ class _Finder:
             yield broken(pattern, "nothing matches this pattern")
 
     def _archive_in_folder(self, path: str) -> Iterator[Found]:
-        if os.path.realpath(path) == self.output or (parquet.is_parquet(path) and parquet.is_ours(path)):
+        """One that was not named itself: our own outputs are no sources, and a missing package costs a row."""
+        if os.path.realpath(path) == self.output:
             return
-        yield from self._opened(path)
+        try:
+            if not (parquet.is_parquet(path) and parquet.is_ours(path)):
+                yield from self._opened(path)
+        except ConfigError as error:
+            yield broken(path, str(error).removeprefix(f"{path}: "))
 
     def _opened(self, path: str) -> Iterator[Found]:
         if self.whole or not is_archive(path):

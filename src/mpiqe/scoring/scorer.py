@@ -104,7 +104,7 @@ class Scorer:
             else:
                 yield Row(name, None, str(result).removeprefix(f"{name}: "))
 
-    def _stream(self, sources: Iterable[Source | Fetched]) -> Iterator[tuple[str, Score | ImageError]]:
+    def _stream(self, sources: "Iterable[Source | Fetched]") -> Iterator[tuple[str, Score | ImageError]]:
         """Photos are read on ``workers`` threads and predicted on one more, both while the caller uses the results."""
         ahead = self.batch_size + 2 * self.workers
         with (
@@ -114,7 +114,7 @@ class Scorer:
             for batch in answers:
                 yield from batch
 
-    def _read(self, source: Source | Fetched) -> tuple[str, _Photo | ImageError]:
+    def _read(self, source: "Source | Fetched") -> tuple[str, _Photo | ImageError]:
         if isinstance(source, Fetched):
             name = source.name
             try:
