@@ -32,8 +32,9 @@ _GROUP_ROWS = 65_536
 class ParquetSink:
     """Takes rows, saves them part by part and makes one file of them when they are all there.
 
-    ``rows`` and ``seconds`` say when a part is saved: what a ``kill -9`` can cost, and a later run does again. Raises
-    ``ConfigError`` where pyarrow is not installed or the folder for the parts cannot be made.
+    A part is saved after ``rows`` rows or, once a second has passed, a hundredth of the time since the beginning, but
+    ``seconds`` at most: what a ``kill -9`` can cost, and a later run does again. Raises ``ConfigError`` where pyarrow is
+    not installed or the folder for the parts cannot be made.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class ParquetSink:
             raise ConfigError(f"cannot write to {self.folder}: {error.strerror}; name another --output") from error
         self._saved = len(_parts(self.folder))
         self._waiting: list[dict[str, Any]] = []
-        self._since = time.monotonic()
+        self._since = self._began = time.monotonic()
 
     def write(self, row: Row) -> None:
         """Take a row; it is on the disk with the next part."""
@@ -66,7 +67,9 @@ class ParquetSink:
             values |= {f"scene_{name}": value for name, value in row.score.scene.items()}
             values |= {f"distortion_{name}": value for name, value in row.score.distortion.items()}
         self._waiting.append(values)
-        if len(self._waiting) >= self.rows or time.monotonic() - self._since >= self.seconds:
+        now = time.monotonic()
+        pause = min(self.seconds, max(1.0, (now - self._began) / 100))
+        if len(self._waiting) >= self.rows or now - self._since >= pause:
             self.save()
 
     def save(self) -> None:

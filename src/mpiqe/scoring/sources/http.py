@@ -142,15 +142,10 @@ def _opener(limits: Limits, deadline: float) -> urllib.request.OpenerDirector:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        scheme = urlsplit(newurl).scheme
-        if scheme not in ("http", "https"):
-            raise _RefusedError(f"redirects to {scheme}:, which is not followed")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
     def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
-        target = urlsplit(headers.get("location") or headers.get("uri") or "").scheme
-        if target not in ("", "http", "https"):  # the library's own message would show the address
+        target = urlsplit(headers.get("location") or headers.get("uri") or "").scheme.lower()
+        if target not in ("", "http", "https"):  # the library would follow to ftp:, and its message show the address
+            fp.close()
             raise _RefusedError(f"redirects to {target}:, which is not followed")
         return super().http_error_302(req, fp, code, msg, headers)
 
