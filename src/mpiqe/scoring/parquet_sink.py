@@ -33,8 +33,8 @@ class ParquetSink:
     """Takes rows, saves them part by part and makes one file of them when they are all there.
 
     A part is saved after ``rows`` rows or, once a second has passed, a hundredth of the time since the beginning, but
-    ``seconds`` at most: what a ``kill -9`` can cost, and a later run does again. Raises ``ConfigError`` where pyarrow is
-    not installed or the folder for the parts cannot be made.
+    ``seconds`` at most: what a ``kill -9`` can cost, and a later run does again. Raises ``ConfigError`` where
+    pyarrow is not installed or the folder for the parts cannot be made.
     """
 
     def __init__(
