@@ -23,6 +23,9 @@ def explain(
     device: photos.Device = "auto",
     precision: photos.Precision = "auto",
     max_pixels: photos.MaxPixels = 200_000_000,
+    max_bytes: photos.MaxBytes = 256 << 20,
+    timeout: photos.Timeout = 60.0,
+    column: photos.Column = None,
 ) -> None:
     """Show where a photo's distortion sits and where the model looks.
 
@@ -39,6 +42,9 @@ def explain(
         paths,
         verb="explain",
         pictures=out,
+        column=column,
+        max_bytes=max_bytes,
+        timeout=timeout,
         weights=weights,
         crops=crops,
         seed=seed,

@@ -1,35 +1,43 @@
 """What ``mpiqe score`` and ``mpiqe explain`` share: their options, and the way from paths to rows and pictures."""
 
 import contextlib
-import io
 import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mpiqe.errors import ConfigError, ImageError
+from mpiqe.cli.interrupts import Interrupts
+from mpiqe.cli.output import Format, Output
+from mpiqe.errors import ConfigError, ImageError, MPIQEError
 
 if TYPE_CHECKING:
-    from mpiqe.scoring.paths import Found
+    from mpiqe.cli.progress_line import ProgressLine
+    from mpiqe.scoring.paths import Fetched, Found
     from mpiqe.scoring.pictures import PictureFolder
-    from mpiqe.scoring.predictor import Predictor
+    from mpiqe.scoring.resume import Earlier
     from mpiqe.scoring.score import Row
     from mpiqe.scoring.scorer import Scorer
-    from mpiqe.scoring.sinks import Sink
 
-Format = Literal["table", "csv", "jsonl"]
+_NO_MATTER = frozenset({"weights", "batch_size", "workers", "read_timeout"})  # to what a row says; weights by what they are
 
 Paths = Annotated[
-    list[str], typer.Argument(metavar="PATH", help="Images, folders (searched to any depth), or - for paths on stdin.")
+    list[str],
+    typer.Argument(
+        metavar="PATH",
+        help="Images, folders, patterns ('a/**/*.jpg'), .tar and .parquet files, URLs; @FILE or - for a list of these.",
+    ),
 ]
 Weights = Annotated[
     str | None,
-    typer.Option(help="A run folder, a .safetensors file or a hub id; the embedded model if not given.", metavar="W"),
+    typer.Option(help="Run folder, .safetensors file or hub id; else the embedded model.", metavar="W"),
 ]
 Crops = Annotated[int | None, typer.Option(help="Crops per photo; as in training if not given.", metavar="N")]
 Seed = Annotated[int, typer.Option(help="Another seed cuts the crops elsewhere.", metavar="S")]
@@ -46,123 +54,187 @@ Runtime = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="D")]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16"], typer.Option(help="auto is the runtime's own: fp32 but for OpenVINO and CUDA.")
+    Literal["auto", "fp32", "bf16"],
+    typer.Option(help="fp32, bf16 or auto: the runtime's own, fp32 but for OpenVINO and CUDA.", metavar="P"),
 ]
-MaxPixels = Annotated[int, typer.Option(help="Refuse photos with more pixels than this.", metavar="N")]
+MaxPixels = Annotated[int, typer.Option(help="Refuse photos with more pixels.", metavar="N")]
+Column = Annotated[str | None, typer.Option(help="Column of .parquet files with paths or bytes.", metavar="NAME")]
+MaxBytes = Annotated[int, typer.Option(help="Refuse larger downloads and members.", metavar="N")]
+Timeout = Annotated[float, typer.Option(help="Seconds that a photo may take, to come and to be read.", metavar="S")]
 
 
 def run(
     paths: list[str],
     *,
     verb: Literal["score", "explain"],
-    form: Format = "table",
+    form: Format | None = None,
     output: Path | None = None,
+    resume: bool = False,
     pictures: Path | None = None,
+    column: str | None = None,
+    max_bytes: int = 256 << 20,
+    timeout: float = 60.0,
     **options: Any,
 ) -> None:
     """Write a row for each photo and, where there is a folder for ``pictures``, the picture of its explanation.
 
     ``options`` are those of ``mpiqe.load``. Rows name their pictures if ``verb`` is ``explain``. Ends with exit status
-    1 where a photo failed.
+    1 where a photo failed, in this run or the one that is resumed.
     """
     from rich.console import Console
 
     from mpiqe.cli.progress_line import ProgressLine
     from mpiqe.scoring.loading import load
-    from mpiqe.scoring.paths import find
+    from mpiqe.scoring.paths import Limits, find
     from mpiqe.scoring.pictures import PictureFolder
 
+    options["read_timeout"] = timeout
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow finds odd about a file; what matters is in its row
-    console = Console(stderr=True)
+    _check(max_bytes, timeout)
+    target = Output(output, form, resume=resume)
+    limits = Limits(max_bytes=max_bytes, timeout=timeout)
+    found = find(paths, stdin=sys.stdin.buffer, limits=limits, column=column, output=output)
     folder = None if pictures is None else PictureFolder(pictures)
-    found = find(paths, stdin=sys.stdin.buffer)
     if folder:
         found = folder.photos_outside(found)
-    total = None
-    if console.is_terminal and "-" not in paths:  # only who watches wants to know how many there are
-        listed = list(found)
-        found, total = iter(listed), len(listed)
+    settings = _settings(options, max_bytes=max_bytes) if target.can_resume else {}
+    earlier, tally = _earlier(target, found, folder, settings)
     first = next(found, None)
-    if first is None:
+    if first is None and not tally.done:
         raise ConfigError(f"there is no image to {verb} in {' '.join(paths)}")
-    scorer = load(**options)
-    if folder:
-        folder.make()
-    done = failed = 0
-    with _opened(output, form) as stream:
-        sink = _sink(form, stream, scorer.predictor)
-        shared = output is None and stream.isatty()
-        with (
-            ProgressLine(console=console, unit="photos", total=total, shared=shared) as progress,
-            contextlib.closing(_rows(scorer, chain([first], found), folder, named=verb == "explain")) as rows,
-        ):
-            for row in rows:
-                with progress.aside():
-                    sink.write(row)
-                    progress.advance()
-                done += 1
-                failed += row.score is None
-    if failed:
+    if first is None:
+        target.finish()
+    else:
+        scorer = load(**options)
+        if folder:
+            folder.make()
+        console = Console(stderr=True)
+        shared = output is None and sys.stdout.isatty()
+        progress = ProgressLine(console=console, unit="photos", total=None, shared=shared, done=tally.done)
+        with Interrupts() as interrupts:
+            try:
+                with (
+                    target.opened(scorer.predictor, earlier=earlier, settings=settings) as sink,
+                    _counted(progress, paths, output) if console.is_terminal else contextlib.nullcontext(),
+                    progress,
+                    contextlib.closing(_rows(scorer, chain([first], found), folder, named=verb == "explain")) as rows,
+                ):
+                    for row in rows:
+                        with interrupts.held(), progress.aside():
+                            sink.write(row)
+                            progress.advance()
+                            tally.add(failed=row.score is None)
+            except KeyboardInterrupt:
+                go_on = "; the same command with --resume goes on from there" if target.can_resume else ""
+                typer.echo(f"mpiqe: interrupted, {tally.done} rows are written{go_on}", err=True)
+                raise typer.Exit(130) from None
+    if tally.failed:
         typer.echo(
-            f"mpiqe: {failed} of {done} photos could not be {verb.removesuffix('e')}ed; their rows say why", err=True
+            f"mpiqe: {tally.failed} of {tally.done} photos could not be {verb.removesuffix('e')}ed; their rows say why",
+            err=True,
         )
         raise typer.Exit(1)
+
+
+@dataclass
+class _Tally:
+    done: int = 0
+    failed: int = 0
+
+    def add(self, *, failed: bool) -> None:
+        self.done += 1
+        self.failed += failed
+
+
+def _earlier(
+    target: Output, found: "Iterator[Found]", folder: "PictureFolder | None", settings: dict[str, Any]
+) -> "tuple[Earlier | None, _Tally]":
+    """Pass over the photos whose rows are there already; ``None`` where there are none to continue."""
+    from mpiqe.scoring.resume import check_order, check_settings
+    from mpiqe.scoring.sources.held import Held
+
+    earlier, tally = target.earlier(), _Tally()
+    if earlier is None or target.path is None:
+        return None, tally
+    for row in earlier:
+        if not tally.done:
+            check_settings(target.path, settings)
+        photo = next(found, None)
+        check_order(target.path, tally.done + 1, row.path, None if photo is None else earlier.written(photo.path))
+        tally.add(failed=row.failed)
+        if photo and isinstance(photo.fetched, Held):
+            photo.fetched.drop()
+        if photo and folder and not row.failed:
+            folder.place(photo)  # so that the pictures of later photos have the names they would have had
+    return earlier if tally.done else None, tally
+
+
+def _settings(options: dict[str, Any], **others: Any) -> dict[str, Any]:
+    """All that makes a row what it is."""
+    from mpiqe.scoring.resume import identity
+
+    told = {name: value for name, value in options.items() if name not in _NO_MATTER}
+    return {"mpiqe": version("mpiqe"), "model": identity(options.get("weights")), **told, **others}
+
+
+def _check(max_bytes: int, timeout: float) -> None:
+    if max_bytes < 1 or not 0 < timeout < float("inf"):
+        raise ConfigError(f"--max-bytes and --timeout must be above 0, not {max_bytes} and {timeout:g}")
+
+
+@contextlib.contextmanager
+def _counted(progress: "ProgressLine", paths: list[str], output: Path | None) -> Iterator[None]:
+    """Find out in the background how many photos there are; only who watches wants to know."""
+    from mpiqe.scoring.paths import count
+
+    stopped = threading.Event()
+
+    def counting() -> None:
+        with contextlib.suppress(MPIQEError, OSError):  # it will be told where it happens to the run
+            progress.total = count(paths, output=output, stopped=stopped)
+
+    thread = threading.Thread(target=counting, name="mpiqe-count", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join(timeout=5)
 
 
 def _rows(
     scorer: "Scorer", found: "Iterator[Found]", folder: "PictureFolder | None", *, named: bool
 ) -> "Generator[Row, None, None]":
     """The scorer's rows; with a ``folder`` each one after its picture was written, which it names if ``named``."""
+    from mpiqe.images import describe
     from mpiqe.scoring.explanation import explain
     from mpiqe.scoring.score import Row
 
+    if folder is None:
+        with contextlib.closing(scorer.rows(photo.source for photo in found)) as rows:
+            yield from rows
+        return
     waiting: deque[Found] = deque()
 
-    def paths() -> Iterator[str]:
+    def sources() -> "Iterator[str | Fetched]":
         for photo in found:
             waiting.append(photo)
-            yield photo.path
+            yield photo.source
 
-    with contextlib.closing(scorer.rows(paths())) as rows:
+    with contextlib.closing(scorer.rows(sources())) as rows:
         for row in rows:
             photo = waiting.popleft()
-            if folder is None or row.score is None:
+            if row.score is None:
                 yield row
                 continue
+            source: str | bytes = photo.path
             try:
-                picture = folder.write(photo, explain(scorer, photo.path, score=row.score))
+                if photo.fetched is not None:
+                    source = photo.fetched.fetch()
+                picture = folder.write(photo, explain(scorer, source, score=row.score))
             except ImageError as error:  # it was there a moment ago
-                yield Row(row.path, None, str(error).removeprefix(f"{photo.path}: "))
+                yield Row(
+                    row.path, None, str(error).removeprefix(f"{photo.path}: ").removeprefix(f"{describe(source)}: ")
+                )
             else:
                 yield Row(f"{row.path} -> {picture}", row.score, None) if named else row
-
-
-def _sink(form: Format, stream: IO[str], predictor: "Predictor") -> "Sink":
-    from rich.console import Console
-
-    from mpiqe.scoring.sinks import CsvSink, JsonLinesSink, TableSink
-
-    if form == "csv":
-        return CsvSink(stream)
-    if form == "jsonl":
-        return JsonLinesSink(stream)
-    return TableSink(Console(file=stream, highlight=False), predictor)
-
-
-@contextlib.contextmanager
-def _opened(output: Path | None, form: Format) -> Iterator[IO[str]]:
-    """Standard output or a file, in UTF-8 where scripts read it, with whatever bytes a path may hold."""
-    if output is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            if form == "table":
-                sys.stdout.reconfigure(errors="replace")
-            else:
-                sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
-        yield sys.stdout
-        return
-    try:
-        file = output.open("w", encoding="utf-8", errors="surrogateescape", newline="\n")
-    except OSError as error:
-        raise ConfigError(f"cannot write to {output}: {error.strerror}; name another --output") from error
-    with file:
-        yield file

@@ -19,15 +19,16 @@ class ProgressLine:
 
     Unlike rich's own bar it can share the terminal with another stream: rows go to stdout while this stays on stderr.
     ``shared`` says that they meet; then whatever is written to the other stream within ``aside`` comes to stand above
-    the line. ``total`` is ``None`` while nobody knows it.
+    the line. ``total`` is ``None`` while nobody knows it and may be set later. ``done`` were done by an earlier run:
+    they count, but not towards the rate.
     """
 
-    def __init__(self, *, console: Console, unit: str, total: int | None, shared: bool) -> None:
+    def __init__(self, *, console: Console, unit: str, total: int | None, shared: bool, done: int = 0) -> None:
         self.console = console
         self.unit = unit
         self.total = total
         self.shared = shared
-        self.count = 0
+        self.count = self.done = done
         self._active = console.is_terminal and not console.is_dumb_terminal
         self._started = time.monotonic()
         self._lock = threading.Lock()
@@ -63,7 +64,7 @@ class ProgressLine:
 
     def text(self, elapsed: float) -> Text:
         """The line after ``elapsed`` seconds."""
-        rate = self.count / elapsed if elapsed > 0 else 0.0
+        rate = (self.count - self.done) / elapsed if elapsed > 0 else 0.0
         line = Text()
         if self.total is None:
             line.append(f"{self.count:,} {self.unit}")
@@ -73,7 +74,7 @@ class ProgressLine:
             line.append(f"  {self.count:,} of {self.total:,} {self.unit}")
         line.append(f"  {rate:.1f} a second")
         if self.total is not None and rate:
-            line.append(f"  {_clock((self.total - self.count) / rate)} left")
+            line.append(f"  {_clock(max(0, self.total - self.count) / rate)} left")
         return line
 
     def _run(self) -> None:

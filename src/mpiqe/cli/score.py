@@ -6,20 +6,23 @@ from typing import Annotated
 import typer
 
 from mpiqe.cli import photos
+from mpiqe.cli.output import Format
 
 
 def score(
     paths: photos.Paths,
     weights: photos.Weights = None,
     form: Annotated[
-        photos.Format, typer.Option("--format", help="A table to look at; csv or jsonl for scripts.")
-    ] = "table",
+        Format | None,
+        typer.Option("--format", help="table, csv, jsonl or parquet; else as FILE ends.", metavar="F"),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the rows to this file, as they come.", metavar="FILE")
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue --output where an earlier run ended.")] = False,
     explain: Annotated[
         Path | None,
-        typer.Option(help="Write a picture for each photo to this folder, as mpiqe explain does.", metavar="DIR"),
+        typer.Option(help="Draw each photo into this folder, as mpiqe explain does.", metavar="DIR"),
     ] = None,
     crops: photos.Crops = None,
     seed: photos.Seed = 0,
@@ -29,6 +32,9 @@ def score(
     device: photos.Device = "auto",
     precision: photos.Precision = "auto",
     max_pixels: photos.MaxPixels = 200_000_000,
+    max_bytes: photos.MaxBytes = 256 << 20,
+    timeout: photos.Timeout = 60.0,
+    column: photos.Column = None,
 ) -> None:
     """Score photos: how good do they look?
 
@@ -41,7 +47,11 @@ def score(
         verb="score",
         form=form,
         output=output,
+        resume=resume,
         pictures=explain,
+        column=column,
+        max_bytes=max_bytes,
+        timeout=timeout,
         weights=weights,
         crops=crops,
         seed=seed,

@@ -28,6 +28,8 @@ def load(
     device: str = "auto",
     precision: ScoringPrecision = "auto",
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    isolate: bool = True,
+    read_timeout: float = 60.0,
 ) -> Scorer:
     """A ``Scorer`` with the weights in a run folder, a checkpoint file, a hub id or an exported folder.
 
@@ -55,6 +57,8 @@ def load(
         batch_size=batch_size,
         workers=workers,
         max_pixels=max_pixels,
+        isolate=isolate,
+        read_timeout=read_timeout,
     )
 
 

@@ -1,59 +1,217 @@
 """What the command line's PATHs stand for."""
 
 import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import IO, NamedTuple
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO
 
-from mpiqe.decoding import SUFFIXES
+from mpiqe.errors import ConfigError
+from mpiqe.scoring.sources import http, parquet, patterns, remote, tar
+from mpiqe.scoring.sources.folders import below, is_archive, is_image, listing
+from mpiqe.scoring.sources.found import Fetched, Found, Limits, broken
+from mpiqe.scoring.sources.held import Budget
+from mpiqe.scoring.sources.urls import last_name, scheme, shown
 
-
-class Found(NamedTuple):
-    """A photo's path and where it came from."""
-
-    path: str
-    below: str | None
-    """The folder that stood for it; ``None`` for a photo that was named itself."""
+__all__ = ["Fetched", "Found", "Limits", "count", "expand", "find"]
 
 
 def expand(paths: Iterable[str], *, stdin: IO[bytes]) -> Iterator[str]:
-    """The files that ``paths`` stand for, as ``find`` finds them."""
+    """The names of the photos that ``paths`` stand for, as ``find`` finds them."""
     return (found.path for found in find(paths, stdin=stdin))
 
 
-def find(paths: Iterable[str], *, stdin: IO[bytes]) -> Iterator[Found]:
-    """The files that ``paths`` stand for, one after the other and found while they are used.
+def find(
+    paths: Iterable[str],
+    *,
+    stdin: IO[bytes],
+    limits: Limits | None = None,
+    column: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+    whole: bool = False,
+) -> Iterator[Found]:
+    """The photos that ``paths`` stand for, one after the other and found while they are used, always in one order.
 
-    A folder stands for every file below it that has the name of an image (``mpiqe.decoding.SUFFIXES``), ordered by name
-    within each folder; names that begin with a dot are passed over, and links to folders are not followed. ``-`` stands
-    for the paths, one per line, on ``stdin``; empty lines mean nothing. Any other path stands for itself, whether
-    there is such a file or not, and so does a folder that cannot be listed: reading it will say what is wrong.
+    - A folder: every file below it that has the name of an image (``mpiqe.decoding.SUFFIXES``), ordered by name within
+      each folder; where a folder has no image of its own, the photos in its tar and Parquet files. Names that begin
+      with a dot are passed over, and so are outputs of ``mpiqe score``; links to folders are not followed.
+    - A pattern (``*``, ``?``, ``[a-z]``, ``**`` for any folders between) that is not itself a file: the files it
+      matches, in that same order; without a suffix at its end, the images and archives among them.
+    - Braces (``shard-{000..009}.tar``, ``{a,b}/x.jpg``), likewise: one path for each.
+    - ``.tar``, ``.tar.gz``, ``.tar.bz2``, ``.tar.xz``: its members with the names of images.
+    - ``.parquet``: a photo for each row, from its ``column`` of paths, addresses or bytes.
+    - ``http://`` and ``https://``: a photo. Any other address: a photo, a folder or a pattern that fsspec knows.
+    - ``@FILE``: the paths in that file, one per line; ``-``: those on ``stdin``. Empty lines mean nothing, and a line
+      is never another list.
+    - Anything else stands for itself, whether there is such a file or not, and so does a folder that cannot be listed:
+      reading it will say what is wrong.
+
+    ``output`` is a file that is being written and is passed over in folders. ``whole`` leaves archives closed: each is
+    found as the one path that can be given to another ``find``.
+
+    Raises ``ConfigError``, at once, for a list that is not there, and later for a package that is needed but missing.
     """
+    paths = list(paths)
     for path in paths:
-        if path == "-":
-            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in stdin)
-            yield from (found for line in lines if line for found in _stands_for(line))
-        else:
-            yield from _stands_for(path)
+        if _is_list(path) and not os.access(path[1:], os.R_OK):
+            raise ConfigError(f"cannot read the list {path[1:]}; for a photo of that name write ./{path}")
+    return _Finder(limits=limits or Limits(), column=column, output=output, whole=whole).find(paths, stdin)
 
 
-def _stands_for(path: str) -> Iterator[Found]:
-    if not os.path.isdir(path):
-        yield Found(path, None)
-        return
-    yield from (Found(inside, path) for inside in _below(path))
+def count(paths: Iterable[str], *, output: str | os.PathLike[str] | None, stopped: threading.Event) -> int | None:
+    """How many photos ``find`` will find; ``None`` where that takes reading everything, or when ``stopped``.
+
+    Nobody can know for standard input and other pipes; compressed archives and stores elsewhere are not asked.
+    """
+    paths = list(paths)
+    if "-" in paths or any(_is_list(path) and not _is_regular(path[1:]) for path in paths):
+        return None
+    total = 0
+    with open(os.devnull, "rb") as nothing:
+        for found in find(paths, stdin=nothing, output=output, whole=True):
+            if stopped.is_set():
+                return None
+            one = _count(found)
+            if one is None:
+                return None
+            total += one
+    return total
 
 
-def _below(path: str) -> Iterator[str]:
+def _count(found: Found) -> int | None:
+    if isinstance(found.fetched, remote.Object):
+        return None if is_archive(found.path) else 1
+    if found.fetched is not None:
+        return 1
     try:
-        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-    except OSError:
-        yield path
+        if tar.is_tar(found.path):
+            return tar.count(found.path)
+        return parquet.count(found.path) if parquet.is_parquet(found.path) else 1
+    except Exception:  # it is a guess for the progress line; what is wrong will be in a row
+        return None
+
+
+class _Finder:
+    def __init__(
+        self, *, limits: Limits, column: str | None, output: str | os.PathLike[str] | None, whole: bool
+    ) -> None:
+        self.limits = limits
+        self.column = column
+        self.output = None if output is None else os.path.realpath(output)
+        self.whole = whole
+        self.budget = Budget()
+
+    def find(self, paths: Iterable[str], stdin: IO[bytes]) -> Iterator[Found]:
+        for path in paths:
+            if path == "-":
+                yield from self._lines(stdin)
+            elif _is_list(path):
+                with open(path[1:], "rb") as file:
+                    yield from self._lines(file)
+            else:
+                yield from self._stands_for(path)
+
+    def _lines(self, file: IO[bytes]) -> Iterator[Found]:
+        for line in file:
+            path = os.fsdecode(line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n"))
+            if path:
+                yield from self._stands_for(path)
+
+    def _stands_for(self, path: str) -> Iterator[Found]:
+        if patterns.has_braces(path) and not os.path.lexists(path):
+            for each in patterns.expand_braces(path):
+                yield from self._one(each)
+        else:
+            yield from self._one(path)
+
+    def _one(self, path: str) -> Iterator[Found]:
+        if scheme(path) is not None and not os.path.lexists(path):
+            yield from self._at(path)
+        elif os.path.isdir(path):
+            for inside in below(path):
+                if is_archive(inside) and not os.path.isdir(inside):
+                    yield from self._archive_in_folder(inside)
+                else:
+                    yield Found(inside, path)
+        elif patterns.is_wild(path) and not os.path.lexists(path):
+            yield from self._matched(path)
+        else:
+            yield from self._opened(path)
+
+    def _at(self, url: str) -> Iterator[Found]:
+        if scheme(url) in ("http", "https"):
+            yield Found(shown(url), None, http.Download(url, self.limits), last_name(url))
+            return
+        for found in remote.objects(url, limits=self.limits):
+            if isinstance(found.fetched, remote.Object) and is_archive(found.path) and not self.whole:
+                yield from self._photos_in(found.fetched.url, found.path, opened=remote.opened)
+            else:
+                yield found
+
+    def _matched(self, pattern: str) -> Iterator[Found]:
+        folder, parts = patterns.split_wild(pattern.replace(os.sep, "/"))
+        every = patterns.names_a_suffix(pattern)
+        none = True
+        for entry in patterns.match(folder, parts, _listing):
+            if every or is_image(entry.name) or is_archive(entry.name):
+                none = False
+                if is_archive(entry.name):
+                    yield from self._archive_in_folder(entry.path)
+                else:
+                    yield Found(entry.path, folder or ".")
+        if none:
+            yield broken(pattern, "nothing matches this pattern")
+
+    def _archive_in_folder(self, path: str) -> Iterator[Found]:
+        """One that was not named itself: our own outputs are no sources, and a missing package costs a row."""
+        if os.path.realpath(path) == self.output:
+            return
+        try:
+            if not (parquet.is_parquet(path) and parquet.is_ours(path)):
+                yield from self._opened(path)
+        except ConfigError as error:
+            yield broken(path, str(error).removeprefix(f"{path}: "))
+
+    def _opened(self, path: str) -> Iterator[Found]:
+        if self.whole or not is_archive(path):
+            yield Found(path)
+        else:
+            yield from self._photos_in(path, path)
+
+    def _photos_in(self, path: str, name: str, *, opened: Callable[[str], IO[bytes]] | None = None) -> Iterator[Found]:
+        if tar.is_tar(path):
+            yield from tar.photos(path, shown=name, limits=self.limits, budget=self.budget, opened=opened)
+        else:
+            yield from parquet.photos(
+                path,
+                shown=name,
+                column=self.column,
+                limits=self.limits,
+                budget=self.budget,
+                named=self._named,
+                opened=opened,
+            )
+
+    def _named(self, path: str) -> Found:
+        """What a table's cell stands for: one photo, never a folder, so that rows stay beside rows."""
+        kind = scheme(path)
+        if kind is None:
+            return Found(path)
+        if kind in ("http", "https"):
+            return Found(shown(path), None, http.Download(path, self.limits), last_name(path))
+        return Found(shown(path), None, remote.Object(path, self.limits), last_name(path))
+
+
+def _listing(folder: str) -> Iterable[patterns.Entry]:
+    try:
+        yield from listing(folder)
+    except OSError:  # as the shell does: a folder that cannot be listed has nothing to match
         return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(entry.path)
-        elif Path(entry.name).suffix.lower() in SUFFIXES and not entry.is_dir():
-            yield entry.path
+
+
+def _is_list(path: str) -> bool:
+    return path.startswith("@") and len(path) > 1
+
+
+def _is_regular(path: str) -> bool:
+    return stat.S_ISREG(os.stat(path).st_mode)

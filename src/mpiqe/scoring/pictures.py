@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
@@ -12,6 +13,7 @@ from mpiqe.scoring.explanation import Explanation
 from mpiqe.scoring.paths import Found
 from mpiqe.scoring.picture import draw
 
+_DEEPEST = 16  # folders in each other that a name out of an archive may ask for
 _LONGEST_STEM = 200  # bytes; file systems take 255, and a file that is being written has a longer name
 
 
@@ -19,9 +21,10 @@ class PictureFolder:
     """A picture for each photo, in a folder laid out as the photos are; nothing is ever written outside of it.
 
     A photo that was found in a folder has its picture at the same place below this one, a photo that was named itself
-    right in it. The name is the photo's with ``.png``; ``-2`` and so on is added where two photos of one run would
-    share a picture, even on a file system that ignores capitals. Pictures of earlier runs are written over, photos that
-    are to be explained never are (``photos_outside``).
+    right in it; that of an archive's member lies in a folder named after the archive, and what comes from an address is
+    named after its end. The name is the photo's with ``.png``; ``-2`` and so on is added where two photos of one run
+    would share a picture, even on a file system that ignores capitals. Pictures of earlier runs are written over,
+    photos that are to be explained never are (``photos_outside``).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,7 +46,7 @@ class PictureFolder:
         Raises ``ConfigError`` where photos in this folder were asked for: their pictures could take their place.
         """
         for photo in found:
-            if not self._holds_photo(photo.path):
+            if photo.fetched is not None or not self._holds_photo(photo.path):
                 yield photo
             elif photo.below is None or self._holds(photo.below):
                 raise ConfigError(
@@ -53,8 +56,11 @@ class PictureFolder:
 
     def place(self, photo: Found) -> Path:
         """The path of a photo's picture, another one at each call."""
-        folder, name = os.path.split(photo.path)
-        within = "" if photo.below is None else os.path.relpath(folder, photo.below)
+        if photo.inside is None:
+            folder, name = os.path.split(photo.path)
+            within = "" if photo.below is None else os.path.relpath(folder, photo.below)
+        else:
+            within, name = os.path.split(_harmless(photo.inside))
         stem = os.fsdecode(os.fsencode(os.path.splitext(name)[0])[:_LONGEST_STEM])
         for number in count(1):
             named = os.path.normpath(os.path.join(within, f"{stem}.png" if number == 1 else f"{stem}-{number}.png"))
@@ -78,3 +84,11 @@ class PictureFolder:
 
     def _holds(self, path: str) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(self._root)
+
+
+def _harmless(name: str) -> str:
+    """A name out of an archive or an address as a relative path that leads nowhere else, on any file system."""
+    parts = (re.sub(r'[\x00-\x1f\x7f:*?"<>|]', "_", part).strip(" ") for part in re.split(r"[/\\]+", name))
+    kept = [os.fsdecode(os.fsencode(part)[:_LONGEST_STEM]) for part in parts if part.strip(".")] or ["photo"]
+    folders = [f"{part}_" if part.casefold().endswith(".png") else part for part in kept[-_DEEPEST:-1]]
+    return "/".join([*folders, kept[-1]])  # no folder is where a picture may come to lie

@@ -10,29 +10,18 @@ import threading
 import time
 from collections.abc import Generator
 from functools import partial
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TypeAlias
 
 from mpiqe import images
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import Pixels, Source
 from mpiqe.scoring.reader_process import Cutting, Reader
+from mpiqe.scoring.sources.found import Fetched
 
 _ATTEMPTS = 4
 _PAUSE = 0.5  # seconds before the second attempt to start a process, and twice as long before each further one
 _FILE_BYTES_PER_PIXEL = 8
 _FILE_BYTES = 64 << 20  # and so much more for whatever else a file holds
-
-
-@runtime_checkable
-class Fetched(Protocol):
-    """A photo that has to be fetched before it can be read: from a server, out of an archive."""
-
-    @property
-    def name(self) -> str:
-        """What rows and messages call it."""
-
-    def fetch(self) -> bytes:
-        """The content of its file; called on any thread. Raises ``ImageError``, with or without the name."""
 
 
 AnySource: TypeAlias = "Source | Fetched"

@@ -21,9 +21,10 @@ from mpiqe.errors import ConfigError, ImageError, WeightsError
 from mpiqe.images import CropMode, Pixels, Source
 from mpiqe.scoring.pipeline import batches, in_order
 from mpiqe.scoring.predictor import Predictor
-from mpiqe.scoring.reader import AnySource, Fetched, Readers, describe, read_here
+from mpiqe.scoring.reader import AnySource, Readers, describe, read_here
 from mpiqe.scoring.reader_process import Cutting
 from mpiqe.scoring.score import Row, Scale, Score
+from mpiqe.scoring.sources.found import Fetched
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ most probable name in CSV.
 import csv
 import json
 from collections.abc import Iterable
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.text import Text
@@ -19,6 +19,16 @@ from mpiqe.scoring.score import Row, Score, likeliest
 
 COLUMNS = ("path", "score", "spread", "scene", "distortion", "width", "height", "error")
 _BAR = 10
+
+
+class Stream(Protocol):
+    """What text can be written to."""
+
+    def write(self, text: str, /) -> object:
+        """Take the text."""
+
+    def flush(self) -> object:
+        """Hand on what was written."""
 
 
 class Sink(Protocol):
@@ -31,12 +41,12 @@ class Sink(Protocol):
 class JsonLinesSink:
     """One JSON object a line, ASCII only."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = stream
 
     def write(self, row: Row) -> None:
         """Write the row and flush it."""
-        values = _values(row)
+        values = plain_values(row)
         if row.score:
             values["scene"] = {name: _rounded(value) for name, value in row.score.scene.items()}
             values["distortion"] = {name: _rounded(value) for name, value in row.score.distortion.items()}
@@ -45,16 +55,17 @@ class JsonLinesSink:
 
 
 class CsvSink:
-    """A header and one line per row, which ends with a bare line feed."""
+    """A header, unless it is there already, and one line per row, which ends with a bare line feed."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: Stream, *, header: bool = True) -> None:
         self.stream = stream
         self.writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        self.writer.writeheader()
+        if header:
+            self.writer.writeheader()
 
     def write(self, row: Row) -> None:
         """Write the row and flush it."""
-        self.writer.writerow(_values(row))
+        self.writer.writerow(plain_values(row))
         self.stream.flush()
 
 
@@ -108,7 +119,8 @@ class TableSink:
         self.console.file.flush()
 
 
-def _values(row: Row) -> dict[str, Any]:
+def plain_values(row: Row) -> dict[str, Any]:
+    """The row by ``COLUMNS``, with the names of the most probable scene and distortion."""
     if row.score is None:
         return dict.fromkeys(COLUMNS) | {"path": row.path, "error": row.error}
     score, (width, height) = row.score, row.score.size

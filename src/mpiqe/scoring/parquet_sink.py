@@ -1,0 +1,226 @@
+r"""Rows as a Parquet file with typed columns.
+
+A Parquet file cannot grow by a row, so the rows go to parts, each of which is whole or not there, in a folder beside
+the output. At the end they become one file, of which but a row group is in memory at a time.
+
+The columns are those of csv, and after ``error`` one for each class, ``scene_NAME`` and ``distortion_NAME``, with its
+probability: flat ones, since each tool reads, filters and leaves out such columns, and not each a map or a struct. The
+schema's metadata has under ``mpiqe`` a JSON object of the scale and the settings. What is not UTF-8 in a path is
+written as ``\udcXX``.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mpiqe.errors import ConfigError
+from mpiqe.files import write_whole
+from mpiqe.scoring.predictor import Predictor
+from mpiqe.scoring.resume import Done
+from mpiqe.scoring.score import Row
+from mpiqe.scoring.sinks import plain_values
+
+PART_ROWS = 10_000
+PART_SECONDS = 30.0
+_GROUP_ROWS = 65_536
+
+
+class ParquetSink:
+    """Takes rows, saves them part by part and makes one file of them when they are all there.
+
+    A part is saved after ``rows`` rows or, once a second has passed, a hundredth of the time since the beginning, but
+    ``seconds`` at most: what a ``kill -9`` can cost, and a later run does again. Raises ``ConfigError`` where
+    pyarrow is not installed or the folder for the parts cannot be made.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        predictor: Predictor,
+        *,
+        settings: Mapping[str, Any],
+        rows: int = PART_ROWS,
+        seconds: float = PART_SECONDS,
+    ) -> None:
+        self.output = output
+        self.rows = rows
+        self.seconds = seconds
+        self.folder = parts_folder(output)
+        self.schema = _schema(predictor, settings)
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"cannot write to {self.folder}: {error.strerror}; name another --output") from error
+        self._saved = len(_parts(self.folder))
+        self._waiting: list[dict[str, Any]] = []
+        self._since = self._began = time.monotonic()
+
+    def write(self, row: Row) -> None:
+        """Take a row; it is on the disk with the next part."""
+        values = plain_values(row)
+        values["path"], values["error"] = _storable(row.path), row.error and _storable(row.error)
+        if row.score:
+            values |= {f"scene_{name}": value for name, value in row.score.scene.items()}
+            values |= {f"distortion_{name}": value for name, value in row.score.distortion.items()}
+        self._waiting.append(values)
+        now = time.monotonic()
+        pause = min(self.seconds, max(1.0, (now - self._began) / 100))
+        if len(self._waiting) >= self.rows or now - self._since >= pause:
+            self.save()
+
+    def save(self) -> None:
+        """Write the rows that wait as a part."""
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        if self._waiting:
+            content = pa.BufferOutputStream()
+            pyarrow.parquet.write_table(pa.Table.from_pylist(self._waiting, schema=self.schema), content)
+            write_whole(self.folder / f"part-{self._saved:06}.parquet", content.getvalue().to_pybytes())
+            self._saved += 1
+            self._waiting = []
+        self._since = time.monotonic()
+
+    def finish(self) -> None:
+        """Make the output of all parts and remove them."""
+        self.save()
+        merge(self.output)
+
+
+class EarlierParquet:
+    """The rows of an earlier run: those of the output, where it is finished, or those of its parts."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.folder = parts_folder(output)
+
+    def __iter__(self) -> Iterator[Done]:
+        """The rows, a few at a time in memory."""
+        pyarrow_parquet = _pyarrow_parquet()
+        for part in [self.output] if self.output.exists() else _parts(self.folder):
+            try:
+                with pyarrow_parquet.ParquetFile(part) as table:
+                    for batch in table.iter_batches(columns=["path", "score"]):
+                        for path, score in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                            yield Done(path, score is None)
+            except (OSError, ValueError) as error:  # pyarrow's own are among these
+                raise ConfigError(
+                    f"{part} is none that mpiqe score has written, or damaged ({' '.join(str(error).split())}); "
+                    "name another --output, or start anew without --resume"
+                ) from error
+
+    def written(self, path: str) -> str:
+        """The path in UTF-8."""
+        return _storable(path)
+
+    def cut(self) -> None:
+        """Turn a finished output into the first part again; there is nothing to leave away."""
+        if self.output.exists():
+            remove_parts(self.output)
+            self.folder.mkdir()
+            self.output.rename(self.folder / "part-000000.parquet")
+
+
+def parts_folder(output: Path) -> Path:
+    """Where the parts of an output lie until it is finished."""
+    return output.with_name(f"{output.name}.parts")
+
+
+def refuse_unfinished(output: Path) -> None:
+    """Raise ``ConfigError`` where an earlier run was not finished, since to start anew would throw its rows away."""
+    if not output.exists() and _parts(parts_folder(output)):
+        raise ConfigError(
+            f"{parts_folder(output)} has the rows of a run that was not finished; continue it with --resume, or "
+            "remove that folder"
+        )
+
+
+def remove_parts(output: Path) -> None:
+    """Remove the parts of an output that is finished."""
+    if parts_folder(output).is_dir():
+        shutil.rmtree(parts_folder(output))
+
+
+def merge(output: Path) -> None:
+    """Make one file of the parts, in place of any that is there, then remove them."""
+    pyarrow_parquet = _pyarrow_parquet()
+    import pyarrow as pa
+
+    parts = _parts(parts_folder(output))
+    if not parts:
+        return
+    beside = parts_folder(output) / "whole"
+    schema = pyarrow_parquet.read_schema(parts[0])
+    with pyarrow_parquet.ParquetWriter(beside, schema) as writer:
+        waiting: list[Any] = []
+        for part in parts:
+            with pyarrow_parquet.ParquetFile(part) as table:
+                for batch in table.iter_batches(_GROUP_ROWS):
+                    waiting.append(batch)
+                    if sum(map(len, waiting)) >= _GROUP_ROWS:
+                        writer.write_table(pa.Table.from_batches(waiting, schema))
+                        waiting = []
+        if waiting:
+            writer.write_table(pa.Table.from_batches(waiting, schema))
+    _synced(beside)
+    beside.replace(output)
+    remove_parts(output)
+
+
+def _synced(path: Path) -> None:
+    """See that a file is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _parts(folder: Path) -> list[Path]:
+    parts = sorted(folder.glob("part-*.parquet"))
+    for number, part in enumerate(parts):
+        if part.name != f"part-{number:06}.parquet":
+            raise ConfigError(f"{folder}: part-{number:06}.parquet is missing; remove the folder and start anew")
+    return parts
+
+
+def _schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
+    _pyarrow_parquet()
+    import pyarrow as pa
+
+    scale = predictor.scale
+    about = {
+        "scale": {
+            "low": scale.low,
+            "high": scale.high,
+            "unit": scale.unit,
+            "higher_is_better": scale.higher_is_better,
+        },
+        **settings,
+    }
+    fields = [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("score", pa.float64()),
+        pa.field("spread", pa.float64()),
+        pa.field("scene", pa.string()),
+        pa.field("distortion", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("error", pa.string()),
+        *(pa.field(f"scene_{name}", pa.float32()) for name in predictor.scenes),
+        *(pa.field(f"distortion_{name}", pa.float32()) for name in predictor.distortions),
+    ]
+    return pa.schema(fields, metadata={"mpiqe": json.dumps(about)})
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _pyarrow_parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ConfigError('writing Parquet needs pyarrow: pip install "mpiqe[parquet]"') from error
+    return pyarrow.parquet

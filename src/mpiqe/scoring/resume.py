@@ -1,0 +1,176 @@
+"""What an earlier run has written already: its rows, one by one, and the settings they were made with.
+
+A run that is killed leaves whole rows and perhaps the beginning of one more. Here it is found out where the whole ones
+end, whatever the tear went through: a header, a quoted field with a line break in it, a letter of several bytes.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Protocol
+
+from mpiqe.errors import ConfigError
+from mpiqe.files import write_whole
+from mpiqe.scoring.sinks import COLUMNS
+
+_HEADER = ",".join(COLUMNS).encode() + b"\n"
+_QUOTED = re.compile(r'"((?:[^"]|"")*)",', re.DOTALL)
+_STEP = 1 << 20
+
+
+class Done(NamedTuple):
+    """A row that is there."""
+
+    path: str
+    failed: bool
+
+
+class Earlier(Protocol):
+    """The rows of an earlier run."""
+
+    def __iter__(self) -> Iterator[Done]:
+        """From the first to the last whole one; raises ``ConfigError`` for what ``mpiqe score`` did not write."""
+
+    def written(self, path: str) -> str:
+        """A path as the format has it."""
+
+    def cut(self) -> None:
+        """Make ready for the next row: leave away what follows the last one that was iterated to."""
+
+
+class EarlierText:
+    """Those in a csv or jsonl file, in memory one at a time."""
+
+    def __init__(self, path: Path, form: str) -> None:
+        self.path = path
+        self.form = form
+        self._end = 0
+
+    def __iter__(self) -> Iterator[Done]:
+        """The whole rows."""
+        self._end = 0
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            for number, record in enumerate(_csv_records(file) if self.form == "csv" else _lines(file)):
+                if self.form == "csv" and number == 0:
+                    if record != _HEADER:
+                        raise self._foreign(1)
+                    self._end = len(record)
+                    continue
+                try:
+                    done = _from_csv(record) if self.form == "csv" else _from_json(record)
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    raise self._foreign(number + (self.form == "jsonl")) from None
+                yield done
+                self._end += len(record)
+
+    def written(self, path: str) -> str:
+        """The path itself."""
+        return path
+
+    def cut(self) -> None:
+        """Shorten the file to the rows that were iterated over; without any it is empty."""
+        if self.path.exists():
+            os.truncate(self.path, self._end)
+
+    def _foreign(self, number: int) -> ConfigError:
+        return ConfigError(
+            f"{self.path}: row {number} is none that mpiqe score writes as {self.form}, so it cannot be continued; "
+            "name another --output, or start anew without --resume"
+        )
+
+
+def check_order(output: Path, number: int, there: str, found: str | None) -> None:
+    """Raise ``ConfigError`` unless row ``number`` (from 1) is that of the photo which was found as that one."""
+    if there == found:
+        return
+    now = "there is no such photo any more" if found is None else f"that photo is now {found!r}"
+    raise ConfigError(
+        f"{output}: row {number} is {there!r}, but {now}; --resume needs the same photos in the same order: "
+        "name those, or start anew without --resume"
+    )
+
+
+def settings_file(output: Path) -> Path:
+    """Where the settings lie that an output was made with."""
+    return output.with_name(f"{output.name}.run.json")
+
+
+def write_settings(output: Path, settings: Mapping[str, Any]) -> None:
+    """Lay the settings beside the output."""
+    write_whole(settings_file(output), (json.dumps(settings, indent=1) + "\n").encode())
+
+
+def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
+    """Raise ``ConfigError`` that names each setting which is not as it was when the output was begun."""
+    file = settings_file(output)
+    try:
+        before = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{file} cannot be read ({type(error).__name__}), and without it nobody knows how {output} was made; "
+            "start anew without --resume"
+        ) from error
+    before = before if isinstance(before, dict) else {}
+    differ = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
+    if differ:
+        said = "; ".join(f"{name} was {before.get(name)!r} and is {settings.get(name)!r}" for name in differ)
+        raise ConfigError(
+            f"{output} was made with other settings: {said}; use the same ones, or start anew without --resume"
+        )
+
+
+def identity(weights: str | None) -> str:
+    """What tells a model from others: a digest of its files, or its name where they are not on this machine."""
+    path = Path(str(files("mpiqe") / "weights")) if weights is None else Path(weights)
+    if path.is_dir():
+        parts = sorted(part for part in path.rglob("*") if part.suffix in (".safetensors", ".onnx", ".json"))
+    else:
+        parts = [path] if path.is_file() else []
+    if not parts:
+        return str(weights)
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        with part.open("rb") as file:
+            while step := file.read(_STEP):
+                digest.update(step)
+    return f"blake2b:{digest.hexdigest()}"
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    return (line for line in file if line.endswith(b"\n"))  # only the last can lack it
+
+
+def _csv_records(file: IO[bytes]) -> Iterator[bytes]:
+    """Whole records. Outside quotes their number so far is even, so a line feed there ends one."""
+    record = b""
+    for line in file:
+        record += line
+        if line.endswith(b"\n") and record.count(b'"') % 2 == 0:
+            yield record
+            record = b""
+
+
+def _from_csv(record: bytes) -> Done:
+    text = record.decode("utf-8", "surrogateescape")
+    quoted = _QUOTED.match(text)
+    path, rest = (quoted[1].replace('""', '"'), text[quoted.end() :]) if quoted else text.split(",", 1)
+    score = rest.split(",", 1)[0]
+    if score:
+        float(score)
+    if rest.count(",") < len(COLUMNS) - 2 or (quoted is None and '"' in path):
+        raise ValueError
+    return Done(path, not score)
+
+
+def _from_json(record: bytes) -> Done:
+    values = json.loads(record)
+    path, score = values["path"], values["score"]
+    if not isinstance(path, str):
+        raise TypeError
+    return Done(path, score is None)

@@ -1,0 +1,249 @@
+"""Photos in tar archives, as WebDataset lays them out. Nothing is unpacked to disk.
+
+The headers are read here and not by ``tarfile``, which keeps every member it has seen and reads a name of any length.
+A plain archive is gone over from header to header, and a photo is a slice of it. A compressed one can only be read from
+front to back: its photos are held in memory, within a budget, until they are fetched.
+"""
+
+import bz2
+import gzip
+import lzma
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, NamedTuple, cast
+
+from mpiqe.errors import ImageError
+from mpiqe.scoring.sources.folders import TAR_SUFFIXES, is_image
+from mpiqe.scoring.sources.found import Broken, Found, Limits, too_large
+from mpiqe.scoring.sources.held import Budget, Held
+
+_BLOCK = tarfile.BLOCKSIZE
+_LONGEST_NAME = 1 << 20  # bytes of a long name or an extended header; a hostile one says gigabytes
+_STEP = 1 << 20  # bytes that are passed over at once
+_UNPACK: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+    b"\x1f\x8b": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
+    b"BZh": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
+    b"\xfd7zXZ\x00": lambda file: cast("IO[bytes]", lzma.LZMAFile(file)),  # noqa: SIM115 # closed with what it reads
+}
+_FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError)
+
+Open = Callable[[str], IO[bytes]]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A photo that lies as it is in a larger file."""
+
+    name: str
+    archive: str
+    offset: int
+    size: int
+
+    def fetch(self) -> bytes:
+        """Its bytes; raises ``ImageError``."""
+        try:
+            with open(self.archive, "rb") as file:
+                file.seek(self.offset)
+                content = file.read(self.size)
+        except OSError as error:
+            raise ImageError(f"{self.name}: {error.strerror}") from error
+        if len(content) < self.size:
+            raise ImageError(f"{self.name}: cut short: the archive ends within it")
+        return content
+
+
+class Member(NamedTuple):
+    """What a header says of what follows it."""
+
+    name: str
+    offset: int
+    size: int
+    is_file: bool
+
+
+class DamagedError(Exception):
+    """An archive that cannot be read on."""
+
+
+class TarStream:
+    """A tar from front to back: iterate over its members and ``read`` the ones that matter before the next."""
+
+    def __init__(self, file: IO[bytes], *, can_seek: bool) -> None:
+        self.file = file
+        self.can_seek = can_seek
+        self.position = 0
+        self._next = 0
+
+    def __iter__(self) -> Iterator[Member]:
+        """The members; raises ``DamagedError``, or what the decompression raises."""
+        told: dict[str, str] = {}
+        while True:
+            self._pass_over(self._next - self.position)
+            start = self.position
+            block = self.read(_BLOCK)
+            if not block:
+                raise DamagedError("cut short: it ends without tar's end mark" if start else "empty file")
+            if block == bytes(_BLOCK):
+                return
+            try:
+                header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            except tarfile.HeaderError as error:
+                short = "cut short" if len(block) < _BLOCK else "damaged or no tar archive"
+                raise DamagedError(f"{short}: no header at byte {start} ({error})") from None
+            if header.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE):
+                told |= self._told(header)
+                continue
+            if header.type == tarfile.GNUTYPE_SPARSE and block[482]:
+                while self.read(_BLOCK)[504:505] not in (b"", b"\0"):  # further maps of holes
+                    pass
+            try:
+                size = int(told.get("size", header.size))
+            except ValueError:
+                size = -1
+            if size < 0:
+                raise DamagedError(f"damaged: a size that is no size at byte {start}")
+            has_content = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES
+            self._next = self.position + (-(-size // _BLOCK) * _BLOCK if has_content else 0)
+            sparse = header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in told)
+            yield Member(told.get("path", header.name), self.position, size, header.isreg() and not sparse)
+            told = {}
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, fewer only where the archive ends."""
+        content = self.file.read(size)
+        self.position += len(content)
+        return content
+
+    def _told(self, header: tarfile.TarInfo) -> dict[str, str]:
+        if not 0 <= header.size <= _LONGEST_NAME:
+            raise DamagedError(f"a name or header of {header.size} bytes at byte {self.position - _BLOCK}")
+        content = self.read(header.size)
+        self._next = self.position + -header.size % _BLOCK
+        if header.type == tarfile.GNUTYPE_LONGNAME:
+            return {"path": _text(content.partition(b"\0")[0])}
+        return _records(content) if header.type == tarfile.XHDTYPE else {}
+
+    def _pass_over(self, size: int) -> None:
+        if self.can_seek:
+            self.file.seek(size, 1)
+            self.position += size
+            return
+        while size > 0:
+            got = len(self.read(min(size, _STEP)))
+            if not got:
+                raise DamagedError("cut short: it ends within a member")
+            size -= got
+
+
+def is_tar(name: str) -> bool:
+    """Whether it has the name of a tar archive, compressed or not."""
+    return name.lower().endswith(TAR_SUFFIXES)
+
+
+def count(archive: str) -> int | None:
+    """How many photos there are, found from the headers alone; ``None`` for a compressed archive."""
+    with open(archive, "rb") as file:
+        if _unpacking(file):
+            return None
+        return sum(_is_photo(member) for member in TarStream(file, can_seek=True))
+
+
+def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: Open | None = None) -> Iterator[Found]:
+    """The members with the names of images, in order; links, devices and hidden names are passed over.
+
+    ``opened`` opens what is no file of this machine, and is then called ``shown``. A member that is too large or cut
+    short is a photo that fails; an archive that cannot be read on ends with one that has the archive's name.
+    """
+    try:
+        with (opened or _open)(archive) as file:
+            unpack = _unpacking(file) if file.seekable() else None
+            sliced = opened is None and unpack is None
+            end = file.seek(0, 2) if sliced else None
+            file.seek(0) if file.seekable() else None
+            stream = TarStream(unpack(file) if unpack else file, can_seek=sliced)
+            for index, member in enumerate(stream):
+                if not _is_photo(member):
+                    continue
+                name = member.name.removeprefix("./")
+                path, inside = f"{shown}::{name}", f"{_stem(shown)}/{name}"
+                whole = end is None or member.offset + member.size <= end
+                if member.size > limits.max_bytes:
+                    yield Found(path, None, Broken(path, too_large(member.size, limits.max_bytes)), inside)
+                elif whole and sliced:
+                    yield Found(path, None, Slice(path, archive, member.offset, member.size), inside)
+                elif whole and len(content := stream.read(member.size)) == member.size:
+                    again = partial(_again, path, archive, index, member.size, opened or _open)
+                    yield Found(path, None, Held(path, content, budget=budget, again=again), inside)
+                    del content
+                else:
+                    yield Found(path, None, Broken(path, "cut short: the archive ends within it"), inside)
+                    return
+                if not whole:
+                    return
+    except (DamagedError, *_FAULTS) as error:
+        yield Found(shown, None, Broken(shown, _reason(error)), _stem(shown))
+
+
+def _again(name: str, archive: str, index: int, size: int, opened: Open) -> bytes:
+    """A member's bytes, after going over all that lies before it."""
+    try:
+        with opened(archive) as file:
+            unpack = _unpacking(file) if file.seekable() else None
+            stream = TarStream(unpack(file) if unpack else file, can_seek=False)
+            for place, member in enumerate(stream):
+                if place == index and member.size == size:
+                    return stream.read(size)
+    except (DamagedError, *_FAULTS) as error:
+        raise ImageError(f"{name}: {_reason(error)}") from error
+    raise ImageError(f"{name}: the archive has changed meanwhile")
+
+
+def _unpacking(file: IO[bytes]) -> Callable[[IO[bytes]], IO[bytes]] | None:
+    """By what the file begins with; the name may say anything."""
+    head = file.read(6)
+    file.seek(0)
+    return next((unpack for magic, unpack in _UNPACK.items() if head.startswith(magic)), None)
+
+
+def _is_photo(member: Member) -> bool:
+    hidden = any(part.startswith(".") for part in member.name.removeprefix("./").split("/"))
+    return member.is_file and is_image(member.name) and not hidden
+
+
+def _records(content: bytes) -> dict[str, str]:
+    """Of an extended header: lines of "length key=value", each length counting itself and the line feed."""
+    told = {}
+    while content:
+        match = re.match(rb"(\d{1,9}) ([^=]+)=", content)
+        length = int(match[1]) if match else 0
+        if match is None or not match.end() < length <= len(content):
+            raise DamagedError("damaged: an extended header that does not add up")
+        told[_text(match[2])] = _text(content[match.end() : length - 1])
+        content = content[length:]
+    return told
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "surrogateescape")
+
+
+def _open(path: str) -> IO[bytes]:
+    return open(path, "rb")
+
+
+def _stem(archive: str) -> str:
+    name = archive.replace("\\", "/").rpartition("/")[2]
+    suffix = max((suffix for suffix in TAR_SUFFIXES if name.lower().endswith(suffix)), key=len, default="")
+    return name[: len(name) - len(suffix)] or name
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, DamagedError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"damaged or cut short ({type(error).__name__}: {error})"

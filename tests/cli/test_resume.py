@@ -1,0 +1,264 @@
+"""``mpiqe score --output FILE --resume``: what is there stays, what is missing comes, and it is the same in the end."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from mpiqe.cli.main import main
+from mpiqe.scoring import loading, parquet_sink, pictures
+from mpiqe.scoring.parquet_sink import parts_folder
+from mpiqe.scoring.resume import settings_file
+
+PROGRAM = [sys.executable, str(Path(__file__).with_name("conftest.py"))]
+FORMS = ("csv", "jsonl", "parquet")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twelve photos with names to break a file at, one of which is none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    names = [f"{i:02}-{name}" for i, name in enumerate(["a, b", 'say "é"', "two\nlines", "ü", "e,\n\n", "plain"] * 2)]
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+    (folder / "05-broken.jpg").touch()
+    return folder
+
+
+@pytest.fixture
+def score(modest_model, monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mpiqe", "score", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        return exit_.value.code or 0, capsys.readouterr().err
+
+    return run
+
+
+FAILED = "mpiqe: 1 of 13 photos could not be scored; their rows say why\n"
+
+
+def content(path):
+    return pq.read_table(path).to_pylist() if path.suffix == ".parquet" else path.read_bytes()
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_file_torn_at_any_byte_becomes_the_same_file(score, photos, tmp_path, form):
+    whole, torn = tmp_path / f"whole.{form}", tmp_path / f"torn.{form}"
+    assert score(photos, "--output", whole) == (1, FAILED)
+    expected = whole.read_bytes()
+    chosen = np.random.default_rng(0).integers(len(expected), size=25).tolist()
+    for size in [0, 1, 30, len(expected) - 1, len(expected), *chosen]:
+        torn.write_bytes(expected[:size])
+        shutil.copy(settings_file(whole), settings_file(torn))
+        assert score(photos, "--output", torn, "--resume") == (1, FAILED), size
+        assert torn.read_bytes() == expected, size
+
+
+def test_parts_become_the_same_file_whichever_are_there(score, photos, tmp_path, monkeypatch):
+    rows, whole, kept = tmp_path / "rows.parquet", tmp_path / "whole.parquet", tmp_path / "kept"
+    assert score(photos, "--output", whole)[0] == 1
+    monkeypatch.setattr(parquet_sink, "ParquetSink", partial(parquet_sink.ParquetSink, rows=3))
+    with monkeypatch.context() as patches:
+        patches.setattr(parquet_sink, "merge", lambda output: None)  # as if killed just before
+        assert score(photos, "--output", rows)[0] == 1
+    shutil.move(parts_folder(rows), kept)
+    assert len(list(kept.iterdir())) == 5
+    for number in range(6):
+        rows.unlink(missing_ok=True)
+        parts_folder(rows).mkdir()
+        for part in sorted(kept.iterdir())[:number]:
+            shutil.copy(part, parts_folder(rows))
+        (parts_folder(rows) / "part-000004.parquet.123.part").write_bytes(b"torn")
+        (parts_folder(rows) / "whole").write_bytes(b"torn")
+        assert score(photos, "--output", rows, "--resume") == (1, FAILED)
+        assert content(rows) == content(whole)
+        assert pq.read_schema(rows).equals(pq.read_schema(whole), check_metadata=True)
+        assert not parts_folder(rows).exists()
+
+
+def test_a_finished_output_is_left_alone_and_says_what_failed(score, photos, tmp_path, monkeypatch):
+    for form in FORMS:
+        rows = tmp_path / f"rows.{form}"
+        assert score(photos, "--output", rows) == (1, FAILED)
+        before = content(rows)
+
+    def load(*_, **__):
+        raise AssertionError("nothing is left to score")
+
+    monkeypatch.setattr(loading, "load", load)
+    for form in FORMS:
+        rows = tmp_path / f"rows.{form}"
+        before = content(rows)
+        assert score(photos, "--output", rows, "--resume") == (1, FAILED)
+        assert content(rows) == before
+        assert not parts_folder(rows).exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_photos_that_came_later_are_added(score, photos, tmp_path, form):
+    rows, whole = tmp_path / f"rows.{form}", tmp_path / f"whole.{form}"
+    assert score(photos / "00-a, b.png", photos / "03-ü.png", "--output", rows)[0] == 0
+    assert score(photos / "00-a, b.png", photos / "03-ü.png", photos, "--output", rows, "--resume")[0] == 1
+    assert score(photos / "00-a, b.png", photos / "03-ü.png", photos, "--output", whole)[0] == 1
+    assert content(rows) == content(whole)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_there_is_a_beginning(score, photos, tmp_path, form):
+    rows = tmp_path / f"rows.{form}"
+    assert score(photos / "03-ü.png", "--output", rows, "--resume")[0] == 0
+    assert settings_file(rows).exists()
+    assert score(photos / "03-ü.png", "--output", rows, "--resume")[0] == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_photos_are_refused_with_the_first_that_differs(score, photos, tmp_path, form):
+    rows = tmp_path / f"rows.{form}"
+    assert score(photos / "00-a, b.png", photos / "03-ü.png", "--output", rows)[0] == 0
+    before = content(rows)
+    status, err = score(photos / "00-a, b.png", photos / "05-plain.png", "--output", rows, "--resume")
+    assert status == 2
+    assert "row 2 is" in err
+    assert "03-ü.png" in err
+    assert "that photo is now" in err
+    assert "05-plain.png" in err
+    status, err = score(photos / "00-a, b.png", "--output", rows, "--resume")
+    assert status == 2
+    assert "there is no such photo any more" in err
+    assert content(rows) == before
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_settings_are_refused_by_name(score, photos, tmp_path, form):
+    rows = tmp_path / f"rows.{form}"
+    assert score(photos / "03-ü.png", "--output", rows, "--seed", 1)[0] == 0
+    before = content(rows)
+    status, err = score(photos, "--output", rows, "--resume", "--crops", 3)
+    assert status == 2
+    assert "seed was 1 and is 0" in err
+    assert "crops was None and is 3" in err
+    settings_file(rows).unlink()
+    status, err = score(photos, "--output", rows, "--resume", "--seed", 1)
+    assert status == 2
+    assert "start anew without --resume" in err
+    assert content(rows) == before
+
+
+def test_settings_that_change_no_row_may_change(score, photos, tmp_path):
+    rows = tmp_path / "rows.csv"
+    assert score(photos / "03-ü.png", "--output", rows, "--batch-size", 1)[0] == 0
+    assert score(photos / "03-ü.png", photos / "03-ü.png", "--output", rows, "--resume", "--workers", 1)[0] == 0
+
+
+@pytest.mark.parametrize(("form", "text"), [("csv", "name,mark\nx,1\n"), ("jsonl", '{"name": 1}\n'), ("jsonl", "x\n"),
+                                            ("parquet", "no Parquet")])  # fmt: skip
+def test_a_file_of_somebody_else_is_not_continued(score, photos, tmp_path, form, text):
+    rows = tmp_path / f"rows.{form}"
+    rows.write_text(text)
+    status, err = score(photos, "--output", rows, "--resume")
+    assert status == 2
+    assert "name another --output" in err
+    assert rows.read_text() == text
+
+
+@pytest.mark.parametrize("arguments", [["--resume"], ["--resume", "--output", "x.txt"],
+                                       ["--resume", "--output", "x.csv", "--format", "table"]])  # fmt: skip
+def test_resume_needs_a_file_that_scripts_read(score, photos, arguments):
+    status, err = score(photos, *arguments)
+    assert status == 2
+    assert "--resume continues a file" in err
+
+
+def test_rows_that_were_not_finished_are_not_thrown_away(score, photos, tmp_path):
+    rows = tmp_path / "rows.parquet"
+    assert score(photos, "--output", rows)[0] == 1
+    parts_folder(rows).mkdir()
+    shutil.copy(rows, parts_folder(rows) / "part-000000.parquet")  # as if killed while it removed them
+    assert score(photos / "03-ü.png", "--output", rows)[0] == 0
+    assert len(content(rows)) == 1
+    parts_folder(rows).mkdir()
+    rows.rename(parts_folder(rows) / "part-000000.parquet")
+    status, err = score(photos, "--output", rows)
+    assert status == 2
+    assert "continue it with --resume" in err
+
+
+def test_the_suffix_says_the_format(score, photos, tmp_path):
+    for name, start in (("a.csv", b"path,score"), ("a.JSONL", b'{"path"'), ("a.parquet", b"PAR1"), ("a.txt", b"grey")):
+        score(photos, "--output", tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(start)
+    score(photos, "--output", tmp_path / "b.csv", "--format", "jsonl")
+    assert json.loads((tmp_path / "b.csv").read_text().splitlines()[0])["score"]
+
+
+def test_parquet_needs_a_file(score, photos):
+    assert score(photos, "--format", "parquet") == (2, "mpiqe: parquet is for a file: give --output FILE\n")
+
+
+def test_pictures_keep_their_names_over_a_kill(score, photos, tmp_path, monkeypatch):
+    """Names given to pictures count on from those of the rows that are there."""
+    placed = []
+    monkeypatch.setattr(pictures.PictureFolder, "place", lambda self, photo: placed.append(photo.path))
+    rows = tmp_path / "rows.csv"
+    assert score(photos, "--output", rows)[0] == 1
+    assert score(photos, "--output", rows, "--resume", "--explain", tmp_path / "why")[0] == 1
+    assert len(placed) == 12
+    assert not any("broken" in path for path in placed)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_killed_runs_go_on_to_the_same_file(photos, tmp_path, form):
+    list_of_photos = tmp_path / "list.txt"
+    list_of_photos.write_text(f"{photos / '03-ü.png'}\n{photos / '05-broken.jpg'}\n" * 150)
+    whole, killed = tmp_path / f"whole.{form}", tmp_path / f"killed.{form}"
+    command = [*PROGRAM, "score", f"@{list_of_photos}", "--batch-size", "1", "--output"]
+    started = time.monotonic()
+    assert subprocess.run([*command, whole], capture_output=True, check=False).returncode == 1
+    took = time.monotonic() - started
+    moments = np.random.default_rng(0)
+    for number in range(4):
+        with subprocess.Popen([*command, killed, "--resume"], stderr=subprocess.PIPE) as process:
+            time.sleep(took * moments.uniform(0.4, 0.95))
+            process.send_signal(signal.SIGKILL if number < 3 else signal.SIGINT)
+            err = process.stderr.read()
+        if number == 3 and process.returncode == 130:
+            assert b"Traceback" not in err
+    assert subprocess.run([*command, killed, "--resume"], capture_output=True, check=False).returncode == 1
+    assert content(killed) == content(whole)
+
+
+def test_an_interrupt_keeps_every_row_and_says_how_to_go_on(photos, tmp_path):
+    rows = tmp_path / "rows.parquet"
+    command = [*PROGRAM, "score", "-", "--batch-size", "1", "--output", rows]
+    lines = f"{photos / '03-ü.png'}\n".encode() * 200
+    with subprocess.Popen([*command], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(lines)
+        process.stdin.flush()
+        deadline = time.monotonic() + 30
+        while not parts_folder(rows).exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        process.stdin.close()
+        err = process.stderr.read().decode()
+        assert process.wait(60) == 130
+    number = sum(pq.read_metadata(part).num_rows for part in parts_folder(rows).glob("part-*.parquet"))
+    assert number > 0
+    assert err == f"mpiqe: interrupted, {number} rows are written; the same command with --resume goes on from there\n"
+    done = subprocess.run([*command, "--resume"], input=lines, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert pq.read_metadata(rows).num_rows == 200
+    assert not parts_folder(rows).exists()

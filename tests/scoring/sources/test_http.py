@@ -1,0 +1,212 @@
+"""Downloads from a real server on this machine, which behaves badly in many ways."""
+
+import base64
+import threading
+import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from mpiqe.errors import ImageError
+from mpiqe.scoring.sources.found import Limits
+from mpiqe.scoring.sources.http import Download
+
+QUICK = Limits(max_bytes=100_000, timeout=5, connect_timeout=2, read_timeout=0.5, attempts=3, pause=0.01)
+PHOTO = bytes(range(256)) * 40
+
+
+class Server(BaseHTTPRequestHandler):
+    asked: dict[str, int] = {}  # noqa: RUF012
+    seen: list[tuple[str, str | None]] = []  # noqa: RUF012
+
+    def log_message(self, *_):
+        pass
+
+    def say(self, status, content=b"", **headers):
+        self.send_response(status)
+        for name, value in {"Content_Length": len(content), **headers}.items():
+            if value is not None:
+                self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_GET(self):
+        path = self.path.partition("?")[0]
+        self.seen.append((self.path, self.headers.get("Authorization")))
+        self.asked[path] = self.asked.get(path, 0) + 1
+        getattr(self, "do_" + path.strip("/").partition("/")[0].replace(".jpg", "").replace("-", "_"))(self.asked[path])
+
+    def do_photo(self, _):
+        self.say(200, PHOTO)
+
+    def do_without_length(self, _):
+        self.say(200, PHOTO, Content_Length=None)
+
+    def do_gone(self, _):
+        self.say(404, b"<html>")
+
+    def do_forbidden(self, _):
+        self.say(403)
+
+    def do_broken(self, _):
+        self.say(500)
+
+    def do_busy(self, time_):
+        self.say(429, Retry_After=0) if time_ < 3 else self.say(200, PHOTO)
+
+    def do_wait_long(self, _):
+        self.say(503, Retry_After=3600)
+
+    def do_cut(self, _):
+        self.say(200, PHOTO[:1000], Content_Length=len(PHOTO))
+
+    def do_cut_once(self, time_):
+        self.say(200, PHOTO if time_ > 1 else PHOTO[:10], Content_Length=len(PHOTO))
+
+    def do_hang(self, _):
+        time.sleep(1.2)
+
+    def do_hang_within(self, _):
+        self.say(200, PHOTO[:1000], Content_Length=len(PHOTO))
+        time.sleep(1.2)
+
+    def do_dribble(self, _):
+        self.send_response(200)
+        self.end_headers()
+        try:
+            for _ in range(200):
+                self.wfile.write(b"x")
+                time.sleep(0.05)
+        except OSError:  # the other side has had enough
+            pass
+
+    def do_dribble_headers(self, _):
+        try:
+            for letter in "HTTP/1.0 200 OK\r\n" + "X-A: b\r\n" * 100:
+                self.wfile.write(letter.encode())
+                time.sleep(0.05)
+        except OSError:
+            pass
+
+    def do_large(self, _):
+        self.say(200, b"", Content_Length=10**12)
+
+    def do_endless(self, _):
+        self.send_response(200)
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(bytes(10_000))
+        except OSError:
+            pass
+
+    def do_moved(self, _):
+        self.say(302, Location="/photo.jpg")
+
+    def do_elsewhere(self, _):
+        host, port = self.server.server_address
+        self.say(302, Location=f"http://localhost:{port}/photo.jpg" if host else "")
+
+    def do_round(self, _):
+        self.say(302, Location=f"/round/{sum(self.asked.values())}")
+
+    def do_to_file(self, _):
+        self.say(302, Location="file:///etc/passwd")
+
+    def do_to_ftp(self, _):
+        self.say(301, Location="ftp://user:pass@example.com/x.jpg")
+
+    def do_rubbish(self, _):
+        self.wfile.write(b"no HTTP at all\r\n\r\n")
+
+    def do_a(self, _):
+        self.say(200, self.path.encode())
+
+
+@pytest.fixture
+def base(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    Server.asked, Server.seen = {}, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    server.daemon_threads = True
+    server.handle_error = lambda *_: None  # broken pipes are what is asked for
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def refused(url, limits=QUICK):
+    with pytest.raises(ImageError) as error:
+        Download(url, limits).fetch()
+    return str(error.value)
+
+
+@pytest.mark.parametrize("path", ["photo.jpg", "without-length", "moved", "elsewhere", "busy", "cut-once"])
+def test_a_photo_comes_whole(base, path):
+    assert Download(f"{base}/{path}", QUICK).fetch() == PHOTO
+
+
+@pytest.mark.parametrize(
+    ("path", "reason", "times"),
+    [
+        ("gone", "the server answers 404 Not Found", 1),
+        ("forbidden", "the server answers 403 Forbidden", 1),
+        ("broken", "the server answers 500 Internal Server Error (tried 3 times)", 3),
+        ("wait-long", "the server answers 503 Service Unavailable (tried once)", 1),
+        ("cut", "cut short: 1000 of 10240 bytes came (tried 3 times)", 3),
+        ("hang", "no answer in time (tried 3 times)", 3),
+        ("hang-within", "no answer in time (tried 3 times)", 3),
+        ("large", "over the limit of 100000 bytes (1000000000000 bytes); raise --max-bytes if you trust it", 1),
+        ("endless", "over the limit of 100000 bytes (more than that); raise --max-bytes if you trust it", 1),
+        ("to-file", "redirects to file:, which is not followed", 1),
+        ("to-ftp", "redirects to ftp:, which is not followed", 1),
+        ("rubbish", "the answer is no proper HTTP (BadStatusLine) (tried 3 times)", 3),
+    ],
+)
+def test_what_goes_wrong_is_said_and_tried_again_where_that_can_help(base, path, reason, times):
+    assert refused(f"{base}/{path}") == f"{base}/{path}: {reason}"
+    assert Server.asked[f"/{path}"] == times
+
+
+def test_redirects_come_to_an_end(base):
+    assert refused(f"{base}/round") == f"{base}/round: redirects too often"
+    assert sum(Server.asked.values()) == QUICK.redirects + 1
+
+
+@pytest.mark.parametrize("path", ["dribble", "dribble-headers", "hang"])
+def test_no_server_takes_longer_than_the_limit_on_the_whole(base, path):
+    started = time.monotonic()
+    assert "no answer in time" in refused(f"{base}/{path}", replace(QUICK, timeout=1, attempts=100))
+    assert time.monotonic() - started < 2.5
+
+
+def test_a_server_that_is_not_there_is_said():
+    url = "http://127.0.0.1:9/x.jpg"
+    assert refused(url) == f"{url}: no connection, or one that broke (Connection refused) (tried 3 times)"
+
+
+@pytest.mark.parametrize("url", ["http://[::1/x", "http://host:port/x", "http:///x", "http://\x00/x"])
+def test_an_address_that_is_none_is_a_refusal(url):
+    assert ": " in refused(url)
+
+
+def test_a_password_goes_to_its_own_server_alone_and_is_never_shown(base):
+    url = f"{base.replace('//', '//me:secret@')}/elsewhere?id=7&X-Amz-Signature=hidden&token=hidden"
+    download = Download(url, QUICK)
+    assert download.fetch() == PHOTO
+    first, second = Server.seen
+    assert base64.b64decode(first[1].removeprefix("Basic ")) == b"me:secret"
+    assert first[0].endswith("token=hidden")
+    assert second[1] is None
+    assert download.name == f"{base}/elsewhere?id=7&X-Amz-Signature=***&token=***"
+    assert "hidden" not in repr(download)
+    assert "secret" not in repr(download)
+    assert "secret" not in refused(url.replace("elsewhere", "gone"))
+
+
+def test_spaces_and_letters_of_any_alphabet_are_quoted(base):
+    assert Download(f"{base}/a/é b.jpg?x=ü%20", QUICK).fetch() == b"/a/%C3%A9%20b.jpg?x=%C3%BC%20"
