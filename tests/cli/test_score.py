@@ -96,7 +96,8 @@ def test_options_reach_the_scorer(mpiqe, folder, monkeypatch):
         "precision": "bf16", "max-pixels": 1000,
     }  # fmt: skip
     status, _, _ = mpiqe("score", folder, *(word for key, value in arguments.items() for word in (f"--{key}", value)))
-    assert options == {key.replace("-", "_"): value for key, value in arguments.items()}
+    expected = {key.replace("-", "_"): value for key, value in arguments.items()}
+    assert options == {**expected, "read_timeout": 9.0}
     assert status == 130
 
 

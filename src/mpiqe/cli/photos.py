@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from mpiqe.scoring.score import Row
     from mpiqe.scoring.scorer import Scorer
 
-_NO_MATTER = frozenset({"weights", "batch_size", "workers", "read_timeout"})  # to what a row says; weights by what they are
+_NO_MATTER = frozenset(
+    {"weights", "batch_size", "workers", "read_timeout"}
+)  # to what a row says; weights by what they are
 
 Paths = Annotated[
     list[str],
