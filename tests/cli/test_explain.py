@@ -196,4 +196,5 @@ def test_options_reach_the_scorer(photos, tmp_path, monkeypatch):
     words = [str(word) for key, value in arguments.items() for word in (f"--{key}", value)]
     done = CliRunner().invoke(app, ["explain", str(photos), "--out", str(tmp_path / "out"), *words])
     assert done.exit_code == 130
-    assert options == {key.replace("-", "_"): value for key, value in arguments.items()}
+    expected = {key.replace("-", "_"): value for key, value in arguments.items()}
+    assert options == {**expected, "read_timeout": 60.0}

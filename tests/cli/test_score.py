@@ -95,7 +95,9 @@ def test_options_reach_the_scorer(mpiqe, folder, monkeypatch):
         "weights": "RUN", "crops": 3, "seed": 7, "batch-size": 5, "workers": 2, "runtime": "torch", "device": "cuda:1",
         "precision": "bf16", "max-pixels": 1000,
     }  # fmt: skip
-    status, _, _ = mpiqe("score", folder, *(word for key, value in arguments.items() for word in (f"--{key}", value)))
+    status, _, _ = mpiqe(
+        "score", folder, "--timeout", 9, *(word for key, value in arguments.items() for word in (f"--{key}", value))
+    )
     expected = {key.replace("-", "_"): value for key, value in arguments.items()}
     assert options == {**expected, "read_timeout": 9.0}
     assert status == 130
