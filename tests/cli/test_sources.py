@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import subprocess
 import sys
 import tarfile
 import threading
@@ -67,7 +68,7 @@ def test_a_list_may_mix_them_all_and_what_is_broken_is_a_row(score, tmp_path, se
     tar(tmp_path / "s-1.tar", "w", d=png(20))
     zipped = tar(tmp_path / "z.tar.gz", "w:gz", e=png(30))
     cut = tmp_path / "cut.tgz"
-    cut.write_bytes(zipped.read_bytes()[:-60])
+    cut.write_bytes(zipped.read_bytes()[:100])
     pq.write_table(pa.table({"image": [png(40), None]}), tmp_path / "t.parquet")
     with fsspec.open("memory://store/m.png", "wb") as file:
         file.write(png(50))
@@ -90,7 +91,7 @@ def test_a_list_may_mix_them_all_and_what_is_broken_is_a_row(score, tmp_path, se
     ]  # fmt: skip
     from_cut = [row for row in rows if row["path"].startswith(str(cut))]
     rows = [row for row in rows if row not in from_cut]
-    assert len(from_cut) <= 2
+    assert len(from_cut) == 1
     assert "cut short" in from_cut[-1]["error"]
     assert [row["path"] for row in rows] == [path for path, _ in expected]
     for row, (_, result) in zip(rows, expected, strict=True):
@@ -170,17 +171,16 @@ def test_pictures_of_members_lie_in_folders_named_after_their_archives(score, tm
     status, _, err = score(archive, "--explain", tmp_path / "why")
     assert (status, err) == (0, "")
     files = sorted(path.relative_to(tmp_path / "why").as_posix() for path in Path(tmp_path / "why").rglob("*.png"))
-    assert files == ["b.png", "s-0/a.png"] or files == ["s-0/a.png", "s-0/b.png"]
+    assert files == ["s-0/a.png", "s-0/b.png"]
     assert len(drawn) == 2
 
 
 def test_nothing_that_is_not_needed_is_imported(folder):
-    import subprocess
-
     code = (
         "import sys, mpiqe.scoring.paths, mpiqe.scoring.pictures, mpiqe.scoring.resume, mpiqe.scoring.sinks\n"
         "list(mpiqe.scoring.paths.expand([sys.argv[1], 'http://x/y.jpg'], stdin=None))\n"
-        "sys.exit(', '.join({'torch', 'transformers', 'scipy', 'safetensors', 'pyarrow', 'fsspec'} & set(sys.modules)))"
+        "heavy = {'torch', 'transformers', 'scipy', 'safetensors', 'pyarrow', 'fsspec'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import zipfile
 
 import fsspec
 import pytest
@@ -49,6 +50,14 @@ def test_an_object_a_folder_and_a_pattern_stand_for_photos(base):
     assert names(base, "*.jpg", "**/*.jpg", "deep/*") == [
         "b.jpg", "b.jpg", "deep/c.jpg", "deep/er/d.jpg", "deep/c.jpg"]  # fmt: skip
     assert [content for _, content in read(f"{base}/**/*.jpg")] == [b"b", b"c", b"d"]
+
+
+def test_a_pattern_goes_into_what_an_address_leads_through(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("b.jpg", b"b")
+        archive.writestr("a.jpg", b"a")
+    outer = f"::file://{tmp_path}/x.zip"
+    assert read(f"zip://*.jpg{outer}") == [(f"zip://a.jpg{outer}", b"a"), (f"zip://b.jpg{outer}", b"b")]
 
 
 def test_what_is_not_there_too_large_or_of_no_known_kind_is_a_row(base):
