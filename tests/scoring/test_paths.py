@@ -208,6 +208,7 @@ def test_photos_are_counted_where_that_is_cheap(folder, tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
     assert count([*paths, str(tmp_path / "a.tar.gz")], output=None, stopped=never) is None
     assert count(["-"], output=None, stopped=never) is None
+    assert count([*paths, "s3://bucket/**"], output=None, stopped=never) is None
     stopped = threading.Event()
     stopped.set()
     assert count(paths, output=None, stopped=stopped) is None
