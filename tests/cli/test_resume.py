@@ -1,6 +1,7 @@
 """``mpiqe score --output FILE --resume``: what is there stays, what is missing comes, and it is the same in the end."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -202,6 +203,17 @@ def test_the_suffix_says_the_format(score, photos, tmp_path):
         assert (tmp_path / name).read_bytes().startswith(start)
     score(photos, "--output", tmp_path / "b.csv", "--format", "jsonl")
     assert json.loads((tmp_path / "b.csv").read_text().splitlines()[0])["score"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+def test_a_pipe_is_written_to_and_has_nothing_beside_it(photos, tmp_path):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    with subprocess.Popen([*PROGRAM, "score", str(photos), "--output", pipe], stderr=subprocess.PIPE) as process:
+        lines = pipe.read_text()
+        assert process.wait(60) == 1
+    assert lines.startswith("path,score")
+    assert not settings_file(pipe).exists()
 
 
 def test_parquet_needs_a_file(score, photos):

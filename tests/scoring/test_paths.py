@@ -1,11 +1,17 @@
+import gzip
 import io
 import os
 import sys
+import tarfile
+import threading
 from itertools import islice
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from mpiqe.scoring.paths import expand, find
+from mpiqe.errors import ConfigError, ImageError
+from mpiqe.scoring.paths import count, expand, find
 
 
 def expanded(*paths, stdin=b""):
@@ -91,3 +97,118 @@ def test_a_found_photo_knows_the_folder_that_stood_for_it(folder):
     found = list(find([deep, named, "-"], stdin=io.BytesIO(f"{deep}\nmissing.jpg".encode())))
     assert [photo.below for photo in found] == [deep, deep, None, deep, deep, None]
     assert [photo.path for photo in found] == expanded(deep, named, deep, "missing.jpg")
+
+
+def below(folder, *patterns):
+    return [os.path.relpath(path, folder) for path in expanded(*(f"{folder}/{pattern}" for pattern in patterns))]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.png", ["a.png"]),
+        ("*.[jJ][pP][gG]", ["b.JPG"]),
+        ("**/*.webp", ["deep/er/c.webp"]),
+        ("**", ["a.png", "b.JPG", "deep/d.tiff", "deep/er/c.webp", "z.gif"]),
+        ("*", ["a.png", "b.JPG", "z.gif"]),
+        ("*/*", ["deep/d.tiff"]),
+        ("**/er/*", ["deep/er/c.webp"]),
+        ("deep/**", ["deep/d.tiff", "deep/er/c.webp"]),
+        ("**/**/?.*f", ["deep/d.tiff", "z.gif"]),
+        ("*.txt", ["notes.txt"]),
+        (".h*", [".hidden.png"]),
+        (".*/*.png", [".cache/e.png"]),
+    ],
+)
+def test_a_pattern_stands_for_what_it_matches_by_name(folder, pattern, expected):
+    assert below(folder, pattern) == expected
+
+
+def test_a_pattern_without_a_match_is_a_photo_that_fails(folder):
+    (found,) = find([f"{folder}/*.none"], stdin=None)
+    with pytest.raises(ImageError, match=r"\*\.none: nothing matches this pattern"):
+        found.source.fetch()
+
+
+def test_a_file_with_a_pattern_for_a_name_stands_for_itself(folder):
+    for name in ("[a]*.png", "{1..3}.png", "{a,b}.png"):
+        (folder / name).touch()
+        assert expanded(str(folder / name)) == [str(folder / name)]
+
+
+def test_braces_stand_for_one_path_each():
+    assert expanded("s-{008..011}.x") == ["s-008.x", "s-009.x", "s-010.x", "s-011.x"]
+    assert expanded("{b,a}/{2..1}.x") == ["b/2.x", "b/1.x", "a/2.x", "a/1.x"]
+    assert expanded("{9..10}.x", "{x}.y", "{}") == ["9.x", "10.x", "{x}.y", "{}"]
+    assert list(islice(expand(["{0..999999999999}.x"], stdin=None), 2)) == ["0.x", "1.x"]
+
+
+def test_a_list_stands_for_its_lines_where_it_is_named(folder, tmp_path):
+    (tmp_path / "list").write_bytes(f"\ufeff{folder}\r\n\n@list\n-\nhttp://x/y.jpg\n{folder}/*.gif\n".encode())
+    inside = [*expanded(str(folder)), "@list", "-", "http://x/y.jpg", str(folder / "z.gif")]
+    assert expanded("a.jpg", f"@{tmp_path / 'list'}", "b.jpg") == ["a.jpg", *inside, "b.jpg"]
+
+
+def test_a_list_that_is_not_there_is_said_at_once():
+    with pytest.raises(ConfigError, match=r"cannot read the list none\.txt; .*write \./@none\.txt"):
+        find(["a.jpg", "@none.txt"], stdin=None)
+    assert expanded("./@none.txt", "@") == ["./@none.txt", "@"]
+
+
+def shard(path, *names):
+    with tarfile.open(path, "w") as tar:
+        for name in names:
+            tar.addfile(tarfile.TarInfo(name))
+    return str(path)
+
+
+def test_archives_count_in_a_folder_without_images(folder, tmp_path):
+    (tmp_path / "shards" / "photos").mkdir(parents=True)
+    one = shard(tmp_path / "shards" / "1.tar", "a.jpg", "b.jpg")
+    shard(tmp_path / "shards" / "photos" / "2.tar", "c.jpg")
+    (tmp_path / "shards" / "photos" / "x.jpg").touch()
+    expected = [f"{one}::a.jpg", f"{one}::b.jpg", str(tmp_path / "shards" / "photos" / "x.jpg")]
+    assert expanded(str(tmp_path / "shards")) == expected
+    assert expanded(f"{tmp_path}/shards/*.tar", f"{tmp_path}/shards/{{1..1}}.tar") == expected[:2] * 2
+
+
+def test_an_output_is_no_source_of_its_own_folder(tmp_path):
+    table = pa.table({"path": ["a.jpg"]})
+    pq.write_table(table.replace_schema_metadata({"mpiqe": "{}"}), tmp_path / "earlier.parquet")
+    pq.write_table(table, tmp_path / "now.parquet")
+    pq.write_table(table, tmp_path / "source.parquet")
+    found = find([str(tmp_path), f"{tmp_path}/*.parquet"], stdin=None, output=tmp_path / "now.parquet")
+    assert [photo.path for photo in found] == ["a.jpg", "a.jpg"]
+    assert expanded(str(tmp_path / "earlier.parquet")) == ["a.jpg"]  # where it is named, it is meant
+
+
+def test_without_pyarrow_a_table_in_a_folder_costs_its_row(tmp_path, monkeypatch):
+    (tmp_path / "a.parquet").touch()
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    (found,) = find([str(tmp_path)], stdin=None)
+    with pytest.raises(ImageError, match=r'a\.parquet: reading Parquet needs pyarrow: pip install "mpiqe\[parquet\]"'):
+        found.source.fetch()
+    with pytest.raises(ConfigError, match="needs pyarrow"):
+        expanded(str(tmp_path / "a.parquet"))
+
+
+def test_whole_archives_are_found_as_what_another_find_takes(tmp_path):
+    names = [shard(tmp_path / f"{i}.tar", "a.jpg") for i in range(2)]
+    found = list(find([f"{tmp_path}/*.tar", "x.jpg"], stdin=None, whole=True))
+    assert [photo.source for photo in found] == [*names, "x.jpg"]
+
+
+def test_photos_are_counted_where_that_is_cheap(folder, tmp_path):
+    never = threading.Event()
+    plain = shard(tmp_path / "a.tar", "a.jpg", "b.txt", "c.jpg")
+    pq.write_table(pa.table({"path": ["a.jpg"] * 7}), tmp_path / "t.parquet")
+    (tmp_path / "list").write_text(f"{folder}\nhttp://x/y.jpg\n")
+    paths = [str(folder), plain, str(tmp_path / "t.parquet"), f"@{tmp_path / 'list'}", "missing.jpg"]
+    assert count(paths, output=None, stopped=never) == 5 + 2 + 7 + 6 + 1
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
+    assert count([*paths, str(tmp_path / "a.tar.gz")], output=None, stopped=never) is None
+    assert count(["-"], output=None, stopped=never) is None
+    assert count([*paths, "s3://bucket/**"], output=None, stopped=never) is None
+    stopped = threading.Event()
+    stopped.set()
+    assert count(paths, output=None, stopped=stopped) is None

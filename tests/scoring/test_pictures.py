@@ -11,6 +11,7 @@ from mpiqe.scoring.explanation import Explanation
 from mpiqe.scoring.paths import Found, find
 from mpiqe.scoring.pictures import PictureFolder
 from mpiqe.scoring.score import Scale, Score
+from mpiqe.scoring.sources.found import Broken
 
 
 @pytest.fixture
@@ -118,3 +119,30 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"cannot write pictures to .*file/out: .*name another folder"):
         PictureFolder(tmp_path / "file" / "out").make()
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ("shard-00/deep/a.jpg", "shard-00/deep/a.png"),
+        ("../../etc/passwd.jpg", "etc/passwd.png"),
+        ("/etc/a.jpg", "etc/a.png"),
+        ("..\\..\\a.jpg", "a.png"),
+        ("C:\\x\\a.jpg", "C_/x/a.png"),
+        ("s/a.png/b.jpg", "s/a.png_/b.png"),
+        ("a\0b\n.jpg", "a_b_.png"),
+        ("..", "photo.png"),
+        ("", "photo.png"),
+        ("x/" * 400 + "a.jpg", "x/" * 15 + "a.png"),
+    ],
+)
+def test_no_name_out_of_an_archive_leads_out_of_the_folder(out, explanation, inside, expected):
+    photo = Found("shard.tar::whatever", fetched=Broken("x", "y"), inside=inside)
+    assert PictureFolder(out).place(photo).relative_to(out).as_posix() == expected
+    assert PictureFolder(out).write(photo, explanation).is_file()
+
+
+def test_what_is_no_file_cannot_be_written_over(out):
+    out.mkdir()
+    photo = Found(f"{out}/shard.tar::a.jpg", fetched=Broken("x", "y"), inside="shard/a.jpg")
+    assert list(PictureFolder(out).photos_outside([photo])) == [photo]

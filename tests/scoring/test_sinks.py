@@ -1,10 +1,13 @@
 import csv
 import io
 import json
+import time
 
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from mpiqe.scoring.parquet_sink import ParquetSink, parts_folder
 from mpiqe.scoring.score import Row, Scale, Score
 from mpiqe.scoring.sinks import COLUMNS, CsvSink, JsonLinesSink, TableSink
 
@@ -151,3 +154,45 @@ def test_a_path_cannot_reach_the_terminal(brightness):
 def test_a_long_path_is_not_cut(brightness):
     path = "folder/" * 60 + "photo.jpg"
     assert table(brightness, Row(path, GOOD.score, None), width=80)[3].endswith(path)
+
+
+def test_parquet_has_typed_columns_and_says_what_they_mean(brightness, tmp_path):
+    sink = ParquetSink(tmp_path / "rows.parquet", brightness, settings={"seed": 7})
+    for row in (GOOD, BAD, Row("caf\udce9.jpg", None, "empty \udce9")):
+        sink.write(row)
+    sink.finish()
+    table = pq.read_table(tmp_path / "rows.parquet")
+    classes = ["scene_night", "scene_day", "distortion_dull", "distortion_red-eyed", "distortion_none"]
+    assert table.column_names == [*COLUMNS, *classes]
+    assert [str(table.schema.field(name).type) for name in ("path", "score", "scene", "width", *classes[:1])] == [
+        "string", "double", "string", "int32", "float"]  # fmt: skip
+    good, bad, odd = table.to_pylist()
+    assert [good[name] for name in COLUMNS] == [
+        "photos/a, b.jpg", 200.123457, 3.5, "day", "red-eyed", 4000, 3000, None]  # fmt: skip
+    assert [good[name] for name in classes] == pytest.approx([0.25, 0.75, 1 / 3, 2 / 3, 0])
+    assert {name: value for name, value in bad.items() if value is not None} == {
+        "path": "photos/broken.jpg", "error": "empty file"}  # fmt: skip
+    assert (odd["path"], odd["error"]) == ("caf\\udce9.jpg", "empty \\udce9")
+    assert json.loads(table.schema.metadata[b"mpiqe"]) == {
+        "scale": {"low": 0, "high": 255, "unit": "grey levels", "higher_is_better": True}, "seed": 7}  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
+
+
+def test_parts_are_saved_by_rows_or_time(brightness, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    sink = ParquetSink(tmp_path / "rows.parquet", brightness, settings={}, rows=3, seconds=2)
+    saved = []
+    for clock in (0, 0, 0, 0, 0.9, 1.1, 1.2, 1000, 1000.1, 1001.9, 1002):  # three rows; one second; two seconds at most
+        now[0] = clock
+        sink.write(GOOD)
+        saved.append(len(list(parts_folder(sink.output).iterdir())))
+    assert saved == [0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 4]
+    sink.finish()
+    assert pq.read_metadata(tmp_path / "rows.parquet").num_rows == 11
+
+
+def test_a_csv_that_is_continued_has_one_header():
+    stream = io.StringIO()
+    CsvSink(stream, header=False).write(BAD)
+    assert stream.getvalue() == "photos/broken.jpg,,,,,,,empty file\n"

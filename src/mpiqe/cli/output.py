@@ -33,7 +33,7 @@ class Output:
         self.path = path
         self.form: Format = form or (_BY_SUFFIX.get(path.suffix.lower(), "table") if path else "table")
         self.resume = resume
-        if resume and (path is None or self.form == "table"):
+        if resume and not self.can_resume:
             raise ConfigError("--resume continues a file: give --output FILE, as csv, jsonl or parquet")
         if self.form == "parquet" and path is None:
             raise ConfigError("parquet is for a file: give --output FILE")
@@ -41,14 +41,16 @@ class Output:
     @property
     def can_resume(self) -> bool:
         """Whether a later run can continue this output."""
-        return self.path is not None and self.form != "table"
+        if self.path is None or self.form == "table":
+            return False
+        return self.path.is_file() or not self.path.exists()  # neither a pipe nor /dev/stdout
 
     def earlier(self) -> "Earlier | None":
         """The rows that are to be continued, if any can be there; raises ``ConfigError`` where some would be lost."""
         from mpiqe.scoring.parquet_sink import EarlierParquet, refuse_unfinished
         from mpiqe.scoring.resume import EarlierText
 
-        if self.path is None or self.form == "table":
+        if self.path is None:
             return None
         if self.resume:
             return EarlierParquet(self.path) if self.form == "parquet" else EarlierText(self.path, self.form)
@@ -127,7 +129,7 @@ class Output:
                 earlier.cut()
             file = self.path.open("a" if earlier else "w", encoding="utf-8", errors="surrogateescape", newline="\n")
         with file:
-            if self.form == "table":
+            if not self.can_resume:
                 yield file
                 return
             if not earlier:  # after the old rows are gone: they are not to be taken for rows of these settings
@@ -163,6 +165,5 @@ class _Synced:
 
     def sync(self) -> None:
         self.file.flush()
-        with contextlib.suppress(OSError):  # /dev/null and pipes have no disk
-            os.fsync(self.file.fileno())
+        os.fsync(self.file.fileno())
         self._since = time.monotonic()

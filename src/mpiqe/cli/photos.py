@@ -197,6 +197,7 @@ def _counted(progress: "ProgressLine", paths: list[str], output: Path | None) ->
 
     thread = threading.Thread(target=counting, name="mpiqe-count", daemon=True)
     thread.start()
+    thread.join(timeout=0.2)  # a small number is there when the line is first drawn
     try:
         yield
     finally:

@@ -66,9 +66,10 @@ def count(paths: Iterable[str], *, output: str | os.PathLike[str] | None, stoppe
     paths = list(paths)
     if "-" in paths or any(_is_list(path) and not _is_regular(path[1:]) for path in paths):
         return None
+    finder = _Finder(limits=Limits(), column=None, output=output, whole=True, asks_stores=False)
     total = 0
     with open(os.devnull, "rb") as nothing:
-        for found in find(paths, stdin=nothing, output=output, whole=True):
+        for found in finder.find(paths, nothing):
             if stopped.is_set():
                 return None
             one = _count(found)
@@ -79,10 +80,8 @@ def count(paths: Iterable[str], *, output: str | os.PathLike[str] | None, stoppe
 
 
 def _count(found: Found) -> int | None:
-    if isinstance(found.fetched, remote.Object):
-        return None if is_archive(found.path) else 1
     if found.fetched is not None:
-        return 1
+        return None if isinstance(found.fetched, remote.Object) else 1
     try:
         if tar.is_tar(found.path):
             return tar.count(found.path)
@@ -93,12 +92,19 @@ def _count(found: Found) -> int | None:
 
 class _Finder:
     def __init__(
-        self, *, limits: Limits, column: str | None, output: str | os.PathLike[str] | None, whole: bool
+        self,
+        *,
+        limits: Limits,
+        column: str | None,
+        output: str | os.PathLike[str] | None,
+        whole: bool,
+        asks_stores: bool = True,
     ) -> None:
         self.limits = limits
         self.column = column
         self.output = None if output is None else os.path.realpath(output)
         self.whole = whole
+        self.asks_stores = asks_stores
         self.budget = Budget()
 
     def find(self, paths: Iterable[str], stdin: IO[bytes]) -> Iterator[Found]:
@@ -141,6 +147,9 @@ class _Finder:
     def _at(self, url: str) -> Iterator[Found]:
         if scheme(url) in ("http", "https"):
             yield Found(shown(url), None, http.Download(url, self.limits), last_name(url))
+            return
+        if not self.asks_stores:
+            yield Found(shown(url), None, remote.Object(url, self.limits), last_name(url))
             return
         for found in remote.objects(url, limits=self.limits):
             if isinstance(found.fetched, remote.Object) and is_archive(found.path) and not self.whole:

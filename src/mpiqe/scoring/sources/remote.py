@@ -91,21 +91,20 @@ def _below(system: Any, path: str, url: str, limits: Limits) -> Iterator[Found]:
     none = True
     for entry in chosen:
         none = False
-        address = _address(system, entry.path, url)
+        address = _address(system, entry.path, url, path)
         inside = entry.path.removeprefix(folder).lstrip("/")
         yield Found(shown(address), None, Object(address, limits, entry.size), inside)
     if none:
         yield broken(shown(url), "nothing matches this pattern" if is_wild(path) else "no image in this folder")
 
 
-def _address(system: Any, path: str, url: str) -> str:
-    """As it was asked for; with what stands in front of the path, a user and a password say."""
-    kind = scheme(url) or ""
-    front, _, behind = url.partition("://")
-    user, at, _ = behind.partition("/")[0].rpartition("@")
-    if at and kind not in ("file", "memory"):
-        return f"{front}://{user}@{path.lstrip('/')}"
-    return cast("str", system.unstrip_protocol(path)) if kind in ("file", "memory") else f"{front}://{path.lstrip('/')}"
+def _address(system: Any, path: str, url: str, asked: str) -> str:
+    """The address of a ``path`` that was found at ``url``, whose own path is ``asked``; keeps host, user and chain."""
+    head, chain, rest = url.partition("::")
+    head, own = head.rstrip("/"), asked.strip("/")
+    if head.endswith(own):
+        return f"{head[: len(head) - len(own)]}{path.lstrip('/')}{chain}{rest}"
+    return cast("str", system.unstrip_protocol(path))
 
 
 def _system(url: str) -> tuple[Any, str]:

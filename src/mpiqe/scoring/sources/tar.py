@@ -210,7 +210,7 @@ def _unpacking(file: IO[bytes]) -> Callable[[IO[bytes]], IO[bytes]] | None:
 
 
 def _is_photo(member: Member) -> bool:
-    hidden = any(part.startswith(".") for part in member.name.removeprefix("./").split("/"))
+    hidden = any(part.startswith(".") and part.strip(".") for part in member.name.split("/"))
     return member.is_file and is_image(member.name) and not hidden
 
 

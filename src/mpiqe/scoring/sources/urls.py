@@ -4,7 +4,9 @@ import re
 from urllib.parse import unquote, urlsplit
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(?=://|::)")  # two characters at least: C:// is a drive
-_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_USER = re.compile(
+    r"(?<=://)(?:[^/?#\s]*@|[^/@:\s]+:(?!\d+/)[^@?#\s]*@)"
+)  # a secret key can hold slashes, a port cannot
 _SECRET = re.compile(
     r"(?i)([?&;](?:x-amz-[^=&;#]*|x-goog-[^=&;#]*|[^=&;#]*(?:sig|signature|token|secret|passw(?:or)?d|credential|auth)"
     r"|[^=&;#]*(?:api|access|account|private|shared)[-_]?key(?:[-_]?id)?|awsaccesskeyid|googleaccessid|key|policy"

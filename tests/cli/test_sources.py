@@ -1,0 +1,186 @@
+"""``mpiqe score`` on photos from everywhere at once, line by line."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from mpiqe.cli.main import app
+from mpiqe.scoring import paths, pictures
+from mpiqe.scoring.sources.held import Budget
+
+
+def png(level):
+    content = io.BytesIO()
+    Image.new("RGB", (60, 40), (level,) * 3).save(content, "PNG")
+    return content.getvalue()
+
+
+def tar(path, mode, **members):
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(f"{name}.png")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def score(modest_model):
+    def run(*arguments, stdin=""):
+        done = CliRunner().invoke(app, ["score", *map(str, arguments)], stdin)
+        return done.exit_code, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "x.png").write_bytes(png(70))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_list_may_mix_them_all_and_what_is_broken_is_a_row(score, tmp_path, server, folder):
+    plain = tar(tmp_path / "s-0.tar", "w", a=png(10), b=b"no photo", c=b"")
+    tar(tmp_path / "s-1.tar", "w", d=png(20))
+    zipped = tar(tmp_path / "z.tar.gz", "w:gz", e=png(30))
+    cut = tmp_path / "cut.tgz"
+    cut.write_bytes(zipped.read_bytes()[:100])
+    pq.write_table(pa.table({"image": [png(40), None]}), tmp_path / "t.parquet")
+    with fsspec.open("memory://store/m.png", "wb") as file:
+        file.write(png(50))
+    lines = [
+        f"{folder}/*.png", f"{tmp_path}/s-{{0..1}}.tar", zipped, cut, tmp_path / "t.parquet", "memory://store/*.png",
+        "memory://store/none.png", f"http://me:secret@{server}/x.png?token=secret", f"http://{server}/none.png",
+        folder / "missing.jpg",
+    ]  # fmt: skip
+    (tmp_path / "list").write_text("\n".join(map(str, lines)))
+    status, out, err = score(f"@{tmp_path / 'list'}", "--format", "jsonl")
+    rows = [json.loads(line) for line in out.splitlines()]
+    http = f"http://{server}"
+    expected = [
+        (f"{folder}/a.png", 50), (f"{folder}/b.png", 100), (f"{folder}/d.png", 200),
+        (f"{plain}::a.png", 10), (f"{plain}::b.png", "not an image in a format that mpiqe reads"),
+        (f"{plain}::c.png", "empty file"), (f"{tmp_path}/s-1.tar::d.png", 20), (f"{zipped}::e.png", 30),
+        (f"{tmp_path}/t.parquet::0", 40), (f"{tmp_path}/t.parquet::1", "row 1 holds neither bytes nor a path"),
+        ("memory://store/m.png", 50), ("memory://store/none.png", "No such object"), (f"{http}/x.png?token=***", 70),
+        (f"{http}/none.png", "the server answers 404"), (f"{folder}/missing.jpg", "No such file or directory"),
+    ]  # fmt: skip
+    from_cut = [row for row in rows if row["path"].startswith(str(cut))]
+    rows = [row for row in rows if row not in from_cut]
+    assert len(from_cut) == 1
+    assert "cut short" in from_cut[-1]["error"]
+    assert [row["path"] for row in rows] == [path for path, _ in expected]
+    for row, (_, result) in zip(rows, expected, strict=True):
+        assert row["score"] == result if isinstance(result, int) else row["error"].startswith(result)
+    assert "secret" not in out + err
+    assert status == 1
+    assert score("-", "--format", "jsonl", stdin=(tmp_path / "list").read_text())[1] == out
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_archives_and_addresses_are_resumed_too(score, tmp_path, form):
+    tar(tmp_path / "a.tar.gz", "w:gz", **{f"{i:02}": png(i) for i in range(30)})
+    pq.write_table(pa.table({"image": [png(i) for i in range(100, 130)]}), tmp_path / "b.parquet")
+    whole, rows = tmp_path / "out" / f"whole.{form}", tmp_path / "out" / f"rows.{form}"
+    whole.parent.mkdir()
+    sources = (tmp_path / "a.tar.gz", tmp_path / "b.parquet")
+    assert score(*sources, "--output", whole)[0] == 0
+    assert score(sources[0], "--output", rows)[0] == 0
+    assert score(*sources, "--output", rows, "--resume")[0] == 0
+    if form == "parquet":
+        assert pq.read_table(rows).equals(pq.read_table(whole))
+    else:
+        assert rows.read_bytes() == whole.read_bytes()
+
+
+def test_more_is_never_held_than_there_is_room_for(score, tmp_path, monkeypatch):
+    held = []
+
+    class Watched(Budget):
+        def __init__(self):
+            super().__init__(room=1000)
+
+        def take(self, size):
+            taken = super().take(size)
+            held.append(self.held)
+            return taken
+
+    monkeypatch.setattr(paths, "Budget", Watched)
+    tar(tmp_path / "a.tar.gz", "w:gz", **{f"{i:03}": png(i) for i in range(200)})
+    status, out, _ = score(tmp_path / "a.tar.gz", "--format", "csv")
+    assert status == 0
+    assert [float(row["score"]) for row in csv.DictReader(io.StringIO(out))] == list(range(200))
+    assert 200 < max(held) <= 1000
+
+
+def test_limits_are_options(score, tmp_path):
+    archive = tar(tmp_path / "a.tar", "w", a=png(10))
+    status, out, _ = score(archive, "--format", "csv", "--max-bytes", 50)
+    assert status == 1
+    assert "over the limit of 50 bytes" in out
+    for option in ("--max-bytes", "--timeout"):
+        status, _, err = score(archive, option, 0)
+        assert status == 2
+        assert "must be above 0" in err
+
+
+def test_the_column_is_an_option(score, tmp_path):
+    pq.write_table(pa.table({"image": [png(1)], "thumb": [png(2)]}), tmp_path / "t.parquet")
+    assert "2.0" in score(tmp_path / "t.parquet", "--column", "thumb")[1]
+
+
+def test_a_list_that_is_not_there_ends_with_two(score):
+    assert score("@none.txt")[::2] == (2, "mpiqe: cannot read the list none.txt; for a photo of that name write "
+                                          "./@none.txt\n")  # fmt: skip
+
+
+def test_pictures_of_members_lie_in_folders_named_after_their_archives(score, tmp_path, monkeypatch):
+    archive = tar(tmp_path / "s-0.tar.gz", "w:gz", **{"a": png(10), "../../b": png(20)})
+    drawn = []
+
+    def explain(_scorer, source, *, score):
+        drawn.append(len(source))
+        return score
+
+    monkeypatch.setattr("mpiqe.scoring.explanation.explain", explain)
+    monkeypatch.setattr(pictures, "draw", lambda _: Image.new("L", (1, 1)))
+    status, _, err = score(archive, "--explain", tmp_path / "why")
+    assert (status, err) == (0, "")
+    files = sorted(path.relative_to(tmp_path / "why").as_posix() for path in Path(tmp_path / "why").rglob("*.png"))
+    assert files == ["s-0/a.png", "s-0/b.png"]
+    assert len(drawn) == 2
+
+
+def test_nothing_that_is_not_needed_is_imported(folder):
+    code = (
+        "import sys, mpiqe.scoring.paths, mpiqe.scoring.pictures, mpiqe.scoring.resume, mpiqe.scoring.sinks\n"
+        "list(mpiqe.scoring.paths.expand([sys.argv[1], 'http://x/y.jpg'], stdin=None))\n"
+        "heavy = {'torch', 'transformers', 'scipy', 'safetensors', 'pyarrow', 'fsspec'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
