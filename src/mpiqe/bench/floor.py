@@ -1,0 +1,24 @@
+"""How many operations a second this machine does in a large matrix product: a floor under every time."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+
+SIDE = 2048
+OPERATIONS = 2 * SIDE**3
+Work = Callable[[], object]
+
+
+def products() -> tuple[str, dict[str, Work]]:
+    """By whom, and a SIDE x SIDE x SIDE product for each precision: torch's fp32 and bf16, else NumPy's fp32 alone."""
+    if find_spec("torch") is None:
+        left, right = (np.random.default_rng(seed).random((SIDE, SIDE), dtype=np.float32) for seed in (0, 1))
+        return "numpy", {"fp32": lambda: left @ right}
+    import torch
+
+    def product(dtype: torch.dtype) -> Work:
+        pair = [torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(seed)).to(dtype) for seed in (0, 1)]
+        return lambda: pair[0] @ pair[1]
+
+    return "torch", {"fp32": product(torch.float32), "bf16": product(torch.bfloat16)}

@@ -1,0 +1,266 @@
+"""Measure scoring on this machine, from the bare matrix product to rows out of files. Knows torch only if it is there.
+
+What is compared is measured in turns (A B A B), and medians are compared, never best cases.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.util import find_spec
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpiqe import images
+from mpiqe.bench import flops, processes
+from mpiqe.bench.floor import OPERATIONS, products
+from mpiqe.bench.machine import describe_machine
+from mpiqe.bench.photos import QUALITY, SIZES, bits_per_pixel, write_photos
+from mpiqe.bench.report import Decoding, Report, RuntimeFigures
+from mpiqe.bench.timing import Timed, interleaved, seconds
+from mpiqe.errors import ConfigError, ImageError
+from mpiqe.scoring.predictor import Predictor
+from mpiqe.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from mpiqe.bench.bare import Look
+    from mpiqe.bench.runtimes import Subject
+
+RANDOM = "random:"
+PHOTOS = 8
+"""Different photos of each size; they are read again and again, so the disk is not measured."""
+LARGEST_BATCH = 16
+SECONDS = 1.0
+"""About how long one piece of work should take, where the model lets it."""
+Note = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure. ``backbone`` (``random:vit-b-16``) or ``weights``, or the embedded model."""
+
+    weights: str | None = None
+    backbone: str | None = None
+    crops: int = 8
+    repeats: int = 5
+    runtimes: tuple[str, ...] = ()
+    """By name; all that are installed, if none is named."""
+
+
+@dataclass(frozen=True)
+class _Subjects:
+    """What there is to measure on this installation."""
+
+    scored: "Sequence[Subject | _Default]"
+    plain: "Look | None"
+    about: dict[str, Any]
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Default:
+    """The scorer that ``mpiqe score`` takes, where there is no torch to build another."""
+
+    predictor: Predictor
+    name: str = "default"
+    precision: str = "fp32"
+    bare: None = None
+
+
+def measure(settings: Settings, note: Note) -> Report:
+    """Measure everything that can be measured here; ``note`` is told what is being done.
+
+    Raises ``ConfigError`` for settings that cannot be meant, ``WeightsError`` for weights that cannot be read.
+    """
+    _check(settings)
+    with tempfile.TemporaryDirectory(prefix="mpiqe-bench-") as name:
+        folder = Path(name)
+        weights = _weights(settings, folder, note)
+        note("building the model under each runtime")
+        subjects = _subjects(settings, weights, folder)
+        photos = {size: write_photos(folder, size=size, number=PHOTOS) for size in SIZES}
+        note("decoding")
+        decoding = [_decode(size, paths, settings.repeats) for size, paths in photos.items()]
+        paths = photos[SIZES[0]]
+        crops = _crops(paths, size=subjects.scored[0].predictor.crop_size, count=settings.crops)
+        batch = _batch(subjects, crops, settings.crops)
+        note(f"models, {batch} photos of {settings.crops} crops at a time")
+        by, floor, plain, timed = _models(subjects, crops[: batch * settings.crops], batch, settings.repeats)
+        note("files to rows")
+        pipeline = _pipelines(subjects, timed, paths, batch, settings)
+        note("start-up and memory")
+        start_up, memory, left_out = _processes(paths, weights, settings)
+    return Report(
+        machine=describe_machine(),
+        model={"name": settings.backbone or settings.weights or "embedded", **subjects.about},
+        settings={
+            **asdict(settings),
+            "batch": batch,
+            "photos": f"{PHOTOS} made photos, JPEG quality {QUALITY}; pipeline on {SIZES[0][0]} x {SIZES[0][1]}",
+        },
+        floor_by=by,
+        floor=floor,
+        decoding=decoding,
+        runtimes=[
+            RuntimeFigures(each.name, each.precision, timed[each.name], pipeline[each.name], timed.get(_bare(each)))
+            for each in subjects.scored
+        ],
+        plain=plain,
+        start_up=start_up,
+        peak_memory_mb=memory,
+        left_out={**subjects.left_out, **left_out},
+    )
+
+
+def _check(settings: Settings) -> None:
+    faults = [
+        f"{name} must be at least 1, not {value}"
+        for name, value in (("crops", settings.crops), ("repeats", settings.repeats))
+        if value < 1
+    ]
+    if settings.weights is not None and settings.backbone is not None:
+        faults.append("weights bring their own backbone; give one of --weights and --backbone")
+    if settings.backbone is not None and not settings.backbone.startswith(RANDOM):
+        faults.append(f"a backbone to measure is {RANDOM}NAME, {RANDOM}vit-b-16 say, not {settings.backbone!r}")
+    if faults:
+        raise ConfigError("; ".join(faults))
+
+
+def _has_torch() -> bool:
+    return all(find_spec(name) for name in ("torch", "transformers"))
+
+
+def _weights(settings: Settings, folder: Path, note: Note) -> str | None:
+    """What ``mpiqe score --weights`` would be given."""
+    if settings.backbone is None:
+        return settings.weights
+    if not _has_torch():
+        raise ConfigError(
+            f"{settings.backbone} has to be made with torch and transformers, which are not installed: "
+            'pip install "mpiqe[train]", or measure the embedded model'
+        )
+    from mpiqe.model.untrained import create_untrained, shape_named
+
+    shape = shape_named(settings.backbone.removeprefix(RANDOM))
+    note(f"making random weights of {settings.backbone}")
+    return str(create_untrained(folder / "untrained", shape, crops=settings.crops))
+
+
+def _subjects(settings: Settings, weights: str | None, folder: Path) -> _Subjects:
+    if not _has_torch():
+        from mpiqe.scoring.loading import load
+
+        if settings.runtimes:
+            raise ConfigError('a choice of runtimes needs torch and transformers: pip install "mpiqe[train]"')
+        reason = "needs torch and transformers, which are not installed"
+        left_out = dict.fromkeys(("bare tower", "plain eager fp32 model", "share of the peak", "bf16 product"), reason)
+        return _Subjects([_Default(load(weights).predictor)], None, {"operations": None}, left_out)
+    from mpiqe.bench.runtimes import build, plain_eager, read_model
+
+    model = read_model("embedded" if weights is None else weights)
+    scored, left_out = build(model, settings.runtimes, folder=folder)
+    shape = model.shape
+    about = {
+        "shape": asdict(shape),
+        "operations": {"tower": flops.tower(shape), "mpiqe": flops.mpiqe(shape), "plain": flops.plain(shape)},
+        "formula": flops.__doc__,
+    }
+    return _Subjects(scored, plain_eager(model.model), about, left_out)
+
+
+def _decode(size: tuple[int, int], paths: Sequence[Path], repeats: int) -> Decoding:
+    def read() -> None:
+        for path in paths * 4:
+            images.read(path)
+
+    taken = interleaved({"read": read}, repeats=repeats)["read"]
+    return Decoding(size, bits_per_pixel(paths, size), Timed(tuple(taken), 4 * len(paths)))
+
+
+def _crops(paths: Sequence[Path], *, size: int, count: int) -> images.Pixels:
+    """``count`` crops of as many photos as the largest batch holds, one photo after another, (N, S, S, 3)."""
+    positions = partial(images.crop_positions, size=size, count=count, mode="seeded")
+    cut = [images.read_crops(path, size=size, positions=positions)[0] for path in paths]
+    return np.concatenate(list(islice(cycle(cut), LARGEST_BATCH)))
+
+
+def _batch(subjects: _Subjects, crops: images.Pixels, count: int) -> int:
+    """Photos at a time: as many as keep the slowest work near ``SECONDS``."""
+    slowest = subjects.plain or subjects.scored[0].predictor.predict
+    one = crops[:count]
+    slowest(one)
+    return int(np.clip(SECONDS // seconds(lambda: slowest(one)), 1, LARGEST_BATCH))
+
+
+def _bare(subject: "Subject | _Default") -> str:
+    return f"{subject.name}, bare tower"
+
+
+def _models(
+    subjects: _Subjects, crops: images.Pixels, photos: int, repeats: int
+) -> tuple[str, dict[str, Timed], Timed | None, dict[str, Timed]]:
+    """Who computed the matrix products, the products, the plain model, and each predictor and bare tower by name."""
+    by, floor = products()
+    works: dict[str, Callable[[], object]] = {f"product, {name}": work for name, work in floor.items()}
+    if subjects.plain:
+        works["plain"] = partial(subjects.plain, crops)
+    for each in subjects.scored:
+        if each.bare is not None:
+            works[_bare(each)] = partial(each.bare, crops)
+        works[each.name] = partial(each.predictor.predict, crops)
+    taken = interleaved(works, repeats=repeats)
+    timed = {name: Timed(tuple(spent), photos) for name, spent in taken.items()}
+    peaks = {name: Timed(tuple(taken[f"product, {name}"]), OPERATIONS) for name in floor}
+    return by, peaks, timed.get("plain"), timed
+
+
+def _pipelines(
+    subjects: _Subjects, models: dict[str, Timed], paths: Sequence[Path], batch: int, settings: Settings
+) -> dict[str, Timed]:
+    """Files to rows for each predictor, in turns; each turn starts anew and is timed after its first batch."""
+    taken: dict[str, list[float]] = {each.name: [] for each in subjects.scored}
+    photos = {
+        each.name: batch * int(np.clip(np.ceil(SECONDS / models[each.name].median), 2, 16)) for each in subjects.scored
+    }
+    for _ in range(settings.repeats):
+        for each in subjects.scored:
+            scorer = Scorer(predictor=each.predictor, crops=settings.crops, batch_size=batch)
+            taken[each.name].append(_steady(scorer, paths, skip=batch, photos=photos[each.name]))
+    return {name: Timed(tuple(spent), photos[name]) for name, spent in taken.items()}
+
+
+def _steady(scorer: Scorer, paths: Sequence[Path], *, skip: int, photos: int) -> float:
+    """Seconds for ``photos`` rows after the first ``skip``, in the midst of a stream that goes on behind them."""
+    with closing(scorer.rows(cycle(paths))) as rows:
+
+        def draw(number: int) -> None:
+            for row in islice(rows, number):
+                if row.error is not None:
+                    raise ImageError(f"{row.path}: {row.error}")
+
+        draw(skip)
+        return seconds(lambda: draw(photos))
+
+
+def _processes(
+    paths: Sequence[Path], weights: str | None, settings: Settings
+) -> tuple[dict[str, Timed], float | None, dict[str, str]]:
+    """Start-up by what is started, the largest process in MB, and what could not be measured."""
+    left_out = {}
+    command = partial(processes.score_command, weights=weights, crops=settings.crops)
+    works = {"mpiqe score, one photo": partial(processes.run, command(paths[:1]))}
+    if find_spec("torch"):
+        works["python -c 'import torch'"] = partial(processes.run, processes.IMPORT_TORCH)
+    else:
+        left_out["import of torch"] = "torch is not installed"
+    taken = interleaved(works, repeats=settings.repeats)
+    memory = None
+    if processes.can_tell_memory():
+        memory = processes.peak_memory_mb(command(list(islice(cycle(paths), LARGEST_BATCH))))
+    else:
+        left_out["peak memory"] = "this system does not tell what a finished process held"
+    return {name: Timed(tuple(spent), 1) for name, spent in taken.items()}, memory, left_out
