@@ -109,6 +109,7 @@ def test_nothing_can_unpickle() -> None:
         "mpiqe.scoring.pictures",
         "mpiqe.demo",
         "mpiqe.bench.measure",
+        "mpiqe.bench.runtimes",
         "mpiqe.cli.main",
     ],
 )

@@ -10,8 +10,8 @@ OPERATIONS = 2 * SIDE**3
 Work = Callable[[], object]
 
 
-def products() -> tuple[str, dict[str, Work]]:
-    """By whom, and a SIDE x SIDE x SIDE product for each precision: torch's fp32 and bf16, else NumPy's fp32 alone."""
+def products(*, bf16: bool) -> tuple[str, dict[str, Work]]:
+    """By whom, and a SIDE x SIDE x SIDE product for each precision: fp32 and, by torch alone and if wanted, bf16."""
     if find_spec("torch") is None:
         left, right = (np.random.default_rng(seed).random((SIDE, SIDE), dtype=np.float32) for seed in (0, 1))
         return "numpy", {"fp32": lambda: left @ right}
@@ -21,4 +21,5 @@ def products() -> tuple[str, dict[str, Work]]:
         pair = [torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(seed)).to(dtype) for seed in (0, 1)]
         return lambda: pair[0] @ pair[1]
 
-    return "torch", {"fp32": product(torch.float32), "bf16": product(torch.bfloat16)}
+    dtypes = {"fp32": torch.float32, **({"bf16": torch.bfloat16} if bf16 else {})}
+    return "torch", {name: product(dtype) for name, dtype in dtypes.items()}

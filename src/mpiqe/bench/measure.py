@@ -11,7 +11,7 @@ from functools import partial
 from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,20 +21,16 @@ from mpiqe.bench.floor import OPERATIONS, products
 from mpiqe.bench.machine import describe_machine
 from mpiqe.bench.photos import QUALITY, SIZES, bits_per_pixel, write_photos
 from mpiqe.bench.report import Decoding, Report, RuntimeFigures
+from mpiqe.bench.runtimes import Look, Source, Subject, build
 from mpiqe.bench.timing import Timed, interleaved, seconds
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.scoring.predictor import Predictor
 from mpiqe.scoring.scorer import Scorer
-
-if TYPE_CHECKING:
-    from mpiqe.bench.bare import Look
-    from mpiqe.bench.runtimes import Subject
 
 RANDOM = "random:"
 PHOTOS = 8
 """Different photos of each size; they are read again and again, so the disk is not measured."""
 LARGEST_BATCH = 16
-SECONDS = 1.0
+SECONDS = 0.7
 """About how long one piece of work should take, where the model lets it."""
 Note = Callable[[str], object]
 
@@ -55,20 +51,10 @@ class Settings:
 class _Subjects:
     """What there is to measure on this installation."""
 
-    scored: "Sequence[Subject | _Default]"
-    plain: "Look | None"
+    scored: Sequence[Subject]
+    plain: Look | None
     about: dict[str, Any]
     left_out: dict[str, str]
-
-
-@dataclass(frozen=True)
-class _Default:
-    """The scorer that ``mpiqe score`` takes, where there is no torch to build another."""
-
-    predictor: Predictor
-    name: str = "default"
-    precision: str = "fp32"
-    bare: None = None
 
 
 def measure(settings: Settings, note: Note) -> Report:
@@ -151,30 +137,24 @@ def _weights(settings: Settings, folder: Path, note: Note) -> str | None:
 
 
 def _subjects(settings: Settings, weights: str | None, folder: Path) -> _Subjects:
-    if not _has_torch():
-        from mpiqe.scoring.loading import load
-
-        if settings.runtimes:
-            raise ConfigError('a choice of runtimes needs torch and transformers: pip install "mpiqe[train]"')
-        reason = "needs torch and transformers, which are not installed"
-        left_out = dict.fromkeys(("bare tower", "plain eager fp32 model", "share of the peak", "bf16 product"), reason)
-        return _Subjects([_Default(load(weights).predictor)], None, {"operations": None}, left_out)
-    from mpiqe.bench.runtimes import build, plain_eager, read_model
-
-    model = read_model("embedded" if weights is None else weights)
-    scored, left_out = build(model, settings.runtimes, folder=folder)
-    shape = model.shape
+    source = Source(weights, folder=folder)
+    scored, left_out = build(source, settings.runtimes)
+    if source.eager is None:
+        reason = "it needs a checkpoint, torch and transformers"
+        left_out |= dict.fromkeys(("plain eager fp32 model", "share of the matrix product"), reason)
+        return _Subjects(scored, None, {"operations": None}, left_out)
+    shape = source.eager.shape
     about = {
         "shape": asdict(shape),
         "operations": {"tower": flops.tower(shape), "mpiqe": flops.mpiqe(shape), "plain": flops.plain(shape)},
         "formula": flops.__doc__,
     }
-    return _Subjects(scored, plain_eager(model.model), about, left_out)
+    return _Subjects(scored, source.eager.plain(), about, left_out)
 
 
 def _decode(size: tuple[int, int], paths: Sequence[Path], repeats: int) -> Decoding:
     def read() -> None:
-        for path in paths * 4:
+        for path in islice(cycle(paths), 4 * len(paths)):
             images.read(path)
 
     taken = interleaved({"read": read}, repeats=repeats)["read"]
@@ -196,7 +176,7 @@ def _batch(subjects: _Subjects, crops: images.Pixels, count: int) -> int:
     return int(np.clip(SECONDS // seconds(lambda: slowest(one)), 1, LARGEST_BATCH))
 
 
-def _bare(subject: "Subject | _Default") -> str:
+def _bare(subject: Subject) -> str:
     return f"{subject.name}, bare tower"
 
 
@@ -204,18 +184,25 @@ def _models(
     subjects: _Subjects, crops: images.Pixels, photos: int, repeats: int
 ) -> tuple[str, dict[str, Timed], Timed | None, dict[str, Timed]]:
     """Who computed the matrix products, the products, the plain model, and each predictor and bare tower by name."""
-    by, floor = products()
+    by, floor = products(bf16=any(each.precision == "bf16" for each in subjects.scored))
     works: dict[str, Callable[[], object]] = {f"product, {name}": work for name, work in floor.items()}
     if subjects.plain:
         works["plain"] = partial(subjects.plain, crops)
     for each in subjects.scored:
+        most = each.predictor.crops_at_once
         if each.bare is not None:
-            works[_bare(each)] = partial(each.bare, crops)
-        works[each.name] = partial(each.predictor.predict, crops)
+            works[_bare(each)] = partial(_in_parts, each.bare, crops, most)
+        works[each.name] = partial(_in_parts, each.predictor.predict, crops, most)
     taken = interleaved(works, repeats=repeats)
     timed = {name: Timed(tuple(spent), photos) for name, spent in taken.items()}
     peaks = {name: Timed(tuple(taken[f"product, {name}"]), OPERATIONS) for name in floor}
     return by, peaks, timed.get("plain"), timed
+
+
+def _in_parts(work: Callable[[images.Pixels], object], crops: images.Pixels, most: int) -> None:
+    """All ``crops``, as many at once as suit the predictor."""
+    for first in range(0, len(crops), most):
+        work(crops[first : first + most])
 
 
 def _pipelines(

@@ -18,7 +18,7 @@ from mpiqe.images import Pixels
 QUALITY = 90
 SIZES = ((512, 384), (1024, 768))
 """Width and height: what mobile datasets and LIVE Challenge have, and what KADID and KonIQ have."""
-_DISCS = 260
+_DISCS = 160
 
 
 def write_photos(folder: Path, *, size: tuple[int, int], number: int) -> list[Path]:
@@ -50,7 +50,7 @@ def make_photo(size: tuple[int, int], *, seed: int) -> Pixels:
         down, across = np.ogrid[rows, columns]
         inside = (down - top) ** 2 + (across - left) ** 2 <= radius**2
         shading = rng.uniform(-30, 30) * (across - left) / radius + rng.uniform(-30, 30) * (down - top) / radius
-        texture = rng.choice((0.5, 2.0, 6.0)) * grain[rows, columns]
+        texture = rng.choice((0.5, 2.0, 5.0)) * grain[rows, columns]
         colour = rng.normal(120, 50) + rng.normal(0, 18, size=3)
         made = (shading + texture)[..., None] + colour
         photo[rows, columns] = np.where(inside[..., None], made, photo[rows, columns])

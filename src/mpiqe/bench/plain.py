@@ -48,12 +48,11 @@ def _layer(layer: Any, states: Tensor, heads: int) -> Tensor:
     """One pre-norm layer of a ViT, (B, L, W) -> (B, L, W)."""
     attention, normed = layer.self_attn, layer.layer_norm1(states)
 
-    def split(projected: Tensor) -> Tensor:
-        return projected.unflatten(2, (heads, -1)).transpose(1, 2)
+    def split(project: nn.Module) -> Tensor:
+        headed: Tensor = project(normed).view(*states.shape[:2], heads, -1).transpose(1, 2)
+        return headed
 
-    attended = F.scaled_dot_product_attention(
-        *(split(project(normed)) for project in (attention.q_proj, attention.k_proj, attention.v_proj))
-    )
+    attended = F.scaled_dot_product_attention(split(attention.q_proj), split(attention.k_proj), split(attention.v_proj))
     states = states + attention.out_proj(attended.transpose(1, 2).flatten(2))
     mixed: Tensor = states + layer.mlp(layer.layer_norm2(states))
     return mixed

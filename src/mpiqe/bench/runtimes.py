@@ -1,30 +1,31 @@
 """What is measured: the same model under every runtime that is installed, each beside its own bare tower.
 
-The torch side of the measuring; without torch there is only the one scorer that ``mpiqe score`` has.
+Knows no torch: with the light install the runtimes that read graphs are measured, without what has to be made by torch.
 """
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-import torch
-
-from mpiqe.bench import bare, flops
-from mpiqe.bench.plain import PlainMPIQE
 from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
-from mpiqe.model.checkpoint import CheckpointConfig, load_checkpoint
-from mpiqe.model.mpiqe import MPIQE
+from mpiqe.scoring.graph import CARD
+from mpiqe.scoring.loading import EMBEDDED, embedded_folder
 from mpiqe.scoring.predictor import Predictor
-from mpiqe.scoring.torch_predictor import TorchPredictor
+
+if TYPE_CHECKING:
+    from mpiqe.bench.eager import Eager
 
 Runtime = Literal["torch-fp32", "torch-bf16", "onnx-fp32", "openvino-fp32", "openvino-bf16"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
-_NEEDS = {"torch": (), "onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
+Precision = Literal["fp32", "bf16"]
+Look = Callable[[Pixels], object]
+_TORCH = ("torch", "transformers")
+_EXPORT = ("onnx", "onnxscript")
+_NEEDED = {"torch": _TORCH, "onnx": ("onnxruntime",), "openvino": ("openvino",)}
 
 
 @dataclass(frozen=True)
@@ -33,143 +34,139 @@ class Subject:
 
     name: str
     predictor: Predictor
-    bare: bare.Look
+    bare: Look | None
+    """The bare image tower on crops (N, S, S, 3) uint8, under the same runtime; ``None`` where it cannot be made."""
 
     @property
-    def precision(self) -> Literal["fp32", "bf16"]:
-        """What its floor has to be computed in."""
-        return "bf16" if self.name.endswith("bf16") else "fp32"
+    def precision(self) -> Precision:
+        """What it multiplies in."""
+        return cast("Precision", self.name.rpartition("-")[2])
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model that is to be measured."""
+class Source:
+    """One model in the forms that the runtimes need, each made when it is first asked for.
 
-    model: MPIQE
-    config: CheckpointConfig
-    shape: flops.Shape
+    ``weights`` as in ``mpiqe.load``. Files go to ``folder``. ``threads`` is each runtime's own choice if not given.
+    """
 
+    def __init__(self, weights: str | Path | None, *, folder: Path, threads: int | None = None) -> None:
+        self.weights = EMBEDDED if weights is None else weights
+        self.folder = folder
+        self.threads = threads
 
-def read_model(source: str | Path) -> Model:
-    """The MP-IQE of ``source``; raises ``WeightsError``, and ``ConfigError`` for a model of another method."""
-    model, config = load_checkpoint(source)
-    if not isinstance(model, MPIQE):
-        raise ConfigError(f"{source} is a {config.options.method} model; mpiqe bench measures mp-iqe alone")
-    shape = shape_of(model)
-    model.clip.fuse()
-    return Model(model, config, shape)
+    @property
+    def is_graph(self) -> bool:
+        """Whether it is an exported graph without the checkpoint that it was made from."""
+        return self.weights != EMBEDDED and (Path(self.weights) / CARD).is_file()
 
+    @cached_property
+    def eager(self) -> "Eager | None":
+        """The torch model, where there can be one."""
+        if self.is_graph or _lacking(_TORCH):
+            return None
+        from mpiqe.bench.eager import Eager
 
-def shape_of(model: MPIQE) -> flops.Shape:
-    """What the formula of its arithmetic asks for."""
-    clip, prompts = model.clip, model.visual_prompts
-    vision = clip.clip.config.vision_config
-    banks = (model.scene_prompts, model.distortion_prompts)
-    scenes, distortions = (len(bank.classes) if bank else 0 for bank in banks)
-    return flops.Shape(
-        image_size=clip.image_size,
-        patch_size=vision.patch_size,
-        width=clip.vision_width,
-        layers=clip.vision_layers,
-        joint_width=clip.joint_width,
-        prompts=0 if prompts.tokens is None else prompts.length,
-        prompt_depth=0 if prompts.tokens is None else prompts.depth,
-        scenes=scenes,
-        distortions=distortions,
-        queries=(scenes + distortions) or 1,
-        windows=model.windows,
-        decoder_layers=len(model.decoder.layers),
-        stem_channels=tuple(getattr(vision, "stem_channels", ())),
-        stem_blocks=tuple(getattr(vision, "stem_blocks", ())),
-    )
+        return Eager(self.weights)
 
+    @cached_property
+    def graph(self) -> Path:
+        """The folder of its graph; raises ``ConfigError`` where it would have to be exported and cannot be."""
+        if self.weights == EMBEDDED:
+            return embedded_folder()
+        if self.is_graph:
+            return Path(self.weights)
+        missing = _lacking((*_TORCH, *_EXPORT))
+        if missing:
+            raise ConfigError(f"these weights have to be exported first, which needs {missing}: not installed")
+        from mpiqe.bench.eager import export_whole
 
-def plain_eager(model: MPIQE) -> bare.Look:
-    """The plain model in eager fp32, with the text side computed once."""
-    plain = PlainMPIQE(model).eval()
-    with torch.inference_mode():
-        folded = model.fold()
+        return export_whole(self.weights, self.folder / "graph")
 
-    def look(crops: Pixels) -> object:
-        with torch.inference_mode():
-            return plain(torch.from_numpy(crops).permute(0, 3, 1, 2), folded)
-
-    return look
+    @cached_property
+    def bare_graph(self) -> Path | None:
+        """The bare tower as ONNX, where it can be exported."""
+        if self.eager is None or _lacking(_EXPORT):
+            return None
+        return self.eager.export_bare(self.folder / "bare.onnx")
 
 
-def build(model: Model, wanted: Sequence[str], *, folder: Path) -> tuple[list[Subject], dict[str, str]]:
+def build(source: Source, wanted: Sequence[str]) -> tuple[list[Subject], dict[str, str]]:
     """The ``wanted`` runtimes (all there are, if none is named), and for those left out the reason.
 
-    Exported files go to ``folder``. Raises ``ConfigError`` for one that is named and cannot be.
+    Raises ``ConfigError`` for one that is named and cannot be, or if none can.
     """
+    unknown = [name for name in wanted if name not in RUNTIMES]
+    if unknown:
+        raise ConfigError(f"there is no runtime {unknown[0]!r} to measure; known are {', '.join(RUNTIMES)}")
     subjects: list[Subject] = []
     left_out: dict[str, str] = {}
-    exported = _Exported(model, folder)
     for name in wanted or RUNTIMES:
-        reason = _obstacle(name)
-        if reason and wanted:
-            raise ConfigError(f"{name} cannot be measured here: {reason}")
-        if reason:
-            left_out[name] = reason
+        try:
+            subjects.append(_subject(source, name))
+        except ConfigError as error:
+            if wanted:
+                raise ConfigError(f"{name} cannot be measured here: {error}") from error
+            left_out[name] = str(error)
         else:
-            subjects.append(Subject(name, *_BUILDERS[name.partition("-")[0]](model, exported, name[-4:])))
+            if subjects[-1].bare is None:
+                left_out[f"bare tower, {name}"] = f"it is made with {', '.join((*_TORCH, *_EXPORT))} from a checkpoint"
+    if not subjects:
+        raise ConfigError("no runtime can be measured here: " + "; ".join(left_out.values()))
     return subjects, left_out
 
 
-class _Exported:
-    """The ONNX files, written when they are first asked for."""
-
-    def __init__(self, model: Model, folder: Path) -> None:
-        self._model, self._folder = model, folder
-
-    @property
-    def bare(self) -> Path:
-        path = self._folder / "bare.onnx"
-        if not path.is_file():
-            with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):  # the exporter chats
-                bare.export(self._model.model.clip, path)
-        return path
-
-    @property
-    def whole(self) -> Path:
-        from mpiqe.model.export import export_onnx
-
-        path = self._folder / "mpiqe.onnx"
-        if not path.is_file():
-            with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-                export_onnx(self._model.model, self._model.config, self._folder)
-        return path
-
-
-def _obstacle(name: str) -> str | None:
-    if name not in RUNTIMES:
-        return f"there is no such runtime; known are {', '.join(RUNTIMES)}"
-    missing = [package for package in _NEEDS[name.partition("-")[0]] if find_spec(package) is None]
+def _subject(source: Source, name: str) -> Subject:
+    kind, _, precision = name.partition("-")
+    missing = _lacking(_NEEDED[kind])
     if missing:
-        return f"it needs {' and '.join(missing)}, not installed here"
-    return None
+        raise ConfigError(f"{missing} is not installed")
+    return Subject(name, *_BUILDERS[kind](source, cast("Precision", precision)))
 
 
-def _with_torch(model: Model, exported: _Exported, precision: Any) -> tuple[Predictor, bare.Look]:
-    predictor = TorchPredictor(model=model.model, config=model.config, device="cpu", precision=precision)
-    return predictor, bare.with_torch(model.model.clip, dtype=predictor.dtype)
+def _with_torch(source: Source, precision: Precision) -> tuple[Predictor, Look | None]:
+    if source.eager is None:
+        raise ConfigError("torch does not run exported graphs")
+    if precision == "bf16" and not source.eager.computes_in_bf16:
+        raise ConfigError("this CPU has no bf16 arithmetic, and torch would be slower in it than in fp32")
+    return source.eager.predictor(precision), source.eager.bare(precision)
 
 
-def _with_onnx(model: Model, exported: _Exported, precision: Any) -> tuple[Predictor, bare.Look]:
+def _with_onnx(source: Source, precision: Precision) -> tuple[Predictor, Look | None]:
+    import onnxruntime
+
     from mpiqe.scoring.onnx_predictor import OnnxPredictor
 
-    return OnnxPredictor(exported.whole), bare.with_onnxruntime(exported.bare)
+    predictor = OnnxPredictor(source.graph, threads=source.threads)
+    if source.bare_graph is None:
+        return predictor, None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = source.threads or 0
+    session = onnxruntime.InferenceSession(source.bare_graph, options, providers=["CPUExecutionProvider"])
+    return predictor, lambda crops: session.run(None, {"crops": crops})
 
 
-def _with_openvino(model: Model, exported: _Exported, precision: Any) -> tuple[Predictor, bare.Look]:
+def _with_openvino(source: Source, precision: Precision) -> tuple[Predictor, Look | None]:
+    import openvino
+
     from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
 
-    predictor = OpenVINOPredictor(exported.whole, precision=precision)
-    return predictor, bare.with_openvino(exported.bare, precision=precision)
+    predictor = OpenVINOPredictor(source.graph, precision=precision, threads=source.threads)
+    if source.bare_graph is None:
+        return predictor, None
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+    }
+    if source.threads:
+        settings["INFERENCE_NUM_THREADS"] = source.threads
+    request = openvino.Core().compile_model(source.bare_graph, "CPU", settings).create_infer_request()
+    return predictor, lambda crops: request.infer([crops], share_inputs=True)
 
 
-_BUILDERS: Mapping[str, Callable[[Model, _Exported, Any], tuple[Predictor, bare.Look]]] = {
-    "torch": _with_torch,
-    "onnx": _with_onnx,
-    "openvino": _with_openvino,
-}
+_BUILDERS = {"torch": _with_torch, "onnx": _with_onnx, "openvino": _with_openvino}
+
+
+def _lacking(packages: Sequence[str]) -> str:
+    """Those that are not installed, for a sentence; empty if all are."""
+    return " and ".join(package for package in packages if find_spec(package) is None)
