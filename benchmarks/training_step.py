@@ -194,7 +194,7 @@ def ours(model: MPIQE, accelerator: Accelerator, records: Sequence[Record], aske
             accelerator=accelerator,
             prepare_target=lambda mos: mos,
         )
-        return float(losses.total)
+        return float(losses.total.detach())
 
     return step
 
@@ -243,7 +243,7 @@ def plain(model: MPIQE, accelerator: Accelerator, records: Sequence[Record], ask
                 counts=counts_of(records, asked.crops),
             )
             losses.total.backward()
-            total += float(losses.total)
+            total += float(losses.total.detach())
         optimiser.step()
         optimiser.zero_grad()
         return total

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from rich.console import Console
 from tests.conftest import TINY, TINY_OPTIONS
 from typer.testing import CliRunner
 
+from mpiqe.bench import floor, measure
 from mpiqe.bench.report import Decoding, Report, RuntimeFigures
 from mpiqe.bench.timing import Timed
 from mpiqe.cli import bench
@@ -37,15 +36,13 @@ def numbers(value) -> list[float]:
 def measured(tmp_path_factory) -> dict:
     folder = create_untrained(tmp_path_factory.mktemp("tiny"), TINY, options=TINY_OPTIONS)
     chosen = [word for name in RUNTIMES for word in ("--runtime", name)]
-    command = [sys.executable, "-m", "mpiqe", "bench", "--weights", folder, "--crops", "2", "--json", *chosen]
-    done = subprocess.run(
-        [*command, "--repeats", str(REPEATS)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "SECONDS", 0.01)
+        patch.setattr(measure, "LARGEST_BATCH", 2)
+        patch.setattr(floor, "SIDE", 64)
+        options = ["--weights", str(folder), "--crops", "2", "--repeats", str(REPEATS)]
+        done = CliRunner().invoke(app, ["bench", *options, *chosen, "--json"])
+    assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from mpiqe import images
 from mpiqe.bench import flops, processes
-from mpiqe.bench.floor import OPERATIONS, products
+from mpiqe.bench.floor import operations, products
 from mpiqe.bench.machine import describe_machine
 from mpiqe.bench.photos import QUALITY, SIZES, bits_per_pixel, write_photos
 from mpiqe.bench.report import Decoding, Report, RuntimeFigures
@@ -195,7 +195,7 @@ def _models(
         works[each.name] = partial(_in_parts, each.predictor.predict, crops, most)
     taken = interleaved(works, repeats=repeats)
     timed = {name: Timed(tuple(spent), photos) for name, spent in taken.items()}
-    peaks = {name: Timed(tuple(taken[f"product, {name}"]), OPERATIONS) for name in floor}
+    peaks = {name: Timed(tuple(taken[f"product, {name}"]), operations()) for name in floor}
     return by, peaks, timed.get("plain"), timed
 
 
@@ -236,18 +236,26 @@ def _steady(scorer: Scorer, paths: Sequence[Path], *, skip: int, photos: int) ->
 def _processes(
     paths: Sequence[Path], weights: str | None, settings: Settings
 ) -> tuple[dict[str, Timed], float | None, dict[str, str]]:
-    """Start-up by what is started, the largest process in MB, and what could not be measured."""
-    left_out = {}
+    """Start-up by what is started, the largest process in MB, and what could not be measured.
+
+    A process that fails costs these figures, not those that took minutes before.
+    """
     command = partial(processes.score_command, weights=weights, crops=settings.crops)
     works = {"mpiqe score, one photo": partial(processes.run, command(paths[:1]))}
+    left_out = {}
     if find_spec("torch"):
         works["python -c 'import torch'"] = partial(processes.run, processes.IMPORT_TORCH)
     else:
         left_out["import of torch"] = "torch is not installed"
-    taken = interleaved(works, repeats=settings.repeats)
+    started: dict[str, Timed] = {}
     memory = None
-    if processes.can_tell_memory():
-        memory = processes.peak_memory_mb(command(list(islice(cycle(paths), LARGEST_BATCH))))
-    else:
-        left_out["peak memory"] = "this system does not tell what a finished process held"
-    return {name: Timed(tuple(spent), 1) for name, spent in taken.items()}, memory, left_out
+    try:
+        taken = interleaved(works, repeats=settings.repeats, warm_up=0)
+        started = {name: Timed(tuple(spent), 1) for name, spent in taken.items()}
+        if processes.can_tell_memory():
+            memory = processes.peak_memory_mb(command(list(islice(cycle(paths), LARGEST_BATCH))))
+        else:
+            left_out["peak memory"] = "this system does not tell what a finished process held"
+    except ConfigError as error:
+        left_out["peak memory" if started else "start-up and peak memory"] = str(error)
+    return started, memory, left_out
