@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from tests.conftest import TINY, TINY_OPTIONS
 from typer.testing import CliRunner
 
-from mpiqe.bench import floor, measure
+from mpiqe.bench import floor, measure, processes
 from mpiqe.bench.report import Decoding, Report, RuntimeFigures
 from mpiqe.bench.timing import Timed
 from mpiqe.cli import bench
@@ -18,6 +19,7 @@ from mpiqe.cli.main import app
 from mpiqe.model.untrained import create_untrained
 
 REPEATS = 2
+score_embedded = partial(processes.score_command, weights=None)
 RUNTIMES = ["torch-fp32"]
 if all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
     RUNTIMES.append("onnx-fp32")
@@ -40,6 +42,8 @@ def measured(tmp_path_factory) -> dict:
         patch.setattr(measure, "SECONDS", 0.01)
         patch.setattr(measure, "LARGEST_BATCH", 2)
         patch.setattr(floor, "SIDE", 64)
+        # The processes that are started score with the embedded model, which is there in half a second.
+        patch.setattr(processes, "score_command", lambda photos, weights, crops: score_embedded(photos, crops=crops))
         options = ["--weights", str(folder), "--crops", "2", "--repeats", str(REPEATS)]
         done = CliRunner().invoke(app, ["bench", *options, *chosen, "--json"])
     assert done.exit_code == 0, done.output
