@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -152,3 +154,22 @@ def test_a_score_that_fails_ends_the_measuring_with_its_words(tmp_path) -> None:
     command = score_command([Path(tmp_path / "none.jpg")], weights=None, crops=1)
     with pytest.raises(ConfigError, match=r"ended with status [12]"):
         run(command)
+
+
+def test_the_light_install_measures_what_it_can_and_says_what_it_left_out() -> None:
+    light = (
+        "import sys; sys.modules.update(torch=None, transformers=None)\n"
+        "from mpiqe.bench import measure, floor\n"
+        "measure.SECONDS, floor.SIDE = 0.01, 64\n"
+        "from mpiqe.cli.main import main; main()"
+    )
+    options = ["bench", "--crops", "1", "--repeats", "1", "--json"]
+    done = subprocess.run([sys.executable, "-c", light, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["runtimes"]["onnx-fp32"]["pipeline"]["median"] > 0
+    assert found["floor"]["by"] == "numpy"
+    assert found["plain"] is None
+    assert "torch" in found["left_out"]["torch-fp32"]
+    assert "torch" in found["left_out"]["bare tower, onnx-fp32"]
+    assert "torch" in found["left_out"]["plain eager fp32 model"]

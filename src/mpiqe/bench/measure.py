@@ -208,16 +208,18 @@ def _in_parts(work: Callable[[images.Pixels], object], crops: images.Pixels, mos
 def _pipelines(
     subjects: _Subjects, models: dict[str, Timed], paths: Sequence[Path], batch: int, settings: Settings
 ) -> dict[str, Timed]:
-    """Files to rows for each predictor, in turns; each turn starts anew and is timed after its first batch."""
+    """Files to rows for each predictor, in turns; each turn starts anew and is timed when it is under way."""
     taken: dict[str, list[float]] = {each.name: [] for each in subjects.scored}
-    photos = {
-        each.name: batch * int(np.clip(np.ceil(SECONDS / models[each.name].median), 2, 16)) for each in subjects.scored
-    }
+    amounts: dict[str, int] = {}
     for _ in range(settings.repeats):
         for each in subjects.scored:
-            scorer = Scorer(predictor=each.predictor, crops=settings.crops, batch_size=batch)
-            taken[each.name].append(_steady(scorer, paths, skip=batch, photos=photos[each.name]))
-    return {name: Timed(tuple(spent), photos[name]) for name, spent in taken.items()}
+            usual = Scorer(predictor=each.predictor, crops=settings.crops).batch_size
+            scorer = Scorer(predictor=each.predictor, crops=settings.crops, batch_size=min(batch, usual))
+            size, rate = scorer.batch_size, models[each.name].rate
+            skip = size * max(1, round(SECONDS / 2 * rate / size))  # meanwhile the readers start
+            amounts[each.name] = size * max(2, round(SECONDS * rate / size))
+            taken[each.name].append(_steady(scorer, paths, skip=skip, photos=amounts[each.name]))
+    return {name: Timed(tuple(spent), amounts[name]) for name, spent in taken.items()}
 
 
 def _steady(scorer: Scorer, paths: Sequence[Path], *, skip: int, photos: int) -> float:
