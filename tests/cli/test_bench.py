@@ -112,9 +112,9 @@ def test_the_table_tells_rates_shares_and_what_was_left_out(capsys) -> None:
     text = shown(figures_by_hand(), capsys)
     model = next(line for line in text.splitlines() if line.startswith("model, onnx-fp32"))
     # 8 of the bare tower's 16; 8 x 8 crops x 2 GFLOP of 256 GFLOP/s; 4 times the plain model's 2
-    assert model.split() == ["model,", "onnx-fp32", "8.0", "(4.0", "to", "16.0)", "50%", "50%", "4.00"]
+    assert model.split() == ["model,", "onnx-fp32", "8.00", "(4.00", "to", "16.00)", "50%", "50%", "4.00"]
     rows = next(line for line in text.splitlines() if line.startswith("rows, onnx-fp32"))
-    assert rows.split() == ["rows,", "onnx-fp32", "6.0", "(6.0", "to", "6.0)", "38%", "3.00"]
+    assert rows.split() == ["rows,", "onnx-fp32", "6.00", "(6.00", "to", "6.00)", "38%", "3.00"]
     assert "left out: openvino-bf16: openvino is not installed" in text
     assert "its largest process: 123 MB" in text
 
@@ -127,7 +127,7 @@ def test_without_torch_the_table_has_no_shares(capsys) -> None:
         peak_memory_mb=None,
     )
     model = next(line for line in shown(light, capsys).splitlines() if line.startswith("model, onnx-fp32"))
-    assert model.split() == ["model,", "onnx-fp32", "5.0", "(5.0", "to", "5.0)"]
+    assert model.split() == ["model,", "onnx-fp32", "5.00", "(5.00", "to", "5.00)"]
     assert "%" not in json.dumps(light.to_json()["runtimes"])
 
 

@@ -120,4 +120,5 @@ def _table(*heads: str) -> "Table":
 
 def _cells(timed: "Timed", unit: str, scale: float = 1.0) -> tuple[str, str, str]:
     rates = [rate / scale for rate in timed.rates]
-    return f"{timed.rate / scale:.1f}", unit, f"({min(rates):.1f} to {max(rates):.1f})"
+    digits = 1 if timed.rate / scale >= 10 else 2
+    return f"{timed.rate / scale:.{digits}f}", unit, f"({min(rates):.{digits}f} to {max(rates):.{digits}f})"
