@@ -9,9 +9,7 @@ process that prepares views, with reading and distorting.
 
 import argparse
 import os
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import default_collate
 
+from mpiqe.bench.timing import line, seconds
 from mpiqe.data.record import Record
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.clip import FrozenCLIP
@@ -75,23 +74,14 @@ def main() -> None:
 
     for name, part in (("stem", stem), ("stem and layers", layers), ("whole objective", whole)):
         step(part)
-        _print(name, [len(pixels) / _seconds(lambda part=part: step(part)) for _ in range(asked.repeats)])
+        rates = [len(pixels) / seconds(lambda part=part: step(part)) for _ in range(asked.repeats)]
+        print(line(name, rates, "crops/s"))
     prepare = [
-        PHOTOS * VIEWS / _seconds(lambda epoch=epoch: [views[epoch, index] for index in range(PHOTOS)])
+        PHOTOS * VIEWS / seconds(lambda epoch=epoch: [views[epoch, index] for index in range(PHOTOS)])
         for epoch in range(1, asked.repeats + 1)
     ]
-    _print("preparing views, one process", prepare)
+    print(line("preparing views, one process", prepare, "crops/s"))
     print(f"{os.cpu_count()} processors, {accelerator.mixed_precision} autocast, {asked.repeats} repeats")
-
-
-def _seconds(work) -> float:  # type: ignore[no-untyped-def]
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def _print(name: str, rates: list[float]) -> None:
-    print(f"{name:<32}{statistics.median(rates):7.1f} crops/s  ({min(rates):.1f} to {max(rates):.1f})")
 
 
 if __name__ == "__main__":

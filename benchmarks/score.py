@@ -9,15 +9,14 @@ lowest and highest.
 
 import argparse
 import os
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 from PIL import Image
 
 import mpiqe
 from mpiqe import images
+from mpiqe.bench.timing import line, seconds
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -34,10 +33,10 @@ def main() -> None:
             for crops in (None, 8):
                 scorer = mpiqe.load(precision=precision, crops=crops)
                 scorer(paths[:16])
-                rates = [len(paths) / _seconds(lambda scorer=scorer: scorer(paths)) for _ in range(asked.repeats)]
-                _print(f"scoring, {precision}, {scorer.crops} crops each", rates)
-        rates = [len(paths) / _seconds(lambda: [images.read(path) for path in paths]) for _ in range(asked.repeats)]
-        _print("reading alone, one thread", rates)
+                rates = [len(paths) / seconds(lambda scorer=scorer: scorer(paths)) for _ in range(asked.repeats)]
+                print(line(f"scoring, {precision}, {scorer.crops} crops each", rates, "photos/s"))
+        rates = [len(paths) / seconds(lambda: [images.read(path) for path in paths]) for _ in range(asked.repeats)]
+        print(line("reading alone, one thread", rates, "photos/s"))
     print(f"{os.cpu_count()} processors, {asked.photos} photos, {asked.repeats} repeats")
 
 
@@ -50,16 +49,6 @@ def _photos(folder: Path, number: int) -> list[Path]:
         paths.append(folder / f"{index:05}.jpg")
         made.save(paths[-1], quality=90)
     return paths
-
-
-def _seconds(work) -> float:  # type: ignore[no-untyped-def]
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def _print(name: str, rates: list[float]) -> None:
-    print(f"{name:<32}{statistics.median(rates):7.1f} photos/s  ({min(rates):.1f} to {max(rates):.1f})")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ MAY_KNOW = {
     "data": {"errors", "files", "choices", "labels", "images", "metrics"},
     "training": {"errors", "files", "choices", "labels", "images", "metrics", "model", "data"},
     "scoring": {"errors", "extras", "files", "choices", "labels", "decoding", "images", "metrics", "model"},
+    "bench": {"errors", "files", "labels", "images", "model", "training", "scoring"},
     "experiments": {
         "errors",
         "files",
@@ -47,6 +48,7 @@ MAY_KNOW = {
         "scoring",
         "demo",
         "experiments",
+        "bench",
     },
     "__main__": {"cli"},
     "__init__": {"errors", "scoring"},
@@ -106,6 +108,8 @@ def test_nothing_can_unpickle() -> None:
         "mpiqe.scoring.picture",
         "mpiqe.scoring.pictures",
         "mpiqe.demo",
+        "mpiqe.bench.measure",
+        "mpiqe.bench.runtimes",
         "mpiqe.cli.main",
     ],
 )

@@ -32,6 +32,8 @@ class CompactOptions:
     text_layers: int = 3
     joint_width: int = 192
     image_size: int = 224
+    activation: str = "gelu"
+    """Between the two halves of each layer's MLP; OpenAI's CLIPs have "quick_gelu"."""
 
 
 def create_compact(folder: Path, *, words: Iterable[str], options: CompactOptions, seed: int = 0) -> None:
@@ -47,7 +49,7 @@ def create_compact(folder: Path, *, words: Iterable[str], options: CompactOption
             "num_attention_heads": max(1, options.vision_width // 64),
             "patch_size": options.patch_size,
             "image_size": options.image_size,
-            "hidden_act": "gelu",
+            "hidden_act": options.activation,
             **(
                 {"stem_channels": list(options.stem_channels), "stem_blocks": list(options.stem_blocks)}
                 if options.stem_channels
@@ -64,7 +66,7 @@ def create_compact(folder: Path, *, words: Iterable[str], options: CompactOption
             "bos_token_id": vocabulary[START],
             "eos_token_id": vocabulary[END],
             "pad_token_id": vocabulary[END],
-            "hidden_act": "gelu",
+            "hidden_act": options.activation,
         },
         joint_width=options.joint_width,
         seed=seed,

@@ -1,0 +1,172 @@
+"""What is measured: the same model under every runtime that is installed, each beside its own bare tower.
+
+Knows no torch: with the light install the runtimes that read graphs are measured, without what has to be made by torch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+from mpiqe.errors import ConfigError
+from mpiqe.images import Pixels
+from mpiqe.scoring.graph import CARD
+from mpiqe.scoring.loading import EMBEDDED, embedded_folder
+from mpiqe.scoring.predictor import Predictor
+
+if TYPE_CHECKING:
+    from mpiqe.bench.eager import Eager
+
+Runtime = Literal["torch-fp32", "torch-bf16", "onnx-fp32", "openvino-fp32", "openvino-bf16"]
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+Precision = Literal["fp32", "bf16"]
+Look = Callable[[Pixels], object]
+_TORCH = ("torch", "transformers")
+_EXPORT = ("onnx", "onnxscript")
+_NEEDED = {"torch": _TORCH, "onnx": ("onnxruntime",), "openvino": ("openvino",)}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One runtime in one precision."""
+
+    name: str
+    predictor: Predictor
+    bare: Look | None
+    """The bare image tower on crops (N, S, S, 3) uint8, under the same runtime; ``None`` where it cannot be made."""
+
+    @property
+    def precision(self) -> Precision:
+        """What it multiplies in."""
+        return cast("Precision", self.name.rpartition("-")[2])
+
+
+class Source:
+    """One model in the forms that the runtimes need, each made when it is first asked for.
+
+    ``weights`` as in ``mpiqe.load``. Files go to ``folder``. ``threads`` is each runtime's own choice if not given.
+    """
+
+    def __init__(self, weights: str | Path | None, *, folder: Path, threads: int | None = None) -> None:
+        self.weights = EMBEDDED if weights is None else weights
+        self.folder = folder
+        self.threads = threads
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether it is an exported graph without the checkpoint that it was made from."""
+        return self.weights != EMBEDDED and (Path(self.weights) / CARD).is_file()
+
+    @cached_property
+    def eager(self) -> "Eager | None":
+        """The torch model, where there can be one."""
+        if self.is_graph or _lacking(_TORCH):
+            return None
+        from mpiqe.bench.eager import Eager
+
+        return Eager(self.weights)
+
+    @cached_property
+    def graph(self) -> Path:
+        """The folder of its graph; raises ``ConfigError`` where it would have to be exported and cannot be."""
+        if self.weights == EMBEDDED:
+            return embedded_folder()
+        if self.is_graph:
+            return Path(self.weights)
+        missing = _lacking((*_TORCH, *_EXPORT))
+        if missing:
+            raise ConfigError(f"these weights have to be exported first, which needs {missing}: not installed")
+        from mpiqe.bench.eager import export_whole
+
+        return export_whole(self.weights, self.folder / "graph")
+
+    @cached_property
+    def bare_graph(self) -> Path | None:
+        """The bare tower as ONNX, where it can be exported."""
+        if self.eager is None or _lacking(_EXPORT):
+            return None
+        return self.eager.export_bare(self.folder / "bare.onnx")
+
+
+def build(source: Source, wanted: Sequence[str]) -> tuple[list[Subject], dict[str, str]]:
+    """The ``wanted`` runtimes (all there are, if none is named), and for those left out the reason.
+
+    Raises ``ConfigError`` for one that is named and cannot be, or if none can.
+    """
+    unknown = [name for name in wanted if name not in RUNTIMES]
+    if unknown:
+        raise ConfigError(f"there is no runtime {unknown[0]!r} to measure; known are {', '.join(RUNTIMES)}")
+    subjects: list[Subject] = []
+    left_out: dict[str, str] = {}
+    for name in wanted or RUNTIMES:
+        try:
+            subjects.append(_subject(source, name))
+        except ConfigError as error:
+            if wanted:
+                raise ConfigError(f"{name} cannot be measured here: {error}") from error
+            left_out[name] = str(error)
+        else:
+            if subjects[-1].bare is None:
+                left_out[f"bare tower, {name}"] = f"it is made with {', '.join((*_TORCH, *_EXPORT))} from a checkpoint"
+    if not subjects:
+        raise ConfigError("no runtime can be measured here: " + "; ".join(left_out.values()))
+    return subjects, left_out
+
+
+def _subject(source: Source, name: str) -> Subject:
+    kind, _, precision = name.partition("-")
+    missing = _lacking(_NEEDED[kind])
+    if missing:
+        raise ConfigError(f"{missing} is not installed")
+    return Subject(name, *_BUILDERS[kind](source, cast("Precision", precision)))
+
+
+def _with_torch(source: Source, precision: Precision) -> tuple[Predictor, Look | None]:
+    if source.eager is None:
+        raise ConfigError("torch does not run exported graphs")
+    if precision == "bf16" and not source.eager.computes_in_bf16:
+        raise ConfigError("this CPU has no bf16 arithmetic, and torch would be slower in it than in fp32")
+    return source.eager.predictor(precision), source.eager.bare(precision)
+
+
+def _with_onnx(source: Source, precision: Precision) -> tuple[Predictor, Look | None]:
+    import onnxruntime
+
+    from mpiqe.scoring.onnx_predictor import OnnxPredictor
+
+    predictor = OnnxPredictor(source.graph, threads=source.threads)
+    if source.bare_graph is None:
+        return predictor, None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = source.threads or 0
+    session = onnxruntime.InferenceSession(source.bare_graph, options, providers=["CPUExecutionProvider"])
+    return predictor, lambda crops: session.run(None, {"crops": crops})
+
+
+def _with_openvino(source: Source, precision: Precision) -> tuple[Predictor, Look | None]:
+    import openvino
+
+    from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
+
+    predictor = OpenVINOPredictor(source.graph, precision=precision, threads=source.threads)
+    if source.bare_graph is None:
+        return predictor, None
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+    }
+    if source.threads:
+        settings["INFERENCE_NUM_THREADS"] = source.threads
+    request = openvino.Core().compile_model(source.bare_graph, "CPU", settings).create_infer_request()
+    return predictor, lambda crops: request.infer([crops], share_inputs=True)
+
+
+_BUILDERS = {"torch": _with_torch, "onnx": _with_onnx, "openvino": _with_openvino}
+
+
+def _lacking(packages: Sequence[str]) -> str:
+    """Those that are not installed, for a sentence; empty if all are."""
+    return " and ".join(package for package in packages if find_spec(package) is None)
