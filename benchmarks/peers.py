@@ -72,7 +72,7 @@ class Peer:
 def started(python: str, metric: str, threads: int) -> Iterator[Peer]:
     """A peer that ends with the block."""
     command = [python, str(PEER), metric, "--threads", str(threads)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Peer(process)  # leaving closes its stdin, which ends it
 
 

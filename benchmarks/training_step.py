@@ -111,7 +111,7 @@ def compare(asked: argparse.Namespace) -> None:
 def started(side: str, folder: Path) -> "Iterator[subprocess.Popen[str]]":
     """One side in its own process, with this process's arguments."""
     command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--folder", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process  # leaving closes its stdin, which ends it
 
 
