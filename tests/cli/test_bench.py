@@ -14,7 +14,7 @@ from tests.conftest import TINY, TINY_OPTIONS
 from typer.testing import CliRunner
 
 from mpiqe.bench import floor, measure, processes
-from mpiqe.bench.report import Decoding, Report, RuntimeFigures
+from mpiqe.bench.report import Decoding, Pipelines, Report, RuntimeFigures
 from mpiqe.bench.timing import Timed
 from mpiqe.cli import bench
 from mpiqe.cli.main import app
@@ -42,6 +42,7 @@ def measured(tmp_path_factory) -> dict:
     chosen = [word for name in RUNTIMES for word in ("--runtime", name)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "SECONDS", 0.01)
+        patch.setattr(measure, "PIPELINE_SECONDS", 0.01)
         patch.setattr(measure, "LARGEST_BATCH", 2)
         patch.setattr(floor, "SIDE", 64)
         # The processes that are started score with the embedded model, which is there in half a second.
@@ -57,7 +58,9 @@ def test_every_figure_is_there_with_all_its_repeats(measured) -> None:
     figures = [measured["plain"], *measured["floor"]["operations_per_second"].values()]
     figures += [each["images_per_second"] for each in measured["decoding"]]
     for runtime in measured["runtimes"].values():
-        figures += [runtime["bare_tower"], runtime["model"], runtime["pipeline"]]
+        figures += [runtime["bare_tower"], runtime["model"], *runtime["pipelines"].values()]
+        assert set(runtime["pipelines"]) == {"512x384", "1024x768"}
+        assert all(rows["share_of_bare_tower"] > 0 for rows in runtime["pipelines"].values())
         assert all(runtime[f"model_{share}"] > 0 for share in ("share_of_bare_tower", "share_of_peak", "times_plain"))
     for figure in figures:
         assert len(figure["repeats"]) == REPEATS
@@ -87,6 +90,7 @@ def test_the_memory_is_that_of_the_measured_process_not_of_the_measuring_one(mea
 
 def figures_by_hand(**changes) -> Report:
     timed = Timed((0.5, 0.25, 1.0), amount=4)  # 8, 16 and 4 a second: median 8
+    pipelines = Pipelines({(512, 384): Timed((1.0, 2.0, 1.0), 6)}, Timed((1.0, 1.0, 0.5), 8))
     values = {
         "machine": {"processor": "some CPU", "cores": 2, "python": "3.11", "versions": {"mpiqe": "0.2"}},
         "model": {"name": "embedded", "operations": {"tower": 10**9, "mpiqe": 2 * 10**9, "plain": 3 * 10**9}},
@@ -94,7 +98,7 @@ def figures_by_hand(**changes) -> Report:
         "floor_by": "torch",
         "floor": {"fp32": Timed((1.0,), 256e9)},
         "decoding": [Decoding((512, 384), 2.4, timed)],
-        "runtimes": [RuntimeFigures("onnx-fp32", "fp32", timed, Timed((1.0,), 6), Timed((1.0,), 16))],
+        "runtimes": [RuntimeFigures("onnx-fp32", "fp32", timed, Timed((1.0, 0.5, 1.0), 16), pipelines)],
         "plain": Timed((1.0,), 2),
         "start_up": {"mpiqe score, one photo": Timed((0.5,), 1)},
         "peak_memory_mb": 123.4,
@@ -111,10 +115,10 @@ def shown(report: Report, capsys) -> str:
 def test_the_table_tells_rates_shares_and_what_was_left_out(capsys) -> None:
     text = shown(figures_by_hand(), capsys)
     model = next(line for line in text.splitlines() if line.startswith("model, onnx-fp32"))
-    # 8 of the bare tower's 16; 8 x 8 crops x 2 GFLOP of 256 GFLOP/s; 4 times the plain model's 2
-    assert model.split() == ["model,", "onnx-fp32", "8.00", "(4.00", "to", "16.00)", "50%", "50%", "4.00"]
-    rows = next(line for line in text.splitlines() if line.startswith("rows, onnx-fp32"))
-    assert rows.split() == ["rows,", "onnx-fp32", "6.00", "(6.00", "to", "6.00)", "38%", "3.00"]
+    # 8 of the bare tower's 16, turn by turn; 8 x 8 crops x 2 GFLOP of 256 GFLOP/s; 4 times the plain model's 2
+    assert model.split() == ["model,", "onnx-fp32", "8.00", "(4.00", "to", "16.00)", "50.0%", "50.0%", "4.00"]
+    rows = next(line for line in text.splitlines() if line.startswith("rows 512 x 384"))
+    assert rows.split() == ["rows", "512", "x", "384", "6.00", "(3.00", "to", "6.00)", "37.5%", "3.00"]
     assert "left out: openvino-bf16: openvino is not installed" in text
     assert "its largest process: 123 MB" in text
 
@@ -123,7 +127,7 @@ def test_without_torch_the_table_has_no_shares(capsys) -> None:
     light = figures_by_hand(
         plain=None,
         model={"name": "embedded", "operations": None},
-        runtimes=[RuntimeFigures("onnx-fp32", "fp32", Timed((1.0,), 5), Timed((1.0,), 4), None)],
+        runtimes=[RuntimeFigures("onnx-fp32", "fp32", Timed((1.0,), 5), None, Pipelines({}, None))],
         peak_memory_mb=None,
     )
     model = next(line for line in shown(light, capsys).splitlines() if line.startswith("model, onnx-fp32"))
@@ -160,14 +164,14 @@ def test_the_light_install_measures_what_it_can_and_says_what_it_left_out() -> N
     light = (
         "import sys; sys.modules.update(torch=None, transformers=None)\n"
         "from mpiqe.bench import measure, floor\n"
-        "measure.SECONDS, floor.SIDE = 0.01, 64\n"
+        "measure.SECONDS, measure.PIPELINE_SECONDS, floor.SIDE = 0.01, 0.01, 64\n"
         "from mpiqe.cli.main import main; main()"
     )
     options = ["bench", "--crops", "1", "--repeats", "1", "--json"]
     done = subprocess.run([sys.executable, "-c", light, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["runtimes"]["onnx-fp32"]["pipeline"]["median"] > 0
+    assert found["runtimes"]["onnx-fp32"]["pipelines"]["512x384"]["median"] > 0
     assert found["floor"]["by"] == "numpy"
     assert found["plain"] is None
     assert "torch" in found["left_out"]["torch-fp32"]

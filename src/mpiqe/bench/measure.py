@@ -20,7 +20,7 @@ from mpiqe.bench import flops, processes
 from mpiqe.bench.floor import operations, products
 from mpiqe.bench.machine import describe_machine
 from mpiqe.bench.photos import QUALITY, SIZES, bits_per_pixel, write_photos
-from mpiqe.bench.report import Decoding, Report, RuntimeFigures
+from mpiqe.bench.report import Decoding, Pipelines, Report, RuntimeFigures
 from mpiqe.bench.runtimes import Look, Source, Subject, build
 from mpiqe.bench.timing import Timed, interleaved, seconds
 from mpiqe.errors import ConfigError, ImageError
@@ -32,6 +32,8 @@ PHOTOS = 8
 LARGEST_BATCH = 16
 SECONDS = 0.7
 """About how long one piece of work should take, where the model lets it."""
+PIPELINE_SECONDS = 2.0
+"""The same for files to rows, which come a batch at a time."""
 Note = Callable[[str], object]
 
 
@@ -77,7 +79,7 @@ def measure(settings: Settings, note: Note) -> Report:
         note(f"models, {batch} photos of {settings.crops} crops at a time")
         by, floor, plain, timed = _models(subjects, crops[: batch * settings.crops], batch, settings.repeats)
         note("files to rows")
-        pipeline = _pipelines(subjects, timed, paths, batch, settings)
+        pipelines = _pipelines(subjects, timed, photos, crops[: batch * settings.crops], settings)
         note("start-up and memory")
         start_up, memory, left_out = _processes(paths, weights, settings)
     return Report(
@@ -86,13 +88,13 @@ def measure(settings: Settings, note: Note) -> Report:
         settings={
             **asdict(settings),
             "batch": batch,
-            "photos": f"{PHOTOS} made photos, JPEG quality {QUALITY}; pipeline on {SIZES[0][0]} x {SIZES[0][1]}",
+            "photos": f"{PHOTOS} made photos of each size, JPEG quality {QUALITY}",
         },
         floor_by=by,
         floor=floor,
         decoding=decoding,
         runtimes=[
-            RuntimeFigures(each.name, each.precision, timed[each.name], pipeline[each.name], timed.get(_bare(each)))
+            RuntimeFigures(each.name, each.precision, timed[each.name], timed.get(_bare(each)), pipelines[each.name])
             for each in subjects.scored
         ],
         plain=plain,
@@ -206,20 +208,34 @@ def _in_parts(work: Callable[[images.Pixels], object], crops: images.Pixels, mos
 
 
 def _pipelines(
-    subjects: _Subjects, models: dict[str, Timed], paths: Sequence[Path], batch: int, settings: Settings
-) -> dict[str, Timed]:
-    """Files to rows for each predictor, in turns; each turn starts anew and is timed when it is under way."""
-    taken: dict[str, list[float]] = {each.name: [] for each in subjects.scored}
-    amounts: dict[str, int] = {}
-    for _ in range(settings.repeats):
-        for each in subjects.scored:
-            usual = Scorer(predictor=each.predictor, crops=settings.crops).batch_size
-            scorer = Scorer(predictor=each.predictor, crops=settings.crops, batch_size=min(batch, usual))
-            size, rate = scorer.batch_size, models[each.name].rate
-            skip = size * max(1, round(SECONDS / 2 * rate / size))  # meanwhile the readers start
-            amounts[each.name] = size * max(2, round(SECONDS * rate / size))
-            taken[each.name].append(_steady(scorer, paths, skip=skip, photos=amounts[each.name]))
-    return {name: Timed(tuple(spent), amounts[name]) for name, spent in taken.items()}
+    subjects: _Subjects,
+    models: dict[str, Timed],
+    photos: dict[tuple[int, int], list[Path]],
+    crops: images.Pixels,
+    settings: Settings,
+) -> dict[str, Pipelines]:
+    """Files of each size to rows for each predictor, in turns with its bare tower.
+
+    Each turn starts anew and is timed when it is under way.
+    """
+    found = {}
+    for each in subjects.scored:
+        scorer = Scorer(predictor=each.predictor, crops=settings.crops)
+        size, rate = scorer.batch_size, models[each.name].rate
+        skip = size * max(1, round(SECONDS / 2 * rate / size))  # meanwhile the readers start
+        amount = size * max(3, round(PIPELINE_SECONDS * rate / size))
+        taken: dict[tuple[int, int], list[float]] = {of: [] for of in photos}
+        bare: list[float] = []
+        for _ in range(settings.repeats):
+            if each.bare is not None:
+                bare.append(seconds(partial(_in_parts, each.bare, crops, each.predictor.crops_at_once)))
+            for of, paths in photos.items():
+                taken[of].append(_steady(scorer, paths, skip=skip, photos=amount))
+        found[each.name] = Pipelines(
+            {of: Timed(tuple(spent), amount) for of, spent in taken.items()},
+            Timed(tuple(bare), len(crops) / settings.crops) if bare else None,
+        )
+    return found
 
 
 def _steady(scorer: Scorer, paths: Sequence[Path], *, skip: int, photos: int) -> float:

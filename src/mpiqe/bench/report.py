@@ -1,5 +1,6 @@
 """What a measuring has found: every repeat, and the figures that follow from them."""
 
+import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,21 @@ class Decoding:
 
 
 @dataclass(frozen=True)
+class Pipelines:
+    """Files on disk to rows, and the bare tower that was measured between them; amounts are photos."""
+
+    rows: dict[tuple[int, int], Timed]
+    """By the photos' size."""
+    bare: Timed | None
+
+    def share_of_bare(self, size: tuple[int, int]) -> float | None:
+        """How much of the bare tower's rate the rows reach: the median over the turns."""
+        if self.bare is None:
+            return None
+        return statistics.median(a / b for a, b in zip(self.rows[size].rates, self.bare.rates, strict=True))
+
+
+@dataclass(frozen=True)
 class RuntimeFigures:
     """One runtime in one precision; all amounts are photos."""
 
@@ -23,10 +39,16 @@ class RuntimeFigures:
     precision: str
     model: Timed
     """Crops in, scores out."""
-    pipeline: Timed
-    """Files on disk to rows."""
     bare: Timed | None
     """The bare image tower on the same crops."""
+    pipelines: Pipelines
+
+    @property
+    def share_of_bare(self) -> float | None:
+        """How much of the bare tower's rate the model reaches: the median over the turns."""
+        if self.bare is None:
+            return None
+        return statistics.median(a / b for a, b in zip(self.model.rates, self.bare.rates, strict=True))
 
 
 @dataclass(frozen=True)
@@ -50,10 +72,6 @@ class Report:
     """Of the largest process of one ``mpiqe score``."""
     left_out: dict[str, str] = field(default_factory=dict)
     """What was not measured, and why."""
-
-    def share_of_bare(self, figures: RuntimeFigures, part: Timed) -> float | None:
-        """How much of the bare tower's rate ``part`` (the model or the pipeline) reaches."""
-        return None if figures.bare is None else part.rate / figures.bare.rate
 
     def share_of_peak(self, figures: RuntimeFigures) -> float | None:
         """How much of the matrix product's rate in its precision the model reaches."""
@@ -86,12 +104,17 @@ class Report:
                     "precision": each.precision,
                     "bare_tower": None if each.bare is None else _timed(each.bare),
                     "model": _timed(each.model),
-                    "pipeline": _timed(each.pipeline),
-                    "model_share_of_bare_tower": self.share_of_bare(each, each.model),
-                    "pipeline_share_of_bare_tower": self.share_of_bare(each, each.pipeline),
+                    "model_share_of_bare_tower": each.share_of_bare,
                     "model_share_of_peak": self.share_of_peak(each),
                     "model_times_plain": self.times_plain(each.model),
-                    "pipeline_times_plain": self.times_plain(each.pipeline),
+                    "pipelines": {
+                        f"{size[0]}x{size[1]}": {
+                            **_timed(rows),
+                            "share_of_bare_tower": each.pipelines.share_of_bare(size),
+                            "times_plain": self.times_plain(rows),
+                        }
+                        for size, rows in each.pipelines.rows.items()
+                    },
                 }
                 for each in self.runtimes
             },

@@ -97,13 +97,16 @@ def _ceilings(report: "Report") -> "Table":
 def _runtimes(report: "Report") -> "Table":
     table = _table("", "photos/s", "", "spread", "of tower", "of product", "x plain")
     for each in report.runtimes:
-        for name, part, peak in (("model", each.model, report.share_of_peak(each)), ("rows", each.pipeline, None)):
-            bare, times = report.share_of_bare(each, part), report.times_plain(part)
+        lines = [(f"model, {each.name}", each.model, each.share_of_bare, report.share_of_peak(each))]
+        for size, rows in each.pipelines.rows.items():
+            lines.append((f"rows {size[0]} x {size[1]}", rows, each.pipelines.share_of_bare(size), None))
+        for name, part, bare, peak in lines:
+            times = report.times_plain(part)
             table.add_row(
-                f"{name}, {each.name}",
+                name,
                 *_cells(part, ""),
-                "" if bare is None else f"{bare:.0%}",
-                "" if peak is None else f"{peak:.0%}",
+                "" if bare is None else f"{bare:.1%}",
+                "" if peak is None else f"{peak:.1%}",
                 "" if times is None else f"{times:.2f}",
             )
     return table
