@@ -77,7 +77,8 @@ def many(folder: Path, images: int, *, embedded: bool) -> bool:
     scorer = mpiqe.load(crops=2) if embedded else Scorer(predictor=Mean())
     seen = {}
     for done, row in enumerate(scorer.rows(islice(cycle(paths), images)), start=1):
-        assert row.score, row.error
+        if row.error:
+            sys.exit(f"{row.path}: {row.error}")
         if done == 1000 or done % 5000 == 0:
             seen[done] = resident()
             print(f"{done:>8} photos {seen[done] / 2**20:8.1f} MB", flush=True)
@@ -148,7 +149,9 @@ def make(kind: str, path: Path) -> None:
         path.write_bytes(_png_16(np.asarray(Image.fromarray(tile).convert("RGB"))))
         return
     small = Image.fromarray(tile).resize((1000, 1000), Image.Resampling.BICUBIC)
-    small = small.convert("RGB").convert("P") if mode == "P" else small if mode in {"RGBA", "I;16"} else small.convert(mode)
+    small = (
+        small.convert("RGB").convert("P") if mode == "P" else small if mode in {"RGBA", "I;16"} else small.convert(mode)
+    )
     if mode == "I;16":
         small = Image.fromarray(np.asarray(small.convert("L")).astype(np.uint16) * 257)
     whole = Image.new(mode, (SIDE, SIDE))

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageFile
+from PIL import ExifTags, Image, ImageCms
 
 from mpiqe.errors import ImageError
 
@@ -210,13 +210,13 @@ def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None) -> Photo:
 def _webp_size(prefix: bytes) -> tuple[int, int] | None:
     """Width and height that the first 30 bytes of a WebP file state; ``None`` if they are cut short or odd."""
     kind = prefix[12:16]
+    if kind == b"VP8L" and len(prefix) >= 25:
+        bits = int.from_bytes(prefix[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     if len(prefix) < 30:
         return None
     if kind == b"VP8X":
         return int.from_bytes(prefix[24:27], "little") + 1, int.from_bytes(prefix[27:30], "little") + 1
-    if kind == b"VP8L":
-        bits = int.from_bytes(prefix[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     width, height = (int.from_bytes(prefix[start : start + 2], "little") & 0x3FFF for start in (26, 28))
     return width, height
 
