@@ -3,8 +3,9 @@
     python benchmarks/memory.py [--images 20000] [--embedded] [--kinds jpeg webp ...]
 
 Memory is this process's and its readers' (proportional set size on Linux, sampled every 20 ms). Exit status 1 if it
-grows by more than 5 % between the first thousand photos and the last, or if a large photo takes more than a gigabyte (2**30 bytes)
-over the idle process. Without ``--embedded`` the predictor is a mean, so that what is seen is the reading.
+grows by more than 5 % between the first thousand photos and the last, or if a large photo takes more than a gigabyte
+(2**30 bytes; a WebP 1.7) over the idle process. Without ``--embedded`` the predictor is a mean, so that what is seen is
+the reading.
 """
 
 import argparse
