@@ -9,7 +9,7 @@ import torch
 from PIL import Image, features
 
 from mpiqe.errors import ImageError
-from mpiqe.images import read
+from mpiqe.images import cut, read, read_crops
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 # Two rows of three: as a camera that is held upright sees them.
@@ -103,6 +103,80 @@ def test_exif_orientation_is_applied(orientation, kind):
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     file = encoded(Image.fromarray(np.ascontiguousarray(STORED[orientation])), kind, exif=exif, **options)
     np.testing.assert_array_equal(read(file), UPRIGHT)
+
+
+def kinds():
+    """Files of every sort of pixel, 64 x 48, by name."""
+    rgb = Image.fromarray(photo())
+    alpha = Image.fromarray(photo()[..., 1])
+    rgba, la, wide = rgb.copy(), alpha.copy(), Image.fromarray(photo()[..., 0].astype(np.uint16) * 257)
+    rgba.putalpha(alpha)
+    la.putalpha(alpha)
+    palette, cmyk = rgb.quantize(16), rgb.convert("CMYK")
+    return {
+        "rgb": (rgb, "PNG", {}),
+        "jpeg": (rgb, "JPEG", {}),
+        "rgb with a transparent colour": (rgb, "PNG", {"transparency": rgb.getpixel((5, 5))}),
+        "rgba": (rgba, "PNG", {}),
+        "webp": (rgba, "WEBP", {"lossless": True}),
+        "grey": (alpha, "PNG", {}),
+        "grey with alpha": (la, "PNG", {}),
+        "one bit": (alpha.convert("1"), "PNG", {}),
+        "palette": (palette, "PNG", {}),
+        "palette with a transparent colour": (palette, "PNG", {"transparency": 3}),
+        "palette with alpha": (palette, "PNG", {"transparency": bytes(range(0, 256, 16))}),
+        "16 bit grey": (wide, "PNG", {}),
+        "16 bit grey with a transparent value": (wide, "PNG", {"transparency": wide.getpixel((5, 5))}),
+        "32 bit grey": (wide.convert("I"), "TIFF", {}),
+        "cmyk": (cmyk, "TIFF", {}),
+        "cmyk with a profile": (cmyk, "TIFF", {"icc_profile": cmyk_profile((128, 100, 150))}),
+        "YCbCr": (rgb.convert("YCbCr"), "TIFF", {}),
+    }
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("kind", kinds())
+def test_crops_that_are_converted_alone_are_those_of_the_whole_photo(kind, orientation):
+    image, form, options = kinds()[kind]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = encoded(image, form, exif=exif, **options)
+    whole = read(file)
+    positions = np.array([[0, 0], [7, 3], [whole.shape[1] - 16, whole.shape[0] - 16]])
+    crops, size = read_crops(file, size=16, positions=lambda width, height: positions)
+    assert size == (whole.shape[1], whole.shape[0]) == ((64, 48) if orientation < 5 else (48, 64))
+    np.testing.assert_array_equal(crops, cut(whole, positions, size=16))
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG", "TIFF"])
+def test_the_size_is_told_before_the_pixels_are_decoded(form):
+    def refuse(width, height):
+        raise ImageError(f"not now, {width} x {height}")
+
+    file = encoded(Image.fromarray(photo()), form)
+    damaged = file[:200] + b"\0" * (len(file) - 200) if form == "PNG" else file
+    with pytest.raises(ImageError, match="not now, 64 x 48"):
+        read_crops(damaged, size=16, positions=None, admit=refuse)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0"])
+def test_a_webp_that_is_too_large_is_refused_before_it_is_opened(lossless, exif, monkeypatch):
+    file = encoded(Image.fromarray(photo()), "WEBP", lossless=lossless, exif=exif)
+    monkeypatch.setitem(Image.OPEN, "WEBP", (pytest.fail, Image.OPEN["WEBP"][1]))
+    with pytest.raises(ImageError, match="64 x 48 pixels are over the limit of 3071"):
+        read(file, max_pixels=3071)
+
+
+def test_what_a_file_says_in_an_error_is_one_printable_line():
+    class Deceitful(io.BytesIO):
+        def read(self, *_):
+            raise ValueError("one\n\x1b[31mtwo\r three")
+
+    image = Image.open(io.BytesIO(encoded(Image.fromarray(photo()), "PNG")))
+    image.fp = Deceitful()
+    with pytest.raises(ImageError, match=r"\(ValueError: one \[31mtwo three\)$"):
+        read(image)
 
 
 def test_a_rotated_jpeg_is_upright():

@@ -175,6 +175,13 @@ def test_read_crops_equals_read_enlarge_and_cut(tmp_path, width, height):
     np.testing.assert_array_equal(crops, cut(photo, positions(photo.shape[1], photo.shape[0]), size=SIZE))
 
 
+def test_a_small_photo_is_admitted_with_the_size_to_which_it_is_enlarged():
+    told = []
+    photo = Image.fromarray(numbered(20, 30))
+    read_crops(photo, size=SIZE, positions=lambda *_: np.array([[0, 0]]), admit=lambda *size: told.append(size))
+    assert told == [(20, 30), (32, 48)]
+
+
 def test_read_crops_names_the_strip_that_it_refuses(tmp_path):
     path = tmp_path / "strip.png"
     Image.new("RGB", (1, 20_000)).save(path)

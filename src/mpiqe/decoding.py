@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageFile
+from PIL import ExifTags, Image, ImageCms
 
 from mpiqe.errors import ImageError
 
@@ -166,9 +166,9 @@ def open_photo(source: Source, max_pixels: int, admit: Admit | None = None) -> P
         if not stat.S_ISREG(os.stat(source).st_mode):  # a pipe would block
             raise ImageError("not a regular file")
         with open(source, "rb") as file:
-            return _photo(_opened(file), max_pixels, admit)
+            return _from_file(file, max_pixels, admit)
     if isinstance(source, bytes):
-        return _photo(_opened(io.BytesIO(source)), max_pixels, admit)
+        return _from_file(io.BytesIO(source), max_pixels, admit)
     if isinstance(source, Image.Image):
         return _photo(source, max_pixels, admit)
     if is_tensor(source):
@@ -188,18 +188,37 @@ def load_plugins() -> None:
             importlib.import_module(f"PIL.{name}ImagePlugin")
 
 
-def _opened(file: IO[bytes]) -> ImageFile.ImageFile:
+def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None) -> Photo:
     """``Image.open`` for FORMATS only, without Pillow's process-wide pixel limit and its warning: ours comes next."""
     load_plugins()
-    prefix = file.read(16)
+    prefix = file.read(30)
     if not prefix:
         raise ImageError("empty file")
     for name in FORMATS:
-        factory, accepts = Image.OPEN.get(name, (None, None))  # no AVIF before Pillow 11.3
-        if factory and accepts and accepts(prefix) is True:  # a string is how a plugin says that its library is missing
+        factory, accepts = Image.OPEN.get(name, (None, None))
+        if factory and accepts and accepts(prefix[:16]) is True:  # a string: the plugin's library is missing
+            if name == "WEBP" and (size := _webp_size(prefix)):  # opening one takes memory for its pixels already
+                _check_size(*size, max_pixels)
+                if admit:
+                    admit(*size)
+                    admit = None
             file.seek(0)
-            return factory(file, "")
+            return _photo(factory(file, ""), max_pixels, admit)
     raise ImageError(f"not an image in a format that mpiqe reads ({', '.join(FORMATS)})")
+
+
+def _webp_size(prefix: bytes) -> tuple[int, int] | None:
+    """Width and height that the first 30 bytes of a WebP file state; ``None`` if they are cut short or odd."""
+    kind = prefix[12:16]
+    if kind == b"VP8L" and len(prefix) >= 25:
+        bits = int.from_bytes(prefix[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if len(prefix) < 30:
+        return None
+    if kind == b"VP8X":
+        return int.from_bytes(prefix[24:27], "little") + 1, int.from_bytes(prefix[27:30], "little") + 1
+    width, height = (int.from_bytes(prefix[start : start + 2], "little") & 0x3FFF for start in (26, 28))
+    return width, height
 
 
 def _photo(image: Image.Image, max_pixels: int, admit: Admit | None) -> Photo:

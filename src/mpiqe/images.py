@@ -68,12 +68,16 @@ def read_crops(
 
     The same as ``read``, ``enlarge`` and ``cut`` in a row, but quicker for large photos and with half the memory, since
     only the crops become RGB, upright and arrays. ``positions`` is called with the (enlarged) photo's width and height;
-    ``admit`` with those that its header states, before it is decoded. Raises ``ImageError``.
+    ``admit`` with those that its header states, before it is decoded, and with those to which it is enlarged. Raises
+    ``ImageError``.
     """
     with naming(source):
         photo = open_photo(source, max_pixels, admit)
-        small = min(photo.size) < size
-        canvas = enlarge(photo.upright(), size, max_pixels=max_pixels) if small else photo
+        canvas: Photo | Image.Image = photo
+        if min(photo.size) < size:
+            if admit:
+                admit(*_enlarged(*photo.size, size=size, max_pixels=max_pixels))
+            canvas = enlarge(photo.upright(), size, max_pixels=max_pixels)
     places = positions(*canvas.size)
     with naming(source):
         return cut(canvas, places, size=size), photo.size
@@ -93,18 +97,23 @@ def enlarge(image: Picture, size: int, *, max_pixels: int = DEFAULT_MAX_PIXELS) 
     thin that the result would have more than ``max_pixels``.
     """
     width, height = _size(image)
-    short = min(width, height)
-    if short >= size:
+    if min(width, height) >= size:
         return image
+    large = _enlarged(width, height, size=size, max_pixels=max_pixels)
+    if isinstance(image, Image.Image):
+        return image.resize(large, Image.Resampling.BICUBIC)
+    return np.asarray(Image.fromarray(image).resize(large, Image.Resampling.BICUBIC))
+
+
+def _enlarged(width: int, height: int, *, size: int, max_pixels: int) -> tuple[int, int]:
+    short = min(width, height)
     large = round(width * size / short), round(height * size / short)
     if large[0] * large[1] > max_pixels:
         raise ImageError(
             f"a strip of {width} x {height} pixels would become {large[0]} x {large[1]} to hold {size} x {size} crops, "
             f"over the limit of {max_pixels}; cut it to a photo's shape or raise max_pixels"
         )
-    if isinstance(image, Image.Image):
-        return image.resize(large, Image.Resampling.BICUBIC)
-    return np.asarray(Image.fromarray(image).resize(large, Image.Resampling.BICUBIC))
+    return large
 
 
 def crop_positions(

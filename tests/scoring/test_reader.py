@@ -16,6 +16,7 @@ from PIL import Image
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring import reader, reader_process
 from mpiqe.scoring.reader import Fetched, Readers
+from mpiqe.scoring.reader_frames import Buffers
 from mpiqe.scoring.reader_process import Cutting, Reader
 
 CUTTING = Cutting(size=32, count=8, mode="seeded", seed=0, max_pixels=200_000_000)
@@ -157,7 +158,7 @@ def test_a_reader_without_a_parent_to_end_it_ends_itself(slow, monkeypatch):
     alone = Reader(timeout=0.5)  # nobody calls its tick
     alone.wait_until_ready()
     with pytest.raises(ImageError, match=r"took longer than 0\.5 s"):
-        alone.read("path", os.fsencode(slow), CUTTING, threading.Lock())
+        alone.read("path", os.fsencode(slow), CUTTING, threading.Lock(), Buffers(CUTTING.crops_bytes))
     assert not alone.alive
 
 
@@ -165,6 +166,7 @@ def test_a_reader_without_a_parent_to_end_it_ends_itself(slow, monkeypatch):
 def test_a_parent_that_is_killed_leaves_no_readers(slow):
     code = f"""
 from mpiqe.scoring.reader import Readers
+from mpiqe.scoring.reader_frames import Buffers
 from mpiqe.scoring.reader_process import Cutting
 import threading, time
 readers = Readers(cutting=Cutting(**{CUTTING.__dict__}), timeout=60)
@@ -185,6 +187,7 @@ def test_idle_readers_end_with_their_parent_even_if_a_pipe_stays_open(photos):
     code = f"""
 import json, os, time
 from mpiqe.scoring.reader import Readers
+from mpiqe.scoring.reader_frames import Buffers
 from mpiqe.scoring.reader_process import Cutting
 readers = Readers(cutting=Cutting(**{CUTTING.__dict__}), timeout=60)
 readers.read({photos[0]!r})
@@ -328,6 +331,21 @@ def test_errors_read_the_same_from_either_side(make_scorer, photos, tmp_path):
     apart, here = ([row.error for row in make_scorer(isolate=i, max_pixels=10**6).rows(bad)] for i in (True, False))
     assert apart == here
     assert all(apart)
+
+
+def test_memory_is_used_again_when_its_array_and_all_views_of_it_are_gone():
+    buffers = Buffers(6)
+    first, second = buffers.take(), buffers.take()
+    first[:], second[:] = 1, 2
+    view = first.reshape(2, 3)[1]
+    del first
+    third = buffers.take()
+    third[:] = 3
+    assert view.tolist() == [1, 1, 1]
+    del view
+    fourth = buffers.take()
+    assert fourth.tolist() == [1] * 6
+    assert second.tolist() == [2] * 6
 
 
 @linux

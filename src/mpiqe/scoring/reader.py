@@ -15,6 +15,7 @@ from typing import TypeAlias
 from mpiqe import images
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import Pixels, Source
+from mpiqe.scoring.reader_frames import Buffers
 from mpiqe.scoring.reader_process import Cutting, Reader
 from mpiqe.scoring.sources.found import Fetched
 
@@ -56,6 +57,7 @@ class Readers:
         self._cutting = cutting
         self._isolate = isolate
         self._timeout = timeout
+        self._buffers = Buffers(cutting.crops_bytes)
         self._lock = threading.Lock()
         self._all: set[Reader] = set()
         self._idle: list[Reader] = []
@@ -82,7 +84,7 @@ class Readers:
                         "pixels; raise max_pixels if you trust the file"
                     )
             with self._reader() as reader:
-                return reader.read(kind, body, self._cutting, self._leave)
+                return reader.read(kind, body, self._cutting, self._leave, self._buffers)
 
     def close(self) -> None:
         """End all processes, from any thread."""

@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mpiqe import images
 from mpiqe.decoding import describe, load_plugins
@@ -39,6 +40,7 @@ def main(parent: int, alarm: float) -> None:
     """Read photos for the process ``parent``; no request may take longer than ``alarm`` seconds."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     warnings.simplefilter("ignore")  # what Pillow finds odd about a file; what matters is in the answer
+    Image.MAX_IMAGE_PIXELS = None  # the limit is ours; Pillow's own, for WebP, is lower than max_pixels may be
     requests, answers = _take_pipes()
     load_plugins()
     inbox: SimpleQueue[_Frame] = SimpleQueue()
@@ -55,6 +57,7 @@ class Child:
         self._inbox = inbox
         self._answers = answers
         self._memory = _Memory()
+        self._has_leave = False  # to decode a large photo; it ends with the answer
 
     def run(self) -> None:
         """Until there is no parent."""
@@ -76,6 +79,7 @@ class Child:
             seed=request["seed"],
         )
         self._memory.allow(_HEADROOM + 2 * min(_bytes_of(source), file_bytes))
+        self._has_leave = False
         self._set_alarm(self._alarm)
         try:
             crops, (width, height) = images.read_crops(
@@ -98,7 +102,8 @@ class Child:
 
     def _admit(self, width: int, height: int) -> None:
         self._memory.allow(self._memory.allowed + _BYTES_PER_PIXEL * width * height)
-        if width * height > LARGE:
+        if width * height > LARGE and not self._has_leave:
+            self._has_leave = True
             self._set_alarm(0)  # waiting for the others' large photos takes none of this one's time
             send(self._answers, {"large": True})
             self._next()

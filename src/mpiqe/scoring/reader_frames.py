@@ -9,7 +9,10 @@ A frame is two little-endian uint32 and uint64, the lengths of the object and of
 import contextlib
 import io
 import json
+import mmap
 import struct
+import weakref
+from collections import deque
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -33,6 +36,28 @@ class Pipe(Protocol):
         """Write a part of it at least, and say how much."""
 
 
+class Buffers:
+    """Arrays of ``length`` bytes, whose memory is used again when nobody holds them any more.
+
+    From the heap, between what other threads hold on to, a long run's crops would leave holes that grow; pages of their
+    own, fresh for each photo, cost as much time as the photo's way through the pipe.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self._free: deque[mmap.mmap] = deque()
+
+    def take(self) -> Pixels:
+        """An array (length,), with anything in it."""
+        try:
+            pages = self._free.pop()
+        except IndexError:
+            pages = mmap.mmap(-1, self.length)
+        array = np.frombuffer(pages, dtype=np.uint8)
+        weakref.finalize(array, self._free.append, pages).atexit = False
+        return array
+
+
 def send(pipe: Pipe, header: dict[str, Any], body: Bytes = b"") -> None:
     """Write one frame. Raises ``OSError`` if nobody reads it."""
     text = json.dumps(header).encode()
@@ -40,8 +65,9 @@ def send(pipe: Pipe, header: dict[str, Any], body: Bytes = b"") -> None:
     _write(pipe, body)
 
 
-def receive(pipe: Pipe, *, most: int | None = None) -> tuple[dict[str, Any], Pixels]:
-    """The next frame: its object, and its bytes as an array (n,), at most ``most`` of them.
+def receive(pipe: Pipe, *, most: int | None = None, buffers: "Buffers | None" = None) -> tuple[dict[str, Any], Pixels]:
+    """The next frame: its object, and its bytes as an array (n,), at most ``most`` of them; in one of ``buffers``
+    if it fills it.
 
     Raises ``EOFError`` at the end of the pipe, ``ValueError`` for what is no frame.
     """
@@ -52,7 +78,8 @@ def receive(pipe: Pipe, *, most: int | None = None) -> tuple[dict[str, Any], Pix
         raise ValueError(f"a frame of {text_length} and {body_length} bytes")
     text = bytearray(text_length)
     _fill(pipe, memoryview(text))
-    body = np.empty(body_length, dtype=np.uint8)
+    reusable = buffers is not None and body_length == buffers.length > 0
+    body = buffers.take() if buffers and reusable else np.empty(body_length, dtype=np.uint8)
     _fill(pipe, body.data)
     header = json.loads(text)
     if not isinstance(header, dict):

@@ -16,7 +16,7 @@ from typing import Any, cast
 import mpiqe
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import CropMode, Pixels
-from mpiqe.scoring.reader_frames import Bytes, Pipe, receive, send, widen
+from mpiqe.scoring.reader_frames import Buffers, Bytes, Pipe, receive, send, widen
 
 # The child sees the parent's modules: mpiqe from where it was imported, and everything else by the parent's sys.path.
 _BOOT = (
@@ -79,23 +79,23 @@ class Reader:
             self._process.stderr.close()
 
     def read(
-        self, kind: str, body: Bytes, cutting: Cutting, leave: AbstractContextManager[Any]
+        self, kind: str, body: Bytes, cutting: Cutting, leave: AbstractContextManager[Any], buffers: Buffers
     ) -> tuple[Pixels, tuple[int, int]]:
         """The crops (K, S, S, 3) of the photo in the file of which ``body`` is the path or the content, and its size.
 
-        ``leave`` is entered while a large photo is decoded. Raises ``ImageError`` without the photo's name; look at
-        ``alive`` then.
+        ``leave`` is entered while a large photo is decoded; the crops lie in one of ``buffers``. Raises ``ImageError``
+        without the photo's name; look at ``alive`` then.
         """
         with contextlib.ExitStack() as until_read:
             try:
                 with self._within(self._timeout):
                     send(self._requests, {"kind": kind, **asdict(cutting)}, body)
-                    header, crops = receive(self._answers, most=cutting.crops_bytes)
+                    header, crops = receive(self._answers, most=cutting.crops_bytes, buffers=buffers)
                 if header.get("large"):
                     until_read.enter_context(leave)
                     with self._within(self._timeout):
                         send(self._requests, {"go": True})
-                        header, crops = receive(self._answers, most=cutting.crops_bytes)
+                        header, crops = receive(self._answers, most=cutting.crops_bytes, buffers=buffers)
                 if "error" in header:
                     raise ImageError(str(header["error"]))
                 size = int(header["width"]), int(header["height"])
