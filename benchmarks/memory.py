@@ -98,7 +98,7 @@ def many(folder: Path, images: int, *, embedded: bool) -> bool:
 def large(folder: Path, kind: str) -> bool:
     """The peak over the idle process while a photo of 100 megapixels is scored among small ones."""
     path = folder / "large"
-    subprocess.run([sys.executable, __file__, "--make", str(path), "--kinds", kind], check=True)  # noqa: S603
+    subprocess.run([sys.executable, __file__, "--make", str(path), "--kinds", kind], check=True)
     small = folder / "small.png"
     Image.new("RGB", (300, 300)).save(small)
     idle = resident()

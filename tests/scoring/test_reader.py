@@ -139,7 +139,7 @@ def test_a_reader_that_hangs_costs_one_row_which_says_how_long(make_scorer, phot
         time.sleep(0.3)
         os.kill(child, signal.SIGSTOP)
         found += rows
-    assert found[3].error == "took longer than 1.5 s to read; raise read_timeout if it only comes slowly"
+    assert found[3].error == "took longer than 1.5 s to read; raise read_timeout (--timeout) if it only comes slowly"
     assert [row.score for row in found if row.score] == scorer(photos)
     assert not lives(child)
 

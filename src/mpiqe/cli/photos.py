@@ -48,7 +48,7 @@ BatchSize = Annotated[
     typer.Option(help="Photos that the model sees at once; what suits the runtime if not given.", metavar="N"),
 ]
 Workers = Annotated[
-    int | None, typer.Option(help="Threads that read photos; one per processor if not given.", metavar="N")
+    int | None, typer.Option(help="Photos that are read at once; one per processor if not given.", metavar="N")
 ]
 Runtime = Annotated[
     Literal["auto", "onnx", "openvino", "torch"],

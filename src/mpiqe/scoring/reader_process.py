@@ -139,7 +139,8 @@ class Reader:
     def _how_it_ended(self) -> str:
         code = self._process.returncode
         if self._late or -code == getattr(signal, "SIGALRM", None):
-            return f"took longer than {self._timeout:g} s to read; raise read_timeout if it only comes slowly"
+            advice = "raise read_timeout (--timeout) if it only comes slowly"
+            return f"took longer than {self._timeout:g} s to read; {advice}"
         if code < 0:
             with contextlib.suppress(ValueError):
                 name = signal.Signals(-code).name
