@@ -220,8 +220,9 @@ def _pipelines(
     """
     found = {}
     for each in subjects.scored:
-        scorer = Scorer(predictor=each.predictor, crops=settings.crops)
-        size, rate = scorer.batch_size, models[each.name].rate
+        usual = Scorer(predictor=each.predictor, crops=settings.crops).batch_size
+        size, rate = min(usual, max(2, round(SECONDS * models[each.name].rate))), models[each.name].rate
+        scorer = Scorer(predictor=each.predictor, crops=settings.crops, batch_size=size)
         skip = size * max(1, round(SECONDS / 2 * rate / size))  # meanwhile the readers start
         amount = size * max(3, round(PIPELINE_SECONDS * rate / size))
         taken: dict[tuple[int, int], list[float]] = {of: [] for of in photos}
