@@ -41,6 +41,7 @@ class Mean:
     """A predictor that costs nothing."""
 
     crop_size = 224
+    crops_at_once = 128
     scenes = ()
     distortions = ()
     scale = Scale(low=0, high=255, unit="grey levels")

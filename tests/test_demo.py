@@ -20,6 +20,7 @@ pytest.importorskip("matplotlib", reason="needs mpiqe[plots]")
 
 class Brightness:
     crop_size = 32
+    crops_at_once = 128
     scenes = ("night scene", "others")
     distortions = ("under-exposure", "spatially-localized")
     scale = Scale(low=0, high=255, unit="grey levels")

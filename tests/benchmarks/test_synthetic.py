@@ -19,6 +19,7 @@ class Brightness:
     """Brightness is quality, and whatever is dark is under-exposed."""
 
     crop_size = 32
+    crops_at_once = 128
     scenes = ()
     distortions = ("under-exposure", "over-exposure")
     scale = Scale(low=0, high=255, unit="grey levels")
