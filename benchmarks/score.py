@@ -1,22 +1,25 @@
-"""How fast does the embedded model score a folder, and how much of that is reading?
+"""How fast does the embedded model score a folder, under each runtime, and how much of that is reading?
 
     python benchmarks/score.py [--photos 200] [--repeats 5]
 
 Photos of 500 x 500 pixels, JPEG quality 90, cut from those in examples/, in a temporary folder. Each repeat scores all
-of them with the model's own number of crops and with 8, and reads all of them without scoring; printed are medians,
-lowest and highest.
+of them, files to rows as `mpiqe score` does, the start of the reading processes included, with the model's own number
+of crops and with 8, under each runtime in turn, and reads all of them without scoring; printed are medians, lowest and
+highest.
 """
 
 import argparse
 import os
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
 import mpiqe
 from mpiqe import images
-from mpiqe.bench.timing import line, seconds
+from mpiqe.bench.timing import interleaved, line
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -29,15 +32,21 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         paths = _photos(Path(folder), asked.photos)
-        for precision in ("fp32", "bf16"):
+        works: dict[str, Callable[[], object]] = {}
+        for runtime, precision in (("onnx", "fp32"), ("openvino", "bf16"), ("torch", "fp32"), ("torch", "bf16")):
             for crops in (None, 8):
-                scorer = mpiqe.load(precision=precision, crops=crops)
-                scorer(paths[:16])
-                rates = [len(paths) / seconds(lambda scorer=scorer: scorer(paths)) for _ in range(asked.repeats)]
-                print(line(f"scoring, {precision}, {scorer.crops} crops each", rates, "photos/s"))
-        rates = [len(paths) / seconds(lambda: [images.read(path) for path in paths]) for _ in range(asked.repeats)]
-        print(line("reading alone, one thread", rates, "photos/s"))
+                scorer = mpiqe.load(runtime=runtime, precision=precision, crops=crops)
+                works[f"{runtime} {precision}, {scorer.crops} crops each"] = partial(_score, scorer, paths)
+        works["reading alone, one thread"] = lambda: [images.read(path) for path in paths]
+        for name, taken in interleaved(works, repeats=asked.repeats).items():
+            print(line(name, [len(paths) / spent for spent in taken], "photos/s"))
     print(f"{os.cpu_count()} processors, {asked.photos} photos, {asked.repeats} repeats")
+
+
+def _score(scorer: mpiqe.Scorer, paths: list[Path]) -> None:
+    for row in scorer.rows(paths):
+        if row.error:
+            raise SystemExit(f"{row.path}: {row.error}")
 
 
 def _photos(folder: Path, number: int) -> list[Path]:
