@@ -45,24 +45,24 @@ Crops = Annotated[int | None, typer.Option(help="Crops per photo; as in training
 Seed = Annotated[int, typer.Option(help="Another seed cuts the crops elsewhere.", metavar="S")]
 BatchSize = Annotated[
     int | None,
-    typer.Option(help="Photos that the model sees at once; what suits the runtime if not given.", metavar="N"),
+    typer.Option(help="Photos that the model sees at once.", metavar="N"),
 ]
 Workers = Annotated[
     int | None, typer.Option(help="Photos that are read at once; one per processor if not given.", metavar="N")
 ]
 Runtime = Annotated[
     Literal["auto", "onnx", "openvino", "torch"],
-    typer.Option(help="What runs the model; auto is onnx for the embedded and exported models, else torch."),
+    typer.Option(help="onnx, openvino, torch or auto, what suits the weights.", metavar="R"),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="D")]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"],
-    typer.Option(help="fp32, bf16 or auto: the runtime's own, fp32 but for OpenVINO and CUDA.", metavar="P"),
+    typer.Option(help="fp32, bf16 or auto, what suits the runtime.", metavar="P"),
 ]
 MaxPixels = Annotated[int, typer.Option(help="Refuse photos with more pixels.", metavar="N")]
 Column = Annotated[str | None, typer.Option(help="Column of .parquet files with paths or bytes.", metavar="NAME")]
 MaxBytes = Annotated[int, typer.Option(help="Refuse larger downloads and members.", metavar="N")]
-Timeout = Annotated[float, typer.Option(help="Seconds that a photo may take, to come and to be read.", metavar="S")]
+Timeout = Annotated[float, typer.Option(help="Seconds to fetch a photo, and to read it.", metavar="S")]
 
 
 def run(
