@@ -9,6 +9,7 @@ import contextlib
 import inspect
 import logging
 import os
+import secrets
 import sys
 import tempfile
 import warnings
@@ -38,16 +39,16 @@ def cluster(address: str | None, *, processors: int | None = None) -> Iterator[i
     It is the one at ``address``, or that of ``RAY_ADDRESS``, or else one on this machine, started for the time, with
     ``processors`` if given. Raises ``ConfigError`` where Ray is not installed or no cluster answers.
     """
-    with _environment(), needing("to score on a Ray cluster"):
+    chosen = address or os.environ.get("RAY_ADDRESS") or "local"
+    with _environment(own=chosen == "local"), needing("to score on a Ray cluster"):
         ray = _imported("ray")
         _imported("ray.data")
-        chosen = address or os.environ.get("RAY_ADDRESS") or "local"
         options: dict[str, Any] = {"address": chosen, "log_to_driver": False, "logging_level": logging.ERROR}
         with contextlib.ExitStack() as until_down:
             if chosen == "local":
                 short = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108 # a socket's path has 107 letters at most
                 folder = until_down.enter_context(
-                    tempfile.TemporaryDirectory(prefix="mpiqe-", dir=short, ignore_cleanup_errors=True)
+                    tempfile.TemporaryDirectory(prefix="mpiqe-ray-", dir=short, ignore_cleanup_errors=True)
                 )
                 options |= {"_temp_dir": folder, "include_dashboard": False, "object_store_memory": _STORE}
                 options |= {"num_cpus": processors} if processors else {}
@@ -58,8 +59,9 @@ def cluster(address: str | None, *, processors: int | None = None) -> Iterator[i
                         ray.init(**options)
                 except (ConnectionError, OSError, RuntimeError, ValueError) as error:
                     raise ConfigError(
-                        f"cannot reach the Ray cluster at {chosen}: {_first_line(error)}; ray status tells of one that "
-                        "runs, and without --address and RAY_ADDRESS one is started here"
+                        f"cannot reach the Ray cluster at {chosen}: {_first_line(error)}; does ray status find it "
+                        "from here, with RAY_AUTH_MODE and its token where it wants one? Without --address and "
+                        "RAY_ADDRESS a cluster is started here"
                     ) from error
                 yield int(ray.cluster_resources().get("CPU", 0)) or 1
 
@@ -123,10 +125,17 @@ def _datasource(job: Job, finished: dict[int, str]) -> Any:
 
 
 @contextlib.contextmanager
-def _environment() -> Iterator[None]:
-    """Ray reads these when it is imported and when it starts processes."""
-    before = {name: os.environ.get(name) for name in _QUIET}
-    os.environ.update(_QUIET)
+def _environment(*, own: bool) -> Iterator[None]:
+    """What Ray reads when it is imported and when it starts processes.
+
+    A cluster of our ``own`` answers to nobody else: it has a password that is made for it and kept nowhere, unless the
+    user has said whether there shall be one.
+    """
+    told = dict(_QUIET)
+    if own and "RAY_AUTH_MODE" not in os.environ:
+        told |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
     try:
         yield
     finally:
