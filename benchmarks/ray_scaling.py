@@ -1,6 +1,6 @@
 """How much quicker are two workers of a Ray cluster than one, and what does Ray itself cost?
 
-    python benchmarks/ray_scaling.py [--photos 400] [--repeats 5] [--size 1024] [--shard-size 50] [--crops N]
+    python benchmarks/ray_scaling.py [--photos 2400] [--repeats 5] [--size 1024] [--shard-size 300] [--crops N]
 
 Scores the same photos on this machine in three ways, in turns: with the local engine, its model on one thread; with Ray
 and one single-threaded worker; with Ray and two. Photos are SIZE x SIZE JPEGs made from those in examples/, in a
@@ -34,10 +34,10 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--photos", type=int, default=400)
+    parser.add_argument("--photos", type=int, default=2400)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--shard-size", type=int, default=50)
+    parser.add_argument("--shard-size", type=int, default=300)
     parser.add_argument("--crops", type=int)
     asked = parser.parse_args()
     if asked.photos // asked.shard_size < 6:
