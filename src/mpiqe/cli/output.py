@@ -47,11 +47,13 @@ class Output:
 
     def earlier(self) -> "Earlier | None":
         """The rows that are to be continued, if any can be there; raises ``ConfigError`` where some would be lost."""
+        from mpiqe.scoring.cluster.parts import refuse_unfinished as refuse_shards
         from mpiqe.scoring.parquet_sink import EarlierParquet, refuse_unfinished
         from mpiqe.scoring.resume import EarlierText
 
         if self.path is None:
             return None
+        refuse_shards(self.path)
         if self.resume:
             return EarlierParquet(self.path) if self.form == "parquet" else EarlierText(self.path, self.form)
         if self.form == "parquet":

@@ -5,7 +5,7 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
@@ -19,6 +19,7 @@ from mpiqe.cli.output import Format, Output
 from mpiqe.errors import ConfigError, ImageError, MPIQEError
 
 if TYPE_CHECKING:
+    from mpiqe.cli.cluster import Cluster
     from mpiqe.cli.progress_line import ProgressLine
     from mpiqe.scoring.paths import Fetched, Found
     from mpiqe.scoring.pictures import PictureFolder
@@ -62,6 +63,12 @@ Precision = Annotated[
 MaxPixels = Annotated[int, typer.Option(help="Refuse photos with more pixels.", metavar="N")]
 Column = Annotated[str | None, typer.Option(help="Column of .parquet files with paths or bytes.", metavar="NAME")]
 MaxBytes = Annotated[int, typer.Option(help="Refuse larger downloads and members.", metavar="N")]
+Engine = Annotated[Literal["local", "ray"], typer.Option(help="local, or ray: on a Ray cluster.", metavar="E")]
+ShardSize = Annotated[int, typer.Option(help="Ray: photos per shard, what a kill costs at most.", metavar="N")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray: the cluster; else RAY_ADDRESS, or this machine.", metavar="A"),
+]
 Timeout = Annotated[float, typer.Option(help="Seconds to fetch a photo, and to read it.", metavar="S")]
 
 
@@ -76,12 +83,13 @@ def run(
     column: str | None = None,
     max_bytes: int = 256 << 20,
     timeout: float = 60.0,
+    cluster: "Cluster | None" = None,
     **options: Any,
 ) -> None:
     """Write a row for each photo and, where there is a folder for ``pictures``, the picture of its explanation.
 
-    ``options`` are those of ``mpiqe.load``. Rows name their pictures if ``verb`` is ``explain``. Ends with exit status
-    1 where a photo failed, in this run or the one that is resumed.
+    ``options`` are those of ``mpiqe.load``. With a ``cluster`` photos are scored there. Rows name their pictures if
+    ``verb`` is ``explain``. Ends with exit status 1 where a photo failed, in this run or the one that is resumed.
     """
     from rich.console import Console
 
@@ -94,18 +102,31 @@ def run(
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow finds odd about a file; what matters is in its row
     _check(max_bytes, timeout)
     target = Output(output, form, resume=resume)
+    if cluster:
+        cluster.check(target, pictures=pictures is not None, device=options["device"])
     limits = Limits(max_bytes=max_bytes, timeout=timeout)
     found = find(paths, stdin=sys.stdin.buffer, limits=limits, column=column, output=output)
     folder = None if pictures is None else PictureFolder(pictures)
     if folder:
         found = folder.photos_outside(found)
     settings = _settings(options, max_bytes=max_bytes) if target.can_resume else {}
+    if cluster and not cluster.is_over(target):
+        tally = _Tally(
+            *cluster.run(paths, target=target, settings=settings, options=options, limits=limits, column=column)
+        )
+        _end(tally, verb)
+        return
     earlier, tally = _earlier(target, found, folder, settings)
     first = next(found, None)
     if first is None and not tally.done:
         raise ConfigError(f"there is no image to {verb} in {' '.join(paths)}")
     if first is None:
         target.finish()
+    elif cluster:
+        raise ConfigError(
+            f"{output} has {tally.done} rows and no shards, and there are more photos; the same command without "
+            "--engine ray scores them, and without --resume all are scored anew"
+        )
     else:
         scorer = load(**options)
         if folder:
@@ -117,7 +138,7 @@ def run(
             try:
                 with (
                     target.opened(scorer.predictor, earlier=earlier, settings=settings) as sink,
-                    _counted(progress, paths, output) if console.is_terminal else contextlib.nullcontext(),
+                    counting(progress, paths, output) if console.is_terminal else contextlib.nullcontext(),
                     progress,
                     contextlib.closing(_rows(scorer, chain([first], found), folder, named=verb == "explain")) as rows,
                 ):
@@ -130,12 +151,7 @@ def run(
                 go_on = "; the same command with --resume goes on from there" if target.can_resume else ""
                 typer.echo(f"mpiqe: interrupted, {tally.done} rows are written{go_on}", err=True)
                 raise typer.Exit(130) from None
-    if tally.failed:
-        typer.echo(
-            f"mpiqe: {tally.failed} of {tally.done} photos could not be {verb.removesuffix('e')}ed; their rows say why",
-            err=True,
-        )
-        raise typer.Exit(1)
+    _end(tally, verb)
 
 
 @dataclass
@@ -146,6 +162,15 @@ class _Tally:
     def add(self, *, failed: bool) -> None:
         self.done += 1
         self.failed += failed
+
+
+def _end(tally: _Tally, verb: str) -> None:
+    if tally.failed:
+        typer.echo(
+            f"mpiqe: {tally.failed} of {tally.done} photos could not be {verb.removesuffix('e')}ed; their rows say why",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 def _earlier(
@@ -185,7 +210,7 @@ def _check(max_bytes: int, timeout: float) -> None:
 
 
 @contextlib.contextmanager
-def _counted(progress: "ProgressLine", paths: list[str], output: Path | None) -> Iterator[None]:
+def counting(progress: "ProgressLine", paths: Sequence[str], output: Path | None) -> Iterator[None]:
     """Find out in the background how many photos there are; only who watches wants to know."""
     from mpiqe.scoring.paths import count
 

@@ -47,9 +47,9 @@ class ProgressLine:
             self._thread.join()
             self._erase()
 
-    def advance(self) -> None:
-        """One more is done."""
-        self.count += 1
+    def advance(self, count: int = 1) -> None:
+        """So many more are done."""
+        self.count += count
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:

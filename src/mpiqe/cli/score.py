@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mpiqe.cli import photos
+from mpiqe.cli.cluster import SHARD_SIZE, Cluster
 from mpiqe.cli.output import Format
 
 
@@ -35,6 +36,9 @@ def score(
     max_bytes: photos.MaxBytes = 256 << 20,
     timeout: photos.Timeout = 60.0,
     column: photos.Column = None,
+    engine: photos.Engine = "local",
+    shard_size: photos.ShardSize = SHARD_SIZE,
+    address: photos.Address = None,
 ) -> None:
     """Score photos: how good do they look?
 
@@ -52,6 +56,7 @@ def score(
         column=column,
         max_bytes=max_bytes,
         timeout=timeout,
+        cluster=Cluster(address, shard_size) if engine == "ray" else None,
         weights=weights,
         crops=crops,
         seed=seed,

@@ -30,6 +30,7 @@ def load(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     isolate: bool = True,
     read_timeout: float = 60.0,
+    threads: int | None = None,
 ) -> Scorer:
     """A ``Scorer`` with the weights in a run folder, a checkpoint file, a hub id or an exported folder.
 
@@ -39,7 +40,8 @@ def load(
     ``runtime``: ``onnx`` (ONNX Runtime, fp32), ``openvino`` (bf16 where the CPU has it), ``torch`` (every device), or
     ``auto``. The first two run exported folders and the embedded model, on the CPU; ``auto`` takes the first that can
     do what is asked, and torch for checkpoints. ``device``: ``auto``, ``cpu``, ``cuda`` or ``mps``. ``precision``:
-    ``fp32``, ``bf16``, or ``auto``, the runtime's own; torch's is bf16 on CUDA and fp32 elsewhere.
+    ``fp32``, ``bf16``, or ``auto``, the runtime's own; torch's is bf16 on CUDA and fp32 elsewhere. ``threads`` compute
+    the model, as many as the runtime chooses if not given; torch's are those of the whole process.
 
     Raises ``WeightsError`` for weights that are missing, damaged or foreign, ``ConfigError`` for a device or an extra
     that is not there and for options that cannot be meant.
@@ -47,7 +49,7 @@ def load(
     graph = _graph(weights)
     chosen = _runtime(runtime, graph, on_cpu=device in ("auto", "cpu"), precision=precision, backbone=backbone)
     predictor, trained_with = _predictor(
-        chosen, graph, weights=weights, backbone=backbone, device=device, precision=precision
+        chosen, graph, weights=weights, backbone=backbone, device=device, precision=precision, threads=threads
     )
     return Scorer(
         predictor=predictor,
@@ -105,20 +107,24 @@ def _predictor(
     backbone: str | Path | None,
     device: str,
     precision: ScoringPrecision,
+    threads: int | None,
 ) -> tuple[Predictor, int]:
     """What runs the model, and the crops that a photo was given in training."""
     if graph and runtime == "onnx":
         from mpiqe.scoring.onnx_predictor import OnnxPredictor
 
-        return OnnxPredictor(graph), read_card(graph).crops
+        return OnnxPredictor(graph, threads=threads), read_card(graph).crops
     if graph and runtime == "openvino":
         from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
 
-        return OpenVINOPredictor(graph, precision=precision), read_card(graph).crops
+        return OpenVINOPredictor(graph, precision=precision, threads=threads), read_card(graph).crops
     with needing("to run a checkpoint"):
         from mpiqe.model.checkpoint import load_checkpoint
         from mpiqe.scoring.torch_predictor import TorchPredictor
+    if threads:
+        import torch
 
+        torch.set_num_threads(threads)
     model, config = load_checkpoint(embedded_folder() if weights is None else weights, backbone=backbone)
     model.clip.fuse()
     return TorchPredictor(model=model, config=config, device=device, precision=precision), config.crops

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class ParquetSink:
         self.rows = rows
         self.seconds = seconds
         self.folder = parts_folder(output)
-        self.schema = _schema(predictor, settings)
+        self.schema = schema(predictor, settings)
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -61,12 +61,7 @@ class ParquetSink:
 
     def write(self, row: Row) -> None:
         """Take a row; it is on the disk with the next part."""
-        values = plain_values(row)
-        values["path"], values["error"] = _storable(row.path), row.error and _storable(row.error)
-        if row.score:
-            values |= {f"scene_{name}": value for name, value in row.score.scene.items()}
-            values |= {f"distortion_{name}": value for name, value in row.score.distortion.items()}
-        self._waiting.append(values)
+        self._waiting.append(_values(row))
         now = time.monotonic()
         pause = min(self.seconds, max(1.0, (now - self._began) / 100))
         if len(self._waiting) >= self.rows or now - self._since >= pause:
@@ -74,13 +69,8 @@ class ParquetSink:
 
     def save(self) -> None:
         """Write the rows that wait as a part."""
-        import pyarrow as pa
-        import pyarrow.parquet
-
         if self._waiting:
-            content = pa.BufferOutputStream()
-            pyarrow.parquet.write_table(pa.Table.from_pylist(self._waiting, schema=self.schema), content)
-            write_whole(self.folder / f"part-{self._saved:06}.parquet", content.getvalue().to_pybytes())
+            write_whole(self.folder / f"part-{self._saved:06}.parquet", _encoded(self._waiting, self.schema))
             self._saved += 1
             self._waiting = []
         self._since = time.monotonic()
@@ -147,34 +137,57 @@ def remove_parts(output: Path) -> None:
 
 def merge(output: Path) -> None:
     """Make one file of the parts, in place of any that is there, then remove them."""
-    pyarrow_parquet = _pyarrow_parquet()
-    import pyarrow as pa
-
     parts = _parts(parts_folder(output))
     if not parts:
         return
-    beside = parts_folder(output) / "whole"
-    schema = pyarrow_parquet.read_schema(parts[0])
-    with pyarrow_parquet.ParquetWriter(beside, schema) as writer:
+    join(parts, parts_folder(output) / "whole")
+    (parts_folder(output) / "whole").replace(output)
+    remove_parts(output)
+
+
+def encoded(rows: Iterable[Row], schema: Any) -> bytes:
+    """A Parquet file of the rows."""
+    return _encoded([_values(row) for row in rows], schema)
+
+
+def join(parts: Iterable[Path], beside: Path) -> None:
+    """Make one file of several with the same schema, of which there is one at least, and see it on the disk."""
+    pyarrow_parquet = _pyarrow_parquet()
+    import pyarrow as pa
+
+    parts = list(parts)
+    common = pyarrow_parquet.read_schema(parts[0])
+    with pyarrow_parquet.ParquetWriter(beside, common) as writer:
         waiting: list[Any] = []
         for part in parts:
             with pyarrow_parquet.ParquetFile(part) as table:
                 for batch in table.iter_batches(_GROUP_ROWS):
                     waiting.append(batch)
                     if sum(map(len, waiting)) >= _GROUP_ROWS:
-                        writer.write_table(pa.Table.from_batches(waiting, schema))
+                        writer.write_table(pa.Table.from_batches(waiting, common))
                         waiting = []
         if waiting:
-            writer.write_table(pa.Table.from_batches(waiting, schema))
-    _synced(beside)
-    beside.replace(output)
-    remove_parts(output)
-
-
-def _synced(path: Path) -> None:
-    """See that a file is on the disk."""
-    with path.open("rb+") as file:
+            writer.write_table(pa.Table.from_batches(waiting, common))
+    with beside.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _values(row: Row) -> dict[str, Any]:
+    values = plain_values(row)
+    values["path"], values["error"] = _storable(row.path), row.error and _storable(row.error)
+    if row.score:
+        values |= {f"scene_{name}": value for name, value in row.score.scene.items()}
+        values |= {f"distortion_{name}": value for name, value in row.score.distortion.items()}
+    return values
+
+
+def _encoded(values: list[dict[str, Any]], schema: Any) -> bytes:
+    _pyarrow_parquet()
+    import pyarrow as pa
+
+    content = pa.BufferOutputStream()
+    pa.parquet.write_table(pa.Table.from_pylist(values, schema=schema), content)
+    return bytes(content.getvalue().to_pybytes())
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -185,7 +198,8 @@ def _parts(folder: Path) -> list[Path]:
     return parts
 
 
-def _schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
+def schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
+    """The columns of a model's rows, with its scale and the settings beside them."""
     _pyarrow_parquet()
     import pyarrow as pa
 

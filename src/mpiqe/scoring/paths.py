@@ -4,6 +4,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import IO
 
 from mpiqe.errors import ConfigError
@@ -13,7 +14,7 @@ from mpiqe.scoring.sources.found import Fetched, Found, Limits, broken
 from mpiqe.scoring.sources.held import Budget
 from mpiqe.scoring.sources.urls import last_name, scheme, shown
 
-__all__ = ["Fetched", "Found", "Limits", "count", "expand", "find"]
+__all__ = ["Fetched", "Found", "Limits", "count", "count_one", "expand", "find", "inside", "is_closed"]
 
 
 def expand(paths: Iterable[str], *, stdin: IO[bytes]) -> Iterator[str]:
@@ -47,7 +48,7 @@ def find(
       reading it will say what is wrong.
 
     ``output`` is a file that is being written and is passed over in folders. ``whole`` leaves archives closed: each is
-    found as the one path that can be given to another ``find``.
+    found as the one path that ``inside`` opens.
 
     Raises ``ConfigError``, at once, for a list that is not there, and later for a package that is needed but missing.
     """
@@ -72,14 +73,37 @@ def count(paths: Iterable[str], *, output: str | os.PathLike[str] | None, stoppe
         for found in finder.find(paths, nothing):
             if stopped.is_set():
                 return None
-            one = _count(found)
+            one = count_one(found)
             if one is None:
                 return None
             total += one
     return total
 
 
-def _count(found: Found) -> int | None:
+def is_closed(found: Found) -> bool:
+    """Whether it is an archive that ``find`` has left closed, not a photo."""
+    if not is_archive(found.path):
+        return False
+    in_store = isinstance(found.fetched, remote.Object)
+    return in_store or (found.fetched is None and not os.path.isdir(found.path))
+
+
+def inside(
+    found: Found, *, limits: Limits, column: str | None = None, first: int = 0, last: int | None = None
+) -> Iterator[Found]:
+    """The photos in an archive that ``find`` has left closed, as it would have found them.
+
+    Of these the ones from number ``first`` to before number ``last``, counted from 0; what a Parquet file has before
+    them is not read, nor are bytes in a plain tar.
+    """
+    finder = _Finder(limits=limits, column=column, output=None, whole=False)
+    if isinstance(found.fetched, remote.Object):
+        return finder.photos_in(found.fetched.url, found.path, opened=remote.opened, first=first, last=last)
+    return finder.photos_in(found.path, found.path, first=first, last=last)
+
+
+def count_one(found: Found) -> int | None:
+    """How many photos something stands for that was found with archives left closed; ``None`` as for ``count``."""
     if found.fetched is not None:
         return None if isinstance(found.fetched, remote.Object) else 1
     try:
@@ -153,7 +177,7 @@ class _Finder:
             return
         for found in remote.objects(url, limits=self.limits):
             if isinstance(found.fetched, remote.Object) and is_archive(found.path) and not self.whole:
-                yield from self._photos_in(found.fetched.url, found.path, opened=remote.opened)
+                yield from self.photos_in(found.fetched.url, found.path, opened=remote.opened)
             else:
                 yield found
 
@@ -185,11 +209,20 @@ class _Finder:
         if self.whole or not is_archive(path):
             yield Found(path)
         else:
-            yield from self._photos_in(path, path)
+            yield from self.photos_in(path, path)
 
-    def _photos_in(self, path: str, name: str, *, opened: Callable[[str], IO[bytes]] | None = None) -> Iterator[Found]:
+    def photos_in(
+        self,
+        path: str,
+        name: str,
+        *,
+        opened: Callable[[str], IO[bytes]] | None = None,
+        first: int = 0,
+        last: int | None = None,
+    ) -> Iterator[Found]:
         if tar.is_tar(path):
-            yield from tar.photos(path, shown=name, limits=self.limits, budget=self.budget, opened=opened)
+            photos = tar.photos(path, shown=name, limits=self.limits, budget=self.budget, opened=opened)
+            yield from islice(photos, first, last)
         else:
             yield from parquet.photos(
                 path,
@@ -199,6 +232,8 @@ class _Finder:
                 budget=self.budget,
                 named=self._named,
                 opened=opened,
+                first=first,
+                last=last,
             )
 
     def _named(self, path: str) -> Found:

@@ -49,9 +49,12 @@ def photos(
     budget: Budget,
     named: Callable[[str], Found],
     opened: Open | None = None,
+    first: int = 0,
+    last: int | None = None,
 ) -> Iterator[Found]:
     """One photo for each row of the table; ``named`` says what a path or an address in it stands for.
 
+    Of these the rows from ``first`` to before ``last``, counted from 0; row groups without any are not read.
     ``column`` is by default ``image``, ``path`` or ``url``, whichever there is first. A table that cannot be read on
     ends with a photo that fails and has the table's name. Raises ``ConfigError`` where pyarrow is not installed.
     """
@@ -61,8 +64,16 @@ def photos(
             chosen = _column(table.schema_arrow, column)
             row = 0
             for group in range(table.num_row_groups):
+                if row + table.metadata.row_group(group).num_rows <= first:
+                    row += table.metadata.row_group(group).num_rows
+                    continue
                 for batch in table.iter_batches(_ROWS, row_groups=[group], columns=[chosen]):
                     for cell in batch.column(0):
+                        if last is not None and row >= last:
+                            return
+                        if row < first:
+                            row += 1
+                            continue
                         again = partial(_again, path, row, chosen, opened)
                         yield _photo(cell.as_py(), shown, row, limits, budget, named, again)
                         row += 1

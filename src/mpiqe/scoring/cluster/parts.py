@@ -1,0 +1,108 @@
+"""The rows of finished shards, until they are all there and become one file.
+
+Each shard's rows are a file in a folder beside the output which every node sees. It is whole or not there, and its name
+says all that the driver needs to know of it, so that to go on with a million of them takes one listing.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+from mpiqe.errors import ConfigError
+from mpiqe.scoring.cluster.shards import Shard
+from mpiqe.scoring.parquet_sink import join, parts_folder
+from mpiqe.scoring.sinks import CsvSink
+
+_NAME = re.compile(r"shard-(\d{9})-([0-9a-f]{16})-(\d+)-(\d+)(-follows)?(-ends)?\.(csv|jsonl|parquet)")
+
+
+class Part(NamedTuple):
+    """A shard's finished rows."""
+
+    number: int
+    digest: str
+    rows: int
+    failed: int
+    follows: bool
+    """The shard goes on in an archive with which the one before it ends."""
+    ends: bool
+    """That archive could not be read on: it has no photos in the shards that follow."""
+    form: str
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        follows, ends = "-follows" * self.follows, "-ends" * self.ends
+        return f"shard-{self.number:09}-{self.digest}-{self.rows}-{self.failed}{follows}{ends}.{self.form}"
+
+
+def part_of(shard: Shard, *, rows: int, failed: int, last: str | None, form: str) -> Part:
+    """What a shard with so many rows is called; ``last`` is the last row's path.
+
+    A row that has the name of the archive itself says that it cannot be read on.
+    """
+    ends = shard.is_range and last == shard.begins
+    return Part(shard.number, shard.digest, rows, failed, shard.follows, ends, form)
+
+
+def finished(output: Path) -> list[Part]:
+    """The parts that are there, by number."""
+    folder = parts_folder(output)
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    parts: dict[int, Part] = {}
+    for name in filter(_NAME.fullmatch, names):
+        part = part_named(name)
+        parts.setdefault(part.number, part)  # a shard that was done twice counts once
+    return list(parts.values())
+
+
+def part_named(name: str) -> Part:
+    """The part in a file of that name."""
+    match = _NAME.fullmatch(name)
+    assert match, name  # noqa: S101 # our own worker has given it
+    number, digest, rows, failed, follows, ends, form = match.groups()
+    return Part(int(number), digest, int(rows), int(failed), bool(follows), bool(ends), form)
+
+
+def refuse_unfinished(output: Path) -> None:
+    """Raise ``ConfigError`` where shards of an earlier run wait to be continued."""
+    if finished(output):
+        raise ConfigError(
+            f"{parts_folder(output)} has the rows of a run with --engine ray that was not finished; continue it with "
+            "--engine ray --resume, or remove that folder"
+        )
+
+
+def counted(parts: Iterable[Part]) -> Iterator[Part]:
+    """Those whose rows count, of parts by number: where an archive ends early, what follows in it is left out."""
+    ended = False
+    for part in parts:
+        if part.follows and ended:
+            continue
+        ended = part.ends
+        yield part
+
+
+def merge(output: Path, parts: Iterable[Part]) -> None:
+    """Make the output of the parts, a piece of one in memory at a time, in place of any that is there."""
+    parts = list(parts)
+    folder = parts_folder(output)
+    beside = folder / "whole"
+    if parts[0].form == "parquet":
+        join([folder / part.name for part in parts], beside)
+    else:
+        with beside.open("wb") as file:
+            if parts[0].form == "csv":
+                header = StringIO()
+                CsvSink(header)
+                file.write(header.getvalue().encode())
+            for part in parts:
+                with (folder / part.name).open("rb") as rows:
+                    shutil.copyfileobj(rows, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+    beside.replace(output)
