@@ -229,3 +229,12 @@ def test_progress_is_shown_on_a_terminal_and_rows_are_not_mixed_with_it(folder):
     assert "\x1b" not in out
     assert "of 4 photos" in shown
     assert "mpiqe: 1 of 4 photos could not be scored" in shown
+
+
+@pytest.mark.parametrize("name", ["theirs.csv", "theirs.jsonl", "theirs.parquet"])
+def test_a_file_without_settings_is_not_continued_and_stays(mpiqe, folder, tmp_path, name):
+    (tmp_path / name).write_bytes(b"a line of somebody else, without an end")
+    status, _, err = mpiqe("score", folder, "--output", tmp_path / name, "--resume")
+    assert status == 2
+    assert f"is there without {name}.run.json" in err
+    assert (tmp_path / name).read_bytes() == b"a line of somebody else, without an end"

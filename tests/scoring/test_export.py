@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -126,8 +127,7 @@ def test_a_graph_that_differs_from_torch_is_not_left_as_if_it_were_right(exporte
     monkeypatch.setattr(exporting, "_compare", lambda *asked: compare(*asked)._replace(score=0.01))
     with pytest.raises(WeightsError, match=r"answers otherwise than PyTorch, by 0\.01 of the score's range"):
         export(exported["whole"][0], tmp_path / "wrong")
-    with pytest.raises(WeightsError, match=r"no mpiqe\.safetensors"):
-        mpiqe.load(tmp_path / "wrong")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_facts_of_the_check_stand_on_the_card(exported):
@@ -183,3 +183,28 @@ def test_a_run_is_to_be_exported_before_onnx_runs_it(exported):
 def test_cards_name_the_weights_that_they_were_made_from(exported):
     sources = {read_card(graph).source for _, graph in exported.values()}
     assert len(sources) == len(KINDS)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"crop_size": 64}, "takes crops of 32"), ({"scenes": ["day"]}, r"'scene': 9.*its card says 32 and {'scene': 1")],
+)
+def test_a_card_of_another_graph_is_refused_before_the_first_photo(exported, tmp_path, runtime, change, said):
+    folder = shutil.copytree(exported["whole"][1], tmp_path / "changed")
+    card = json.loads((folder / "mpiqe.json").read_text())
+    (folder / "mpiqe.json").write_text(json.dumps(card | change))
+    with pytest.raises(WeightsError, match=said):
+        mpiqe.load(folder, runtime=runtime)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_two_threads_may_share_a_predictor(exported, runtime):
+    predictor = mpiqe.load(exported["whole"][1], runtime=runtime).predictor
+    photo = photos_of_scikit_image.coffee()
+    crops = [np.stack([photo[i : i + 32, j : j + 32] for j in range(0, 500, 9)]) for i in (0, 90, 180, 270)]
+    alone = [predictor.predict(each).score for each in crops]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            for one, other in zip(alone, pool.map(lambda each: predictor.predict(each).score, crops), strict=True):
+                np.testing.assert_allclose(other, one, atol=1e-4, rtol=0)

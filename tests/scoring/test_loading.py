@@ -58,3 +58,9 @@ def test_public_names_are_there_and_no_others():
         assert name in dir(mpiqe)
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         _ = mpiqe.lode
+
+
+@pytest.mark.parametrize("wrong", [{"runtime": "tensorrt"}, {"precision": "fp16"}])
+def test_a_runtime_or_precision_that_there_is_not_is_refused(wrong):
+    with pytest.raises(mpiqe.ConfigError, match="must be one of auto, "):
+        mpiqe.load(**wrong)

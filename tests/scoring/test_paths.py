@@ -212,3 +212,50 @@ def test_photos_are_counted_where_that_is_cheap(folder, tmp_path):
     stopped = threading.Event()
     stopped.set()
     assert count(paths, output=None, stopped=stopped) is None
+
+
+def test_a_link_that_leads_nowhere_does_not_hide_the_photos_beside_it(folder):
+    (folder / "loop").symlink_to("loop")
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    below_it = expanded(str(folder))
+    assert str(folder / "loop.jpg") in below_it
+    assert len(below_it) > 2
+    assert {"a.png", "loop.jpg"} <= set(below(folder, "*"))
+
+
+@pytest.mark.parametrize("line", ["http://[x/a.jpg", "http://[x/a.tar", "x\0.tar", "x\0/*.jpg", "{" * 1200 + ".jpg"])
+def test_a_line_that_no_library_takes_is_one_row(folder, line):
+    lines = f"{line}\n{folder}\n".encode()
+    found = list(find(["-"], stdin=io.BytesIO(lines)))
+    assert len(found) > 1
+    assert found[0].fetched is not None or found[0].path == line
+    assert found[-1].below == str(folder)
+
+
+def test_a_members_size_that_no_file_has_is_one_row(tmp_path):
+    for name, size in (("big.tar", 2**80), ("pax.tar", None)):
+        header = tarfile.TarInfo("notes.txt")
+        if size:
+            header.size = size
+            content = header.tobuf(tarfile.GNU_FORMAT)
+        else:
+            header.pax_headers = {"size": "9" * 40}
+            content = header.tobuf(tarfile.PAX_FORMAT)
+        (tmp_path / name).write_bytes(content + bytes(1024))
+        (found,) = find([str(tmp_path / name)], stdin=io.BytesIO())
+        with pytest.raises(ImageError, match="a size that is no size"):
+            found.fetched.fetch()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([{"bytes": [1, 2], "path": "a"}], pa.struct([("bytes", pa.list_(pa.int64())), ("path", pa.string())])),
+        pa.array([{"bytes": None, "path": 7}], pa.struct([("bytes", pa.binary()), ("path", pa.int64())])),
+    ],
+)
+def test_a_struct_that_holds_neither_bytes_nor_a_path_costs_its_rows(tmp_path, column):
+    pq.write_table(pa.table({"image": column}), tmp_path / "odd.parquet")
+    for found in find([str(tmp_path / "odd.parquet")], stdin=io.BytesIO()):
+        with pytest.raises(ImageError):
+            found.fetched.fetch()

@@ -393,3 +393,13 @@ def test_large_photos_are_decoded_one_at_a_time(make_scorer, tmp_path, monkeypat
     assert all(row.score == rows[0].score for row in rows)
     assert rows[0].score
     assert most == 1
+
+
+def test_no_module_of_the_working_directory_is_run(make_scorer, photos, tmp_path, monkeypatch):
+    trap = tmp_path / "downloaded"
+    trap.mkdir()
+    for name in ("keyword.py", "typing.py", "numpy.py"):
+        (trap / name).write_text(f"open({str(tmp_path / 'caught')!r}, 'w').close()\nraise SystemExit\n")
+    monkeypatch.chdir(trap)
+    assert all(row.score for row in make_scorer().rows(photos))
+    assert not (tmp_path / "caught").exists()

@@ -33,6 +33,8 @@ LARGEST_BATCH = 16
 SECONDS = 0.7
 """About how long one piece of work should take, where the model lets it."""
 PIPELINE_SECONDS = 2.0
+PLAIN_AT_ONCE = 64
+"""Crops that the plain model takes in one call, as torch's predictor does."""
 """The same for files to rows, which come a batch at a time."""
 Note = Callable[[str], object]
 
@@ -189,7 +191,7 @@ def _models(
     by, floor = products(bf16=any(each.precision == "bf16" for each in subjects.scored))
     works: dict[str, Callable[[], object]] = {f"product, {name}": work for name, work in floor.items()}
     if subjects.plain:
-        works["plain"] = partial(subjects.plain, crops)
+        works["plain"] = partial(_in_parts, subjects.plain, crops, PLAIN_AT_ONCE)
     for each in subjects.scored:
         most = each.predictor.crops_at_once
         if each.bare is not None:

@@ -49,12 +49,13 @@ class Output:
         """The rows that are to be continued, if any can be there; raises ``ConfigError`` where some would be lost."""
         from mpiqe.scoring.cluster.parts import refuse_unfinished as refuse_shards
         from mpiqe.scoring.parquet_sink import EarlierParquet, refuse_unfinished
-        from mpiqe.scoring.resume import EarlierText
+        from mpiqe.scoring.resume import EarlierText, refuse_foreign
 
         if self.path is None:
             return None
         refuse_shards(self.path)
         if self.resume:
+            refuse_foreign(self.path)
             return EarlierParquet(self.path) if self.form == "parquet" else EarlierText(self.path, self.form)
         if self.form == "parquet":
             refuse_unfinished(self.path)

@@ -96,7 +96,6 @@ def run(
     from mpiqe.cli.progress_line import ProgressLine
     from mpiqe.scoring.loading import load
     from mpiqe.scoring.paths import Limits, find
-    from mpiqe.scoring.pictures import PictureFolder
 
     options["read_timeout"] = timeout
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow finds odd about a file; what matters is in its row
@@ -106,10 +105,13 @@ def run(
         cluster.check(target, pictures=pictures is not None, device=options["device"])
     limits = Limits(max_bytes=max_bytes, timeout=timeout)
     found = find(paths, stdin=sys.stdin.buffer, limits=limits, column=column, output=output)
-    folder = None if pictures is None else PictureFolder(pictures)
-    if folder:
+    folder = None
+    if pictures is not None:
+        from mpiqe.scoring.pictures import PictureFolder
+
+        folder = PictureFolder(pictures)
         found = folder.photos_outside(found)
-    settings = _settings(options, max_bytes=max_bytes) if target.can_resume else {}
+    settings = _settings(options, max_bytes=max_bytes, column=column) if target.can_resume else {}
     if cluster and not cluster.is_over(target):
         tally = _Tally(
             *cluster.run(paths, target=target, settings=settings, options=options, limits=limits, column=column)
@@ -234,14 +236,14 @@ def _rows(
     scorer: "Scorer", found: "Iterator[Found]", folder: "PictureFolder | None", *, named: bool
 ) -> "Generator[Row, None, None]":
     """The scorer's rows; with a ``folder`` each one after its picture was written, which it names if ``named``."""
-    from mpiqe.images import describe
-    from mpiqe.scoring.explanation import explain
-    from mpiqe.scoring.score import Row
-
     if folder is None:
         with contextlib.closing(scorer.rows(photo.source for photo in found)) as rows:
             yield from rows
         return
+    from mpiqe.images import describe
+    from mpiqe.scoring.explanation import explain
+    from mpiqe.scoring.score import Row
+
     waiting: deque[Found] = deque()
 
     def sources() -> "Iterator[str | Fetched]":

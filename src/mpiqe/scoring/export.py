@@ -4,6 +4,7 @@ The graph is the folded scorer: text features and whatever else does not depend 
 """
 
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from mpiqe.images import Source
 from mpiqe.model.build import QualityModel
 from mpiqe.model.checkpoint import CheckpointConfig, fingerprint, load_checkpoint
 from mpiqe.model.mpiqe import MPIQE
-from mpiqe.scoring.graph import CARD, INPUT, ONNX, OPENVINO, OUTPUTS, GraphCard, write_card
+from mpiqe.scoring.graph import INPUT, ONNX, OPENVINO, OUTPUTS, GraphCard, write_card
 from mpiqe.scoring.graph_readme import readme
 from mpiqe.scoring.onnx_predictor import OnnxPredictor
 from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
@@ -104,7 +105,24 @@ def export(
     proto = trace(model)
     if proto.ByteSize() > _BYTES_AT_MOST:
         raise ConfigError(f"the graph has {proto.ByteSize() / 1e9:.1f} GB, over the 2 GB that one ONNX file can hold")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
+        made = Path(name) / "graph"
+        made.mkdir()
+        checked = _make(proto, made, model, config, form=form, photos=photos)
+        made.replace(folder)
+    return checked
+
+
+def _make(
+    proto: Any,
+    folder: Path,
+    model: QualityModel,
+    config: CheckpointConfig,
+    *,
+    form: Form,
+    photos: Sequence[Source],
+) -> list[Checked]:
     card = card_for(ScoringGraph(model), config)
     _write(proto, folder, form)
     write_card(folder, card)
@@ -115,9 +133,8 @@ def export(
         _compare(original, predictor, precision, photos) for precision, predictor in _runners(folder, form).items()
     ]
     if checked[0].score > TOLERANCE or checked[0].probability > TOLERANCE:
-        (folder / CARD).unlink()
         raise WeightsError(
-            f"the graph in {folder} answers otherwise than PyTorch, by {checked[0].score:.2g} of the score's range and "
+            f"the graph answers otherwise than PyTorch, by {checked[0].score:.2g} of the score's range and "
             f"{checked[0].probability:.2g} in a probability (at most {TOLERANCE}); please report this with the "
             "versions of torch, onnx and the runtime"
         )

@@ -3,12 +3,13 @@
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 from mpiqe.choices import CropMode, Runtime, ScoringPrecision
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.extras import needing
 from mpiqe.images import DEFAULT_MAX_PIXELS
-from mpiqe.scoring.graph import CARD, ONNX, read_card
+from mpiqe.scoring.graph import CARD, ONNX
 from mpiqe.scoring.predictor import Predictor
 from mpiqe.scoring.scorer import Scorer
 
@@ -46,6 +47,9 @@ def load(
     Raises ``WeightsError`` for weights that are missing, damaged or foreign, ``ConfigError`` for a device or an extra
     that is not there and for options that cannot be meant.
     """
+    for name, value, known in (("runtime", runtime, Runtime), ("precision", precision, ScoringPrecision)):
+        if value not in get_args(known):
+            raise ConfigError(f"{name} must be one of {', '.join(get_args(known))}, not {value!r}")
     graph = _graph(weights)
     chosen = _runtime(runtime, graph, on_cpu=device in ("auto", "cpu"), precision=precision, backbone=backbone)
     predictor, trained_with = _predictor(
@@ -113,11 +117,13 @@ def _predictor(
     if graph and runtime == "onnx":
         from mpiqe.scoring.onnx_predictor import OnnxPredictor
 
-        return OnnxPredictor(graph, threads=threads), read_card(graph).crops
+        light = OnnxPredictor(graph, threads=threads)
+        return light, light.card.crops
     if graph and runtime == "openvino":
         from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
 
-        return OpenVINOPredictor(graph, precision=precision, threads=threads), read_card(graph).crops
+        quick = OpenVINOPredictor(graph, precision=precision, threads=threads)
+        return quick, quick.card.crops
     with needing("to run a checkpoint"):
         from mpiqe.model.checkpoint import load_checkpoint
         from mpiqe.scoring.torch_predictor import TorchPredictor

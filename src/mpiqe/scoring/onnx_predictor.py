@@ -42,6 +42,8 @@ class OnnxPredictor:
             self.card,
             inputs=[end.name for end in self._session.get_inputs()],
             outputs=[end.name for end in self._session.get_outputs()],
+            sides={end.name: end.shape[-1] for end in self._session.get_outputs()},
+            size=self._session.get_inputs()[0].shape[1],
         )
         self.crop_size, self.scale = self.card.crop_size, self.card.scale
         self.scenes, self.distortions = self.card.scenes, self.card.distortions
@@ -79,13 +81,20 @@ def gaze(found: dict[str, NDArray[np.float32]], crops: Pixels) -> Gaze:
     return Gaze(found.get("similarity", np.zeros((len(crops), 1, 1, 0), dtype=np.float32)), found["attention"])
 
 
-def check_ends(path: Path, card: GraphCard, *, inputs: list[str], outputs: list[str]) -> None:
-    """Raise ``WeightsError`` unless a graph has the ends that its card names."""
+def check_ends(
+    path: Path, card: GraphCard, *, inputs: list[str], outputs: list[str], sides: dict[str, object], size: object
+) -> None:
+    """Raise ``WeightsError`` unless a graph has the ends that its card names; ``sides`` are the outputs' last axes."""
     if inputs != [INPUT] or outputs != list(card.outputs):
-        raise WeightsError(
-            f"{path} takes {inputs} and gives {outputs}, but its card says {[INPUT]} and {list(card.outputs)}: they do "
-            "not belong together; export the model anew"
-        )
+        found, said = f"takes {inputs} and gives {outputs}", f"{[INPUT]} and {list(card.outputs)}"
+    else:
+        wanted = {"scene": len(card.scenes), "distortion": len(card.distortions)}
+        wanted = {name: number for name, number in wanted.items() if name in outputs}
+        if size == card.crop_size and all(sides[name] == number for name, number in wanted.items()):
+            return
+        found = f"takes crops of {size} and gives { ({name: sides[name] for name in wanted}) } classes"
+        said = f"{card.crop_size} and {wanted}"
+    raise WeightsError(f"{path} {found}, but its card says {said}: they do not belong together; export the model anew")
 
 
 def _first_line(error: Exception) -> str:

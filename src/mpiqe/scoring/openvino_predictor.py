@@ -3,6 +3,7 @@
 OpenVINO fuses attention only in a graph whose other outputs are cut off, so scoring and looking are two models.
 """
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ class OpenVINOPredictor:
         core = openvino.Core()
         self.precision = _precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         self._compile = core.compile_model
+        self._lock = threading.Lock()
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
@@ -48,7 +50,14 @@ class OpenVINOPredictor:
         try:
             self._model = core.read_model(paths[0])
             names = [[end.any_name for end in ends] for ends in (self._model.inputs, self._model.outputs)]
-            check_ends(paths[0], self.card, inputs=names[0], outputs=names[1])
+            check_ends(
+                paths[0],
+                self.card,
+                inputs=names[0],
+                outputs=names[1],
+                sides={end.any_name: _axis(end, -1) for end in self._model.outputs},
+                size=_axis(self._model.inputs[0], 1),
+            )
             self._requests: dict[tuple[str, ...], openvino.InferRequest] = {}
             self._request(("score", "scene", "distortion"))
         except RuntimeError as error:
@@ -68,9 +77,10 @@ class OpenVINOPredictor:
         return gaze(self._run(crops, ("similarity", "attention")), crops)
 
     def _run(self, crops: Pixels, names: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
-        wanted, request = self._request(names)
-        found = request.infer([crops], share_inputs=True) if wanted else {}
-        return {name: found[index].copy() for index, name in enumerate(wanted)}  # the request writes there again
+        with self._lock:  # a request holds one answer, and the next one is written over it
+            wanted, request = self._request(names)
+            found = request.infer([crops], share_inputs=True) if wanted else {}
+            return {name: found[index].copy() for index, name in enumerate(wanted)}
 
     def _request(self, names: tuple[str, ...]) -> "tuple[list[str], openvino.InferRequest]":
         """Those of ``names`` that the graph has, and what computes them and nothing else."""
@@ -82,6 +92,12 @@ class OpenVINOPredictor:
             part = openvino.Model(outputs, self._model.get_parameters())
             self._requests[names] = self._compile(part, "CPU", self._settings).create_infer_request()
         return wanted, self._requests[names]
+
+
+def _axis(end: "openvino.Output", index: int) -> int | None:
+    """An axis of a graph's end; ``None`` where it is open, or there is none."""
+    shape = list(end.get_partial_shape())
+    return shape[index].get_length() if len(shape) > 1 and shape[index].is_static else None
 
 
 def _precision(asked: ScoringPrecision, capabilities: list[str]) -> str:

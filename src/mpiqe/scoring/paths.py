@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import IO
 
-from mpiqe.errors import ConfigError
-from mpiqe.scoring.sources import http, parquet, patterns, remote, tar
+from mpiqe.errors import ConfigError, MPIQEError
+from mpiqe.scoring.sources import parquet, patterns, remote, tar
 from mpiqe.scoring.sources.folders import below, is_archive, is_image, listing
 from mpiqe.scoring.sources.found import Fetched, Found, Limits, broken
 from mpiqe.scoring.sources.held import Budget
@@ -148,6 +148,15 @@ class _Finder:
                 yield from self._stands_for(path)
 
     def _stands_for(self, path: str) -> Iterator[Found]:
+        """What a PATH or a line stands for; one that makes a library fail in a way nobody thought of is one row."""
+        try:
+            yield from self._all(path)
+        except MPIQEError:
+            raise
+        except Exception as error:
+            yield broken(shown(path), f"cannot be looked through ({type(error).__name__}: {error})")
+
+    def _all(self, path: str) -> Iterator[Found]:
         if patterns.has_braces(path) and not os.path.lexists(path):
             for each in patterns.expand_braces(path):
                 yield from self._one(each)
@@ -170,7 +179,7 @@ class _Finder:
 
     def _at(self, url: str) -> Iterator[Found]:
         if scheme(url) in ("http", "https"):
-            yield Found(shown(url), None, http.Download(url, self.limits), last_name(url))
+            yield self._download(url)
             return
         if not self.asks_stores:
             yield Found(shown(url), None, remote.Object(url, self.limits), last_name(url))
@@ -194,6 +203,11 @@ class _Finder:
                     yield Found(entry.path, folder or ".")
         if none:
             yield broken(pattern, "nothing matches this pattern")
+
+    def _download(self, url: str) -> Found:
+        from mpiqe.scoring.sources.http import Download  # its libraries take as long to load as a photo takes to score
+
+        return Found(shown(url), None, Download(url, self.limits), last_name(url))
 
     def _archive_in_folder(self, path: str) -> Iterator[Found]:
         """One that was not named itself: our own outputs are no sources, and a missing package costs a row."""
@@ -242,7 +256,7 @@ class _Finder:
         if kind is None:
             return Found(path)
         if kind in ("http", "https"):
-            return Found(shown(path), None, http.Download(path, self.limits), last_name(path))
+            return self._download(path)
         return Found(shown(path), None, remote.Object(path, self.limits), last_name(path))
 
 

@@ -18,7 +18,6 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from mpiqe import images
 from mpiqe.decoding import describe, load_plugins
@@ -40,7 +39,6 @@ def main(parent: int, alarm: float) -> None:
     """Read photos for the process ``parent``; no request may take longer than ``alarm`` seconds."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     warnings.simplefilter("ignore")  # what Pillow finds odd about a file; what matters is in the answer
-    Image.MAX_IMAGE_PIXELS = None  # the limit is ours; Pillow's own, for WebP, is lower than max_pixels may be
     requests, answers = _take_pipes()
     load_plugins()
     inbox: SimpleQueue[_Frame] = SimpleQueue()

@@ -19,8 +19,9 @@ from mpiqe.images import CropMode, Pixels
 from mpiqe.scoring.reader_frames import Buffers, Bytes, Pipe, receive, send, widen
 
 # The child sees the parent's modules: mpiqe from where it was imported, and everything else by the parent's sys.path.
+# Not the working directory, which python -c puts first: photos may have been downloaded there with a keyword.py.
 _BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); import mpiqe; sys.path[:] = sys.argv[4:]; "
+    "import sys; sys.path[:] = [sys.argv[1], *sys.argv[4:]]; import mpiqe; sys.path[:] = sys.argv[4:]; "
     "from mpiqe.scoring.reader_child import main; main(int(sys.argv[2]), float(sys.argv[3]))"
 )
 _START_SECONDS = 60.0

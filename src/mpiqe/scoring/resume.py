@@ -101,6 +101,15 @@ def settings_file(output: Path) -> Path:
     return output.with_name(f"{output.name}.run.json")
 
 
+def refuse_foreign(output: Path) -> None:
+    """Raise ``ConfigError`` if something lies at ``output`` that no run has said how it was made."""
+    if output.is_file() and output.stat().st_size and not settings_file(output).is_file():
+        raise ConfigError(
+            f"{output} is there without {settings_file(output).name}, so nobody knows how it was made, or by what; "
+            "name another --output, or start anew without --resume"
+        )
+
+
 def write_settings(output: Path, settings: Mapping[str, Any]) -> None:
     """Lay the settings beside the output."""
     write_whole(settings_file(output), (json.dumps(settings, indent=1) + "\n").encode())

@@ -28,9 +28,16 @@ def listing(folder: str) -> Iterable[Entry]:
         yield Entry(
             name=entry.name,
             path=os.path.join(folder, entry.name) if folder else entry.name,
-            is_folder=entry.is_dir(),
+            is_folder=_is_folder(entry),
             is_link=entry.is_symlink(),
         )
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere: reading it will say what is wrong
+        return False
 
 
 def below(folder: str) -> Iterator[str]:

@@ -97,6 +97,7 @@ def _photo(
         content = value
     elif isinstance(value, str):
         path = value
+    path = path if isinstance(path, str) else None
     label = str(row) if content is None or not path else path
     name = f"{shown}::{label}"
     stem = shown.replace("\\", "/").rpartition("/")[2].removesuffix(PARQUET_SUFFIX)
@@ -104,6 +105,9 @@ def _photo(
         return named(path)
     if content is None:
         return Found(name, None, Broken(name, f"row {row} holds neither bytes nor a path"), f"{stem}/{label}")
+    if not isinstance(content, bytes):
+        reason = f"row {row} holds {type(content).__name__} where bytes should be"
+        return Found(name, None, Broken(name, reason), f"{stem}/{label}")
     if len(content) > limits.max_bytes:
         return Found(name, None, Broken(name, too_large(len(content), limits.max_bytes)), f"{stem}/{label}")
     return Found(name, None, Held(name, content, budget=budget, again=partial(again, name)), f"{stem}/{label}")

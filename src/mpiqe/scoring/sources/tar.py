@@ -24,6 +24,8 @@ from mpiqe.scoring.sources.held import Budget, Held
 _BLOCK = tarfile.BLOCKSIZE
 _LONGEST_NAME = 1 << 20  # bytes of a long name or an extended header; a hostile one says gigabytes
 _STEP = 1 << 20  # bytes that are passed over at once
+_LONGEST_KEY = 12  # letters that tell what matters; a hostile header has many more, and many of them
+_LARGEST = 1 << 62  # bytes of a member; no file can be passed over by more
 _UNPACK: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
     b"\x1f\x8b": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
     b"BZh": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
@@ -104,7 +106,7 @@ class TarStream:
                 size = int(told.get("size", header.size))
             except ValueError:
                 size = -1
-            if size < 0:
+            if not 0 <= size <= _LARGEST:
                 raise DamagedError(f"damaged: a size that is no size at byte {start}")
             has_content = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES
             self._next = self.position + (-(-size // _BLOCK) * _BLOCK if has_content else 0)
@@ -222,7 +224,8 @@ def _records(content: bytes) -> dict[str, str]:
         length = int(match[1]) if match else 0
         if match is None or not match.end() < length <= len(content):
             raise DamagedError("damaged: an extended header that does not add up")
-        told[_text(match[2])] = _text(content[match.end() : length - 1])
+        if match[2] in (b"path", b"size") or match[2].startswith(b"GNU.sparse"):
+            told[_text(match[2])[:_LONGEST_KEY]] = _text(content[match.end() : length - 1])
         content = content[length:]
     return told
 

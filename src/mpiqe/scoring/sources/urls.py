@@ -8,7 +8,7 @@ _USER = re.compile(
     r"(?<=://)(?:[^/?#\s]*@|[^/@:\s]+:(?!\d+/)[^@?#\s]*@)"
 )  # a secret key can hold slashes, a port cannot
 _SECRET = re.compile(
-    r"(?i)([?&;](?:x-amz-[^=&;#]*|x-goog-[^=&;#]*|[^=&;#]*(?:sig|signature|token|secret|passw(?:or)?d|credential|auth)"
+    r"(?i)([?&;](?:x-amz-[^=&;#]*|x-goog-[^=&;#]*|[^=&;#]*(?:sig|signature|token|secret|passw(?:or)?d|pwd|pass|jwt|credential|auth)"
     r"|[^=&;#]*(?:api|access|account|private|shared)[-_]?key(?:[-_]?id)?|awsaccesskeyid|googleaccessid|key|policy"
     r"|key-pair-id|expires|sv|se|st|sp|sr|skoid|sktid|skt|ske|sks|skv)=)[^&;#\s]*"
 )
