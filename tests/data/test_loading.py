@@ -73,8 +73,8 @@ def test_a_small_image_is_enlarged(records, tmp_path, paint):
 
 def test_an_image_is_decoded_once_for_all_its_crops(records, monkeypatch):
     opened = []
-    decode = images.decode
-    monkeypatch.setattr(images, "decode", lambda source, limit: opened.append(source) or decode(source, limit))
+    read = images.open_photo
+    monkeypatch.setattr(images, "open_photo", lambda source, *others: opened.append(source) or read(source, *others))
     list(loader(_crops(records, count=8), batch_size=2, shuffle=True, workers=0))
     assert sorted(opened) == [record.image for record in records]
 

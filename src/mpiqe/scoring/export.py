@@ -145,14 +145,16 @@ def _make(
 
 
 def _write(proto: Any, folder: Path, form: Form) -> None:
+    write_whole(folder / ONNX, proto.SerializeToString())
     if form == "onnx":
-        write_whole(folder / ONNX, proto.SerializeToString())
         return
     with needing("to write OpenVINO's format"):
         import openvino
-    openvino.save_model(
-        openvino.Core().read_model(proto.SerializeToString()), folder / OPENVINO, compress_to_fp16=False
-    )
+    core = openvino.Core()  # lives as long as what it has read, which may point into the file
+    model = core.read_model(folder / ONNX)
+    openvino.save_model(model, folder / OPENVINO, compress_to_fp16=False)
+    del model
+    (folder / ONNX).unlink()
 
 
 def _runners(folder: Path, form: Form) -> dict[str, Predictor]:
