@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mpiqe.cli.main import main
 from mpiqe.scoring.cluster.parts import finished
 from mpiqe.scoring.parquet_sink import parts_folder
 from mpiqe.scoring.resume import settings_file
@@ -177,15 +176,8 @@ def test_a_worker_that_is_killed_costs_nothing(photos, tmp_path, cluster):
 
 
 @pytest.fixture
-def score(monkeypatch, capsys):
-    """In this process, for what is refused before there is a cluster."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mpiqe", "score", "--crops", "1", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        return exit_.value.code or 0, capsys.readouterr().err
-
+def score():
+    """In a process of its own: Ray's libraries and those of the models' runtimes are not to meet in pytest's."""
     return run
 
 
@@ -230,8 +222,9 @@ def test_what_a_cluster_cannot_do_is_refused(score, photos, arguments, said):
     assert said in err
 
 
-def test_without_ray_the_extra_is_named(score, photos, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    status, err = score(*photos, "--engine", "ray", "--output", "rows.csv")
-    assert status == 2
-    assert "pip install 'mpiqe[ray]'" in err
+def test_without_ray_the_extra_is_named(photos):
+    code = "import sys; sys.modules['ray'] = None; from mpiqe.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "score", *photos, "--engine", "ray", "--output", "rows.csv"]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "pip install 'mpiqe[ray]'" in done.stderr.decode()
