@@ -25,6 +25,7 @@ from mpiqe.model.untrained import create_untrained, shape_named
 from mpiqe.scoring.export import ScoringGraph, export
 from mpiqe.scoring.graph import ONNX
 from mpiqe.scoring.onnx_predictor import OnnxPredictor
+from mpiqe.scoring.openvino_core import openvino_core, openvino_settings
 from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
 from mpiqe.scoring.predictor import Predictor
 
@@ -78,10 +79,8 @@ def _in_parts(predictor: Predictor, crops: Pixels, at_once: int) -> None:
 
 
 def _whole(graph: Path, precision: str) -> Callable[[Pixels], Callable[[], object]]:
-    import openvino
-
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-    request = openvino.Core().compile_model(graph / ONNX, "CPU", settings).create_infer_request()
+    compiled = openvino_core().compile_model(graph / ONNX, "CPU", openvino_settings(precision))
+    request = compiled.create_infer_request()
     return lambda crops: (
         lambda: [request.infer([crops[first : first + 16]], share_inputs=True) for first in range(0, len(crops), 16)]
     )

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -208,3 +209,25 @@ def test_two_threads_may_share_a_predictor(exported, runtime):
         for _ in range(20):
             for one, other in zip(alone, pool.map(lambda each: predictor.predict(each).score, crops), strict=True):
                 np.testing.assert_allclose(other, one, atol=1e-4, rtol=0)
+
+
+_SIGNAL_AFTER_TWO = """\
+import signal, sys
+import mpiqe
+
+heard = []
+signal.signal(signal.SIGUSR1, lambda *_: heard.append("heard"))
+first = mpiqe.load(sys.argv[1], runtime="openvino")
+second = mpiqe.load(sys.argv[1], runtime="openvino")
+del first
+del second
+signal.raise_signal(signal.SIGUSR1)
+print(*heard)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no signal to raise")
+def test_a_signal_reaches_its_handler_after_openvino_predictors_are_let_go_of(exported):
+    command = [sys.executable, "-c", _SIGNAL_AFTER_TWO, str(exported["whole"][1])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

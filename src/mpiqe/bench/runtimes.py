@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
@@ -147,20 +147,14 @@ def _with_onnx(source: Source, precision: Precision) -> tuple[Predictor, Look | 
 
 
 def _with_openvino(source: Source, precision: Precision) -> tuple[Predictor, Look | None]:
-    import openvino
-
+    from mpiqe.scoring.openvino_core import openvino_core, openvino_settings
     from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
 
     predictor = OpenVINOPredictor(source.graph, precision=precision, threads=source.threads)
     if source.bare_graph is None:
         return predictor, None
-    settings: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-    }
-    if source.threads:
-        settings["INFERENCE_NUM_THREADS"] = source.threads
-    request = openvino.Core().compile_model(source.bare_graph, "CPU", settings).create_infer_request()
+    settings = openvino_settings(precision, threads=source.threads)
+    request = openvino_core().compile_model(source.bare_graph, "CPU", settings).create_infer_request()
     return predictor, lambda crops: request.infer([crops], share_inputs=True)
 
 

@@ -26,6 +26,7 @@ from mpiqe.model.mpiqe import MPIQE
 from mpiqe.scoring.graph import INPUT, ONNX, OPENVINO, OUTPUTS, GraphCard, write_card
 from mpiqe.scoring.graph_readme import readme
 from mpiqe.scoring.onnx_predictor import OnnxPredictor
+from mpiqe.scoring.openvino_core import openvino_core
 from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
 from mpiqe.scoring.predictor import Predictor
 from mpiqe.scoring.scorer import Scorer
@@ -150,8 +151,7 @@ def _write(proto: Any, folder: Path, form: Form) -> None:
         return
     with needing("to write OpenVINO's format"):
         import openvino
-    core = openvino.Core()  # lives as long as what it has read, which may point into the file
-    model = core.read_model(folder / ONNX)
+    model = openvino_core().read_model(folder / ONNX)
     openvino.save_model(model, folder / OPENVINO, compress_to_fp16=False)
     del model
     (folder / ONNX).unlink()

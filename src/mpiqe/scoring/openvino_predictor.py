@@ -5,17 +5,17 @@ OpenVINO fuses attention only in a graph whose other outputs are cut off, so sco
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpiqe.choices import ScoringPrecision
 from mpiqe.errors import ConfigError, WeightsError
-from mpiqe.extras import needing
 from mpiqe.images import Pixels
 from mpiqe.scoring.graph import ONNX, OPENVINO, read_card
 from mpiqe.scoring.onnx_predictor import CROPS_AT_ONCE, check_ends, gaze, prediction
+from mpiqe.scoring.openvino_core import openvino_core, openvino_settings
 from mpiqe.scoring.predictor import Gaze, Prediction
 
 if TYPE_CHECKING:
@@ -30,23 +30,15 @@ class OpenVINOPredictor:
     """
 
     def __init__(self, folder: Path, *, precision: ScoringPrecision = "auto", threads: int | None = None) -> None:
-        with needing("to run a model with OpenVINO"):
-            import openvino
-
+        core = openvino_core()
         self.card = read_card(folder)
         paths = [folder / name for name in (OPENVINO, ONNX) if (folder / name).is_file()]
         if not paths:
             raise WeightsError(f"there is neither {OPENVINO} nor {ONNX} in {folder}; mpiqe export writes one")
-        core = openvino.Core()
         self.precision = _precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         self._compile = core.compile_model
         self._lock = threading.Lock()
-        self._settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
-        }
-        if threads:
-            self._settings["INFERENCE_NUM_THREADS"] = threads
+        self._settings = openvino_settings(self.precision, threads=threads)
         try:
             self._model = core.read_model(paths[0])
             names = [[end.any_name for end in ends] for ends in (self._model.inputs, self._model.outputs)]
