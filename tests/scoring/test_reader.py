@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from benchmarks.malformed import slow_jpeg
 from PIL import Image
+from tests.processes import lives, readers_of
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring import reader, reader_process
@@ -21,21 +22,6 @@ from mpiqe.scoring.reader_process import Cutting, Reader
 
 CUTTING = Cutting(size=32, count=8, mode="seeded", seed=0, max_pixels=200_000_000)
 linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes in /proc")
-
-
-def children(pid=None):
-    """The processes that a process has, without those that have ended and were not waited for."""
-    found = set()
-    for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
-        found |= {int(child) for child in (task / "children").read_text().split()}
-    return {child for child in found if lives(child)}
-
-
-def lives(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def until(condition, seconds=20):
@@ -50,7 +36,7 @@ def until(condition, seconds=20):
 def _no_process_is_left():
     yield
     if Path("/proc/self/task").is_dir():
-        assert not any("reader_child" in Path(f"/proc/{pid}/cmdline").read_text() for pid in children())
+        assert not readers_of()
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("mpiqe")]
 
 
@@ -91,7 +77,7 @@ def test_rows_are_read_in_other_processes_and_score_as_in_this_one(make_scorer, 
     scorer = make_scorer(workers=2, batch_size=2)
     with closing(scorer.rows(photos)) as rows:
         first = next(rows)
-        assert 1 <= len(children()) <= 2
+        assert 1 <= len(readers_of()) <= 2
         found = [first, *rows]
     assert [row.score for row in found] == scorer(photos)
     assert [row.score for row in make_scorer(isolate=False).rows(photos)] == scorer(photos)
@@ -101,7 +87,7 @@ def test_rows_are_read_in_other_processes_and_score_as_in_this_one(make_scorer, 
 def test_no_more_processes_are_started_than_there_are_photos(make_scorer, photos):
     started = set()
     for _ in make_scorer(workers=16, batch_size=1).rows(photos[:3]):
-        started |= children()
+        started |= readers_of()
     assert 1 <= len(started) <= 3
 
 
@@ -122,7 +108,7 @@ def test_a_reader_that_dies_costs_one_row_which_names_the_signal(make_scorer, ph
     alone = scorer(photos)
     with closing(scorer.rows([*photos[:3], slow, *photos[3:]])) as rows:
         found = [next(rows)]
-        [child] = children()
+        [child] = readers_of()
         time.sleep(0.3)  # it is at work on the slow one, which is not in the first two batches
         os.kill(child, kind)
         found += rows
@@ -135,7 +121,7 @@ def test_a_reader_that_hangs_costs_one_row_which_says_how_long(make_scorer, phot
     scorer = make_scorer(workers=1, batch_size=1, read_timeout=1.5)
     with closing(scorer.rows([*photos[:3], slow, *photos[3:]])) as rows:
         found = [next(rows)]
-        [child] = children()
+        [child] = readers_of()
         time.sleep(0.3)
         os.kill(child, signal.SIGSTOP)
         found += rows
@@ -175,7 +161,7 @@ for _ in range(2):
 time.sleep(100)
 """
     parent = subprocess.Popen([sys.executable, "-c", code])
-    found = until(lambda: len(now := children(parent.pid)) == 2 and now)
+    found = until(lambda: len(now := readers_of(parent.pid)) == 2 and now)
     time.sleep(0.5)  # both are at work
     parent.kill()
     parent.wait()
@@ -200,7 +186,7 @@ time.sleep(100)
 """
     parent = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE)
     fork = json.loads(parent.stdout.readline())
-    [child] = children(parent.pid) - {fork}
+    [child] = readers_of(parent.pid) - {fork}
     parent.kill()
     parent.wait()
     parent.stdout.close()
@@ -217,7 +203,7 @@ def test_closing_the_rows_waits_for_no_photo(make_scorer, photos, slow):
     started = time.monotonic()
     rows.close()
     assert time.monotonic() - started < 3
-    assert not children()
+    assert not readers_of()
 
 
 @linux
@@ -231,7 +217,7 @@ def test_an_interrupt_ends_the_command_and_its_readers_at_once(photos, slow, gro
         start_new_session=True,
     )
     process.stdout.readline()
-    found = until(lambda: children(process.pid))
+    found = until(lambda: readers_of(process.pid))
     time.sleep(1)
     (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
     try:
