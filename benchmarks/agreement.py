@@ -22,7 +22,7 @@ import mpiqe
 from mpiqe.metrics import srcc
 from mpiqe.scoring.export import export
 from mpiqe.scoring.graph import ONNX
-from mpiqe.scoring.paths import expand
+from mpiqe.scoring.paths import photo_files
 from mpiqe.scoring.score import Score, likeliest
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--int8", action="store_true")
     asked = parser.parse_args()
-    paths = list(expand([asked.photos], stdin=io.BytesIO()))[: asked.limit]
+    paths = list(photo_files([asked.photos], stdin=io.BytesIO()))[: asked.limit]
     reference = mpiqe.load(asked.weights, runtime="torch", device="cpu", precision="fp32")
     expected = _scores(reference, paths)
     span = reference.scale.high - reference.scale.low

@@ -29,7 +29,7 @@ from mpiqe.errors import ConfigError, MPIQEError
 from mpiqe.files import write_whole
 from mpiqe.images import Pixels, read
 from mpiqe.metrics import srcc
-from mpiqe.scoring.paths import expand
+from mpiqe.scoring.paths import photo_files
 from mpiqe.scoring.pipeline import in_order
 from mpiqe.scoring.scorer import Scorer
 
@@ -60,7 +60,7 @@ VERSIONS = (Version(ORIGINAL, 0), *(Version(kind, level) for kind in KINDS for l
 def choose(source: Path, count: int, *, root: Path | None = None) -> dict[str, Path]:
     """Name and file of at most ``count`` photos; a CSV's names are relative to ``root``, by default to its folder."""
     if source.is_dir():
-        paths = map(Path, expand([str(source)], stdin=io.BytesIO()))
+        paths = photo_files([str(source)], stdin=io.BytesIO())
         found = {path.relative_to(source).as_posix(): path for path in paths}
     else:
         try:

@@ -178,7 +178,7 @@ def test_pictures_of_members_lie_in_folders_named_after_their_archives(score, tm
 def test_nothing_that_is_not_needed_is_imported(folder):
     code = (
         "import sys, mpiqe.scoring.paths, mpiqe.scoring.pictures, mpiqe.scoring.resume, mpiqe.scoring.sinks\n"
-        "list(mpiqe.scoring.paths.expand([sys.argv[1], 'http://x/y.jpg'], stdin=None))\n"
+        "list(mpiqe.scoring.paths.find([sys.argv[1], 'http://x/y.jpg'], stdin=None))\n"
         "heavy = {'torch', 'transformers', 'scipy', 'safetensors', 'pyarrow', 'fsspec'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)"
     )

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.scoring.paths import count, expand, find
+from mpiqe.scoring.paths import count, find, photo_files
 
 
 def expanded(*paths, stdin=b""):
-    return list(expand(paths, stdin=io.BytesIO(stdin)))
+    return [found.path for found in find(paths, stdin=io.BytesIO(stdin))]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_stdin_is_read_while_its_paths_are_used():
         yield b"a.jpg\n"
         raise AssertionError("read too far")
 
-    assert list(islice(expand(["-"], stdin=lines()), 1)) == ["a.jpg"]
+    assert next(find(["-"], stdin=lines())).path == "a.jpg"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
@@ -140,7 +140,7 @@ def test_braces_stand_for_one_path_each():
     assert expanded("s-{008..011}.x") == ["s-008.x", "s-009.x", "s-010.x", "s-011.x"]
     assert expanded("{b,a}/{2..1}.x") == ["b/2.x", "b/1.x", "a/2.x", "a/1.x"]
     assert expanded("{9..10}.x", "{x}.y", "{}") == ["9.x", "10.x", "{x}.y", "{}"]
-    assert list(islice(expand(["{0..999999999999}.x"], stdin=None), 2)) == ["0.x", "1.x"]
+    assert [found.path for found in islice(find(["{0..999999999999}.x"], stdin=None), 2)] == ["0.x", "1.x"]
 
 
 def test_a_list_stands_for_its_lines_where_it_is_named(folder, tmp_path):
@@ -259,3 +259,15 @@ def test_a_struct_that_holds_neither_bytes_nor_a_path_costs_its_rows(tmp_path, c
     for found in find([str(tmp_path / "odd.parquet")], stdin=io.BytesIO()):
         with pytest.raises(ImageError):
             found.fetched.fetch()
+
+
+def test_files_are_told_from_what_only_looks_like_one(tmp_path):
+    photo = tmp_path / "a.png"
+    photo.write_bytes(b"")
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        archive.add(photo, "c.png")
+    assert list(photo_files([str(photo)], stdin=io.BytesIO())) == [photo]
+    with pytest.raises(ConfigError, match=r"b\.tar::c\.png is not a file of its own: unpack"):
+        list(photo_files([str(tmp_path / "b.tar")], stdin=io.BytesIO()))
+    with pytest.raises(ConfigError, match="nothing matches this pattern"):
+        list(photo_files([str(tmp_path / "*.webp")], stdin=io.BytesIO()))

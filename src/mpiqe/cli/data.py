@@ -48,13 +48,13 @@ def synthesize(
     from mpiqe.data import read_dataset
     from mpiqe.data.synthesize import synthesize as make
     from mpiqe.errors import DatasetError
-    from mpiqe.scoring.paths import expand
+    from mpiqe.scoring.paths import photo_files
 
     if clean.startswith("csv:"):
         records = sorted(read_dataset(clean).records, key=lambda record: (-record.mos, record.name))
         photos = [record.image for record in records]
     else:
-        photos = [Path(path) for path in expand([clean], stdin=sys.stdin.buffer)]
+        photos = list(photo_files([clean], stdin=sys.stdin.buffer))
     if not photos:
         raise DatasetError(f"{clean}: no photos there; give a folder of images or csv:FILE")
     photos = photos[:count]

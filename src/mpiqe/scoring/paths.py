@@ -5,21 +5,27 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import IO
 
 from mpiqe.errors import ConfigError, MPIQEError
 from mpiqe.scoring.sources import parquet, patterns, remote, tar
 from mpiqe.scoring.sources.folders import below, is_archive, is_image, listing
-from mpiqe.scoring.sources.found import Fetched, Found, Limits, broken
+from mpiqe.scoring.sources.found import Broken, Fetched, Found, Limits, broken
 from mpiqe.scoring.sources.held import Budget
 from mpiqe.scoring.sources.urls import last_name, scheme, shown
 
-__all__ = ["Fetched", "Found", "Limits", "count", "count_one", "expand", "find", "inside", "is_closed"]
+__all__ = ["Fetched", "Found", "Limits", "count", "count_one", "find", "inside", "is_closed", "photo_files"]
 
 
-def expand(paths: Iterable[str], *, stdin: IO[bytes]) -> Iterator[str]:
-    """The names of the photos that ``paths`` stand for, as ``find`` finds them."""
-    return (found.path for found in find(paths, stdin=stdin))
+def photo_files(paths: Iterable[str], *, stdin: IO[bytes]) -> Iterator[Path]:
+    """The files that ``find`` finds; raises ``ConfigError`` for a photo that is none, such as an archive's member."""
+    for found in find(paths, stdin=stdin):
+        if isinstance(found.fetched, Broken):
+            raise ConfigError(f"{found.path}: {found.fetched.reason}")
+        if found.fetched is not None:
+            raise ConfigError(f"{found.path} is not a file of its own: unpack or download such photos first")
+        yield Path(found.path)
 
 
 def find(
