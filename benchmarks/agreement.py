@@ -60,7 +60,7 @@ def _others(weights: str, folder: Path, *, int8: bool) -> Iterator[tuple[str, mp
         yield "ONNX Runtime int8", mpiqe.load(graph, runtime="onnx")
 
 
-def _scores(scorer: mpiqe.Scorer, paths: list[str]) -> list[Score]:
+def _scores(scorer: mpiqe.Scorer, paths: list[Path]) -> list[Score]:
     found = []
     for row in scorer.rows(paths):
         if row.score is None:

@@ -436,9 +436,11 @@ def test_the_pixel_limit_can_be_set_either_way():
             read(source, max_pixels=48 * 64 - 1)
 
 
-def test_pillows_own_pixel_limit_neither_refuses_nor_warns(monkeypatch):
+def test_pillows_own_pixel_limit_neither_refuses_nor_warns_but_for_webp(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert read(encoded(Image.fromarray(photo()), "PNG")).shape == (48, 64, 3)
+    with pytest.raises(ImageError, match="Pillow's own limit"):  # its WebP reader alone asks
+        read(encoded(Image.fromarray(photo()), "WEBP"))
     assert Image.MAX_IMAGE_PIXELS == 10
 
 

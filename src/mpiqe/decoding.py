@@ -10,22 +10,20 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import IO, TYPE_CHECKING, TypeAlias, TypeGuard, cast
+from typing import IO, TYPE_CHECKING, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image
 
 from mpiqe.errors import ImageError
+from mpiqe.stored import Photo, photo_of
 
 if TYPE_CHECKING:
     import torch
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Source: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Pixels | torch.Tensor"
-Box: TypeAlias = tuple[int, int, int, int]
 Admit: TypeAlias = Callable[[int, int], None]
 """Called with a photo's width and height when its header was read and its pixels were not; may wait, and may raise."""
 
@@ -38,75 +36,6 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"}
     | {".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
-
-_WHITE_IS_ZERO = 0
-_TURNS: dict[object, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ON_ITS_SIDE = {
-    Image.Transpose.TRANSPOSE,
-    Image.Transpose.TRANSVERSE,
-    Image.Transpose.ROTATE_90,
-    Image.Transpose.ROTATE_270,
-}
-_FROM_THE_RIGHT = {  # a row of the upright photo (or a column, if on its side) begins at the stored one's right
-    Image.Transpose.FLIP_LEFT_RIGHT,
-    Image.Transpose.ROTATE_180,
-    Image.Transpose.ROTATE_90,
-    Image.Transpose.TRANSVERSE,
-}
-_FROM_BELOW = {
-    Image.Transpose.FLIP_TOP_BOTTOM,
-    Image.Transpose.ROTATE_180,
-    Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSVERSE,
-}
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A decoded photo as it lies in its file, which becomes RGB and upright piece by piece.
-
-    What is done to a pixel does not depend on its neighbours, so that a piece is the same as if it had been cut from
-    the whole; and a large photo need not lie in memory twice.
-    """
-
-    stored: Image.Image
-    convert: Callable[[Image.Image], Image.Image]
-    turn: Image.Transpose | None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height, upright."""
-        width, height = self.stored.size
-        return (height, width) if self.turn in _ON_ITS_SIDE else (width, height)
-
-    def upright(self) -> Image.Image:
-        """All of it."""
-        image = self.convert(self.stored)
-        return image if self.turn is None else image.transpose(self.turn)
-
-    def piece(self, box: Box) -> Image.Image:
-        """The part at (left, top, right, bottom) of the upright photo."""
-        image = self.convert(self.stored.crop(self._in_file(box)))
-        return image if self.turn is None else image.transpose(self.turn)
-
-    def _in_file(self, box: Box) -> Box:
-        left, top, right, bottom = box
-        width, height = self.stored.size
-        if self.turn in _ON_ITS_SIDE:
-            left, top, right, bottom = top, left, bottom, right
-        if self.turn in _FROM_THE_RIGHT:
-            left, right = width - right, width - left
-        if self.turn in _FROM_BELOW:
-            top, bottom = height - bottom, height - top
-        return left, top, right, bottom
 
 
 def describe(source: Source) -> str:
@@ -141,6 +70,8 @@ def _reason(error: Exception) -> str:
     """One line, without what a hostile file may have put into it to deceive a terminal."""
     if isinstance(error, MemoryError):
         return "needs more memory than there is to read it"
+    if isinstance(error, Image.DecompressionBombError):
+        return "more pixels than Pillow's own limit, Image.MAX_IMAGE_PIXELS, allows in this process"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
@@ -178,7 +109,7 @@ def open_photo(source: Source, max_pixels: int, admit: Admit | None = None) -> P
     if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
         raise ImageError(f"an array must be (H, W, 3) uint8, this is {source.shape} {source.dtype}")
     _check_size(source.shape[1], source.shape[0], max_pixels)
-    return Photo(Image.fromarray(np.ascontiguousarray(source)), _as_it_is, None)
+    return photo_of(Image.fromarray(np.ascontiguousarray(source)))
 
 
 def load_plugins() -> None:
@@ -226,70 +157,7 @@ def _photo(image: Image.Image, max_pixels: int, admit: Admit | None) -> Photo:
     if admit:
         admit(*image.size)
     image.load()
-    return Photo(image, _conversion(image), _TURNS.get(_orientation(image)))
-
-
-def _conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """What makes RGB of the loaded image and of each of its pieces."""
-    if image.mode == "F":
-        raise ImageError("floating point pixels have no agreed white; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        return _from_16_bits(image)
-    if image.mode == "CMYK":
-        return _from_cmyk(image)
-    if image.has_transparency_data:
-        return _over_white
-    return _as_it_is if image.mode == "RGB" else partial(Image.Image.convert, mode="RGB")
-
-
-def _as_it_is(image: Image.Image) -> Image.Image:
-    return image
-
-
-def _orientation(image: Image.Image) -> object:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # a damaged EXIF block costs the turn, not the photo
-        return None
-
-
-def _from_16_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """Grey by its upper eight bits; Pillow's own conversion clips instead."""
-    if image.mode == "I":  # 32 bits with a sign
-        lowest, highest = cast("tuple[int, int]", image.getextrema())
-        if lowest < 0 or highest > 0xFFFF:
-            raise ImageError("grey values outside 0..65535 have no agreed white; save it with 8 or 16 bits")
-    tags = getattr(image, "tag_v2", {})  # of a TIFF: two cases that Pillow hands on as they lie in the file
-    bits = 12 if tags.get(ExifTags.Base.BitsPerSample) == (12,) else 16
-    white_is_zero = tags.get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO
-    transparent = image.info.get("transparency")
-
-    def convert(image: Image.Image) -> Image.Image:
-        samples = np.asarray(image)
-        grey = (samples >> (bits - 8)).astype(np.uint8)
-        if white_is_zero:
-            grey = 255 - grey
-        if transparent is not None:
-            grey[samples == transparent] = 255
-        return Image.fromarray(grey).convert("RGB")
-
-    return convert
-
-
-def _from_cmyk(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    profile = image.info.get("icc_profile")
-    if profile:
-        with contextlib.suppress(ImageCms.PyCMSError):  # a damaged profile, or one that is not for CMYK
-            srgb = ImageCms.createProfile("sRGB")
-            return ImageCms.buildTransform(io.BytesIO(profile), srgb, "CMYK", "RGB").apply
-    return partial(Image.Image.convert, mode="RGB")
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    rgba = image.convert("RGBA")
-    canvas = Image.new("RGB", rgba.size, "white")
-    canvas.paste(rgba, mask=rgba)
-    return canvas
+    return photo_of(image)
 
 
 def _tensor_pixels(tensor: "torch.Tensor") -> Pixels:

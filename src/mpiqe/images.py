@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mpiqe.choices import CropMode
-from mpiqe.decoding import DEFAULT_MAX_PIXELS, Admit, Photo, Pixels, Source, decode, describe, naming, open_photo
+from mpiqe.decoding import DEFAULT_MAX_PIXELS, Admit, Pixels, Source, decode, describe, naming, open_photo
 from mpiqe.errors import ConfigError, ImageError
+from mpiqe.stored import Photo
 
 __all__ = [
     "CROP_MODES",

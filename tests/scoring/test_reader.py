@@ -15,7 +15,7 @@ from PIL import Image
 from tests.processes import lives, readers_of
 
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.scoring import reader, reader_process
+from mpiqe.scoring import reader, reader_frames, reader_process
 from mpiqe.scoring.reader import Fetched, Readers
 from mpiqe.scoring.reader_frames import Buffers
 from mpiqe.scoring.reader_process import Cutting, Reader
@@ -260,6 +260,27 @@ def test_starting_is_tried_again_once_it_has_worked(photos, monkeypatch):
         with pytest.raises(ImageError, match="died of"):
             readers.read(photos[3])
         np.testing.assert_array_equal(readers.read(photos[3])[0], first[0])
+
+
+def test_an_answer_without_meaning_costs_its_row_and_no_signal_is_blamed(make_scorer, photos, monkeypatch):
+    monkeypatch.setattr(reader_process, "_LAST_SECONDS", 0.1)
+    at_once = iter([False, True])  # the second photo's
+
+    def receive(pipe, *, most, buffers=None):
+        header, crops = reader_frames.receive(pipe, most=most, buffers=buffers)
+        return ({"widht": 1} if "width" in header and next(at_once, False) else header), crops
+
+    monkeypatch.setattr(reader_process, "receive", receive)
+    rows = list(make_scorer(workers=1).rows(photos[:3]))
+    assert [row.error for row in rows] == [None, "the process that read it gave an answer without meaning", None]
+
+
+def test_readers_have_one_limit_of_pixels_and_not_that_of_pillow_too(make_scorer, photos, tmp_path, at_start):
+    webp = tmp_path / "a.webp"
+    with Image.open(photos[0]) as photo:
+        photo.save(webp)
+    at_start("from PIL import Image; Image.MAX_IMAGE_PIXELS = 10")
+    assert [row.error for row in make_scorer().rows([str(webp)] * 2)] == [None, None]
 
 
 def test_what_libraries_print_does_not_reach_the_answers(photos, at_start, capfd):

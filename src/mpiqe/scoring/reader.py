@@ -15,13 +15,12 @@ from typing import TypeAlias
 from mpiqe import images
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import Pixels, Source
-from mpiqe.scoring.reader_frames import Buffers
+from mpiqe.scoring.reader_frames import FILE_BYTES_PER_PIXEL, Buffers
 from mpiqe.scoring.reader_process import Cutting, Reader
 from mpiqe.scoring.sources.found import Fetched
 
 _ATTEMPTS = 4
 _PAUSE = 0.5  # seconds before the second attempt to start a process, and twice as long before each further one
-_FILE_BYTES_PER_PIXEL = 8
 _FILE_BYTES = 64 << 20  # and so much more for whatever else a file holds
 
 
@@ -78,7 +77,7 @@ class Readers:
                 kind, body = "path", os.fsencode(_absolute(os.fspath(source)))
             else:
                 kind, body = "content", source if isinstance(source, bytes) else source.fetch()
-                if len(body) > _FILE_BYTES + _FILE_BYTES_PER_PIXEL * self._cutting.max_pixels:
+                if len(body) > _FILE_BYTES + FILE_BYTES_PER_PIXEL * self._cutting.max_pixels:
                     raise ImageError(
                         f"a file of {len(body)} bytes is too large for a photo of at most {self._cutting.max_pixels} "
                         "pixels; raise max_pixels if you trust the file"

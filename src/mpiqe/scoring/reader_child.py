@@ -18,17 +18,17 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mpiqe import images
 from mpiqe.decoding import describe, load_plugins
 from mpiqe.errors import ImageError
 from mpiqe.images import Pixels, Source
-from mpiqe.scoring.reader_frames import receive, send
+from mpiqe.scoring.reader_frames import FILE_BYTES_PER_PIXEL, receive, send
 
 LARGE = 20_000_000  # pixels; such photos are decoded one at a time
 _HEADROOM = 512 << 20  # bytes of address space to open a file, whatever its size
 _BYTES_PER_PIXEL = 40  # of a photo that is decoded: JPEG 2000 takes most
-_FILE_BYTES_PER_PIXEL = 8  # no photo's file is larger; some decoders hold it in memory twice
 _LOOK = 1.0  # seconds between looks at whether the parent lives
 
 _NOTHING = np.empty(0, dtype=np.uint8)
@@ -40,6 +40,7 @@ def main(parent: int, alarm: float) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     warnings.simplefilter("ignore")  # what Pillow finds odd about a file; what matters is in the answer
     requests, answers = _take_pipes()
+    Image.MAX_IMAGE_PIXELS = None  # max_pixels is the limit here; a WebP plugin would look at this one too
     load_plugins()
     inbox: SimpleQueue[_Frame] = SimpleQueue()
     threading.Thread(target=_listen, args=(requests, inbox), daemon=True).start()
@@ -68,7 +69,7 @@ class Child:
         content = body.tobytes()
         del body
         source: Source = os.fsdecode(content) if request["kind"] == "path" else content
-        file_bytes = _FILE_BYTES_PER_PIXEL * request["max_pixels"]
+        file_bytes = FILE_BYTES_PER_PIXEL * request["max_pixels"]
         positions = partial(
             images.crop_positions,
             size=request["size"],

@@ -19,6 +19,8 @@ import numpy as np
 
 from mpiqe.images import Pixels
 
+FILE_BYTES_PER_PIXEL = 8  # no photo's file is larger; some decoders hold it in memory twice
+
 _LENGTHS = struct.Struct("<IQ")
 _MOST_TEXT = 1 << 20  # a header is far smaller; what claims more is no header
 _PIPE = 1 << 20

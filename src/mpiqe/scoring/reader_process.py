@@ -25,6 +25,7 @@ _BOOT = (
     "from mpiqe.scoring.reader_child import main; main(int(sys.argv[2]), float(sys.argv[3]))"
 )
 _START_SECONDS = 60.0
+_LAST_SECONDS = 5.0  # for a process whose pipes are closed to end
 _GRACE = 10.0  # seconds by which a child's own alarm comes after its parent should have killed it
 # Each of these is a pool of threads that reading has no use for, and address space.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
@@ -71,10 +72,11 @@ class Reader:
             with self._within(_START_SECONDS):
                 receive(self._answers, most=0)
         except (EOFError, OSError, ValueError):
+            ended = self._how_it_ended()
             self.kill()
             said = self._process.stderr.read().decode(errors="replace").split() if self._process.stderr else []
             self.close()
-            reason = " ".join(said)[-400:] or self._how_it_ended()
+            reason = " ".join(said)[-400:] or ended
             raise ConfigError(f"cannot start a process that reads photos: {reason}; {_ADVICE}") from None
         if self._process.stderr:
             self._process.stderr.close()
@@ -102,8 +104,9 @@ class Reader:
                 size = int(header["width"]), int(header["height"])
                 return crops.reshape(cutting.count, cutting.size, cutting.size, 3), size
             except (EOFError, OSError, ValueError, KeyError):  # it ended, or no longer makes sense
+                reason = self._how_it_ended()
                 self.close()
-                raise ImageError(self._how_it_ended()) from None
+                raise ImageError(reason) from None
 
     def tick(self, seconds: float) -> None:
         """Let that much of its time be over."""
@@ -138,7 +141,10 @@ class Reader:
                 self._left = None
 
     def _how_it_ended(self) -> str:
-        code = self._process.returncode
+        try:
+            code = self._process.wait(_LAST_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "the process that read it gave an answer without meaning"
         if self._late or -code == getattr(signal, "SIGALRM", None):
             advice = "raise read_timeout (--timeout) if it only comes slowly"
             return f"took longer than {self._timeout:g} s to read; {advice}"

@@ -1,0 +1,152 @@
+"""A decoded photo as it lies in its file, and how it becomes upright 8-bit RGB."""
+
+import contextlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias, cast
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms
+
+from mpiqe.errors import ImageError
+
+Box: TypeAlias = tuple[int, int, int, int]
+
+_WHITE_IS_ZERO = 0
+_TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_ITS_SIDE = {
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_270,
+}
+_FROM_THE_RIGHT = {  # a row of the upright photo (or a column, if on its side) begins at the stored one's right
+    Image.Transpose.FLIP_LEFT_RIGHT,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.TRANSVERSE,
+}
+_FROM_BELOW = {
+    Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo as it lies in its file, which becomes RGB and upright piece by piece.
+
+    What is done to a pixel does not depend on its neighbours, so that a piece is the same as if it had been cut from
+    the whole; and a large photo need not lie in memory twice.
+    """
+
+    stored: Image.Image
+    convert: Callable[[Image.Image], Image.Image]
+    turn: Image.Transpose | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, upright."""
+        width, height = self.stored.size
+        return (height, width) if self.turn in _ON_ITS_SIDE else (width, height)
+
+    def upright(self) -> Image.Image:
+        """All of it."""
+        image = self.convert(self.stored)
+        return image if self.turn is None else image.transpose(self.turn)
+
+    def piece(self, box: Box) -> Image.Image:
+        """The part at (left, top, right, bottom) of the upright photo."""
+        image = self.convert(self.stored.crop(self._in_file(box)))
+        return image if self.turn is None else image.transpose(self.turn)
+
+    def _in_file(self, box: Box) -> Box:
+        left, top, right, bottom = box
+        width, height = self.stored.size
+        if self.turn in _ON_ITS_SIDE:
+            left, top, right, bottom = top, left, bottom, right
+        if self.turn in _FROM_THE_RIGHT:
+            left, right = width - right, width - left
+        if self.turn in _FROM_BELOW:
+            top, bottom = height - bottom, height - top
+        return left, top, right, bottom
+
+
+def photo_of(image: Image.Image) -> Photo:
+    """A loaded image, with what is to be done to it. Raises ``ImageError`` for pixels that are no colours."""
+    return Photo(image, _conversion(image), _TURNS.get(_orientation(image)))
+
+
+def _conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """What makes RGB of the loaded image and of each of its pieces."""
+    if image.mode == "F":
+        raise ImageError("floating point pixels have no agreed white; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        return _from_16_bits(image)
+    if image.mode == "CMYK":
+        return _from_cmyk(image)
+    if image.has_transparency_data:
+        return _over_white
+    return _as_it_is if image.mode == "RGB" else partial(Image.Image.convert, mode="RGB")
+
+
+def _as_it_is(image: Image.Image) -> Image.Image:
+    return image
+
+
+def _orientation(image: Image.Image) -> object:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # a damaged EXIF block costs the turn, not the photo
+        return None
+
+
+def _from_16_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """Grey by its upper eight bits; Pillow's own conversion clips instead."""
+    if image.mode == "I":  # 32 bits with a sign
+        lowest, highest = cast("tuple[int, int]", image.getextrema())
+        if lowest < 0 or highest > 0xFFFF:
+            raise ImageError("grey values outside 0..65535 have no agreed white; save it with 8 or 16 bits")
+    tags = getattr(image, "tag_v2", {})  # of a TIFF: two cases that Pillow hands on as they lie in the file
+    bits = 12 if tags.get(ExifTags.Base.BitsPerSample) == (12,) else 16
+    white_is_zero = tags.get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO
+    transparent = image.info.get("transparency")
+
+    def convert(image: Image.Image) -> Image.Image:
+        samples = np.asarray(image)
+        grey = (samples >> (bits - 8)).astype(np.uint8)
+        if white_is_zero:
+            grey = 255 - grey
+        if transparent is not None:
+            grey[samples == transparent] = 255
+        return Image.fromarray(grey).convert("RGB")
+
+    return convert
+
+
+def _from_cmyk(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    profile = image.info.get("icc_profile")
+    if profile:
+        with contextlib.suppress(ImageCms.PyCMSError):  # a damaged profile, or one that is not for CMYK
+            srgb = ImageCms.createProfile("sRGB")
+            return ImageCms.buildTransform(io.BytesIO(profile), srgb, "CMYK", "RGB").apply
+    return partial(Image.Image.convert, mode="RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    canvas = Image.new("RGB", rgba.size, "white")
+    canvas.paste(rgba, mask=rgba)
+    return canvas
