@@ -4,18 +4,12 @@ The bare tower is CLIP alone, without prompts, decoder or text: what a scorer ca
 predictor takes and ends with the tokens after the final layernorm. Nobody looks at them: only the time counts.
 """
 
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from mpiqe.bench import flops
-from mpiqe.bench.photos import SIZES, make_photo
 from mpiqe.bench.plain import PlainMPIQE
 from mpiqe.bench.runtimes import Look, Precision
 from mpiqe.errors import ConfigError
@@ -23,6 +17,7 @@ from mpiqe.images import Pixels
 from mpiqe.model.checkpoint import load_checkpoint
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.mpiqe import MPIQE
+from mpiqe.scoring.export import quiet_exporter
 from mpiqe.scoring.torch_predictor import TorchPredictor
 from mpiqe.training.device import computes_in_bf16
 
@@ -88,7 +83,7 @@ class Eager:
         """Write the bare tower as ONNX."""
         size = self._model.image_size
         crops = torch.zeros(3, size, size, 3, dtype=torch.uint8)
-        with _quiet(), torch.no_grad():
+        with quiet_exporter(), torch.no_grad():
             torch.onnx.export(
                 BareTower(self._model.clip).eval(),
                 (crops,),
@@ -99,29 +94,6 @@ class Eager:
                 verbose=False,
             )
         return path
-
-
-def export_whole(weights: str | Path, folder: Path) -> Path:
-    """Write the whole model as a graph, as ``mpiqe export`` does; compared with torch on one photo."""
-    from mpiqe.scoring.export import export
-
-    with _quiet():
-        export(weights, folder, photos=[make_photo(SIZES[0], seed=0)])
-    return folder
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what the exporter says of itself off the terminal; a file that is not right does not run."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def shape_of(model: MPIQE) -> flops.Shape:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
+from mpiqe.bench.photos import SIZES, make_photo
 from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
 from mpiqe.scoring.graph import CARD
@@ -78,9 +79,11 @@ class Source:
         missing = _lacking((*_TORCH, *_EXPORT))
         if missing:
             raise ConfigError(f"these weights have to be exported first, which needs {missing}: not installed")
-        from mpiqe.bench.eager import export_whole
+        from mpiqe.scoring.export import export
 
-        return export_whole(self.weights, self.folder / "graph")
+        graph = self.folder / "graph"
+        export(self.weights, graph, photos=[make_photo(SIZES[0], seed=0)])
+        return graph
 
     @cached_property
     def bare_graph(self) -> Path | None:

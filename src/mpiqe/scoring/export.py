@@ -194,7 +194,7 @@ def trace(model: QualityModel, *, crops: int = 3) -> Any:
     graph = ScoringGraph(model).eval()
     size = model.image_size
     pixels = torch.zeros(crops, size, size, 3, dtype=torch.uint8)
-    with _quiet(), torch.no_grad():
+    with quiet_exporter(), torch.no_grad():
         program: Any = torch.onnx.export(
             graph,
             (pixels,),
@@ -223,7 +223,7 @@ def _bare(proto: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keep the exporter's notes on itself off the terminal."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
