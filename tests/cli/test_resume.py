@@ -164,6 +164,46 @@ def test_settings_that_change_no_row_may_change(score, photos, tmp_path):
     assert score(photos / "03-ü.png", photos / "03-ü.png", "--output", rows, "--resume", "--workers", 1)[0] == 0
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_that_would_be_computed_otherwise_are_not_added(score, photos, tmp_path, monkeypatch, form):
+    rows, modest = tmp_path / f"rows.{form}", loading.load
+    assert score(photos / "03-ü.png", "--output", rows)[0] == 0
+    before = content(rows)
+
+    def load(*arguments, **options):
+        scorer = modest(*arguments, **options)
+        scorer.predictor.computes = "numpy bf16 cuda"  # as "auto" resolves on another machine
+        return scorer
+
+    monkeypatch.setattr(loading, "load", load)
+    status, err = score(photos / "03-ü.png", photos / "05-plain.png", "--output", rows, "--resume")
+    assert status == 2
+    assert "computes was 'numpy fp64 cpu' and is 'numpy bf16 cuda'" in err
+    assert err.count("\n") == 1
+    assert content(rows) == before
+    assert not parts_folder(rows).exists()
+    assert score(photos / "03-ü.png", "--output", rows, "--resume") == (0, "")  # nothing is left to compute
+
+
+def test_what_auto_comes_to_is_what_counts_not_how_it_was_asked_for(photos, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+
+    def run(number, *options):
+        names = [str(photos / "03-ü.png")] * number
+        command = [sys.executable, "-m", "mpiqe", "score", *names, "--crops", "1", "--output", rows, *options]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+        return done.returncode, done.stderr.decode()
+
+    assert run(1) == (0, "")
+    assert json.loads(settings_file(rows).read_bytes())["computes"] == "onnx fp32 cpu"
+    assert run(2, "--resume", "--runtime", "onnx", "--precision", "fp32", "--device", "cpu") == (0, "")
+    before = rows.read_bytes()
+    status, err = run(3, "--resume", "--runtime", "torch", "--device", "cpu")
+    assert status == 2
+    assert "computes was 'onnx fp32 cpu' and is 'torch fp32 cpu'" in err
+    assert rows.read_bytes() == before
+
+
 @pytest.mark.parametrize(("form", "text"), [("csv", "name,mark\nx,1\n"), ("jsonl", '{"name": 1}\n'), ("jsonl", "x\n"),
                                             ("parquet", "no Parquet")])  # fmt: skip
 def test_a_file_of_somebody_else_is_not_continued(score, photos, tmp_path, form, text):

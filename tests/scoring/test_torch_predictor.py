@@ -92,6 +92,12 @@ def test_bf16_is_close_to_fp32_but_not_the_same(tiny_model, crops):
     assert TorchPredictor(model=tiny_model, config=CONFIG, device="cpu").dtype is torch.float32
 
 
+@pytest.mark.parametrize(("asked", "computes"), [("auto", "torch fp32 cpu"), ("bf16", "torch bf16 cpu")])
+def test_it_says_what_it_computes_with_and_not_what_was_asked_for(tiny_model, asked, computes):
+    predictor = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu", precision=asked)
+    assert predictor.computes == computes
+
+
 def test_a_photo_scores_the_same_alone_in_a_batch_and_in_any_order(tiny_model, rated_photos):
     tiny_model.target_mean, tiny_model.target_std = 50.0, 20.0
     predictor = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu", precision="fp32")

@@ -75,11 +75,18 @@ class Output:
     def opened(
         self, predictor: "Predictor", *, earlier: "Earlier | None", settings: Mapping[str, Any]
     ) -> "Iterator[Sink]":
-        """A sink, after the rows of ``earlier`` or for a new beginning; whatever happens, it keeps the rows it took."""
+        """A sink, after the rows of ``earlier`` or for a new beginning; whatever happens, it keeps the rows it took.
+
+        Raises ``ConfigError`` where those rows were computed with something else than the ``predictor`` computes with.
+        """
         from rich.console import Console
 
+        from mpiqe.scoring.resume import COMPUTES, check_settings
         from mpiqe.scoring.sinks import CsvSink, JsonLinesSink, TableSink
 
+        settings = {**settings, COMPUTES: predictor.computes}
+        if earlier and self.path:
+            check_settings(self.path, settings)
         if self.form == "parquet" and self.path:
             with self._parquet(self.path, predictor, earlier, settings) as sink:
                 yield sink

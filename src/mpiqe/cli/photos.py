@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from mpiqe.scoring.score import Row
     from mpiqe.scoring.scorer import Scorer
 
-_NO_MATTER = frozenset(
-    {"weights", "batch_size", "workers", "read_timeout"}
-)  # to what a row says; weights by what they are
+_NO_MATTER = frozenset({"batch_size", "workers", "read_timeout"})  # to what a row says
+_TOLD_ELSEWHERE = frozenset({"weights", "runtime", "device", "precision"})  # as what they are: identity, COMPUTES
 
 Paths = Annotated[
     list[str],
@@ -199,10 +198,10 @@ def _earlier(
 
 
 def _settings(options: dict[str, Any], **others: Any) -> dict[str, Any]:
-    """All that makes a row what it is."""
+    """All that makes a row what it is, but what computes it: that is known when a model is loaded."""
     from mpiqe.scoring.resume import identity
 
-    told = {name: value for name, value in options.items() if name not in _NO_MATTER}
+    told = {name: value for name, value in options.items() if name not in _NO_MATTER | _TOLD_ELSEWHERE}
     return {"mpiqe": version("mpiqe"), "model": identity(options.get("weights")), **told, **others}
 
 
