@@ -1,5 +1,7 @@
 """``mpiqe score --output FILE --resume``: what is there stays, what is missing comes, and it is the same in the end."""
 
+import contextlib
+import errno
 import json
 import os
 import shutil
@@ -254,6 +256,7 @@ def test_a_pipe_is_written_to_and_has_nothing_beside_it(photos, tmp_path):
         assert process.wait(60) == 1
     assert lines.startswith("path,score")
     assert not settings_file(pipe).exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "pipe.csv"]
 
 
 def test_parquet_needs_a_file(score, photos):
@@ -290,6 +293,84 @@ def test_killed_runs_go_on_to_the_same_file(photos, tmp_path, form):
             assert b"Traceback" not in err
     assert subprocess.run([*command, killed, "--resume"], capture_output=True, check=False).returncode == 1
     assert content(killed) == content(whole)
+
+
+@pytest.fixture
+def busy(photos):
+    """Starts a run that has written to its output and waits for its next photo."""
+
+    @contextlib.contextmanager
+    def start(output, *options):
+        command = [*PROGRAM, "score", "-", "--batch-size", "1", "--output", output, *options]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stdin.write(f"{photos / '03-ü.png'}\n".encode() * 3)
+            process.stdin.flush()
+            deadline = time.monotonic() + 60
+            while not (output.exists() or parts_folder(output).exists()) and time.monotonic() < deadline:
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.02)
+            time.sleep(1.5)  # a part is saved after a second
+            try:
+                yield process
+            finally:
+                process.stdin.close()
+                process.wait(60)
+
+    return start
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet", "rows.txt"])
+def test_a_second_run_does_not_touch_what_the_first_is_writing(score, photos, tmp_path, busy, name):
+    rows = tmp_path / name
+    with busy(rows) as first:
+        before = everything(tmp_path)
+        for options in ([], ["--resume"] if name != "rows.txt" else []):
+            status, err = score(photos / "03-ü.png", "--output", rows, *options)
+            assert status == 2
+            assert err.startswith(f"mpiqe: {rows} is being written by another run (process {first.pid} on ")
+            assert err.count("\n") == 1
+            assert everything(tmp_path) == before
+        other = tmp_path / f"other-{name}"
+        assert score(photos / "03-ü.png", "--output", other) == (0, "")
+    assert first.returncode == 0
+    assert not list(tmp_path.glob("*.lock"))
+    if name != "rows.txt":
+        assert score(*[photos / "03-ü.png"] * 3, "--output", rows, "--resume") == (0, "")  # all is there
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_run_that_was_killed_keeps_nobody_out(score, photos, tmp_path, busy, form):
+    rows = tmp_path / f"rows.{form}"
+    with busy(rows) as first:
+        first.kill()
+        first.wait(60)
+        assert score(*[photos / "03-ü.png"] * 4, "--output", rows, "--resume") == (0, "")
+    assert (len(content(rows)) if form == "parquet" else content(rows).count(b"photos/03-")) == 4
+    assert not list(tmp_path.glob("*.lock"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs flock")
+def test_where_there_are_no_locks_a_run_goes_on_without(score, photos, tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    rows = tmp_path / "rows.csv"
+    assert score(photos / "03-ü.png", "--output", rows) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "rows.csv", "rows.csv.run.json"]
+
+
+def test_a_file_is_locked_by_whatever_name_it_is_given(score, photos, tmp_path, busy):
+    rows, link = tmp_path / "rows.csv", tmp_path / "link.csv"
+    link.symlink_to(rows)
+    with busy(rows):
+        status, err = score(photos / "03-ü.png", "--output", link)
+    assert status == 2
+    assert "is being written by another run" in err
 
 
 def test_an_interrupt_keeps_every_row_and_says_how_to_go_on(photos, tmp_path):

@@ -25,6 +25,7 @@ from PIL import Image
 
 from mpiqe.scoring.cluster.parts import finished, part_of
 from mpiqe.scoring.cluster.shards import cut
+from mpiqe.scoring.lock import alone
 from mpiqe.scoring.parquet_sink import parts_folder
 from mpiqe.scoring.paths import find
 from mpiqe.scoring.resume import settings_file
@@ -236,6 +237,19 @@ def test_rows_without_shards_are_left_to_the_local_engine(score, photos, tmp_pat
     assert status == 2
     assert "has 9 rows and no shards" in err
     assert rows.read_bytes() == before
+
+
+def test_a_file_that_another_run_writes_is_left_to_it(score, photos, tmp_path):
+    rows = tmp_path / "rows.csv"
+    parts_folder(rows).mkdir()
+    shard = parts_folder(rows) / f"shard-{0:09}-{'0' * 16}-4-0-onnx_fp32_cpu.csv"
+    shard.touch()
+    with alone(rows):
+        for options in ([], ["--resume"]):
+            status, err = score(*photos, "--output", rows, "--engine", "ray", *options)
+            assert (status, err.count("\n")) == (2, 1)
+            assert f"{rows} is being written by another run (process {os.getpid()} on" in err
+    assert list(parts_folder(rows).iterdir()) == [shard]
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
