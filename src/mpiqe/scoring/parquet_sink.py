@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mpiqe.errors import ConfigError
+from mpiqe.extras import needing
 from mpiqe.files import write_whole
 from mpiqe.scoring.predictor import Predictor
 from mpiqe.scoring.resume import COMPUTES, Done
@@ -234,8 +235,6 @@ def _storable(text: str) -> str:
 
 
 def _pyarrow_parquet() -> Any:
-    try:
+    with needing("to write Parquet"):
         import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigError('writing Parquet needs pyarrow: pip install "mpiqe[parquet]"') from error
     return pyarrow.parquet
