@@ -160,6 +160,18 @@ def test_other_settings_are_refused_by_name(score, photos, tmp_path, form):
     assert content(rows) == before
 
 
+@pytest.mark.parametrize("name", ["mpiqe.safetensors", "mpiqe.onnx", "mpiqe.xml", "mpiqe.bin", "mpiqe.json"])
+def test_another_model_in_the_same_place_is_refused(score, photos, tmp_path, name):
+    rows, model = tmp_path / "rows.csv", tmp_path / "model"
+    model.mkdir()
+    (model / name).write_bytes(b"one")
+    assert score(photos / "03-ü.png", "--output", rows, "--weights", model)[0] == 0
+    (model / name).write_bytes(b"two")
+    status, err = score(photos, "--output", rows, "--resume", "--weights", model)
+    assert status == 2
+    assert "model was 'blake2b:" in err
+
+
 def test_settings_that_change_no_row_may_change(score, photos, tmp_path):
     rows = tmp_path / "rows.csv"
     assert score(photos / "03-ü.png", "--output", rows, "--batch-size", 1)[0] == 0

@@ -125,11 +125,12 @@ def test_an_unknown_precision_is_refused(tiny_model):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(tiny_model, crops):
     expected = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu").predict(crops)
-    exact = TorchPredictor(model=tiny_model, config=CONFIG, precision="fp32").predict(crops)
-    np.testing.assert_allclose(exact.score, expected.score, atol=2e-3)  # cuDNN convolves in TF32
+    exact = TorchPredictor(model=tiny_model, config=CONFIG, precision="fp32")
+    np.testing.assert_allclose(exact.predict(crops).score, expected.score, atol=2e-3)  # cuDNN convolves in TF32
     rough = TorchPredictor(model=tiny_model, config=CONFIG)
     assert rough.device.type == "cuda"
     assert rough.dtype is torch.bfloat16
+    assert (exact.computes, rough.computes) == ("torch fp32 cuda", "torch bf16 cuda")
     np.testing.assert_allclose(rough.predict(crops).score, expected.score, atol=0.1)
     with pytest.raises(ConfigError, match="cuda:99"):
         TorchPredictor(model=tiny_model, config=CONFIG, device="cuda:99")

@@ -20,6 +20,7 @@ from mpiqe.scoring.sinks import COLUMNS
 COMPUTES = "computes"
 """The setting that is only known when a model is loaded: ``Predictor.computes``, whatever was asked for."""
 _HEADER = ",".join(COLUMNS).encode() + b"\n"
+_OF_A_MODEL = (".safetensors", ".onnx", ".xml", ".bin", ".json")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)",', re.DOTALL)
 _STEP = 1 << 20
 
@@ -146,7 +147,7 @@ def identity(weights: str | None) -> str:
     """What tells a model from others: a digest of its files, or its name where they are not on this machine."""
     path = Path(str(files("mpiqe") / "weights")) if weights is None else Path(weights)
     if path.is_dir():
-        parts = sorted(part for part in path.rglob("*") if part.suffix in (".safetensors", ".onnx", ".json"))
+        parts = sorted(part for part in path.rglob("*") if part.suffix in _OF_A_MODEL)
     else:
         parts = [path] if path.is_file() else []
     if not parts:
