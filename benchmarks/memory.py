@@ -45,6 +45,7 @@ class Mean:
     scenes = ()
     distortions = ()
     scale = Scale(low=0, high=255, unit="grey levels")
+    computes = "numpy fp64 cpu"
 
     def predict(self, crops: Pixels) -> Prediction:
         """The mean of each crop."""

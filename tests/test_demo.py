@@ -24,6 +24,7 @@ class Brightness:
     scenes = ("night scene", "others")
     distortions = ("under-exposure", "spatially-localized")
     scale = Scale(low=0, high=255, unit="grey levels")
+    computes = "numpy fp64 cpu"
 
     def predict(self, crops):
         score = crops.mean(axis=(1, 2, 3), dtype=np.float64).astype(np.float32)

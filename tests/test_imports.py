@@ -22,7 +22,7 @@ MAY_KNOW = {
     "data": {"errors", "files", "choices", "labels", "images", "metrics"},
     "training": {"errors", "files", "choices", "labels", "images", "metrics", "model", "data"},
     "scoring": {"errors", "extras", "files", "choices", "labels", "decoding", "images", "metrics", "model"},
-    "bench": {"errors", "files", "labels", "images", "model", "training", "scoring"},
+    "bench": {"errors", "extras", "files", "labels", "images", "model", "training", "scoring"},
     "experiments": {
         "errors",
         "files",

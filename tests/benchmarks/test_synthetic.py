@@ -23,6 +23,7 @@ class Brightness:
     scenes = ()
     distortions = ("under-exposure", "over-exposure")
     scale = Scale(low=0, high=255, unit="grey levels")
+    computes = "numpy fp64 cpu"
 
     def __init__(self) -> None:
         self.seen = 0

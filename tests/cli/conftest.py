@@ -19,6 +19,7 @@ class Brightness:
     scenes = ("night", "day")
     distortions = ("dull", "none")
     scale = Scale(low=0, high=255, unit="grey levels")
+    computes = "numpy fp64 cpu"
 
     def predict(self, crops):
         score = crops.mean(axis=(1, 2, 3), dtype=np.float64).astype(np.float32)

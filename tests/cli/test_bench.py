@@ -177,3 +177,12 @@ def test_the_light_install_measures_what_it_can_and_says_what_it_left_out() -> N
     assert "torch" in found["left_out"]["torch-fp32"]
     assert "torch" in found["left_out"]["bare tower, onnx-fp32"]
     assert "torch" in found["left_out"]["plain eager fp32 model"]
+
+
+def test_a_model_that_has_to_be_made_names_the_extra_that_makes_it() -> None:
+    light = "import sys; sys.modules.update(torch=None); from mpiqe.cli.main import main; main()"
+    command = [sys.executable, "-c", light, "bench", "--backbone", "random:vit-b-16"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("mpiqe: to make random:vit-b-16, unlike the embedded model, mpiqe needs torch, ")
+    assert "pip install 'mpiqe[train]'" in done.stderr

@@ -1,5 +1,7 @@
 """``mpiqe score --output FILE --resume``: what is there stays, what is missing comes, and it is the same in the end."""
 
+import contextlib
+import errno
 import json
 import os
 import shutil
@@ -158,10 +160,62 @@ def test_other_settings_are_refused_by_name(score, photos, tmp_path, form):
     assert content(rows) == before
 
 
+@pytest.mark.parametrize("name", ["mpiqe.safetensors", "mpiqe.onnx", "mpiqe.xml", "mpiqe.bin", "mpiqe.json"])
+def test_another_model_in_the_same_place_is_refused(score, photos, tmp_path, name):
+    rows, model = tmp_path / "rows.csv", tmp_path / "model"
+    model.mkdir()
+    (model / name).write_bytes(b"one")
+    assert score(photos / "03-ü.png", "--output", rows, "--weights", model)[0] == 0
+    (model / name).write_bytes(b"two")
+    status, err = score(photos, "--output", rows, "--resume", "--weights", model)
+    assert status == 2
+    assert "model was 'blake2b:" in err
+
+
 def test_settings_that_change_no_row_may_change(score, photos, tmp_path):
     rows = tmp_path / "rows.csv"
     assert score(photos / "03-ü.png", "--output", rows, "--batch-size", 1)[0] == 0
     assert score(photos / "03-ü.png", photos / "03-ü.png", "--output", rows, "--resume", "--workers", 1)[0] == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_that_would_be_computed_otherwise_are_not_added(score, photos, tmp_path, monkeypatch, form):
+    rows, modest = tmp_path / f"rows.{form}", loading.load
+    assert score(photos / "03-ü.png", "--output", rows)[0] == 0
+    before = content(rows)
+
+    def load(*arguments, **options):
+        scorer = modest(*arguments, **options)
+        scorer.predictor.computes = "numpy bf16 cuda"  # as "auto" resolves on another machine
+        return scorer
+
+    monkeypatch.setattr(loading, "load", load)
+    status, err = score(photos / "03-ü.png", photos / "05-plain.png", "--output", rows, "--resume")
+    assert status == 2
+    assert "computes was 'numpy fp64 cpu' and is 'numpy bf16 cuda'" in err
+    assert err.count("\n") == 1
+    assert content(rows) == before
+    assert not parts_folder(rows).exists()
+    assert score(photos / "03-ü.png", "--output", rows, "--resume") == (0, "")  # nothing is left to compute
+
+
+def test_what_auto_comes_to_is_what_counts_not_how_it_was_asked_for(photos, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+
+    def run(number, *options):
+        names = [str(photos / "03-ü.png")] * number
+        command = [sys.executable, "-m", "mpiqe", "score", *names, "--crops", "1", "--output", rows, *options]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+        return done.returncode, done.stderr.decode()
+
+    assert run(1) == (0, "")
+    assert json.loads(settings_file(rows).read_bytes())["computes"] == "onnx fp32 cpu"
+    assert run(2, "--resume", "--runtime", "onnx", "--precision", "fp32", "--device", "cpu") == (0, "")
+    before = rows.read_bytes()
+    status, err = run(3, "--resume", "--runtime", "torch", "--device", "cpu")
+    assert status == 2
+    assert "computes was 'onnx fp32 cpu' and is 'torch fp32 cpu'" in err
+    assert rows.read_bytes() == before
 
 
 @pytest.mark.parametrize(("form", "text"), [("csv", "name,mark\nx,1\n"), ("jsonl", '{"name": 1}\n'), ("jsonl", "x\n"),
@@ -214,6 +268,7 @@ def test_a_pipe_is_written_to_and_has_nothing_beside_it(photos, tmp_path):
         assert process.wait(60) == 1
     assert lines.startswith("path,score")
     assert not settings_file(pipe).exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "pipe.csv"]
 
 
 def test_parquet_needs_a_file(score, photos):
@@ -250,6 +305,84 @@ def test_killed_runs_go_on_to_the_same_file(photos, tmp_path, form):
             assert b"Traceback" not in err
     assert subprocess.run([*command, killed, "--resume"], capture_output=True, check=False).returncode == 1
     assert content(killed) == content(whole)
+
+
+@pytest.fixture
+def busy(photos):
+    """Starts a run that has written to its output and waits for its next photo."""
+
+    @contextlib.contextmanager
+    def start(output, *options):
+        command = [*PROGRAM, "score", "-", "--batch-size", "1", "--output", output, *options]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stdin.write(f"{photos / '03-ü.png'}\n".encode() * 3)
+            process.stdin.flush()
+            deadline = time.monotonic() + 60
+            while not (output.exists() or parts_folder(output).exists()) and time.monotonic() < deadline:
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.02)
+            time.sleep(1.5)  # a part is saved after a second
+            try:
+                yield process
+            finally:
+                process.stdin.close()
+                process.wait(60)
+
+    return start
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet", "rows.txt"])
+def test_a_second_run_does_not_touch_what_the_first_is_writing(score, photos, tmp_path, busy, name):
+    rows = tmp_path / name
+    with busy(rows) as first:
+        before = everything(tmp_path)
+        for options in ([], ["--resume"] if name != "rows.txt" else []):
+            status, err = score(photos / "03-ü.png", "--output", rows, *options)
+            assert status == 2
+            assert err.startswith(f"mpiqe: {rows} is being written by another run (process {first.pid} on ")
+            assert err.count("\n") == 1
+            assert everything(tmp_path) == before
+        other = tmp_path / f"other-{name}"
+        assert score(photos / "03-ü.png", "--output", other) == (0, "")
+    assert first.returncode == 0
+    assert not list(tmp_path.glob("*.lock"))
+    if name != "rows.txt":
+        assert score(*[photos / "03-ü.png"] * 3, "--output", rows, "--resume") == (0, "")  # all is there
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_run_that_was_killed_keeps_nobody_out(score, photos, tmp_path, busy, form):
+    rows = tmp_path / f"rows.{form}"
+    with busy(rows) as first:
+        first.kill()
+        first.wait(60)
+        assert score(*[photos / "03-ü.png"] * 4, "--output", rows, "--resume") == (0, "")
+    assert (len(content(rows)) if form == "parquet" else content(rows).count(b"photos/03-")) == 4
+    assert not list(tmp_path.glob("*.lock"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs flock")
+def test_where_there_are_no_locks_a_run_goes_on_without(score, photos, tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    rows = tmp_path / "rows.csv"
+    assert score(photos / "03-ü.png", "--output", rows) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "rows.csv", "rows.csv.run.json"]
+
+
+def test_a_file_is_locked_by_whatever_name_it_is_given(score, photos, tmp_path, busy):
+    rows, link = tmp_path / "rows.csv", tmp_path / "link.csv"
+    link.symlink_to(rows)
+    with busy(rows):
+        status, err = score(photos / "03-ü.png", "--output", link)
+    assert status == 2
+    assert "is being written by another run" in err
 
 
 def test_an_interrupt_keeps_every_row_and_says_how_to_go_on(photos, tmp_path):

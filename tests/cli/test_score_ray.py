@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mpiqe.scoring.cluster.parts import finished
+from mpiqe.scoring.cluster.parts import finished, part_of
+from mpiqe.scoring.cluster.shards import cut
+from mpiqe.scoring.lock import alone
 from mpiqe.scoring.parquet_sink import parts_folder
+from mpiqe.scoring.paths import find
 from mpiqe.scoring.resume import settings_file
 
 pytest.importorskip("ray", reason="needs the extra [ray]")
@@ -187,7 +191,7 @@ def test_other_settings_are_refused_by_name(score, photos, tmp_path):
     settings = json.loads(settings_file(rows).read_bytes())
     rows.unlink()
     parts_folder(rows).mkdir()
-    (parts_folder(rows) / f"shard-{0:09}-{'0' * 16}-4-0.csv").touch()
+    (parts_folder(rows) / f"shard-{0:09}-{'0' * 16}-4-0-onnx_fp32_cpu.csv").touch()
     settings_file(rows).write_text(json.dumps(settings | {"shard_size": 10, "seed": 1}))
     status, err = score(*photos, "--output", rows, "--engine", "ray", "--resume")
     assert status == 2
@@ -199,6 +203,32 @@ def test_other_settings_are_refused_by_name(score, photos, tmp_path):
         assert "continue it with --engine ray --resume, or remove that folder" in err
 
 
+def test_shards_that_nodes_compute_differently_are_told_and_stay(score, photos, tmp_path, cluster):
+    rows = tmp_path / "rows.csv"
+    ray = ["--engine", "ray", "--shard-size", "10", "--address", cluster[0], "--output", rows]
+    assert score(*photos, "--output", rows)[0] == 1
+    settings = json.loads(settings_file(rows).read_bytes())
+    rows.unlink()
+    del settings["computes"]  # of each shard it is in the name
+    settings_file(rows).write_text(json.dumps(settings | {"shard_size": 10}))
+    parts_folder(rows).mkdir()
+    for shard in islice(cut(find(photos, stdin=None, whole=True), size=10), 2):
+        words = "openvino bf16 cpu" if shard.number else "onnx fp32 cpu"
+        part = part_of(shard, rows=10, failed=0, computes=words, last=None, form="csv")
+        (parts_folder(rows) / part.name).touch()
+    there = finished(rows)
+    status, err = score(*photos, *ray, "--resume")
+    assert status == 2
+    assert "shard 0 was computed with 'onnx fp32 cpu' and shard 1 with 'openvino bf16 cpu'" in err
+    assert finished(rows) == there
+    (parts_folder(rows) / there[1].name).unlink()
+    status, err = score(*photos, *ray, "--resume", "--runtime", "torch")
+    assert status == 2
+    assert "computes with 'torch fp32 cpu', and the shards that are there were computed with 'onnx fp32 cpu'" in err
+    assert err.count("\n") == 1
+    assert finished(rows) == there[:1]
+
+
 def test_rows_without_shards_are_left_to_the_local_engine(score, photos, tmp_path):
     rows = tmp_path / "rows.csv"
     assert score("photos", "--output", rows)[0] == 1
@@ -207,6 +237,19 @@ def test_rows_without_shards_are_left_to_the_local_engine(score, photos, tmp_pat
     assert status == 2
     assert "has 9 rows and no shards" in err
     assert rows.read_bytes() == before
+
+
+def test_a_file_that_another_run_writes_is_left_to_it(score, photos, tmp_path):
+    rows = tmp_path / "rows.csv"
+    parts_folder(rows).mkdir()
+    shard = parts_folder(rows) / f"shard-{0:09}-{'0' * 16}-4-0-onnx_fp32_cpu.csv"
+    shard.touch()
+    with alone(rows):
+        for options in ([], ["--resume"]):
+            status, err = score(*photos, "--output", rows, "--engine", "ray", *options)
+            assert (status, err.count("\n")) == (2, 1)
+            assert f"{rows} is being written by another run (process {os.getpid()} on" in err
+    assert list(parts_folder(rows).iterdir()) == [shard]
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

@@ -15,6 +15,7 @@ class Brightness:
     scenes = ("night", "day")
     distortions = ("dull", "red-eyed", "none")
     scale = Scale(low=0, high=255, unit="grey levels")
+    computes = "numpy fp64 cpu"
 
     def __init__(self):
         self.batches = []

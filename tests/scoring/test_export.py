@@ -98,11 +98,14 @@ def test_openvino_reads_both_formats_and_agrees(exported, tmp_path):
     expected = mpiqe.load(run).predictor
     for folder in (graph, tmp_path / "openvino"):
         predictor = OpenVINOPredictor(folder, precision="fp32")
+        assert predictor.computes == "openvino fp32 cpu"
         for one, other in zip(expected.predict(crops), predictor.predict(crops), strict=True):
             np.testing.assert_allclose(other, one, atol=1e-3, rtol=0)
         np.testing.assert_allclose(predictor.gaze(crops).attention, expected.gaze(crops).attention, atol=1e-4, rtol=0)
     assert isinstance(mpiqe.load(tmp_path / "openvino").predictor, OpenVINOPredictor)
-    assert isinstance(mpiqe.load(graph, runtime="openvino").predictor, OpenVINOPredictor)
+    chosen = mpiqe.load(graph, runtime="openvino").predictor
+    assert isinstance(chosen, OpenVINOPredictor)
+    assert chosen.computes == f"openvino {chosen.precision} cpu"
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mpiqe.errors import ConfigError
 from mpiqe.scoring.cluster import shards, worker
-from mpiqe.scoring.cluster.parts import counted, finished, merge, part_named
+from mpiqe.scoring.cluster.parts import common, counted, finished, merge, part_named
 from mpiqe.scoring.cluster.shards import Shard, cut
 from mpiqe.scoring.cluster.worker import Job, ShardScorer, planned
 from mpiqe.scoring.parquet_sink import ParquetSink, parts_folder
@@ -212,6 +212,28 @@ def test_a_node_that_is_not_like_the_driver_says_how(sources, tmp_path, monkeypa
         assert said in ShardScorer(other)(batch)["error"][0]
         if "share" in said or "paths" in said:
             assert said in next(planned(other, {}))["error"]
+
+
+def test_a_node_that_computes_otherwise_than_the_rows_that_are_there_writes_none(
+    sources, tmp_path, monkeypatch, make_scorer
+):
+    job, scorer = replace(job_for(["photos"], tmp_path), computes="openvino bf16 cpu"), make_scorer(isolate=False)
+    with pytest.raises(ConfigError, match=r"computes with 'numpy fp64 cpu', and .* with 'openvino bf16 cpu'"):
+        scored(job, monkeypatch, scorer)
+    assert finished(job.output) == []
+    scored(replace(job, computes="numpy fp64 cpu"), monkeypatch, scorer)
+    assert common(job.output, finished(job.output)) == "numpy fp64 cpu"
+
+
+def test_shards_of_nodes_that_compute_differently_do_not_become_one_file(sources, tmp_path, monkeypatch, make_scorer):
+    job, scorer = job_for(["photos"], tmp_path), make_scorer(isolate=False, workers=1)
+    scored(job, monkeypatch, scorer)
+    (parts_folder(job.output) / finished(job.output)[1].name).unlink()
+    scorer.predictor.computes = "numpy fp32 cpu"
+    scored(job, monkeypatch, scorer)
+    with pytest.raises(ConfigError, match=r"shard 0 .* 'numpy fp64 cpu' and shard 1 with 'numpy fp32 cpu'"):
+        common(job.output, finished(job.output))
+    assert common(job.output, []) is None
 
 
 def test_where_rows_cannot_be_written_the_driver_is_told(sources, tmp_path, monkeypatch, make_scorer):

@@ -174,7 +174,8 @@ def test_parquet_has_typed_columns_and_says_what_they_mean(brightness, tmp_path)
         "path": "photos/broken.jpg", "error": "empty file"}  # fmt: skip
     assert (odd["path"], odd["error"]) == ("caf\\udce9.jpg", "empty \\udce9")
     assert json.loads(table.schema.metadata[b"mpiqe"]) == {
-        "scale": {"low": 0, "high": 255, "unit": "grey levels", "higher_is_better": True}, "seed": 7}  # fmt: skip
+        "scale": {"low": 0, "high": 255, "unit": "grey levels", "higher_is_better": True}, "seed": 7,
+        "computes": "numpy fp64 cpu"}  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
 
 

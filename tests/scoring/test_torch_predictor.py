@@ -92,6 +92,12 @@ def test_bf16_is_close_to_fp32_but_not_the_same(tiny_model, crops):
     assert TorchPredictor(model=tiny_model, config=CONFIG, device="cpu").dtype is torch.float32
 
 
+@pytest.mark.parametrize(("asked", "computes"), [("auto", "torch fp32 cpu"), ("bf16", "torch bf16 cpu")])
+def test_it_says_what_it_computes_with_and_not_what_was_asked_for(tiny_model, asked, computes):
+    predictor = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu", precision=asked)
+    assert predictor.computes == computes
+
+
 def test_a_photo_scores_the_same_alone_in_a_batch_and_in_any_order(tiny_model, rated_photos):
     tiny_model.target_mean, tiny_model.target_std = 50.0, 20.0
     predictor = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu", precision="fp32")
@@ -119,11 +125,12 @@ def test_an_unknown_precision_is_refused(tiny_model):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(tiny_model, crops):
     expected = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu").predict(crops)
-    exact = TorchPredictor(model=tiny_model, config=CONFIG, precision="fp32").predict(crops)
-    np.testing.assert_allclose(exact.score, expected.score, atol=2e-3)  # cuDNN convolves in TF32
+    exact = TorchPredictor(model=tiny_model, config=CONFIG, precision="fp32")
+    np.testing.assert_allclose(exact.predict(crops).score, expected.score, atol=2e-3)  # cuDNN convolves in TF32
     rough = TorchPredictor(model=tiny_model, config=CONFIG)
     assert rough.device.type == "cuda"
     assert rough.dtype is torch.bfloat16
+    assert (exact.computes, rough.computes) == ("torch fp32 cuda", "torch bf16 cuda")
     np.testing.assert_allclose(rough.predict(crops).score, expected.score, atol=0.1)
     with pytest.raises(ConfigError, match="cuda:99"):
         TorchPredictor(model=tiny_model, config=CONFIG, device="cuda:99")

@@ -24,6 +24,7 @@ from mpiqe.bench.report import Decoding, Pipelines, Report, RuntimeFigures
 from mpiqe.bench.runtimes import Look, Source, Subject, build
 from mpiqe.bench.timing import Timed, interleaved, seconds
 from mpiqe.errors import ConfigError, ImageError
+from mpiqe.extras import needing
 from mpiqe.scoring.scorer import Scorer
 
 RANDOM = "random:"
@@ -120,20 +121,12 @@ def _check(settings: Settings) -> None:
         raise ConfigError("; ".join(faults))
 
 
-def _has_torch() -> bool:
-    return all(find_spec(name) for name in ("torch", "transformers"))
-
-
 def _weights(settings: Settings, folder: Path, note: Note) -> str | None:
     """What ``mpiqe score --weights`` would be given."""
     if settings.backbone is None:
         return settings.weights
-    if not _has_torch():
-        raise ConfigError(
-            f"{settings.backbone} has to be made with torch and transformers, which are not installed: "
-            'pip install "mpiqe[train]", or measure the embedded model'
-        )
-    from mpiqe.model.untrained import create_untrained, shape_named
+    with needing(f"to make {settings.backbone}, unlike the embedded model,"):
+        from mpiqe.model.untrained import create_untrained, shape_named
 
     shape = shape_named(settings.backbone.removeprefix(RANDOM))
     note(f"making random weights of {settings.backbone}")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +63,10 @@ class Cluster:
     ) -> tuple[int, int]:
         """Score all that is not there yet and write the output; how many rows it has, and how many that failed."""
         from mpiqe.scoring.cluster.engine import cluster
-        from mpiqe.scoring.cluster.parts import counted, finished, merge
+        from mpiqe.scoring.cluster.parts import common, counted, finished, merge
         from mpiqe.scoring.cluster.worker import Job
         from mpiqe.scoring.parquet_sink import parts_folder, remove_parts
-        from mpiqe.scoring.resume import check_settings, write_settings
+        from mpiqe.scoring.resume import COMPUTES, check_settings, write_settings
 
         output = Path(os.path.abspath(target.path or ""))
         told = {**settings, "shard_size": self.shard_size}
@@ -74,6 +75,7 @@ class Cluster:
         parts = {part.number: part for part in finished(output)}
         if parts:
             check_settings(output, told)
+        computes = common(output, parts.values())
         with ExitStack() as until_done:
             processors = until_done.enter_context(cluster(self.address))
             if not parts:
@@ -88,13 +90,15 @@ class Cluster:
                 limits=limits,
                 column=column,
                 shard_size=self.shard_size,
+                computes=computes,
             )
             _score(job, parts, processors)
         ordered = list(counted(parts[number] for number in sorted(parts)))
         rows = sum(part.rows for part in ordered)
         if rows:
             merge(output, ordered)
-            write_settings(output, settings)  # as of any run now: without --engine ray, photos can be added
+            # as of any run now: without --engine ray, photos can be added
+            write_settings(output, {**settings, COMPUTES: ordered[0].computes})
         remove_parts(output)
         if not rows:
             raise ConfigError(f"there is no image to score in {' '.join(paths)}")
@@ -128,12 +132,17 @@ def _kept(paths: list[str], folder: Path) -> Iterator[str]:
 
 
 def _score(job: "Job", parts: "dict[int, Part]", processors: int) -> None:
-    """Add to ``parts`` those that are not there."""
+    """Add to ``parts`` those that are not there.
+
+    Nodes resolve "auto" each for itself, so what computed a part is in its name: shards that are not all computed with
+    the same end the run with a ``ConfigError`` when the first such one comes.
+    """
     from rich.console import Console
 
     from mpiqe.cli.photos import counting
     from mpiqe.cli.progress_line import ProgressLine
     from mpiqe.scoring.cluster.engine import scored
+    from mpiqe.scoring.cluster.parts import common
 
     console = Console(stderr=True)
     done = sum(part.rows for part in parts.values())
@@ -146,6 +155,7 @@ def _score(job: "Job", parts: "dict[int, Part]", processors: int) -> None:
                 closing(scored(job, list(parts.values()), actors=processors)) as coming,
             ):
                 for part in coming:
+                    common(job.output, [*islice(parts.values(), 1), part])
                     with interrupts.held():
                         parts[part.number] = part
                         progress.advance(part.rows)

@@ -43,7 +43,20 @@ class Output:
         """Whether a later run can continue this output."""
         if self.path is None or self.form == "table":
             return False
-        return self.path.is_file() or not self.path.exists()  # neither a pipe nor /dev/stdout
+        return self._is_file
+
+    @property
+    def _is_file(self) -> bool:
+        """Neither a pipe nor /dev/stdout."""
+        return self.path is not None and (self.path.is_file() or not self.path.exists())
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other runs from the file meanwhile; raises ``ConfigError`` where one is at it."""
+        from mpiqe.scoring.lock import alone
+
+        with alone(self.path) if self.path and self._is_file else contextlib.nullcontext():
+            yield
 
     def earlier(self) -> "Earlier | None":
         """The rows that are to be continued, if any can be there; raises ``ConfigError`` where some would be lost."""
@@ -75,11 +88,18 @@ class Output:
     def opened(
         self, predictor: "Predictor", *, earlier: "Earlier | None", settings: Mapping[str, Any]
     ) -> "Iterator[Sink]":
-        """A sink, after the rows of ``earlier`` or for a new beginning; whatever happens, it keeps the rows it took."""
+        """A sink, after the rows of ``earlier`` or for a new beginning; whatever happens, it keeps the rows it took.
+
+        Raises ``ConfigError`` where those rows were computed with something else than the ``predictor`` computes with.
+        """
         from rich.console import Console
 
+        from mpiqe.scoring.resume import COMPUTES, check_settings
         from mpiqe.scoring.sinks import CsvSink, JsonLinesSink, TableSink
 
+        settings = {**settings, COMPUTES: predictor.computes}
+        if earlier and self.path:
+            check_settings(self.path, settings)
         if self.form == "parquet" and self.path:
             with self._parquet(self.path, predictor, earlier, settings) as sink:
                 yield sink

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from mpiqe.scoring.score import Row
     from mpiqe.scoring.scorer import Scorer
 
-_NO_MATTER = frozenset(
-    {"weights", "batch_size", "workers", "read_timeout"}
-)  # to what a row says; weights by what they are
+_NO_MATTER = frozenset({"batch_size", "workers", "read_timeout"})  # to what a row says
+_TOLD_ELSEWHERE = frozenset({"weights", "runtime", "device", "precision"})  # as what they are: identity, COMPUTES
 
 Paths = Annotated[
     list[str],
@@ -91,10 +90,6 @@ def run(
     ``options`` are those of ``mpiqe.load``. With a ``cluster`` photos are scored there. Rows name their pictures if
     ``verb`` is ``explain``. Ends with exit status 1 where a photo failed, in this run or the one that is resumed.
     """
-    from rich.console import Console
-
-    from mpiqe.cli.progress_line import ProgressLine
-    from mpiqe.scoring.loading import load
     from mpiqe.scoring.paths import Limits, find
 
     options["read_timeout"] = timeout
@@ -112,19 +107,54 @@ def run(
         folder = PictureFolder(pictures)
         found = folder.photos_outside(found)
     settings = _settings(options, max_bytes=max_bytes, column=column) if target.can_resume else {}
-    if cluster and not cluster.is_over(target):
-        tally = _Tally(
-            *cluster.run(paths, target=target, settings=settings, options=options, limits=limits, column=column)
+    with target.alone():
+        if cluster and not cluster.is_over(target):
+            told = cluster.run(paths, target=target, settings=settings, options=options, limits=limits, column=column)
+            tally = _Tally(*told)
+        else:
+            tally = _here(
+                paths,
+                found,
+                folder,
+                target=target,
+                settings=settings,
+                options=options,
+                verb=verb,
+                clustered=cluster is not None,
+            )
+    if tally.failed:
+        typer.echo(
+            f"mpiqe: {tally.failed} of {tally.done} photos could not be {verb.removesuffix('e')}ed; their rows say why",
+            err=True,
         )
-        _end(tally, verb)
-        return
+        raise typer.Exit(1)
+
+
+def _here(
+    paths: list[str],
+    found: "Iterator[Found]",
+    folder: "PictureFolder | None",
+    *,
+    target: Output,
+    settings: dict[str, Any],
+    options: dict[str, Any],
+    verb: str,
+    clustered: bool,
+) -> "_Tally":
+    """Write the rows of what is ``found`` from this process; ``clustered`` if they were to come from a cluster."""
+    from rich.console import Console
+
+    from mpiqe.cli.progress_line import ProgressLine
+    from mpiqe.scoring.loading import load
+
+    output = target.path
     earlier, tally = _earlier(target, found, folder, settings)
     first = next(found, None)
     if first is None and not tally.done:
         raise ConfigError(f"there is no image to {verb} in {' '.join(paths)}")
     if first is None:
         target.finish()
-    elif cluster:
+    elif clustered:
         raise ConfigError(
             f"{output} has {tally.done} rows and no shards, and there are more photos; the same command without "
             "--engine ray scores them, and without --resume all are scored anew"
@@ -153,7 +183,7 @@ def run(
                 go_on = "; the same command with --resume goes on from there" if target.can_resume else ""
                 typer.echo(f"mpiqe: interrupted, {tally.done} rows are written{go_on}", err=True)
                 raise typer.Exit(130) from None
-    _end(tally, verb)
+    return tally
 
 
 @dataclass
@@ -164,15 +194,6 @@ class _Tally:
     def add(self, *, failed: bool) -> None:
         self.done += 1
         self.failed += failed
-
-
-def _end(tally: _Tally, verb: str) -> None:
-    if tally.failed:
-        typer.echo(
-            f"mpiqe: {tally.failed} of {tally.done} photos could not be {verb.removesuffix('e')}ed; their rows say why",
-            err=True,
-        )
-        raise typer.Exit(1)
 
 
 def _earlier(
@@ -199,10 +220,10 @@ def _earlier(
 
 
 def _settings(options: dict[str, Any], **others: Any) -> dict[str, Any]:
-    """All that makes a row what it is."""
+    """All that makes a row what it is, but what computes it: that is known when a model is loaded."""
     from mpiqe.scoring.resume import identity
 
-    told = {name: value for name, value in options.items() if name not in _NO_MATTER}
+    told = {name: value for name, value in options.items() if name not in _NO_MATTER | _TOLD_ELSEWHERE}
     return {"mpiqe": version("mpiqe"), "model": identity(options.get("weights")), **told, **others}
 
 

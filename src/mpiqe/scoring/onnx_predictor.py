@@ -21,6 +21,8 @@ class OnnxPredictor:
     Raises ``WeightsError`` for a graph that is missing, damaged or foreign.
     """
 
+    computes = "onnx fp32 cpu"
+
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
         import onnxruntime
 

@@ -36,6 +36,7 @@ class OpenVINOPredictor:
         if not paths:
             raise WeightsError(f"there is neither {OPENVINO} nor {ONNX} in {folder}; mpiqe export writes one")
         self.precision = _precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        self.computes = f"openvino {self.precision} cpu"
         self._compile = core.compile_model
         self._lock = threading.Lock()
         self._settings = openvino_settings(self.precision, threads=threads)

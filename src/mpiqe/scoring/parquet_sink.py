@@ -5,8 +5,8 @@ the output. At the end they become one file, of which but a row group is in memo
 
 The columns are those of csv, and after ``error`` one for each class, ``scene_NAME`` and ``distortion_NAME``, with its
 probability: flat ones, since each tool reads, filters and leaves out such columns, and not each a map or a struct. The
-schema's metadata has under ``mpiqe`` a JSON object of the scale and the settings. What is not UTF-8 in a path is
-written as ``\udcXX``.
+schema's metadata has under ``mpiqe`` a JSON object of the scale, the settings and what computed the rows. What is not
+UTF-8 in a path is written as ``\udcXX``.
 """
 
 import json
@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from mpiqe.errors import ConfigError
+from mpiqe.extras import needing
 from mpiqe.files import write_whole
 from mpiqe.scoring.predictor import Predictor
-from mpiqe.scoring.resume import Done
+from mpiqe.scoring.resume import COMPUTES, Done
 from mpiqe.scoring.score import Row
 from mpiqe.scoring.sinks import plain_values
 
@@ -199,7 +200,7 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
-    """The columns of a model's rows, with its scale and the settings beside them."""
+    """The columns of a model's rows; beside them its scale, the settings and what it computes with."""
     _pyarrow_parquet()
     import pyarrow as pa
 
@@ -212,6 +213,7 @@ def schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
             "higher_is_better": scale.higher_is_better,
         },
         **settings,
+        COMPUTES: predictor.computes,
     }
     fields = [
         pa.field("path", pa.string(), nullable=False),
@@ -233,8 +235,6 @@ def _storable(text: str) -> str:
 
 
 def _pyarrow_parquet() -> Any:
-    try:
+    with needing("to write Parquet"):
         import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigError('writing Parquet needs pyarrow: pip install "mpiqe[parquet]"') from error
     return pyarrow.parquet

@@ -46,6 +46,14 @@ class Predictor(Protocol):
     def scale(self) -> Scale:
         """What its scores mean."""
 
+    @property
+    def computes(self) -> str:
+        """What it computes with, as that was resolved and not as it was asked for: ``openvino bf16 cpu``.
+
+        Runtime, precision and kind of device, each a word of small letters and digits. The same photo has the same
+        score where this is the same, and need not where it is not.
+        """
+
     def predict(self, crops: Pixels) -> Prediction:
         """Answer for RGB crops (N, S, S, 3) uint8; N >= 1."""
 

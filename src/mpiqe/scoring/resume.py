@@ -17,7 +17,10 @@ from mpiqe.errors import ConfigError
 from mpiqe.files import write_whole
 from mpiqe.scoring.sinks import COLUMNS
 
+COMPUTES = "computes"
+"""The setting that is only known when a model is loaded: ``Predictor.computes``, whatever was asked for."""
 _HEADER = ",".join(COLUMNS).encode() + b"\n"
+_OF_A_MODEL = (".safetensors", ".onnx", ".xml", ".bin", ".json")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)",', re.DOTALL)
 _STEP = 1 << 20
 
@@ -116,7 +119,10 @@ def write_settings(output: Path, settings: Mapping[str, Any]) -> None:
 
 
 def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
-    """Raise ``ConfigError`` that names each setting which is not as it was when the output was begun."""
+    """Raise ``ConfigError`` that names each setting which is not as it was when the output was begun.
+
+    ``COMPUTES`` is compared where ``settings`` have it.
+    """
     file = settings_file(output)
     try:
         before = json.loads(file.read_bytes())
@@ -126,11 +132,14 @@ def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
             "start anew without --resume"
         ) from error
     before = before if isinstance(before, dict) else {}
+    if COMPUTES not in settings:
+        before.pop(COMPUTES, None)
     differ = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
     if differ:
         said = "; ".join(f"{name} was {before.get(name)!r} and is {settings.get(name)!r}" for name in differ)
+        how = " (--runtime, --precision and --device choose what computes)" if COMPUTES in differ else ""
         raise ConfigError(
-            f"{output} was made with other settings: {said}; use the same ones, or start anew without --resume"
+            f"{output} was made with other settings: {said}; use the same ones{how}, or start anew without --resume"
         )
 
 
@@ -138,7 +147,7 @@ def identity(weights: str | None) -> str:
     """What tells a model from others: a digest of its files, or its name where they are not on this machine."""
     path = Path(str(files("mpiqe") / "weights")) if weights is None else Path(weights)
     if path.is_dir():
-        parts = sorted(part for part in path.rglob("*") if part.suffix in (".safetensors", ".onnx", ".json"))
+        parts = sorted(part for part in path.rglob("*") if part.suffix in _OF_A_MODEL)
     else:
         parts = [path] if path.is_file() else []
     if not parts:

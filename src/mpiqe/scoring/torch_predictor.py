@@ -36,6 +36,7 @@ class TorchPredictor:
     ) -> None:
         self.device = _device(device)
         self.dtype = _dtype(precision, self.device)
+        self.computes = f"torch {'fp32' if self.dtype is torch.float32 else 'bf16'} {self.device.type}"
         self.model = model.to(self.device).eval()
         self.crop_size = model.image_size
         self.crops_at_once = 64 if self.device.type == "cpu" else 256

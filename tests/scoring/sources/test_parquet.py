@@ -103,7 +103,8 @@ def test_what_nobody_fetches_is_bounded_and_can_still_be_had(tmp_path):
 def test_without_pyarrow_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(
-        ConfigError, match=r'^t.parquet: reading Parquet needs pyarrow: pip install "mpiqe\[parquet\]"$'
+        ConfigError,
+        match=r"^t.parquet: to read Parquet mpiqe needs pyarrow, .*: pip install 'mpiqe\[parquet\]' \(.*\)$",
     ):
         found("a.parquet")
 

@@ -9,6 +9,7 @@ import pytest
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring.paths import find
+from mpiqe.scoring.sources import remote
 from mpiqe.scoring.sources.found import Limits
 
 
@@ -90,8 +91,10 @@ def test_archives_are_read_from_front_to_back(base):
 
 def test_a_package_that_is_missing_is_said_once(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "fsspec.core", None)
-    with pytest.raises(ConfigError, match=r'memory://x.jpg: .*need fsspec: pip install "mpiqe\[remote\]"'):
+    with pytest.raises(ConfigError, match=r"^memory://x.jpg: .* mpiqe needs fsspec, .*: pip install 'mpiqe\[remote\]'"):
         read("memory://x.jpg")
+    with pytest.raises(ImageError, match=r"^memory://x.jpg: for addresses other than http\(s\) mpiqe needs fsspec, "):
+        remote.Object("memory://x.jpg", Limits()).fetch()
     monkeypatch.undo()
     pytest.importorskip("fsspec")
     try:

@@ -17,7 +17,7 @@ from mpiqe.scoring.cluster.shards import Shard
 from mpiqe.scoring.parquet_sink import join, parts_folder
 from mpiqe.scoring.sinks import CsvSink
 
-_NAME = re.compile(r"shard-(\d{9})-([0-9a-f]{16})-(\d+)-(\d+)(-follows)?(-ends)?\.(csv|jsonl|parquet)")
+_NAME = re.compile(r"shard-(\d{9})-([0-9a-f]{16})-(\d+)-(\d+)-([a-z0-9_]+)(-follows)?(-ends)?\.(csv|jsonl|parquet)")
 
 
 class Part(NamedTuple):
@@ -27,6 +27,8 @@ class Part(NamedTuple):
     digest: str
     rows: int
     failed: int
+    computes: str
+    """What computed them, as the predictor has told."""
     follows: bool
     """The shard goes on in an archive with which the one before it ends."""
     ends: bool
@@ -36,17 +38,17 @@ class Part(NamedTuple):
     @property
     def name(self) -> str:
         """The file's name."""
-        follows, ends = "-follows" * self.follows, "-ends" * self.ends
-        return f"shard-{self.number:09}-{self.digest}-{self.rows}-{self.failed}{follows}{ends}.{self.form}"
+        computes, follows, ends = self.computes.replace(" ", "_"), "-follows" * self.follows, "-ends" * self.ends
+        return f"shard-{self.number:09}-{self.digest}-{self.rows}-{self.failed}-{computes}{follows}{ends}.{self.form}"
 
 
-def part_of(shard: Shard, *, rows: int, failed: int, last: str | None, form: str) -> Part:
+def part_of(shard: Shard, *, rows: int, failed: int, computes: str, last: str | None, form: str) -> Part:
     """What a shard with so many rows is called; ``last`` is the last row's path.
 
     A row that has the name of the archive itself says that it cannot be read on.
     """
     ends = shard.is_range and last == shard.begins
-    return Part(shard.number, shard.digest, rows, failed, shard.follows, ends, form)
+    return Part(shard.number, shard.digest, rows, failed, computes, shard.follows, ends, form)
 
 
 def finished(output: Path) -> list[Part]:
@@ -64,8 +66,9 @@ def part_named(name: str) -> Part:
     """The part in a file of that name."""
     match = _NAME.fullmatch(name)
     assert match, name  # noqa: S101 # our own worker has given it
-    number, digest, rows, failed, follows, ends, form = match.groups()
-    return Part(int(number), digest, int(rows), int(failed), bool(follows), bool(ends), form)
+    number, digest, rows, failed, computes, follows, ends, form = match.groups()
+    words = computes.replace("_", " ")
+    return Part(int(number), digest, int(rows), int(failed), words, bool(follows), bool(ends), form)
 
 
 def refuse_unfinished(output: Path) -> None:
@@ -75,6 +78,20 @@ def refuse_unfinished(output: Path) -> None:
             f"{parts_folder(output)} has the rows of a run with --engine ray that was not finished; continue it with "
             "--engine ray --resume, or remove that folder"
         )
+
+
+def common(output: Path, parts: Iterable[Part]) -> str | None:
+    """What computed all of the parts, ``None`` if there are none; raises ``ConfigError`` where they differ."""
+    first = None
+    for part in parts:
+        first = first or part
+        if part.computes != first.computes:
+            raise ConfigError(
+                f"{output}: shard {first.number} was computed with {first.computes!r} and shard {part.number} with "
+                f"{part.computes!r}, which do not belong in one file; choose with --runtime and --precision what all "
+                f"nodes have, and remove {parts_folder(output)}, or the shards of one of the two from it"
+            )
+    return first and first.computes
 
 
 def counted(parts: Iterable[Part]) -> Iterator[Part]:

@@ -46,6 +46,8 @@ class Job:
     limits: Limits
     column: str | None
     shard_size: int
+    computes: str | None = None
+    """What the shards that are there were computed with, if there are any."""
 
     def enter(self) -> None:
         """Go where relative paths mean what they mean to the driver; raises ``ConfigError`` on a node without it."""
@@ -127,6 +129,7 @@ def score_shard(scorer: Scorer, shard: Shard, job: Job) -> Part:
         shard,
         rows=len(rows),
         failed=sum(row.score is None for row in rows),
+        computes=scorer.predictor.computes,
         last=rows[-1].path if rows else None,
         form=job.form,
     )
@@ -142,7 +145,15 @@ def _loaded(job: Job) -> Scorer:
                 f"the node {socket.gethostname()} has another {what} ({here}) than the driver ({job.settings[what]}); "
                 "install the same on all nodes"
             )
-    return load(**job.options)
+    scorer = load(**job.options)
+    computes = scorer.predictor.computes
+    if job.computes not in (None, computes):
+        raise ConfigError(
+            f"the node {socket.gethostname()} computes with {computes!r}, and the shards that are there were computed "
+            f"with {job.computes!r}; choose that with --runtime and --precision, on nodes that have it, or remove "
+            f"{parts_folder(job.output)} and start anew"
+        )
+    return scorer
 
 
 def _content(rows: list[Row], scorer: Scorer, job: Job) -> bytes:

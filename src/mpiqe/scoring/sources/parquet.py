@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import IO, Any
 
-from mpiqe.errors import ConfigError, ImageError
+from mpiqe.errors import ImageError
+from mpiqe.extras import needing
 from mpiqe.scoring.sources.folders import PARQUET_SUFFIX
 from mpiqe.scoring.sources.found import Broken, Found, Limits, broken, too_large
 from mpiqe.scoring.sources.held import Budget, Held
@@ -158,10 +159,8 @@ def _column(schema: Any, asked: str | None) -> str:
 
 
 def _imported(path: str) -> Any:
-    try:
+    with needing(f"{path}: to read Parquet"):
         import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigError(f'{path}: reading Parquet needs pyarrow: pip install "mpiqe[parquet]"') from error
     return pyarrow.parquet
 
 

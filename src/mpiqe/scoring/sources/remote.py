@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
 from mpiqe.errors import ConfigError, ImageError
+from mpiqe.extras import needing
 from mpiqe.scoring.sources.folders import is_archive, is_image
 from mpiqe.scoring.sources.found import Found, Limits, broken, too_large
 from mpiqe.scoring.sources.patterns import Entry, is_wild, match, names_a_suffix, split_wild
@@ -108,21 +109,21 @@ def _address(system: Any, path: str, url: str, asked: str) -> str:
 
 
 def _system(url: str) -> tuple[Any, str]:
-    try:
+    with needing("for addresses other than http(s)"):
         from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise ConfigError("no fsspec") from error
     system, path = url_to_fs(url)
     return system, str(path)
 
 
 def _missing(url: str, error: Exception) -> str:
     if isinstance(error, ConfigError):
-        return f'{shown(url)}: addresses other than http(s) need fsspec: pip install "mpiqe[remote]"'
+        return f"{shown(url)}: {error}"
     return f"{shown(url)}: {shown(str(error)).rstrip('.')}; fsspec needs that package for {scheme(url)}://"
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ConfigError):
+        return str(error)
     if isinstance(error, FileNotFoundError):
         return "No such object"
     if isinstance(error, OSError) and error.strerror:
