@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 from mpiqe.choices import ScoringPrecision
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.images import Pixels
-from mpiqe.scoring.graph import ONNX, OPENVINO, read_card
-from mpiqe.scoring.onnx_predictor import CROPS_AT_ONCE, check_ends, gaze, prediction
+from mpiqe.scoring.graph import ONNX, OPENVINO
+from mpiqe.scoring.graph_predictor import SCORING, GraphPredictor, check_ends
 from mpiqe.scoring.openvino_core import openvino_core, openvino_settings
-from mpiqe.scoring.predictor import Gaze, Prediction
 
 if TYPE_CHECKING:
     import openvino
 
 
-class OpenVINOPredictor:
+class OpenVINOPredictor(GraphPredictor):
     """The graph of a folder on the CPU. ``precision``: ``fp32``, ``bf16``, or ``auto``, which is bf16 in hardware.
 
     ``threads`` is OpenVINO's own choice if not given. It reads ONNX graphs too. Raises ``WeightsError`` for a graph
@@ -31,7 +30,7 @@ class OpenVINOPredictor:
 
     def __init__(self, folder: Path, *, precision: ScoringPrecision = "auto", threads: int | None = None) -> None:
         core = openvino_core()
-        self.card = read_card(folder)
+        super().__init__(folder)
         paths = [folder / name for name in (OPENVINO, ONNX) if (folder / name).is_file()]
         if not paths:
             raise WeightsError(f"there is neither {OPENVINO} nor {ONNX} in {folder}; mpiqe export writes one")
@@ -52,39 +51,28 @@ class OpenVINOPredictor:
                 size=_axis(self._model.inputs[0], 1),
             )
             self._requests: dict[tuple[str, ...], openvino.InferRequest] = {}
-            self._request(("score", "scene", "distortion"))
+            self._request(self._wanted(SCORING))
         except RuntimeError as error:
             lines = str(error).strip().splitlines() or [""]
             raise WeightsError(f"{paths[0]} cannot be loaded, damaged or incomplete: {lines[-1]}") from error
-        self.crop_size, self.scale = self.card.crop_size, self.card.scale
-        self.scenes, self.distortions = self.card.scenes, self.card.distortions
-        self.window_temperature = self.card.window_temperature
-        self.crops_at_once = CROPS_AT_ONCE
-
-    def predict(self, crops: Pixels) -> Prediction:
-        """Answer for RGB crops (N, S, S, 3) uint8."""
-        return prediction(self._run(crops, ("score", "scene", "distortion")), crops)
-
-    def gaze(self, crops: Pixels) -> Gaze:
-        """Where it looks in RGB crops (N, S, S, 3) uint8."""
-        return gaze(self._run(crops, ("similarity", "attention")), crops)
 
     def _run(self, crops: Pixels, names: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
+        wanted = self._wanted(names)
+        if not wanted:
+            return {}
         with self._lock:  # a request holds one answer, and the next one is written over it
-            wanted, request = self._request(names)
-            found = request.infer([crops], share_inputs=True) if wanted else {}
+            found = self._request(wanted).infer([crops], share_inputs=True)
             return {name: found[index].copy() for index, name in enumerate(wanted)}
 
-    def _request(self, names: tuple[str, ...]) -> "tuple[list[str], openvino.InferRequest]":
-        """Those of ``names`` that the graph has, and what computes them and nothing else."""
+    def _request(self, names: tuple[str, ...]) -> "openvino.InferRequest":
+        """What computes these outputs and nothing else."""
         import openvino
 
-        wanted = [name for name in names if name in self.card.outputs]
         if names not in self._requests:
-            outputs = [self._model.output(name) for name in wanted]
+            outputs = [self._model.output(name) for name in names]
             part = openvino.Model(outputs, self._model.get_parameters())
             self._requests[names] = self._compile(part, "CPU", self._settings).create_infer_request()
-        return wanted, self._requests[names]
+        return self._requests[names]
 
 
 def _axis(end: "openvino.Output", index: int) -> int | None:
