@@ -49,7 +49,8 @@ def call(work: Callable[[], Result], *, store: str, timeout: float) -> Result:
         while not task.done.wait(_STEP):
             _look(end, f"no answer within {timeout:g} s; raise --timeout if it only comes slowly")
     except BaseException:
-        _here.helper = None  # the thread ends with what it is doing
+        _here.helper = None
+        helper.tasks.put(None)  # it ends with what it is doing
         _hanging.leave(task)
         raise
     return task.result()  # type: ignore[no-any-return] # it is that of the work
