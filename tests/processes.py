@@ -8,7 +8,7 @@ def readers_of(pid=None):
     """Those that a process, by default this one, has started and not yet waited for, without the ended ones."""
     found = set()
     for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
-        found |= {int(child) for child in (task / "children").read_text().split()}
+        found |= {int(child) for child in _told(f"{pid or os.getpid()}/task/{task.name}", "children").split()}
     return {child for child in found if "reader_child" in _told(child, "cmdline") and lives(child)}
 
 

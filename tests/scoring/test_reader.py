@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +20,8 @@ from mpiqe.scoring import reader, reader_frames, reader_process
 from mpiqe.scoring.reader import Fetched, Readers
 from mpiqe.scoring.reader_frames import Buffers
 from mpiqe.scoring.reader_process import Cutting, Reader
+from mpiqe.scoring.sources.found import Limits
+from mpiqe.scoring.sources.http import Download
 
 CUTTING = Cutting(size=32, count=8, mode="seeded", seed=0, max_pixels=200_000_000)
 linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes in /proc")
@@ -204,6 +207,21 @@ def test_closing_the_rows_waits_for_no_photo(make_scorer, photos, slow):
     rows.close()
     assert time.monotonic() - started < 3
     assert not readers_of()
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_closing_the_rows_waits_for_no_server(make_scorer, photos, isolate, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.jpg"
+        hangs = Download(url, Limits(timeout=60))
+        rows = make_scorer(workers=2, batch_size=1, isolate=isolate).rows([*photos[:5], *[hangs] * 5])
+        next(rows)
+        silent.accept()[0].close()  # it is tried again
+        started = time.monotonic()
+        rows.close()
+        assert time.monotonic() - started < 3
+        until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fetch for mpiqe")], 3)
 
 
 @linux

@@ -4,6 +4,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -104,7 +105,8 @@ def inside(
     """
     finder = _Finder(limits=limits, column=column, output=None, whole=False)
     if isinstance(found.fetched, remote.Object):
-        return finder.photos_in(found.fetched.url, found.path, opened=remote.opened, first=first, last=last)
+        opened = partial(remote.opened, limits=limits)
+        return finder.photos_in(found.fetched.url, found.path, opened=opened, first=first, last=last)
     return finder.photos_in(found.path, found.path, first=first, last=last)
 
 
@@ -192,7 +194,8 @@ class _Finder:
             return
         for found in remote.objects(url, limits=self.limits):
             if isinstance(found.fetched, remote.Object) and is_archive(found.path) and not self.whole:
-                yield from self.photos_in(found.fetched.url, found.path, opened=remote.opened)
+                opened = partial(remote.opened, limits=self.limits)
+                yield from self.photos_in(found.fetched.url, found.path, opened=opened)
             else:
                 yield found
 

@@ -17,6 +17,7 @@ from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import Pixels, Source
 from mpiqe.scoring.reader_frames import FILE_BYTES_PER_PIXEL, Buffers
 from mpiqe.scoring.reader_process import Cutting, Reader
+from mpiqe.scoring.sources import patience
 from mpiqe.scoring.sources.found import Fetched
 
 _ATTEMPTS = 4
@@ -49,7 +50,7 @@ class Readers:
     """Reader processes, as many as there are threads that call ``read`` at once; started when they are needed.
 
     A process that ends, or takes longer than ``timeout`` seconds for a photo, is replaced. ``close`` ends them all, and
-    with them the reading that is under way. Without ``isolate`` all reading is done in this process.
+    with them the reading and fetching that is under way. Without ``isolate`` all reading is done in this process.
     """
 
     def __init__(self, *, cutting: Cutting, timeout: float, isolate: bool = True) -> None:
@@ -70,6 +71,10 @@ class Readers:
 
         Raises ``ImageError`` with the photo's name, and ``ConfigError`` if no process can be started.
         """
+        with patience.stopped_by(self._closed):
+            return self._read(source)
+
+    def _read(self, source: AnySource) -> tuple[Pixels, tuple[int, int]]:
         if not (self._isolate and isinstance(source, (str, os.PathLike, bytes, Fetched))):
             return read_here(source, self._cutting)
         with _named(describe(source)):

@@ -1,6 +1,8 @@
 """Downloads from a real server on this machine, which behaves badly in many ways."""
 
 import base64
+import gzip
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -9,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from mpiqe.errors import ImageError
+from mpiqe.scoring.sources import http, patience
 from mpiqe.scoring.sources.found import Limits
 from mpiqe.scoring.sources.http import Download
 
@@ -67,6 +70,12 @@ class Server(BaseHTTPRequestHandler):
     def do_hang(self, _):
         time.sleep(1.2)
 
+    def do_silent(self, _):
+        time.sleep(5)
+
+    def do_wait_a_while(self, _):
+        self.say(503, Retry_After=20)
+
     def do_hang_within(self, _):
         self.say(200, PHOTO[:1000], Content_Length=len(PHOTO))
         time.sleep(1.2)
@@ -107,6 +116,35 @@ class Server(BaseHTTPRequestHandler):
     def do_elsewhere(self, _):
         host, port = self.server.server_address
         self.say(302, Location=f"http://localhost:{port}/photo.jpg" if host else "")
+
+    def do_moved_with_much_to_say(self, _):
+        self.send_response(302)
+        self.send_header("Location", "/photo.jpg")
+        self.end_headers()
+        try:
+            for _ in range(2000):
+                self.wfile.write(bytes(1 << 16))
+            self.asked["/all-of-it"] = 1
+        except OSError:
+            pass
+
+    def do_zipped(self, _):
+        self.say(200, gzip.compress(bytes(10_000_000)), Content_Encoding="gzip")
+
+    def do_soon(self, _):
+        try:
+            while True:
+                self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        except OSError:
+            pass
+
+    def do_endless_chunk(self, _):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 12 + b"\r\n")
+        try:
+            while True:
+                self.wfile.write(bytes(10_000))
+        except OSError:
+            pass
 
     def do_round(self, _):
         self.say(302, Location=f"/round/{sum(self.asked.values())}")
@@ -162,6 +200,7 @@ def test_a_photo_comes_whole(base, path):
         ("hang-within", "no answer in time (tried 3 times)", 3),
         ("large", "over the limit of 100000 bytes (1000000000000 bytes); raise --max-bytes if you trust it", 1),
         ("endless", "over the limit of 100000 bytes (more than that); raise --max-bytes if you trust it", 1),
+        ("endless-chunk", "over the limit of 100000 bytes (more than that); raise --max-bytes if you trust it", 1),
         ("to-file", "redirects to file:, which is not followed", 1),
         ("to-ftp", "redirects to ftp:, which is not followed", 1),
         ("rubbish", "the answer is no proper HTTP (BadStatusLine) (tried 3 times)", 3),
@@ -177,11 +216,50 @@ def test_redirects_come_to_an_end(base):
     assert sum(Server.asked.values()) == QUICK.redirects + 1
 
 
-@pytest.mark.parametrize("path", ["dribble", "dribble-headers", "hang"])
+@pytest.mark.parametrize("path", ["dribble", "dribble-headers", "hang", "soon"])
 def test_no_server_takes_longer_than_the_limit_on_the_whole(base, path):
     started = time.monotonic()
     assert "no answer in time" in refused(f"{base}/{path}", replace(QUICK, timeout=1, attempts=100))
     assert time.monotonic() - started < 2.5
+
+
+def test_a_redirect_is_followed_without_reading_what_it_says(base):
+    assert Download(f"{base}/moved-with-much-to-say", QUICK).fetch() == PHOTO
+    assert "/all-of-it" not in Server.asked
+
+
+def test_a_body_is_never_unpacked(base):
+    assert gzip.decompress(Download(f"{base}/zipped", QUICK).fetch()) == bytes(10_000_000)
+
+
+def test_a_name_server_that_hangs_takes_no_longer_either(monkeypatch):
+    gate = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: gate.wait(20))
+    monkeypatch.setattr(http, "_GRACE", 0.1)
+    monkeypatch.setenv("no_proxy", "*")
+    started = time.monotonic()
+    assert "no answer within 0.4 s" in refused("http://example.invalid/x.jpg", replace(QUICK, timeout=0.3))
+    assert time.monotonic() - started < 2
+    gate.set()
+
+
+@pytest.mark.parametrize("path", ["silent", "dribble", "wait-a-while"])
+def test_a_download_that_is_given_up_ends_its_thread_too(base, path):
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    helpers = []
+
+    def read():
+        helpers.append(patience.call(threading.current_thread, store="", timeout=10))
+        with patience.stopped_by(stop), pytest.raises(ImageError, match="reading was stopped"):
+            Download(f"{base}/{path}", replace(QUICK, timeout=60, read_timeout=60)).fetch()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join(1.5)
+    assert not thread.is_alive()
+    helpers[0].join(1.5)
+    assert not helpers[0].is_alive()
 
 
 def test_a_server_that_is_not_there_is_said():

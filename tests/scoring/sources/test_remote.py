@@ -1,15 +1,22 @@
 """fsspec's stores, by its memory and its own way to local files."""
 
+import asyncio
 import io
 import tarfile
+import threading
+import time
 import zipfile
+from functools import partial
 
 import fsspec
 import pytest
+from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractFileSystem
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring.paths import find
-from mpiqe.scoring.sources import remote
+from mpiqe.scoring.sources import patience, remote
 from mpiqe.scoring.sources.found import Limits
 
 
@@ -102,3 +109,152 @@ def test_a_package_that_is_missing_is_said_once(monkeypatch):
     except ImportError:
         with pytest.raises(ConfigError, match=r"s3://b/x\.jpg: .*s3fs"):
             read("s3://me:secret@b/x.jpg")
+
+
+class Hanging(AbstractFileSystem):
+    """A store that answers to nothing whose path holds its ``silent`` word, until it is released."""
+
+    protocol = "hanging"
+    cachable = False
+    silent = ""
+    gate = threading.Event()
+
+    def _answer(self, what, path):
+        if self.silent in f"{what} {path}":
+            self.gate.wait(60)
+
+    def info(self, path, **_):
+        self._answer("info", path)
+        return {"name": path, "size": 3, "type": "file"}
+
+    def isdir(self, path):
+        self._answer("isdir", path)
+        return "." not in path
+
+    def ls(self, path, detail=True, **_):
+        self._answer("ls", path)
+        return [{"name": f"{path}/{name}.jpg", "size": 3, "type": "file"} for name in "ab"]
+
+    def cat_file(self, path, start=None, end=None, **_):
+        self._answer("cat", path)
+        return b"abc"
+
+    def open(self, path, mode="rb", **_):
+        self._answer("open", path)
+        return HangingFile(self)
+
+
+class HangingFile(io.BytesIO):
+    def __init__(self, system):
+        shard = io.BytesIO()
+        with tarfile.open(fileobj=shard, mode="w") as tar:
+            info = tarfile.TarInfo("a.jpg")
+            info.size = 5 << 20
+            tar.addfile(info, io.BytesIO(bytes(info.size)))
+        super().__init__(shard.getvalue())
+        self.system = system
+
+    def read(self, *arguments):
+        self.system._answer("read", self.tell())
+        return super().read(*arguments)
+
+    def close(self):
+        self.system._answer("close", "")
+        super().close()
+
+
+class Cancelled(AsyncFileSystem):
+    """An asynchronous store that answers to nothing and takes note of calls that are ended."""
+
+    protocol = "cancelled"
+    ended: list[str] = []  # noqa: RUF012
+
+    async def _info(self, path, **_):
+        return {"name": path, "size": 3, "type": "file"}
+
+    async def _cat_file(self, path, start=None, end=None, **_):
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            self.ended.append(path)
+            raise
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    fsspec.register_implementation("hanging", Hanging, clobber=True)
+    monkeypatch.setattr(Hanging, "gate", threading.Event())
+    yield partial(monkeypatch.setattr, Hanging, "silent")
+    Hanging.gate.set()
+
+
+@pytest.mark.parametrize(
+    ("silent", "url"),
+    [
+        ("isdir", "hanging://x/deep"),
+        ("ls", "hanging://x/deep"),
+        ("ls", "hanging://x/*.jpg"),
+        ("open", "hanging://x/s.tar"),
+        ("read 0", "hanging://x/s.tar"),
+        ("read 1048576", "hanging://x/s.tar"),
+        ("open", "hanging://x/t.parquet"),
+        ("cat", "hanging://x/a.jpg"),
+    ],
+)
+def test_a_store_that_does_not_answer_costs_a_row_in_time(hanging, silent, url, monkeypatch):
+    monkeypatch.setattr(remote, "_LISTING", 2)
+    hanging(silent)
+    started = time.monotonic()
+    if "*" in url:
+        monkeypatch.setattr(Hanging, "exists", lambda *_: False)
+    ((name, reason),) = read(url, timeout=0.3)
+    assert time.monotonic() - started < 2
+    assert name == url
+    assert f"no answer within {0.6 if silent == 'ls' else 0.3} s; raise --timeout" in reason
+
+
+def test_an_object_that_does_not_answer_is_one_row_among_others(hanging):
+    hanging("cat x/deep/a.jpg")
+    assert read("hanging://x/deep", timeout=0.3) == [
+        ("hanging://x/deep/a.jpg", "no answer within 0.3 s; raise --timeout if it only comes slowly"),
+        ("hanging://x/deep/b.jpg", b"abc"),
+    ]
+
+
+def test_an_archive_that_has_been_left_is_not_asked_to_close(hanging):
+    hanging("read 1048576")
+    file = remote.opened("hanging://x/s.tar", limits=Limits(timeout=0.3))
+    with pytest.raises(OSError, match=r"no answer within 0\.3 s"):
+        file.read()
+    hanging("close")
+    started = time.monotonic()
+    file.close()
+    assert time.monotonic() - started < 0.2
+
+
+def test_an_asynchronous_call_that_takes_too_long_is_ended(monkeypatch):
+    fsspec.register_implementation("cancelled", Cancelled, clobber=True)
+    monkeypatch.setattr(remote, "_LATER", 0.1)
+    monkeypatch.setattr(Cancelled, "ended", [])
+    ((_, reason),) = read("cancelled://x/a.jpg", timeout=0.3)
+    assert reason == "no answer within 0.3 s; raise --timeout if it only comes slowly"
+    end = time.monotonic() + 5
+    while not Cancelled.ended or patience._hanging.of:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_one_connection_serves_the_objects_of_a_thread():
+    made = []
+
+    class Counted(MemoryFileSystem):
+        protocol = "counted"
+
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    fsspec.register_implementation("counted", Counted, clobber=True)
+    rows = read(*(f"counted://none/{i}.jpg" for i in range(20)))
+    assert {reason for _, reason in rows} == {"No such object"}
+    assert len(made) == 1

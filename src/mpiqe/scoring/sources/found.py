@@ -15,7 +15,10 @@ class Fetched(Protocol):
         """What its row and messages call it; holds no secrets."""
 
     def fetch(self) -> bytes:
-        """Its whole file; raises ``ImageError`` that begins with the name. Called on a reading thread."""
+        """Its whole file; raises ``ImageError`` that begins with the name. Called on a reading thread.
+
+        What may hang is asked with ``patience.call``, so that it ends in time and when the rows are closed.
+        """
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Limits:
     max_bytes: int = 256 << 20
     """Larger downloads, objects, members and cells are refused."""
     timeout: float = 60.0
-    """Seconds that one download may take, with its redirects and retries."""
+    """Seconds that one download may take, with its redirects and retries, or one request to a store."""
     connect_timeout: float = 10.0
     """Seconds until a server must have taken the connection."""
     read_timeout: float = 20.0

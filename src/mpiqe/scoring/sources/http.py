@@ -22,11 +22,14 @@ from typing import Any, cast
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from mpiqe.errors import ImageError
+from mpiqe.scoring.sources import patience
 from mpiqe.scoring.sources.found import Limits, too_large
-from mpiqe.scoring.sources.urls import shown
+from mpiqe.scoring.sources.urls import host_of, shown
 
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _STEP = 1 << 16
+_LOOK = 0.2  # seconds of silence after which a download that nobody waits for any more is ended
+_GRACE = 1.0  # seconds that a download has to say itself why it is late
 _UNSAFE = (
     "%/:=&?~#+!$,;'@()*[]"  # what a path or query may hold as it is; spaces and letters of any alphabet are quoted
 )
@@ -46,6 +49,12 @@ class Download:
 
     def fetch(self) -> bytes:
         """Its bytes; raises ``ImageError`` with the server's answer or whatever kept it from answering."""
+        try:
+            return patience.call(self._fetch, store=host_of(self.url), timeout=self.limits.timeout + _GRACE)
+        except OSError as error:  # no name server answers, for one, which has no time-out here
+            raise ImageError(f"{self.name}: {error.strerror}") from error
+
+    def _fetch(self) -> bytes:
         deadline = time.monotonic() + self.limits.timeout
         for attempt in range(self.limits.attempts):
             try:
@@ -59,7 +68,7 @@ class Download:
                 if last or time.monotonic() + pause >= deadline:
                     tries = "once" if attempt == 0 else f"{attempt + 1} times"
                     raise ImageError(f"{self.name}: {error} (tried {tries})") from None
-            time.sleep(pause)
+            patience.pause(pause)
         raise ImageError(f"{self.name}: not tried at all: attempts must be at least 1")
 
 
@@ -147,6 +156,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if target not in ("", "http", "https"):  # the library would follow to ftp:, and its message show the address
             fp.close()
             raise _RefusedError(f"redirects to {target}:, which is not followed")
+        fp.close()  # the library would read it, to whatever end
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
@@ -204,9 +214,14 @@ class _TimedFile(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int | None:
-        self.sock.settimeout(min(self.limits.read_timeout, _left(self.deadline)))
-        return self.raw.readinto(buffer)
+    def readinto(self, buffer: Any) -> int:
+        silent = time.monotonic() + self.limits.read_timeout
+        while True:
+            self.sock.settimeout(min(_LOOK, _left(silent), _left(self.deadline)))
+            try:
+                return self.sock.recv_into(buffer)
+            except TimeoutError:
+                continue  # _left says when to give up
 
     def close(self) -> None:
         self.raw.close()
@@ -214,6 +229,7 @@ class _TimedFile(io.RawIOBase):
 
 
 def _left(deadline: float) -> float:
+    patience.check()
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError

@@ -1,15 +1,24 @@
 """Photos in object stores and wherever else fsspec gets: s3://, gs://, az://, hf://, sftp://, memory://, file:// ..."""
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any, cast
+from functools import partial
+from typing import IO, Any, TypeVar, cast
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.extras import needing
+from mpiqe.scoring.sources import patience
 from mpiqe.scoring.sources.folders import is_archive, is_image
 from mpiqe.scoring.sources.found import Found, Limits, broken, too_large
 from mpiqe.scoring.sources.patterns import Entry, is_wild, match, names_a_suffix, split_wild
-from mpiqe.scoring.sources.urls import last_name, scheme, shown
+from mpiqe.scoring.sources.urls import host_of, last_name, scheme, shown
+
+Result = TypeVar("Result")
+
+_LISTING = 10  # times as long as a photo: a folder of a million objects is told in a thousand answers
+_AHEAD = 1 << 20  # bytes of an archive that are read at once
+_LATER = 1.0  # seconds after ours that a store's own time-out comes, so that ours is the one that is told
 
 
 @dataclass(frozen=True)
@@ -27,21 +36,13 @@ class Object:
         return shown(self.url)
 
     def fetch(self) -> bytes:
-        """Its bytes; raises ``ImageError`` with what the store says."""
-        limit = self.limits.max_bytes
+        """Its bytes; raises ``ImageError`` with what the store says, or that it does not answer."""
         try:
-            system, path = _system(self.url)
-            size = self.size if self.size is not None else system.info(path).get("size")
-            if size is not None and size > limit:
-                raise ImageError(f"{self.name}: {too_large(size, limit)}")
-            content = bytes(system.cat_file(path) if size is not None else system.cat_file(path, 0, limit + 1))
-        except ImageError:
-            raise
+            return _Store(self.url, self.limits).content(self.size)
+        except ImageError as error:
+            raise ImageError(f"{self.name}: {error}") from error.__cause__
         except Exception as error:  # each store has exceptions of its own
             raise ImageError(f"{self.name}: {_reason(error)}") from error
-        if len(content) > limit:
-            raise ImageError(f"{self.name}: {too_large(None, limit)}")
-        return content
 
 
 def objects(url: str, *, limits: Limits) -> Iterator[Found]:
@@ -49,41 +50,43 @@ def objects(url: str, *, limits: Limits) -> Iterator[Found]:
 
     Raises ``ConfigError`` where fsspec, or its part for this store, is not installed.
     """
+    store = _Store(url, limits)
     try:
-        system, path = _system(url)
+        store.connect()
     except (ImportError, ConfigError) as error:
         raise ConfigError(_missing(url, error)) from error
     except Exception as error:  # an unknown scheme, credentials that are none
         yield broken(shown(url), _reason(error))
         return
     try:
-        yield from _below(system, path, url, limits)
+        yield from _below(store, url, limits)
     except Exception as error:  # a listing that the store refuses; rows that came before it stand
         yield broken(shown(url), _reason(error))
 
 
-def opened(url: str) -> IO[bytes]:
-    """An archive to be read from front to back; raises ``OSError`` whatever the store raises."""
-    try:
-        system, path = _system(url)
-        return cast("IO[bytes]", system.open(path, "rb"))
-    except Exception as error:
-        raise OSError(0, _reason(error)) from error
+def opened(url: str, *, limits: Limits) -> IO[bytes]:
+    """An archive to be read from front to back, each step within the time of a photo.
+
+    Opening and reading raise ``OSError`` whatever the store raises.
+    """
+    return io.BufferedReader(_File(_Store(url, limits)), _AHEAD)
 
 
-def _below(system: Any, path: str, url: str, limits: Limits) -> Iterator[Found]:
+def _below(store: "_Store", url: str, limits: Limits) -> Iterator[Found]:
+    path = store.path
+
     def listing(folder: str) -> Iterator[Entry]:
-        for info in sorted(system.ls(folder, detail=True), key=lambda info: str(info["name"])):
+        for info in sorted(store.listing(folder), key=lambda info: str(info["name"])):
             name = str(info["name"]).rstrip("/")
             if name and name != folder.rstrip("/"):
                 yield Entry(name.rpartition("/")[2], name, info["type"] == "directory", size=info.get("size"))
 
-    if is_wild(path) and not system.exists(path):
+    if is_wild(path) and not store.exists():
         folder, parts = split_wild(path)
         chosen = match(folder, parts, listing)
         if not names_a_suffix(path):
             chosen = (entry for entry in chosen if is_image(entry.name) or is_archive(entry.name))
-    elif not is_image(path) and not is_archive(path) and system.isdir(path):
+    elif not is_image(path) and not is_archive(path) and store.is_folder():
         folder = path
         chosen = (entry for entry in match(path, ["**"], listing) if is_image(entry.name))
     else:
@@ -92,7 +95,7 @@ def _below(system: Any, path: str, url: str, limits: Limits) -> Iterator[Found]:
     none = True
     for entry in chosen:
         none = False
-        address = _address(system, entry.path, url, path)
+        address = _address(store.system, entry.path, url, path)
         inside = entry.path.removeprefix(folder).lstrip("/")
         yield Found(shown(address), None, Object(address, limits, entry.size), inside)
     if none:
@@ -108,11 +111,108 @@ def _address(system: Any, path: str, url: str, asked: str) -> str:
     return cast("str", system.unstrip_protocol(path))
 
 
-def _system(url: str) -> tuple[Any, str]:
-    with needing("for addresses other than http(s)"):
-        from fsspec.core import url_to_fs
-    system, path = url_to_fs(url)
-    return system, str(path)
+class _Store:
+    """What fsspec has at an address; it is asked on a thread apart, and not for ever."""
+
+    def __init__(self, url: str, limits: Limits) -> None:
+        self.url = url
+        self.limits = limits
+        self.system: Any = None
+        self.path = ""
+
+    def patiently(self, work: Callable[[], Result], *, times: int = 1) -> Result:
+        return patience.call(work, store=host_of(self.url), timeout=times * self.limits.timeout)
+
+    def connect(self) -> None:
+        """Raises ``ConfigError`` without fsspec, ``ImportError`` without its part for this store."""
+        self.patiently(self._connect)
+
+    def content(self, size: int | None) -> bytes:
+        """The whole object, of ``size`` bytes if that is known; raises a nameless ``ImageError`` if it is too large."""
+        return self.patiently(partial(self._content, size))
+
+    def listing(self, folder: str) -> list[dict[str, Any]]:
+        return self.patiently(lambda: list(self.system.ls(folder, detail=True)), times=_LISTING)
+
+    def exists(self) -> bool:
+        return self.patiently(lambda: bool(self.system.exists(self.path)))
+
+    def is_folder(self) -> bool:
+        return self.patiently(lambda: bool(self.system.isdir(self.path)))
+
+    def open(self) -> Any:
+        self._connect()
+        return self.system.open(self.path, "rb")
+
+    def _connect(self) -> None:
+        with needing("for addresses other than http(s)"):
+            from fsspec.core import url_to_fs
+        self.system, path = url_to_fs(self.url)
+        self.path = str(path)
+
+    def _content(self, size: int | None) -> bytes:
+        self._connect()
+        limit = self.limits.max_bytes
+        said = self._asked("info").get("size") if size is None else size
+        if said is not None and said > limit:
+            raise ImageError(too_large(said, limit))
+        content = bytes(self._asked("cat_file") if said is not None else self._asked("cat_file", 0, limit + 1))
+        if len(content) > limit:
+            raise ImageError(too_large(None, limit))
+        return content
+
+    def _asked(self, method: str, *arguments: Any) -> Any:
+        """An asynchronous store is told the time-out too: it can end a call that nobody waits for any more."""
+        if method not in vars(self.system):  # where fsspec puts what it derives from an asynchronous method
+            return getattr(self.system, method)(self.path, *arguments)
+        from fsspec.asyn import sync
+
+        call = getattr(self.system, f"_{method}")
+        return sync(self.system.loop, call, self.path, *arguments, timeout=self.limits.timeout + _LATER)
+
+
+class _File(io.RawIOBase):
+    """An object that is read step by step; after a step that fails it is asked no more, not even to close."""
+
+    def __init__(self, store: _Store) -> None:
+        self._store = store
+        self._file: Any = None
+        self._file = self._patiently(lambda _: store.open())
+        self._seekable = bool(self._file.seekable())
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._seekable
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._patiently(lambda file: bytes(file.read(len(buffer))))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._patiently(lambda file: int(file.seek(offset, whence)))
+
+    def tell(self) -> int:
+        return self._patiently(lambda file: int(file.tell()))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._patiently(lambda file: file.close())
+            self._file = None
+        super().close()
+
+    def _patiently(self, work: Callable[[Any], Result]) -> Result:
+        file, self._file = self._file, None
+        try:
+            result = self._store.patiently(partial(work, file))
+        except ImageError:  # nobody waits any more
+            raise
+        except Exception as error:
+            raise OSError(0, _reason(error)) from error
+        self._file = file
+        return result
 
 
 def _missing(url: str, error: Exception) -> str:

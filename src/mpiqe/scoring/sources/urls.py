@@ -33,3 +33,8 @@ def last_name(url: str) -> str:
     """The file's name at the end of an address, or its host."""
     parts = urlsplit(url)
     return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.hostname or "photo"
+
+
+def host_of(url: str) -> str:
+    """What tells one server or store from another; may hold a password."""
+    return "/".join(url.rpartition("::")[2].split("/")[:3])
