@@ -68,7 +68,9 @@ Address = Annotated[
     str | None,
     typer.Option(help="Ray: the cluster; else RAY_ADDRESS, or this machine.", metavar="A"),
 ]
-Timeout = Annotated[float, typer.Option(help="Seconds to fetch a photo from a server or store, and to read it.", metavar="S")]
+Timeout = Annotated[
+    float, typer.Option(help="Seconds to fetch a photo from a server or store, and to read it.", metavar="S")
+]
 
 
 def run(

@@ -210,7 +210,7 @@ def test_a_store_that_does_not_answer_costs_a_row_in_time(hanging, silent, url, 
     ((name, reason),) = read(url, timeout=0.3)
     assert time.monotonic() - started < 2
     assert name == url
-    assert f"no answer within {0.6 if silent == 'ls' else 0.3} s; raise --timeout" in reason
+    assert reason.startswith(f"no answer within {0.6 if silent == 'ls' else 0.3} s; raise --timeout")
 
 
 def test_an_object_that_does_not_answer_is_one_row_among_others(hanging):

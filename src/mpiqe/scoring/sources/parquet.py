@@ -81,7 +81,8 @@ def photos(
     except _UnsuitableError as error:
         yield broken(shown, str(error))
     except (OSError, _faults()) as error:
-        yield broken(shown, f"damaged or no Parquet file ({' '.join(str(error).split())})")
+        said = error.strerror if isinstance(error, OSError) else None  # the system's or a store's: nothing is damaged
+        yield broken(shown, said or f"damaged or no Parquet file ({' '.join(str(error).split())})")
 
 
 def _photo(
