@@ -1,11 +1,11 @@
 """How far are the quick ways to run a model from PyTorch in fp32, on real photos?
 
-    python benchmarks/agreement.py PHOTOS [--weights W] [--limit N] [--int8]
+    python benchmarks/agreement.py PHOTOS [--weights W] [--limit N]
 
 PHOTOS is a folder, that of LIVE Challenge say. Every photo is scored by torch in fp32, torch in bf16, ONNX Runtime and
-OpenVINO in fp32 and bf16, on the same crops. Printed are the largest difference of a score and its 99th percentile in
-shares of the score's range, SRCC between the two lists of scores, and how often the likeliest distortion is the same.
-`--int8` adds ONNX Runtime with weights and matrix products of eight bits (dynamic quantisation), which is not offered.
+OpenVINO in fp32 and bf16, and ONNX Runtime with weights of eight bits, on the same crops. Printed are the largest
+difference of a score and its 99th percentile in shares of the score's range, SRCC between the two lists of scores, and
+how often the likeliest distortion is the same.
 The weights are the embedded model's if none are named; those of a run are exported first.
 """
 
@@ -21,7 +21,6 @@ import numpy as np
 import mpiqe
 from mpiqe.metrics import srcc
 from mpiqe.scoring.export import export
-from mpiqe.scoring.graph import ONNX
 from mpiqe.scoring.paths import photo_files
 from mpiqe.scoring.score import Score, likeliest
 
@@ -32,7 +31,6 @@ def main() -> None:
     parser.add_argument("photos")
     parser.add_argument("--weights", default="embedded")
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--int8", action="store_true")
     asked = parser.parse_args()
     paths = list(photo_files([asked.photos], stdin=io.BytesIO()))[: asked.limit]
     reference = mpiqe.load(asked.weights, runtime="torch", device="cpu", precision="fp32")
@@ -40,24 +38,19 @@ def main() -> None:
     span = reference.scale.high - reference.scale.low
     print(f"{len(paths)} photos, {reference.crops} crops each, range {span:.1f}, against torch in fp32")
     with tempfile.TemporaryDirectory() as folder:
-        for name, scorer in _others(asked.weights, Path(folder), int8=asked.int8):
+        for name, scorer in _others(asked.weights, Path(folder)):
             print(f"{name:<24}{_compared(_scores(scorer, paths), expected, span)}", flush=True)
 
 
-def _others(weights: str, folder: Path, *, int8: bool) -> Iterator[tuple[str, mpiqe.Scorer]]:
+def _others(weights: str, folder: Path) -> Iterator[tuple[str, mpiqe.Scorer]]:
     yield "torch bf16", mpiqe.load(weights, runtime="torch", device="cpu", precision="bf16")
     graph = folder / "graph"
     export(weights, graph)
     yield "ONNX Runtime fp32", mpiqe.load(graph, runtime="onnx")
     yield "OpenVINO fp32", mpiqe.load(graph, runtime="openvino", precision="fp32")
     yield "OpenVINO bf16", mpiqe.load(graph, runtime="openvino", precision="bf16")
-    if int8:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        whole, quantised = graph / ONNX, folder / "int8.onnx"
-        quantize_dynamic(whole, quantised, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"])
-        quantised.replace(whole)
-        yield "ONNX Runtime int8", mpiqe.load(graph, runtime="onnx")
+    export(weights, folder / "int8", precision="int8")
+    yield "ONNX Runtime int8", mpiqe.load(folder / "int8", runtime="onnx")
 
 
 def _scores(scorer: mpiqe.Scorer, paths: list[Path]) -> list[Score]:

@@ -3,9 +3,9 @@
     python benchmarks/runtimes.py [--shape vit-b-16] [--crops 32] [--repeats 5]
 
 The embedded model, or random weights of a shape. Measured are ONNX Runtime and OpenVINO (bf16 where the processor has
-it, else fp32) with 1, 4, 8, 16 and 32 crops in a call; OpenVINO on the graph with all its outputs, which keeps it from
-fusing attention; ONNX Runtime with matrix products of eight bits (dynamic quantisation; how far its answers are off:
-`benchmarks/agreement.py --int8`); and torch compiled, in fp32 and bf16.
+it, else fp32) with 1, 4, 8, 16 and 32 crops in a call; OpenVINO on the graph with all its outputs; ONNX Runtime
+with weights of eight bits (how far its answers are off: `benchmarks/agreement.py`); and torch compiled, in fp32 and
+bf16.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from mpiqe.bench.timing import interleaved, line
 from mpiqe.images import Pixels, crop_positions, cut
 from mpiqe.model.checkpoint import load_checkpoint
 from mpiqe.model.untrained import create_untrained, shape_named
+from mpiqe.scoring.eight_bits import in_eight_bits
 from mpiqe.scoring.export import ScoringGraph, export
 from mpiqe.scoring.graph import ONNX
 from mpiqe.scoring.onnx_predictor import OnnxPredictor
@@ -58,7 +59,8 @@ def _works(weights: str, folder: Path, crops: Pixels) -> dict[str, Callable[[], 
     for at_once in AT_ONCE:
         works[f"OpenVINO {vino.precision}, {at_once} at once"] = partial(_in_parts, vino, crops, at_once)
     works[f"OpenVINO {vino.precision}, all outputs, 16 at once"] = _whole(graph, vino.precision)(crops)
-    works["ONNX Runtime int8, 16 at once"] = partial(_in_parts, _quantised(graph, folder), crops, 16)
+    eight = OnnxPredictor(in_eight_bits(graph, folder / "int8"))
+    works["ONNX Runtime int8, 1 at once"] = partial(_in_parts, eight, crops, 16)
     model, _ = load_checkpoint(weights)
     model.clip.fuse()
     compiled = torch.compile(ScoringGraph(model).eval())
@@ -84,16 +86,6 @@ def _whole(graph: Path, precision: str) -> Callable[[Pixels], Callable[[], objec
     return lambda crops: (
         lambda: [request.infer([crops[first : first + 16]], share_inputs=True) for first in range(0, len(crops), 16)]
     )
-
-
-def _quantised(graph: Path, folder: Path) -> OnnxPredictor:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    eight = folder / "int8"
-    eight.mkdir()
-    quantize_dynamic(graph / ONNX, eight / ONNX, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"])
-    (eight / "mpiqe.json").write_bytes((graph / "mpiqe.json").read_bytes())
-    return OnnxPredictor(eight)
 
 
 def _compiled(graph: Callable[[torch.Tensor], object], crops: Pixels, lower: bool) -> None:

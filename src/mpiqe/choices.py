@@ -20,3 +20,4 @@ Device = Literal["auto", "cpu"]
 
 Runtime = Literal["auto", "onnx", "openvino", "torch"]
 ScoringPrecision = Literal["auto", "fp32", "bf16"]
+GraphPrecision = Literal["fp32", "int8"]

@@ -109,10 +109,13 @@ def test_openvino_reads_both_formats_and_agrees(exported, tmp_path):
     assert chosen.computes == f"openvino {chosen.precision} cpu"
 
 
-@pytest.mark.parametrize("form", ["onnx", "openvino"])
-def test_the_readme_beside_a_graph_runs_without_this_package(exported, tmp_path, form):
+@pytest.mark.parametrize("form", ["onnx", "onnx int8", "openvino"])
+def test_the_readme_beside_a_graph_runs_without_this_package(exported, eight_bits, tmp_path, form):
     folder = tmp_path / form
-    export(exported["whole"][0], folder, form=form)
+    if form == "onnx int8":
+        shutil.copytree(eight_bits[0], folder)
+    else:
+        export(exported["whole"][0], folder, form=form)
     script = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL).group(1)
     blocked = "import sys\nfor name in ('mpiqe', 'torch'):\n    sys.modules[name] = None\n"
     (folder / "run.py").write_text(blocked + script)
@@ -132,6 +135,54 @@ def test_a_graph_that_differs_from_torch_is_not_left_as_if_it_were_right(exporte
     monkeypatch.setattr(exporting, "_compare", lambda *asked: compare(*asked)._replace(score=0.01))
     with pytest.raises(WeightsError, match=r"answers otherwise than PyTorch, by 0\.01 of the score's range"):
         export(exported["whole"][0], tmp_path / "wrong")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def eight_bits(tmp_path_factory):
+    """The embedded model with weights of eight bits."""
+    folder = tmp_path_factory.mktemp("eight") / "graph"
+    return folder, export("embedded", folder, precision="int8")
+
+
+def test_weights_of_eight_bits_answer_nearly_as_torch_does(eight_bits):
+    folder, checked = eight_bits
+    assert [entry.precision for entry in checked] == ["int8"]
+    assert 1e-5 < checked[0].score < 5e-3
+    assert (folder / "mpiqe.onnx").stat().st_size < 11e6  # 16.7 MB in fp32; the stem's convolutions stay so
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "mpiqe.json", "mpiqe.onnx"]
+    scorer, exact = mpiqe.load(folder), mpiqe.load(runtime="torch")
+    assert scorer.predictor.computes == "onnx int8 cpu"
+    for photo in (photos_of_scikit_image.coffee(), photos_of_scikit_image.rocket()):
+        assert abs(scorer(photo).score - exact(photo).score) < 5e-3 * (exact.scale.high - exact.scale.low)
+
+
+def test_eight_bits_too_give_a_crop_the_same_answer_in_any_company(eight_bits):
+    predictor = mpiqe.load(eight_bits[0]).predictor
+    photo = photos_of_scikit_image.coffee()
+    crops = np.stack([photo[:224, :224], photo[100:324, 300:524] // 8, np.full((224, 224, 3), 255, np.uint8)])
+    together = predictor.predict(crops)
+    for i in range(3):
+        for one, all_of_them in zip(predictor.predict(crops[i : i + 1]), together, strict=True):
+            np.testing.assert_array_equal(one[0], all_of_them[i])
+
+
+def test_a_graph_in_eight_bits_is_not_run_as_if_it_were_in_others(eight_bits, tmp_path):
+    folder, _ = eight_bits
+    for asked in ("fp32", "bf16"):
+        with pytest.raises(ConfigError, match="exported in int8"):
+            mpiqe.load(folder, precision=asked)
+    with pytest.raises(ConfigError, match="exported in int8, which the runtime onnx runs"):
+        mpiqe.load(folder, runtime="openvino")
+    with pytest.raises(ConfigError, match="take the format onnx"):
+        export("embedded", tmp_path / "no", form="openvino", precision="int8")
+
+
+def test_a_model_that_loses_too_much_to_eight_bits_is_not_written(exported, tmp_path, monkeypatch):
+    compare = exporting._compare
+    monkeypatch.setattr(exporting, "_compare", lambda *asked: compare(*asked)._replace(score=0.006))
+    with pytest.raises(WeightsError, match="eight bits are too few for this model: export it in fp32"):
+        export(exported["whole"][0], tmp_path / "wrong", precision="int8")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,6 +17,7 @@ GIVEN = GraphCard(
     window_temperature=0.05,
     source="abc",
     outputs=("score", "scene", "distortion"),
+    precision="fp32",
 )
 
 
@@ -34,6 +35,7 @@ def test_a_card_is_read_as_it_was_written(tmp_path):
         ({"crops": "4"}, "crops = '4'"),
         ({"low": float("nan")}, "low = nan"),
         ({"scenes": [1]}, "a name that is no text"),
+        ({"precision": "int4"}, "precision = 'int4'"),
         ({"outputs": ["score", "mood"]}, "outputs = "),
     ],
 )

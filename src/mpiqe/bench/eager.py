@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mpiqe.bench import flops
 from mpiqe.bench.plain import PlainMPIQE
-from mpiqe.bench.runtimes import Look, Precision
+from mpiqe.bench.runtimes import Float, Look
 from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
 from mpiqe.model.checkpoint import load_checkpoint
@@ -53,11 +53,11 @@ class Eager:
         """Whether the processor does so in hardware."""
         return computes_in_bf16(cpu=True)
 
-    def predictor(self, precision: Precision) -> TorchPredictor:
+    def predictor(self, precision: Float) -> TorchPredictor:
         """The package's own model in eager mode."""
         return TorchPredictor(model=self._model, config=self._config, device="cpu", precision=precision)
 
-    def bare(self, precision: Precision) -> Look:
+    def bare(self, precision: Float) -> Look:
         """Its tower alone."""
         tower = BareTower(self._model.clip).eval()
 

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 from mpiqe.bench.photos import SIZES, make_photo
 from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
-from mpiqe.scoring.graph import CARD
+from mpiqe.scoring.eight_bits import in_eight_bits, quantise
+from mpiqe.scoring.graph import CARD, read_card
 from mpiqe.scoring.loading import EMBEDDED, embedded_folder
 from mpiqe.scoring.predictor import Predictor
 
 if TYPE_CHECKING:
     from mpiqe.bench.eager import Eager
 
-Runtime = Literal["torch-fp32", "torch-bf16", "onnx-fp32", "openvino-fp32", "openvino-bf16"]
+Runtime = Literal["torch-fp32", "torch-bf16", "onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
-Precision = Literal["fp32", "bf16"]
+Float = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "int8"]
 Look = Callable[[Pixels], object]
 _TORCH = ("torch", "transformers")
 _EXPORT = ("onnx", "onnxscript")
@@ -75,6 +77,8 @@ class Source:
         if self.weights == EMBEDDED:
             return embedded_folder()
         if self.is_graph:
+            if self._is_of_eight_bits:
+                raise ConfigError("these weights were exported in int8")
             return Path(self.weights)
         missing = _lacking((*_TORCH, *_EXPORT))
         if missing:
@@ -84,6 +88,27 @@ class Source:
         graph = self.folder / "graph"
         export(self.weights, graph, photos=[make_photo(SIZES[0], seed=0)])
         return graph
+
+    @cached_property
+    def graph_of_eight_bits(self) -> Path:
+        """The same with weights of eight bits, however much that costs the answers; raises as ``graph`` does."""
+        if self._is_of_eight_bits:
+            return Path(self.weights)
+        _check_can_quantise()
+        return in_eight_bits(self.graph, self.folder / "int8")
+
+    @property
+    def _is_of_eight_bits(self) -> bool:
+        return self.is_graph and read_card(Path(self.weights)).precision == "int8"
+
+    @cached_property
+    def bare_graph_of_eight_bits(self) -> Path | None:
+        """The bare tower with weights of eight bits, where it can be exported."""
+        if self.bare_graph is None:
+            return None
+        path = self.folder / "bare-int8.onnx"
+        quantise(self.bare_graph, path)
+        return path
 
     @cached_property
     def bare_graph(self) -> Path | None:
@@ -131,7 +156,7 @@ def _with_torch(source: Source, precision: Precision) -> tuple[Predictor, Look |
         raise ConfigError("torch does not run exported graphs")
     if precision == "bf16" and not source.eager.computes_in_bf16:
         raise ConfigError("this CPU has no bf16 arithmetic, and torch would be slower in it than in fp32")
-    return source.eager.predictor(precision), source.eager.bare(precision)
+    return source.eager.predictor(_float(precision)), source.eager.bare(_float(precision))
 
 
 def _with_onnx(source: Source, precision: Precision) -> tuple[Predictor, Look | None]:
@@ -139,13 +164,17 @@ def _with_onnx(source: Source, precision: Precision) -> tuple[Predictor, Look | 
 
     from mpiqe.scoring.onnx_predictor import OnnxPredictor
 
-    predictor = OnnxPredictor(source.graph, threads=source.threads)
-    if source.bare_graph is None:
+    eight = precision == "int8"
+    predictor = OnnxPredictor(source.graph_of_eight_bits if eight else source.graph, threads=source.threads)
+    bare_graph = source.bare_graph_of_eight_bits if eight else source.bare_graph
+    if bare_graph is None:
         return predictor, None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = source.threads or 0
-    session = onnxruntime.InferenceSession(source.bare_graph, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(bare_graph, options, providers=["CPUExecutionProvider"])
+    if eight:  # one crop at a time, as the predictor does
+        return predictor, lambda crops: [session.run(None, {"crops": crop[None]}) for crop in crops]
     return predictor, lambda crops: session.run(None, {"crops": crops})
 
 
@@ -153,7 +182,7 @@ def _with_openvino(source: Source, precision: Precision) -> tuple[Predictor, Loo
     from mpiqe.scoring.openvino_core import openvino_core, openvino_settings
     from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
 
-    predictor = OpenVINOPredictor(source.graph, precision=precision, threads=source.threads)
+    predictor = OpenVINOPredictor(source.graph, precision=_float(precision), threads=source.threads)
     if source.bare_graph is None:
         return predictor, None
     settings = openvino_settings(precision, threads=source.threads)
@@ -162,6 +191,16 @@ def _with_openvino(source: Source, precision: Precision) -> tuple[Predictor, Loo
 
 
 _BUILDERS = {"torch": _with_torch, "onnx": _with_onnx, "openvino": _with_openvino}
+
+
+def _float(precision: Precision) -> Float:
+    return "bf16" if precision == "bf16" else "fp32"
+
+
+def _check_can_quantise() -> None:
+    missing = _lacking(("onnx",))
+    if missing:
+        raise ConfigError(f"it takes {missing} to make weights of eight bits: not installed")
 
 
 def _lacking(packages: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ def bench(
     runtime: Annotated[
         list[str] | None,
         typer.Option(
-            help="torch-fp32, torch-bf16, onnx-fp32, openvino-fp32 or openvino-bf16; may be repeated. "
+            help="torch-fp32, torch-bf16, onnx-fp32, onnx-int8, openvino-fp32 or openvino-bf16; may be repeated. "
             "All that are installed if not given.",
             metavar="R",
         ),

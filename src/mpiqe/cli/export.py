@@ -18,6 +18,10 @@ def export(
         str | None, typer.Option(help="Where the backbone of W lies now, if not where it was trained.", metavar="B")
     ] = None,
     form: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="The graph's format.")] = "onnx",
+    precision: Annotated[
+        Literal["fp32", "int8"],
+        typer.Option(help="int8: weights of eight bits, for CPUs without bf16; onnx only."),
+    ] = "fp32",
     photo: Annotated[
         list[Path] | None,
         typer.Option(
@@ -37,7 +41,8 @@ def export(
     with needing("to export a model"):
         from mpiqe.scoring.export import export as write
 
-    checked = write(weights or "embedded", folder, form=form, backbone=backbone, photos=photo or ())
+    name, photos = weights or "embedded", photo or ()
+    checked = write(name, folder, form=form, precision=precision, backbone=backbone, photos=photos)
     typer.echo(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
     for entry in checked:
         typer.echo(

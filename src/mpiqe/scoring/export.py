@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mpiqe.choices import GraphPrecision
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.extras import needing
 from mpiqe.files import write_whole
@@ -23,6 +24,7 @@ from mpiqe.images import Source
 from mpiqe.model.build import QualityModel
 from mpiqe.model.checkpoint import CheckpointConfig, fingerprint, load_checkpoint
 from mpiqe.model.mpiqe import MPIQE
+from mpiqe.scoring.eight_bits import quantise
 from mpiqe.scoring.graph import INPUT, ONNX, OPENVINO, OUTPUTS, GraphCard, write_card
 from mpiqe.scoring.graph_readme import readme
 from mpiqe.scoring.onnx_predictor import OnnxPredictor
@@ -34,7 +36,6 @@ from mpiqe.scoring.torch_predictor import TorchPredictor, looks, square
 
 Form = Literal["onnx", "openvino"]
 
-TOLERANCE = 1e-3  # of the range of a score; fp32 against fp32 stays far below
 _FOLDED_AT_MOST = 10_000  # values of a constant that is computed at export; larger ones stay as the weights they are
 _OPSET = 20
 _BYTES_AT_MOST = 2**31 - 2**20  # of one ONNX file
@@ -47,6 +48,10 @@ class Checked(NamedTuple):
     score: float
     """In shares of the score's range."""
     probability: float
+
+
+TOLERANCES = {"fp32": Checked("fp32", 1e-3, 1e-3), "int8": Checked("int8", 5e-3, 5e-2)}
+"""By how much a graph may differ from PyTorch to be kept; fp32 stays far below."""
 
 
 class ScoringGraph(nn.Module):
@@ -89,16 +94,19 @@ def export(
     folder: Path,
     *,
     form: Form = "onnx",
+    precision: GraphPrecision = "fp32",
     backbone: str | Path | None = None,
     photos: Sequence[Source] = (),
 ) -> list[Checked]:
     """Write the model of ``weights`` to ``folder`` as a graph, with card and README, and compare it with PyTorch.
 
     ``weights`` and ``backbone`` as in ``mpiqe.load``; ``photos`` are what both are asked, four of scikit-image's if
-    none are given. Returns how far apart they were, for each precision that the form runs in. Raises ``WeightsError``
-    if fp32 answers differ by more than ``TOLERANCE``, ``ConfigError`` for a folder that is not empty or an extra that
-    is missing.
+    none are given. ``precision``: ``fp32``, or ``int8``, weights of eight bits for ONNX Runtime. Returns how far apart
+    they were, for each precision that the form runs in. Raises ``WeightsError`` if the answers differ by more than
+    ``TOLERANCES`` says, ``ConfigError`` for a folder that is not empty or an extra that is missing.
     """
+    if precision == "int8" and form != "onnx":
+        raise ConfigError("weights of eight bits are for ONNX Runtime; take the format onnx")
     model, config = load_checkpoint(weights, backbone=backbone)
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty; name a new folder for the graph")
@@ -110,7 +118,7 @@ def export(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
         made = Path(name) / "graph"
         made.mkdir()
-        checked = _make(proto, made, model, config, form=form, photos=photos)
+        checked = _make(proto, made, model, config, form=form, precision=precision, photos=photos)
         made.replace(folder)
     return checked
 
@@ -122,22 +130,24 @@ def _make(
     config: CheckpointConfig,
     *,
     form: Form,
+    precision: GraphPrecision,
     photos: Sequence[Source],
 ) -> list[Checked]:
-    card = card_for(ScoringGraph(model), config)
-    _write(proto, folder, form)
+    card = card_for(ScoringGraph(model), config, precision=precision)
+    _write(proto, folder, form, precision)
     write_card(folder, card)
     original = Scorer(
         predictor=TorchPredictor(model=model, config=config, device="cpu", precision="fp32"), crops=card.crops
     )
-    checked = [
-        _compare(original, predictor, precision, photos) for precision, predictor in _runners(folder, form).items()
-    ]
-    if checked[0].score > TOLERANCE or checked[0].probability > TOLERANCE:
+    runners = _runners(folder, form, precision)
+    checked = [_compare(original, predictor, name, photos) for name, predictor in runners.items()]
+    most = TOLERANCES[precision]
+    if checked[0].score > most.score or checked[0].probability > most.probability:
+        advice = "please report this with the versions of torch, onnx and the runtime"
         raise WeightsError(
             f"the graph answers otherwise than PyTorch, by {checked[0].score:.2g} of the score's range and "
-            f"{checked[0].probability:.2g} in a probability (at most {TOLERANCE}); please report this with the "
-            "versions of torch, onnx and the runtime"
+            f"{checked[0].probability:.2g} in a probability (at most {most.score:g} and {most.probability:g}); "
+            f"{advice if precision == 'fp32' else 'eight bits are too few for this model: export it in fp32'}"
         )
     facts = {name: version(name) for name in ("mpiqe", "torch", "onnx", "onnxscript")}
     write_card(folder, card, versions=facts, checked=[entry._asdict() for entry in checked], photos=len(photos))
@@ -145,8 +155,10 @@ def _make(
     return checked
 
 
-def _write(proto: Any, folder: Path, form: Form) -> None:
+def _write(proto: Any, folder: Path, form: Form, precision: GraphPrecision) -> None:
     write_whole(folder / ONNX, proto.SerializeToString())
+    if precision == "int8":
+        quantise(folder / ONNX, folder / ONNX)
     if form == "onnx":
         return
     with needing("to write OpenVINO's format"):
@@ -157,9 +169,9 @@ def _write(proto: Any, folder: Path, form: Form) -> None:
     (folder / ONNX).unlink()
 
 
-def _runners(folder: Path, form: Form) -> dict[str, Predictor]:
+def _runners(folder: Path, form: Form, precision: GraphPrecision) -> dict[str, Predictor]:
     if form == "onnx":
-        return {"fp32": OnnxPredictor(folder)}
+        return {precision: OnnxPredictor(folder)}
     exact, quick = OpenVINOPredictor(folder, precision="fp32"), OpenVINOPredictor(folder)
     return {"fp32": exact} if quick.precision == "fp32" else {"fp32": exact, quick.precision: quick}
 
@@ -238,7 +250,7 @@ def quiet_exporter() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def card_for(graph: ScoringGraph, config: CheckpointConfig) -> GraphCard:
+def card_for(graph: ScoringGraph, config: CheckpointConfig, *, precision: GraphPrecision = "fp32") -> GraphCard:
     """What a graph of this model has to say of itself."""
     outputs = graph.outputs
     return GraphCard(
@@ -252,4 +264,5 @@ def card_for(graph: ScoringGraph, config: CheckpointConfig) -> GraphCard:
         window_temperature=config.options.window_temperature,
         source=fingerprint(graph.model, config),
         outputs=outputs,
+        precision=precision,
     )

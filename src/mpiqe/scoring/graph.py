@@ -8,8 +8,9 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from mpiqe.choices import GraphPrecision
 from mpiqe.errors import WeightsError
 from mpiqe.files import write_whole
 from mpiqe.scoring.score import Scale
@@ -41,6 +42,8 @@ class GraphCard:
     """Digest of the weights that it was made from."""
     outputs: tuple[str, ...]
     """Names of its outputs, in order."""
+    precision: GraphPrecision
+    """What its products with weights are computed in."""
 
     @property
     def scale(self) -> Scale:
@@ -90,5 +93,7 @@ def _check(card: GraphCard) -> None:
     texts = [card.unit, card.source, *card.scenes, *card.distortions, *card.outputs]
     if not all(isinstance(text, str) for text in texts) or not set(card.outputs) <= set(OUTPUTS):
         faults.append(f"outputs = {card.outputs!r}, or a name that is no text")
+    if card.precision not in get_args(GraphPrecision):
+        faults.append(f"precision = {card.precision!r}")
     if faults:
         raise ValueError("; ".join(faults))

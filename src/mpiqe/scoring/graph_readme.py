@@ -21,11 +21,20 @@ session = onnxruntime.InferenceSession("{ONNX}")
 def run(pixels):
     return dict(zip(OUTPUTS, session.run(OUTPUTS, {{"pixels": pixels}})))
 ''',
+    "onnx int8": f'''import onnxruntime
+
+session = onnxruntime.InferenceSession("{ONNX}")
+
+
+def run(pixels):
+    calls = [session.run(OUTPUTS, {{"pixels": crop[None]}}) for crop in pixels]  # eight bits have one scale a call
+    return {{name: np.concatenate(parts) for name, parts in zip(OUTPUTS, zip(*calls))}}
+''',
     "openvino": f'''import openvino
 
 core = openvino.Core()
 whole = core.read_model("{OPENVINO}")
-part = openvino.Model([whole.output(name) for name in OUTPUTS], whole.get_parameters())  # attention is fused in it
+part = openvino.Model([whole.output(name) for name in OUTPUTS], whole.get_parameters())
 model = core.compile_model(part, "CPU")
 
 
@@ -73,7 +82,8 @@ class _Checked(Protocol):
 def readme(card: GraphCard, *, form: Literal["onnx", "openvino"], checked: Sequence[_Checked], photos: int) -> str:
     """The text, in Markdown; its Python block is a whole script."""
     shown = [name for name in card.outputs if name in ("score", "scene", "distortion")]
-    script = _SCRIPT.format(run=f"OUTPUTS = {shown!r}\n" + _RUNS[form], size=card.crop_size, count=card.crops)
+    how = form if card.precision == "fp32" else f"{form} {card.precision}"
+    script = _SCRIPT.format(run=f"OUTPUTS = {shown!r}\n" + _RUNS[how], size=card.crop_size, count=card.crops)
     facts = {"unit": card.unit, "low": card.low, "high": card.high}
     facts |= {"scenes": len(card.scenes), "distortions": len(card.distortions)}
     outputs = "\n".join(f"- `{name}`: {_MEANINGS[name].format(**facts)}" for name in card.outputs)

@@ -118,6 +118,8 @@ def _predictor(
         from mpiqe.scoring.onnx_predictor import OnnxPredictor
 
         light = OnnxPredictor(graph, threads=threads)
+        if precision not in ("auto", light.card.precision):
+            raise ConfigError(f"{graph} was exported in {light.card.precision}, and {precision} was asked for")
         return light, light.card.crops
     if graph and runtime == "openvino":
         from mpiqe.scoring.openvino_predictor import OpenVINOPredictor

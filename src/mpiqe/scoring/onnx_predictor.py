@@ -15,17 +15,18 @@ _ERRORS_ONLY = 3
 
 
 class OnnxPredictor(GraphPredictor):
-    """The graph of a folder on the CPU in fp32; ``threads`` is ONNX Runtime's own choice if not given.
+    """The graph of a folder on the CPU, in fp32 or what else it was exported in.
+
+    ``threads`` is ONNX Runtime's own choice if not given.
 
     Raises ``WeightsError`` for a graph that is missing, damaged or foreign.
     """
-
-    computes = "onnx fp32 cpu"
 
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
         import onnxruntime
 
         super().__init__(folder)
+        self.computes = f"onnx {self.card.precision} cpu"
         path = folder / ONNX
         if not path.is_file():
             raise WeightsError(f"there is no {ONNX} in {folder}; mpiqe export --format onnx writes one")
@@ -51,8 +52,10 @@ class OnnxPredictor(GraphPredictor):
         wanted = self._wanted(names)
         if not wanted:
             return {}
-        found: list[Any] = self._session.run(wanted, {INPUT: crops}, self._wanted_only)
-        return dict(zip(wanted, found, strict=True))
+        # eight bits have one scale for all crops of a call, and a crop's answer must not hang on its company
+        calls = [crops] if self.card.precision == "fp32" else [crop[None] for crop in crops]
+        found: list[list[Any]] = [self._session.run(wanted, {INPUT: call}, self._wanted_only) for call in calls]
+        return {name: np.concatenate(parts) for name, parts in zip(wanted, zip(*found, strict=True), strict=True)}
 
 
 def _first_line(error: Exception) -> str:

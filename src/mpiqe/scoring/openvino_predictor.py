@@ -1,6 +1,6 @@
 """A predictor that runs a graph with OpenVINO, in bf16 where the CPU multiplies it. Axes: N crops, S pixels of a side.
 
-OpenVINO fuses attention only in a graph whose other outputs are cut off, so scoring and looking are two models.
+Scoring and looking are two models, each without the other's outputs.
 """
 
 import threading
@@ -31,6 +31,8 @@ class OpenVINOPredictor(GraphPredictor):
     def __init__(self, folder: Path, *, precision: ScoringPrecision = "auto", threads: int | None = None) -> None:
         core = openvino_core()
         super().__init__(folder)
+        if self.card.precision != "fp32":
+            raise ConfigError(f"{folder} was exported in {self.card.precision}, which the runtime onnx runs")
         paths = [folder / name for name in (OPENVINO, ONNX) if (folder / name).is_file()]
         if not paths:
             raise WeightsError(f"there is neither {OPENVINO} nor {ONNX} in {folder}; mpiqe export writes one")
