@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from mpiqe.bench.photos import SIZES, make_photo
-from mpiqe.errors import ConfigError
+from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.images import Pixels
 from mpiqe.scoring.eight_bits import in_eight_bits, quantise
 from mpiqe.scoring.graph import CARD, read_card
@@ -131,7 +131,7 @@ def build(source: Source, wanted: Sequence[str]) -> tuple[list[Subject], dict[st
     for name in wanted or RUNTIMES:
         try:
             subjects.append(_subject(source, name))
-        except ConfigError as error:
+        except (ConfigError, WeightsError) as error:
             if wanted:
                 raise ConfigError(f"{name} cannot be measured here: {error}") from error
             left_out[name] = str(error)

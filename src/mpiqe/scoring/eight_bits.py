@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from mpiqe.errors import WeightsError
 from mpiqe.extras import needing
 from mpiqe.scoring.graph import ONNX, read_card, write_card
 
@@ -46,8 +47,10 @@ def quantise(source: Path, target: Path) -> None:
 def in_eight_bits(graph: Path, folder: Path) -> Path:
     """An exported ONNX graph, quantised into a new ``folder`` and not compared with anything: to be measured.
 
-    Returns the folder; raises as ``quantise`` does.
+    Returns the folder; raises ``WeightsError`` if there is no such graph, and as ``quantise`` does.
     """
+    if not (graph / ONNX).is_file():
+        raise WeightsError(f"there is no {ONNX} in {graph}; mpiqe export --format onnx writes one")
     folder.mkdir()
     quantise(graph / ONNX, folder / ONNX)
     write_card(folder, replace(read_card(graph), precision="int8"))
