@@ -12,10 +12,22 @@ from mpiqe import images
 from mpiqe.data import read_csv
 from mpiqe.data.loading import EpochSampler
 from mpiqe.data.record import Record
+from mpiqe.data.synthetic import ALL_KINDS, CODECS, distort
 from mpiqe.errors import DatasetError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.training.features import FeatureCache, fill
-from mpiqe.training.views import QUALITIES, ViewDataset, Views, crops_of, rate, shifted
+from mpiqe.training.views import (
+    QUALITIES,
+    VIEWS,
+    ViewDataset,
+    Views,
+    crops_of,
+    draw_kinds,
+    place_of,
+    rate,
+    shifted,
+    shrunk,
+)
 
 SLOTS = 4
 
@@ -41,18 +53,17 @@ def _cache(folder: Path, table: Path) -> FeatureCache:
     return fill(folder, photos=len(records), slots=SLOTS, about={}, look=look, progress=lambda done, total: None)
 
 
-def test_views_are_two_crops_and_two_levels_of_one_distortion_of_the_first(rated_photos: Path) -> None:
+def test_views_are_a_crop_and_the_same_place_of_the_photo_at_two_levels_of_distortion(rated_photos: Path) -> None:
     views = _views(rated_photos)
     assert len(views) == 16
     for index in range(4):
         item = views[1, index]
-        natural, other, light, heavy = item.crops
-        assert (item.crops.shape, item.crops.dtype) == ((4, 3, 64, 64), torch.uint8)
-        assert not torch.equal(natural, other)
+        natural, light, heavy = item.crops
+        assert (item.crops.shape, item.crops.dtype) == ((VIEWS, 3, 64, 64), torch.uint8)
         assert not torch.equal(light, heavy)
         errors = [(made.float() - natural.float()).square().mean().item() for made in (light, heavy)]
         assert 0 < errors[0] < errors[1]
-        assert 0 <= item.made < len(DISTORTIONS)
+        assert -1 <= item.made < len(DISTORTIONS)
         assert item.taught == {}
 
 
@@ -71,7 +82,7 @@ def test_the_photo_of_another_set_is_distorted_in_another_way(rated_photos: Path
     records = read_csv(rated_photos).records
     one, other = (ViewDataset(rate(records, group), size=64, seed=3) for group in (0, 1))
     assert [int(one[1, 0].group), int(other[1, 0].group)] == [0, 1]
-    assert not torch.equal(one[1, 0].crops[2:], other[1, 0].crops[2:])
+    assert not torch.equal(one[1, 0].crops[1:], other[1, 0].crops[1:])
 
 
 def test_both_mirrorings_and_many_distortion_classes_come_up(rated_photos: Path) -> None:
@@ -80,8 +91,9 @@ def test_both_mirrorings_and_many_distortion_classes_come_up(rated_photos: Path)
     photo, mirrored = images.read(record.image), 0
     for draw in range(20):
         (crop,) = crops_of(record, [draw], size=64, seed=3)
-        key = f"3:{draw}:{record.name}"
-        (plain,) = images.cut(photo, images.seeded_positions(200, 160, size=64, count=1, key=key), size=64)
+        place = place_of(record, draw, seed=3)
+        left, top = round(place.across * (200 - 64)), round(place.down * (160 - 64))
+        plain = photo[top : top + 64, left : left + 64]
         assert np.array_equal(crop, plain) != np.array_equal(crop, plain[:, ::-1])
         mirrored += not np.array_equal(crop, plain)
     assert 4 <= mirrored <= 16  # 10 expected, deviation 2.2
@@ -96,11 +108,9 @@ def test_the_teacher_saw_exactly_the_pixels_of_the_natural_views(tmp_path: Path,
         item = views[1, index]
         record = views.photos[index].record
         every = [torch.from_numpy(crop.transpose(2, 0, 1)) for crop in crops_of(record, range(SLOTS), size=64, seed=3)]
-        own = [next(slot for slot in range(SLOTS) if torch.equal(crop, every[slot])) for crop in item.crops[:2]]
-        assert own[0] != own[1]
-        slots_seen |= set(own)
-        assert item.taught["cls"].shape == (2, 6)
-        for crop, said in zip(item.crops[:2].float(), item.taught["cls"].float(), strict=True):
+        slots_seen.add(next(slot for slot in range(SLOTS) if torch.equal(item.crops[0], every[slot])))
+        assert item.taught["cls"].shape == (1, 6)
+        for crop, said in zip(item.crops[:1].float(), item.taught["cls"].float(), strict=True):
             expected = torch.cat([crop[:, :, :32].mean(dim=(1, 2)), crop.mean(dim=(1, 2))])
             torch.testing.assert_close(said, expected, atol=0.1, rtol=0)  # float16 at 128 steps by 0.125
     assert slots_seen == set(range(SLOTS))
@@ -167,9 +177,33 @@ def test_a_photo_smaller_than_a_crop_is_enlarged(rated_photos: Path) -> None:
 @pytest.mark.parametrize("shift", [(0, 0), (3, 5), (6, 1)])
 def test_the_blocks_of_jpeg_do_not_begin_where_the_crop_does(shift: tuple[int, int]) -> None:
     crop = photos_of_scikit_image.astronaut()[:128, 200:328]
-    made = shifted(crop, shift, "JPEG", 5, seed=0)
+    made = shifted(crop, shift, ["JPEG"], 5, seed=0)
     assert made.shape == crop.shape
     for axis, down in enumerate(shift):
         edges = np.abs(np.diff(made.mean(axis=2), axis=axis)).mean(axis=1 - axis)  # between place i and i + 1
         by_phase = [edges[phase::8].mean() for phase in range(8)]
         assert (int(np.argmax(by_phase)) + 1 + down) % 8 == 0
+
+
+def test_codecs_come_up_often_and_chains_of_two_have_no_class() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [draw_kinds(rng) for _ in range(2000)]
+    chains = [kinds for kinds in drawn if len(kinds) == 2]
+    assert 0.08 < len(chains) / len(drawn) < 0.16
+    assert all(kinds[1] in CODECS for kinds in chains)
+    assert sum(kinds[0] in CODECS for kinds in drawn) > len(drawn) / 3
+    assert {kinds[0] for kinds in drawn} == set(ALL_KINDS)
+
+
+def test_a_chain_is_one_distortion_after_the_other() -> None:
+    photo = photos_of_scikit_image.astronaut()[:96, 200:296]
+    both = shifted(photo, (0, 0), ["gaussian blur", "JPEG"], 3, seed=5)
+    expected = distort(distort(photo, "gaussian blur", 3, seed=5), "JPEG", 3, seed=5)
+    assert np.array_equal(both, expected)
+
+
+def test_shrinking_leaves_the_crops_size_and_changes_what_they_show(rated_photos: Path) -> None:
+    whole, shrunken = _views(rated_photos), _views(rated_photos, smallest=0.75)
+    assert whole[1, 0].crops.shape == shrunken[1, 0].crops.shape
+    assert not torch.equal(whole[1, 0].crops[0], shrunken[1, 0].crops[0])
+    assert shrunk(np.zeros((100, 80, 3), np.uint8), 0.5).shape == (50, 40, 3)

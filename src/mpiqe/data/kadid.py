@@ -45,4 +45,4 @@ def distortions() -> Mapping[int, str]:
     """KADID-10k's codes, 1 to 25, and the class of each by LIQE's mapping."""
     from mpiqe.data.synthetic import KINDS  # takes scikit-image along
 
-    return {kind.code: kind.distortion for kind in KINDS.values()}
+    return {kind.code: kind.distortion for kind in KINDS.values() if kind.distortion}

@@ -27,9 +27,9 @@ class Kind(NamedTuple):
     """One type of distortion."""
 
     code: int
-    """KADID-10k's number, 1 to 25."""
-    distortion: str
-    """The class, one of ``mpiqe.labels.DISTORTIONS``."""
+    """KADID-10k's number, 1 to 25; higher for a kind that it does not have."""
+    distortion: str | None
+    """The class, one of ``mpiqe.labels.DISTORTIONS``; none where no class of the paper names it."""
     apply: Callable[[Pixels, float, np.random.Generator], Pixels]
     strengths: tuple[float, ...]
     """What ``apply`` is given at levels 1 to 5."""
@@ -37,17 +37,17 @@ class Kind(NamedTuple):
 
 def distort(image: Pixels, kind: str, level: int, *, seed: int) -> Pixels:
     """``image`` (H, W, 3) with distortion ``kind`` at ``level`` 1 to 5; random parts are a function of ``seed``."""
-    if kind not in KINDS or not 1 <= level <= LEVELS:
+    if kind not in ALL_KINDS or not 1 <= level <= LEVELS:
         raise ConfigError(
-            f"no distortion {kind!r} at level {level}; kinds are {', '.join(KINDS)}, levels 1 to {LEVELS}"
+            f"no distortion {kind!r} at level {level}; kinds are {', '.join(ALL_KINDS)}, levels 1 to {LEVELS}"
         )
-    entry = KINDS[kind]
+    entry = ALL_KINDS[kind]
     return entry.apply(image, entry.strengths[level - 1], np.random.default_rng(seed))
 
 
-def class_of(kind: str) -> str:
-    """The distortion class (of ``mpiqe.labels.DISTORTIONS``) that ``kind`` belongs to."""
-    return KINDS[kind].distortion
+def class_of(kind: str) -> str | None:
+    """The distortion class (of ``mpiqe.labels.DISTORTIONS``) that ``kind`` belongs to; none where there is none."""
+    return ALL_KINDS[kind].distortion
 
 
 def _to_uint8(values: npt.NDArray[Any]) -> Pixels:
@@ -150,6 +150,42 @@ def _jpeg2000(image: Pixels, ratio: float, _: np.random.Generator) -> Pixels:
 
 def _jpeg(image: Pixels, quality: float, _: np.random.Generator) -> Pixels:
     return _through_file(image, format="JPEG", quality=int(quality))
+
+
+def _jpeg_full_chroma(image: Pixels, quality: float, _: np.random.Generator) -> Pixels:
+    return _through_file(image, format="JPEG", quality=int(quality), subsampling=0)
+
+
+def _jpeg_twice(image: Pixels, quality: float, rng: np.random.Generator) -> Pixels:
+    """Coded, moved by some pixels and coded again, as a picture that is cut and passed on: two grids of blocks."""
+    down, across = rng.integers(1, 8, 2)
+    padded = np.pad(image, ((down, 0), (across, 0), (0, 0)), mode="reflect")
+    once = _through_file(padded, format="JPEG", quality=int(quality))
+    return _through_file(once[down:, across:], format="JPEG", quality=int(quality))
+
+
+def _webp(image: Pixels, quality: float, _: np.random.Generator) -> Pixels:
+    return _through_file(image, format="WEBP", quality=int(quality), method=4)
+
+
+def _avif(image: Pixels, quality: float, _: np.random.Generator) -> Pixels:
+    return _through_file(image, format="AVIF", quality=int(quality), speed=9)
+
+
+def _thumbnail(image: Pixels, factor: float, _: np.random.Generator) -> Pixels:
+    height, width = image.shape[:2]
+    small = Image.fromarray(image).resize(
+        (max(1, round(width / factor)), max(1, round(height / factor))), Image.Resampling.LANCZOS
+    )
+    return _as_pixels(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _shrunk_jpeg(image: Pixels, quality: float, _: np.random.Generator) -> Pixels:
+    """Shrunk by 1.6, coded and enlarged again, as messengers and previews do."""
+    height, width = image.shape[:2]
+    small = Image.fromarray(image).resize((max(8, round(width / 1.6)), max(8, round(height / 1.6))))
+    coded = Image.fromarray(_through_file(np.asarray(small), format="JPEG", quality=int(quality)))
+    return _as_pixels(coded.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _white_noise(image: Pixels, deviation: float, rng: np.random.Generator) -> Pixels:
@@ -278,3 +314,19 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "contrast change": Kind(25, "contrast", _contrast, (0.8, 0.62, 0.45, 0.3, 0.17)),  # factor or its inverse
     }
 )
+
+FURTHER_KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "JPEG, full chroma": Kind(26, "JPEG compression", _jpeg_full_chroma, (45, 25, 14, 8, 4)),  # Pillow's quality
+        "JPEG, twice": Kind(27, "JPEG compression", _jpeg_twice, (45, 25, 14, 8, 4)),  # Pillow's quality
+        "WebP": Kind(28, None, _webp, (45, 22, 10, 4, 0)),  # Pillow's quality
+        "AVIF": Kind(29, None, _avif, (45, 30, 18, 8, 1)),  # Pillow's quality
+        "enlarged thumbnail": Kind(30, "blur", _thumbnail, (1.5, 2.2, 3.2, 4.8, 7.5)),  # factor
+        "shrunk JPEG": Kind(31, None, _shrunk_jpeg, (60, 35, 20, 11, 5)),  # Pillow's quality
+    }
+)
+"""What happens to photos on their way besides KADID-10k's 25."""
+
+ALL_KINDS: Mapping[str, Kind] = MappingProxyType({**KINDS, **FURTHER_KINDS})
+CODECS = ("JPEG", "JPEG2000", "JPEG, full chroma", "JPEG, twice", "WebP", "AVIF", "shrunk JPEG")
+"""The kinds that compression makes."""

