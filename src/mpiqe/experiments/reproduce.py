@@ -19,6 +19,7 @@ from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.tables import Cell, Table
 from mpiqe.experiments.timing import expected_seconds, measure_speeds
 from mpiqe.experiments.variants import FULL, VARIANTS
+from mpiqe.model.backbone_digest import weights_digest
 from mpiqe.model.checkpoint import versions
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.training.loop import PREDICTIONS
@@ -195,7 +196,10 @@ def _pictures(study: Study, datasets: Mapping[str, Dataset], faults: dict[str, s
 def _about(plan: Plan, command: str) -> dict[str, str]:
     study = plan.study
     backbone = str(study.settings.get("backbone", RunOptions().backbone))
-    about = {"Command": command, "Backbone": f"{backbone}, SHA-256 of its weights {plan.backbone_digest[:16]}"}
+    about = {
+        "Command": command,
+        "Backbone": f"{backbone}, SHA-256 of its weights {weights_digest(plan.backbone_digest)[:16]}",
+    }
     for name, dataset in plan.datasets.items():
         about[f"Data, {name}"] = (
             f"{len(dataset.records)} images, MOS {dataset.low:g} to {dataset.high:g}, digest {dataset.digest[:16]}"

@@ -7,7 +7,6 @@ many versions of that library.
 Axes: B crops, N patches, W vision width, C prompts, L tokens, T text width, D joint width.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 from transformers.utils import logging as transformers_logging
 
 from mpiqe.errors import WeightsError
+from mpiqe.model.backbone_digest import PROMPTED, digest_of
 from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import PAPERS_BACKBONE
 
@@ -236,14 +236,18 @@ class FrozenCLIP(nn.Module):
         return super().train(mode and not self.steady)
 
     def digest(self) -> str:
-        """SHA-256 over names and values of all weights (hex): the same in any file format."""
-        digest = hashlib.sha256()
-        for key, tensor in sorted(self.weights().items()):
-            if not tensor.is_floating_point():
-                continue
-            digest.update(f"{key}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """Of what it computes, as ``backbone_digest`` says: weights, settings, token ids; the same in any format."""
+        config = self.clip.config
+        return digest_of(
+            self.weights(),
+            vision=config.vision_config.to_dict(),
+            text=config.text_config.to_dict(),
+            tokens={
+                "start": self.start_token,
+                "end": self.end_token,
+                "ids": {text: self.tokens(text) for text in PROMPTED},
+            },
+        )
 
     def weights(self) -> dict[str, Tensor]:
         """The tensors of the published file by their names there."""

@@ -3,7 +3,6 @@
 Axes: B crops, S crop side in pixels, C teacher channels, g student grid.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from transformers.utils import cached_file
 
 from mpiqe.errors import WeightsError
 from mpiqe.model.clip import CLIP_MEAN, CLIP_STD, first_line, quiet
+from mpiqe.parse import parse_json
 
 _WANTED = (
     "give the hub id or the folder (config.json, model.safetensors) of a vision model that transformers' AutoModel "
@@ -55,7 +55,7 @@ class Teacher:
                 )
             clip = "clip" in str(getattr(model.config, "model_type", ""))
             found = cached_file(source, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
-            said = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
+            said = parse_json(Path(found).read_text(encoding="utf-8")) if found else {}
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise WeightsError(f"cannot load the teacher {source!r}: {first_line(error)}; {_WANTED}") from error
         if not hasattr(model, "vision_model") and model.main_input_name != "pixel_values":

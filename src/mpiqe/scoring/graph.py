@@ -13,6 +13,7 @@ from typing import Any, get_args
 from mpiqe.choices import GraphPrecision
 from mpiqe.errors import WeightsError
 from mpiqe.files import write_whole
+from mpiqe.parse import parse_json
 from mpiqe.scoring.score import Scale
 
 CARD = "mpiqe.json"
@@ -61,7 +62,7 @@ def read_card(folder: Path) -> GraphCard:
     """The card of a folder; raises ``WeightsError`` for one that is missing, damaged or of another format."""
     path = folder / CARD
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
         if values["format"] != FORMAT:
             raise WeightsError(f"{path} has the format {values['format']!r}; this mpiqe reads {FORMAT!r}")
         fields = {name: values[name] for name in GraphCard.__dataclass_fields__}
