@@ -100,7 +100,7 @@ def read_config(path: Path) -> CheckpointConfig:
                 values[key] = printable(values[key])
         config = CheckpointConfig(options=options, **values)
         _check_values(config)
-    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, ConfigError) as error:
         raise WeightsError(f"the config in {path} cannot be used: {printable(str(error))}") from error
     if (config.scenes, config.distortions) != (SCENES, DISTORTIONS):
         raise WeightsError(f"{path} was trained for other label names: {config.scenes + config.distortions!r}")

@@ -63,5 +63,5 @@ def _digest(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Tensor]]) 
     digest = hashlib.blake2b(json.dumps(sorted(metadata.items())).encode(), digest_size=32)
     for key, tensor in tensors:
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return f"blake2b:{digest.hexdigest()}"
