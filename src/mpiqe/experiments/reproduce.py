@@ -22,6 +22,7 @@ from mpiqe.experiments.variants import FULL, VARIANTS
 from mpiqe.model.backbone_digest import weights_digest
 from mpiqe.model.checkpoint import versions
 from mpiqe.model.clip import FrozenCLIP
+from mpiqe.printable import printable
 from mpiqe.training.loop import PREDICTIONS
 from mpiqe.training.options import RunOptions
 from mpiqe.training.reporter import Reporter
@@ -110,12 +111,12 @@ def _had_seen(clip: FrozenCLIP, spec: str) -> list[str]:
     """What ``mpiqe pretrain`` wrote into the backbone's config about a dataset."""
     found, name = [], spec.partition(":")[0]
     for learnt in clip.learnt_from:
-        data = str(learnt.get("data"))
+        data, split = str(learnt.get("data")), printable(str(learnt.get("split")))
         if data == spec or (data.partition(":")[0] == name and name != "csv"):
             which = (
-                f"from all but the validation images of split {learnt.get('split')}"
+                f"from all but the validation images of split {split}"
                 if learnt.get("whole")
-                else f"from the training side of split {learnt.get('split')}, where test images of other splits are"
+                else f"from the training side of split {split}, where test images of other splits are"
             )
             found.append(
                 f"The backbone learned {spec} {which}: these figures on {spec} are too high, and say nothing about "
