@@ -24,6 +24,9 @@ def test_toml_that_is_nested_too_deeply_is_no_toml(levels: int) -> None:
     for text in ("a = " + "[" * levels + "]" * levels, "[" + ".".join("a" * levels) + "]"):
         with pytest.raises(ValueError, match="nested more than 64 levels deep"):
             parse_toml(text)
+    quoted = ".".join(['"a b"'] * levels)
+    with pytest.raises(ValueError, match="nested more than 64 levels deep"):
+        parse_toml(f"[a]\n  {quoted} = 1")
 
 
 def test_what_is_not_too_deep_is_read_as_ever() -> None:

@@ -1,11 +1,14 @@
 """JSON and TOML of any origin: deep nesting is an error like any other, for whatever reads the values later too."""
 
 import json
+import re
 import sys
 from typing import Any
 
 MOST_LEVELS = 64
 """Of lists and objects within each other; nothing that mpiqe or the libraries beneath it write comes near."""
+_NAME = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+_LONG_KEY = re.compile(rf"^[ \t\[]*{_NAME}(?:[ \t]*\.[ \t]*{_NAME}){{{MOST_LEVELS},}}", re.MULTILINE)
 
 
 def parse_json(text: str | bytes | bytearray) -> Any:
@@ -24,6 +27,8 @@ def parse_toml(text: str) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib  # comes with the extra [train]
+    if _LONG_KEY.search(text):  # which tomllib reads in a time that grows with the square of its length
+        raise _too_deep()
     try:
         table: dict[str, Any] = tomllib.loads(text)
     except RecursionError:
