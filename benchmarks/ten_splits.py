@@ -42,13 +42,15 @@ from mpiqe.data import Dataset, Split, choose_split, describe_split, fraction, r
 from mpiqe.data.loading import CropDataset, loader
 from mpiqe.errors import ConfigError, DatasetError, MPIQEError
 from mpiqe.experiments.protocol import measure, over, read_predictions
+from mpiqe.model.backbone_digest import same_backbone
 from mpiqe.model.checkpoint import versions
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import LossOptions, ModelOptions
+from mpiqe.parse import parse_toml
 from mpiqe.training.device import accelerator_for, resolve_precision
 from mpiqe.training.loop import PREDICTIONS, TEST, train
-from mpiqe.training.options import RunOptions, TrainOptions, read_toml, resolve, tomllib
+from mpiqe.training.options import RunOptions, TrainOptions, read_toml, resolve
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run import CONFIG, RunFolder, as_path
 
@@ -160,8 +162,8 @@ def do_split(options: TrainOptions, out: Path, reporter: Reporter) -> None:
         train(options, run, resume=begun, reporter=reporter)
     clip = FrozenCLIP.from_pretrained(settings.backbone)
     before = run.config()["backbone_digest"]
-    if clip.digest() != before:
-        raise ConfigError(f"{run.path} was trained on {before[:12]}, {settings.backbone} is {clip.digest()[:12]} now")
+    if not same_backbone(before, clip.digest()):
+        raise ConfigError(f"{run.path} was trained on {before}, {settings.backbone} is {clip.digest()} now")
     if (run.path / PROBE_NOTES).exists():
         return
     dataset = read_dataset(settings.data, root=as_path(settings.root), labels=as_path(settings.labels))
@@ -271,8 +273,8 @@ def _numbers(text: str) -> list[int]:
 def _value(text: str) -> Any:
     """A flag's text as TOML would read it, else as it stands."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
 
 

@@ -14,17 +14,32 @@ MAY_KNOW = {
     "files": set(),
     "choices": set(),
     "labels": {"errors"},
+    "parse": set(),
+    "printable": set(),
     "stored": {"errors"},
     "decoding": {"errors", "stored"},
     "images": {"errors", "choices", "decoding", "stored"},
     "metrics": {"errors"},
-    "model": {"errors", "files", "choices", "labels", "images", "metrics"},
-    "data": {"errors", "files", "choices", "labels", "images", "metrics"},
-    "training": {"errors", "files", "choices", "labels", "images", "metrics", "model", "data"},
-    "scoring": {"errors", "extras", "files", "choices", "labels", "decoding", "images", "metrics", "model"},
+    "model": {"errors", "parse", "printable", "files", "choices", "labels", "images", "metrics"},
+    "data": {"errors", "parse", "printable", "files", "choices", "labels", "images", "metrics"},
+    "training": {"errors", "parse", "printable", "files", "choices", "labels", "images", "metrics", "model", "data"},
+    "scoring": {
+        "errors",
+        "parse",
+        "printable",
+        "extras",
+        "files",
+        "choices",
+        "labels",
+        "decoding",
+        "images",
+        "metrics",
+        "model",
+    },
     "bench": {"errors", "extras", "files", "labels", "images", "model", "training", "scoring"},
     "experiments": {
         "errors",
+        "parse",
         "files",
         "choices",
         "labels",
@@ -38,6 +53,7 @@ MAY_KNOW = {
     "demo": {"errors", "files", "images", "data", "scoring"},
     "cli": {
         "errors",
+        "printable",
         "extras",
         "choices",
         "labels",
@@ -85,6 +101,17 @@ def test_two_places_know_transformers() -> None:
         str(p.relative_to(SOURCE)) for p in FILES if any(n.split(".")[0] == "transformers" for n in _imported(p))
     }
     assert knowing == {"model/clip.py", "model/teacher.py"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_json_and_toml_are_read_by_the_parser_that_bounds_their_depth(path: Path) -> None:
+    if path.name != "parse.py":
+        calls = {
+            f"{node.value.id}.{node.attr}"
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        }
+        assert not calls & {"json.load", "json.loads", "tomllib.load", "tomllib.loads", "tomli.load", "tomli.loads"}
 
 
 def test_nothing_can_unpickle() -> None:

@@ -24,11 +24,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mpiqe.files import write_whole
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
+from mpiqe.model.clip import FrozenCLIP
 from mpiqe.scoring.export import ScoringGraph, card_for, trace
 from mpiqe.scoring.graph import ONNX, write_card
 from mpiqe.scoring.onnx_predictor import OnnxPredictor
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "src" / "mpiqe" / "weights"
+HELD_IN = (FILE_NAME, "backbone/model.safetensors")
+"""The files that the graph's large weights lie in."""
 LIMIT_MB = 25
 SMALL = 1024  # values; smaller weights stay in the graph
 KINDS = {"F16": (np.float16, TensorProto.FLOAT16), "F32": (np.float32, TensorProto.FLOAT)}
@@ -51,7 +54,9 @@ def main(run: Path, backbone: Path) -> None:
     shutil.copytree(backbone, WEIGHTS / "backbone")
     also = [f"csv:{Path(spec.removeprefix('csv:')).name}" for spec in config.training.get("also", ())]
     training = {**config.training, "root": "ROOT", "labels": "LABELS", "backbone": "backbone", "also": also}
-    save_checkpoint(WEIGHTS / FILE_NAME, model, replace(config, backbone="backbone", training=training))
+    digest = FrozenCLIP.from_pretrained(WEIGHTS / "backbone").digest()  # the run may carry that of an earlier version
+    kept = replace(config, backbone="backbone", backbone_digest=digest, training=training)
+    save_checkpoint(WEIGHTS / FILE_NAME, model, kept)
     write_graph()
     size = sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) / 1e6
     print(f"{WEIGHTS}: {size:.1f} MB")
@@ -65,7 +70,7 @@ def write_graph() -> None:
     proto = trace(model)
     left = point(proto)
     write_whole(WEIGHTS / ONNX, proto.SerializeToString())
-    write_card(WEIGHTS, card_for(ScoringGraph(model), config))
+    write_card(WEIGHTS, card_for(ScoringGraph(model), config), beside=HELD_IN)
     OnnxPredictor(WEIGHTS)
     print(f"{ONNX}: {(WEIGHTS / ONNX).stat().st_size / 1e6:.2f} MB; large weights that lie in it: {left or 'none'}")
 
@@ -113,7 +118,7 @@ def _keys(values: np.ndarray[Any, Any]) -> Iterator[tuple[tuple[tuple[int, ...],
 
 
 def _tensors() -> Iterator[tuple[Stored, np.ndarray[Any, Any]]]:
-    for file in (FILE_NAME, "backbone/model.safetensors"):
+    for file in HELD_IN:
         raw = (WEIGHTS / file).read_bytes()
         start = 8 + int.from_bytes(raw[:8], "little")
         for name, entry in json.loads(raw[8:start]).items():

@@ -208,6 +208,15 @@ def test_originals_in_another_number_are_named_by_folder(made):
     assert "leaves 144 distorted images in wn/, the release has 145" in str(caught.value)
 
 
+@pytest.mark.parametrize("place", [208, 240, 241, 346])
+def test_a_flipped_bit_that_crashes_the_reader_costs_the_file_and_not_the_process(made, place):
+    content = bytearray((made / "refnames_all.mat").read_bytes())
+    content[place] ^= 16  # SciPy 1.17 then reads where no memory is
+    (made / "refnames_all.mat").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"refnames_all\.mat"):
+        read_live(made)
+
+
 def test_reference_names_that_are_no_texts_are_refused(made):
     _change(made / "refnames_all.mat", refnames_all=np.zeros((1, 982)))
     with pytest.raises(DatasetError, match="refnames_all is no cell array of texts"):

@@ -1,16 +1,27 @@
 import json
 import pickle
+import shutil
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests.conftest import TINY, TINY_OPTIONS
 
 from mpiqe.errors import WeightsError
-from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_checkpoint, read_config, save_checkpoint
+from mpiqe.model.checkpoint import (
+    FILE_NAME,
+    CheckpointConfig,
+    load_checkpoint,
+    load_tensors,
+    read_config,
+    save_checkpoint,
+)
 from mpiqe.model.compact import create_compact
 from mpiqe.model.mpiqe import MPIQE
 
@@ -141,6 +152,12 @@ def _rewrite_config(path: Path, change: dict[str, object]) -> None:
         ({"crops": "8"}, "crops = '8' is no number of crops"),
         ({"backbone": 3}, "backbone = 3 is no text"),
         ({"options": {"context_length": 10**13}}, "context_length=10000000000000 is not between 0 and 77"),
+        ({"crops": True}, "crops = True is no number of crops"),
+        ({"mos_low": 93.0}, "mos_low = 93.0 is above mos_high = 92.4"),
+        ({"mos_high": 10**400}, "the config in .* cannot be used"),
+        ({"training": 3}, "training = 3 is no object"),
+        ({"options": {"window_temperature": 10**400}}, "window_temperature = "),
+        ({"\x1b[31mmood": 1}, r"cannot be used: .*\\x1b\[31mmood"),
         ({"scenes": ["sea"]}, "was trained for other label names: .*sea"),
     ],
 )
@@ -175,3 +192,77 @@ def test_an_interrupted_write_leaves_the_old_checkpoint(
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == [FILE_NAME]
     assert read_config(saved) == config
+
+
+def test_a_config_that_is_nested_too_deeply_is_refused(saved: Path) -> None:
+    for levels in (100, 100_000):
+        save_file(
+            load_file(saved), saved, {"mpiqe": '{"format":"mpiqe-1","training":' + "[" * levels + "]" * levels + "}"}
+        )
+        with pytest.raises(WeightsError, match="nested more than 64 levels deep"):
+            read_config(saved)
+
+
+def test_no_flipped_bit_of_a_checkpoint_changes_what_it_computes(
+    saved: Path, config: CheckpointConfig, tiny_model: MPIQE
+) -> None:
+    whole = saved.read_bytes()
+    start = 8 + struct.unpack("<Q", whole[:8])[0]
+    # every 53rd byte of the header, where config and shapes stand, and some of the tensors
+    for place in (*range(8, start, 53), *range(start, len(whole), (len(whole) - start) // 60)):
+        content = bytearray(whole)
+        content[place] ^= 1 << (place % 7)
+        saved.write_bytes(content)
+        try:
+            read = read_config(saved)
+            load_tensors(tiny_model, saved)
+        except WeightsError:
+            continue
+        assert (read, place < start) == (config, True)  # a letter of the digest's own key
+
+
+def test_a_checkpoint_without_a_digest_is_read_as_before(saved: Path, config: CheckpointConfig) -> None:
+    with safe_open(saved, framework="pt") as file:
+        metadata = file.metadata()
+    assert set(metadata) == {"mpiqe", "mpiqe_digest"}
+    save_file(load_file(saved), saved, {"mpiqe": metadata["mpiqe"]})
+    assert load_checkpoint(saved)[1] == config
+
+
+def test_the_same_checkpoint_has_the_same_bytes(saved: Path, tiny_model: MPIQE, config: CheckpointConfig) -> None:
+    code = (
+        "import sys, torch; from pathlib import Path; from mpiqe.model.files import write_safetensors; "
+        "write_safetensors(Path(sys.argv[1]), {'b': torch.ones(2), 'a': torch.ones(3)}, {'c': 'd', 'e': 'f'})"
+    )
+    written = []
+    for name in "xy":
+        subprocess.run([sys.executable, "-c", code, str(saved.with_name(name))], check=True)
+        written.append(saved.with_name(name).read_bytes())
+    assert written[0] == written[1]
+
+
+def test_a_checkpoint_with_the_digest_of_mpiqe_0_1_is_read_by_the_rule_of_then(
+    saved: Path, tiny_model: MPIQE, config: CheckpointConfig, tmp_path: Path, tiny_folder: Path
+) -> None:
+    moved = shutil.copytree(tiny_folder, tmp_path / "moved")
+    values = json.loads((moved / "config.json").read_text())
+    values["vision_config"]["layer_norm_eps"] = 1e-2
+    (moved / "config.json").write_text(json.dumps(values))
+    with pytest.raises(
+        WeightsError, match=r"the same weights, but config.json or the tokenizer computes something else"
+    ):
+        load_checkpoint(saved, backbone=moved)
+    save_checkpoint(saved, tiny_model, replace(config, backbone_digest=config.backbone_digest.split(":")[1]))
+    load_checkpoint(saved)
+    load_checkpoint(saved, backbone=moved)  # that digest is of the weights alone
+
+
+def test_control_sequences_in_a_checkpoint_are_escaped(saved: Path) -> None:
+    _rewrite_config(saved, {"dataset": "\x1b]0;owned\x07", "split": "\x1b[2J"})
+    config = read_config(saved)
+    assert config.dataset.isprintable()
+    assert config.split.isprintable()
+    save_file({"\x1b[31mred": torch.zeros(2)}, saved)
+    with pytest.raises(WeightsError) as caught:
+        read_config(saved)
+    assert str(caught.value).isprintable()

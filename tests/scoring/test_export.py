@@ -21,7 +21,7 @@ from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.options import ModelOptions
 from mpiqe.scoring import export as exporting
 from mpiqe.scoring.export import export
-from mpiqe.scoring.graph import read_card
+from mpiqe.scoring.graph import GraphCard, read_card, write_card
 from mpiqe.scoring.onnx_predictor import OnnxPredictor
 from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
 
@@ -192,6 +192,110 @@ def test_the_facts_of_the_check_stand_on_the_card(exported):
     assert card["checked"][0]["precision"] == "fp32"
     assert 0 <= card["checked"][0]["score"] < 1e-4
     assert set(card["versions"]) == {"mpiqe", "torch", "onnx", "onnxscript"}
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_a_flipped_bit_of_a_graph_is_seen_unless_its_card_is_of_mpiqe_0_1(exported, tmp_path, runtime):
+    folder = shutil.copytree(exported["no scenes"][1], tmp_path / "flipped")
+    content = bytearray((folder / "mpiqe.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "mpiqe.onnx").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"mpiqe\.onnx is not the file that its card says: damaged"):
+        mpiqe.load(folder, runtime=runtime)
+    shutil.copy(exported["no scenes"][1] / "mpiqe.onnx", folder)
+    card = json.loads((folder / "mpiqe.json").read_text())
+    del card["digests"]
+    (folder / "mpiqe.json").write_text(json.dumps(card))
+    mpiqe.load(folder, runtime=runtime)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([("ReduceMax", [0, 1, 2, 3])], r"with a score of float32 \(\) and not of float32 \(3,\)"),
+        ([("ReduceMax", [1, 2])], r"with a score of float32 \(3, 3\) and not of float32 \(3,\)"),
+    ],
+)
+def test_a_graph_that_answers_in_another_shape_is_told(tmp_path, runtime, nodes, said):
+    folder = _foreign_graph(tmp_path / "graph", nodes)
+    predictor = mpiqe.load(folder, runtime=runtime).predictor
+    with pytest.raises(WeightsError, match=said):
+        predictor.predict(np.zeros((3, 32, 32, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_a_graph_that_fails_at_run_time_is_told(tmp_path, runtime):
+    from onnx import helper
+
+    # five numbers cannot be laid over a batch of three
+    five = helper.make_node("Constant", [], ["five"], value=helper.make_tensor("v", 1, [5], [1.0] * 5))
+    folder = _foreign_graph(tmp_path / "graph", [("ReduceMax", [1, 2, 3])], more=[five], last=("Add", "five"))
+    scorer = mpiqe.load(folder, runtime=runtime, precision="fp32", crops=3)
+    with pytest.raises(WeightsError, match=r"the graph in .* failed on 3 crops: .*; export the model anew"):
+        scorer(photos_of_scikit_image.coffee())
+
+
+def _foreign_graph(folder, nodes, *, more=(), last=("Identity",)):
+    """A graph whose score is what ``nodes`` make of the pixels, with a card."""
+    from onnx import TensorProto, helper, save
+
+    made = [helper.make_node("Cast", ["pixels"], ["x"], to=TensorProto.FLOAT), *more]
+    name = "x"
+    for index, (kind, axes) in enumerate(nodes):
+        axis = helper.make_tensor(f"axes{index}", TensorProto.INT64, [len(axes)], axes)
+        made.append(helper.make_node("Constant", [], [f"a{index}"], value=axis))
+        made.append(helper.make_node(kind, [name, f"a{index}"], [f"y{index}"], keepdims=0))
+        name = f"y{index}"
+    made.append(helper.make_node(last[0], [name, *last[1:]], ["score"]))
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["crops", 32, 32, 3])
+    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, None)
+    graph = helper.make_graph(made, "foreign", [pixels], [score])
+    folder.mkdir()
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), folder / "mpiqe.onnx")
+    card = GraphCard(
+        crop_size=32,
+        crops=3,
+        low=0.0,
+        high=1.0,
+        unit="MOS",
+        scenes=(),
+        distortions=(),
+        window_temperature=0.05,
+        source="",
+        outputs=("score",),
+        precision="fp32",
+    )
+    write_card(folder, card)
+    return folder
+
+
+def test_an_openvino_graph_that_is_no_text_is_refused(exported, tmp_path):
+    folder = shutil.copytree(exported["no scenes"][1], tmp_path / "graph")
+    (folder / "mpiqe.onnx").unlink()
+    for content in (b"\xff\xfe\xfa<net", b"<net>", b"", bytes(range(256))):
+        (folder / "mpiqe.xml").write_bytes(content)
+        write_card(folder, read_card(folder))
+        with pytest.raises(WeightsError, match=r"mpiqe\.xml cannot be loaded, damaged or incomplete"):
+            mpiqe.load(folder, runtime="openvino")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_openvino_gives_a_crop_the_same_answer_in_any_company(precision):
+    try:
+        predictor = mpiqe.load(runtime="openvino", precision=precision).predictor
+    except ConfigError as error:
+        pytest.skip(str(error))
+    photo = photos_of_scikit_image.coffee()
+    crops = np.stack([photo[i : i + 224, 3 * i : 3 * i + 224] for i in range(0, 120, 6)])
+    together = predictor.predict(crops)
+    for count in (1, 3, 8, 16):
+        parts = [predictor.predict(crops[start : start + count]) for start in range(0, 20, count)]
+        for one, other in zip(map(np.concatenate, zip(*parts, strict=True)), together, strict=True):
+            if precision == "bf16":
+                np.testing.assert_array_equal(one, other)
+            else:
+                np.testing.assert_allclose(one, other, atol=1e-4, rtol=0)
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(exported, tmp_path):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from mpiqe.errors import WeightsError
-from mpiqe.scoring.graph import CARD, GraphCard, read_card, write_card
+from mpiqe.scoring.graph import CARD, GraphCard, check_files, read_card, write_card
 
 GIVEN = GraphCard(
     crop_size=32,
@@ -37,6 +37,21 @@ def test_a_card_is_read_as_it_was_written(tmp_path):
         ({"scenes": [1]}, "a name that is no text"),
         ({"precision": "int4"}, "precision = 'int4'"),
         ({"outputs": ["score", "mood"]}, "outputs = "),
+        ({"outputs": ["scene"]}, "lack the score"),
+        ({"outputs": ["score", "score"]}, "names something twice"),
+        ({"low": 93.0}, "low = 93.0 is above high = 92.5"),
+        ({"low": True}, "low = True"),
+        ({"high": 10**400}, r"cannot be used \(OverflowError"),
+        ({"crops": True}, "crops = True"),
+        ({"crop_size": False}, "crop_size = False"),
+        ({"window_temperature": 0}, "window_temperature = 0 is not above zero"),
+        ({"scenes": ["animal", "animal"]}, r"scenes = \('animal', 'animal'\) names something twice"),
+        ({"unit": "\x1b[31mMOS"}, r"'\\x1b\[31mMOS' is no name that a terminal can show"),
+        ({"distortions": ["blur\n"]}, "is no name that a terminal can show"),
+        ({"scenes": ["a" * 2000, "b"]}, "is no name that a terminal can show"),
+        ({"digests": {"../secret": "blake2b:00"}}, "digests = "),
+        ({"digests": {"/etc/passwd": "blake2b:00"}}, "digests = "),
+        ({"digests": ["mpiqe.onnx"]}, "digests = "),
     ],
 )
 def test_a_card_that_no_export_can_have_written_is_refused(tmp_path, change, said):
@@ -45,6 +60,46 @@ def test_a_card_that_no_export_can_have_written_is_refused(tmp_path, change, sai
     (tmp_path / CARD).write_text(json.dumps(values))
     with pytest.raises(WeightsError, match=said):
         read_card(tmp_path)
+
+
+@pytest.mark.parametrize("levels", [100, 100_000])
+def test_a_card_that_is_nested_too_deeply_is_refused(tmp_path, levels):
+    (tmp_path / CARD).write_text('{"format": "mpiqe-graph-1", "a": ' + "[" * levels + "]" * levels + "}")
+    with pytest.raises(WeightsError, match="nested more than 64 levels deep"):
+        read_card(tmp_path)
+
+
+def test_a_card_of_any_size_is_not_read_into_memory(tmp_path):
+    with (tmp_path / CARD).open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(WeightsError, match="has more than 1048576 bytes"):
+        read_card(tmp_path)
+
+
+def test_a_card_without_digests_is_read_as_before(tmp_path):
+    write_card(tmp_path, GIVEN)
+    values = json.loads((tmp_path / CARD).read_text())
+    del values["digests"]
+    (tmp_path / CARD).write_text(json.dumps(values))
+    assert read_card(tmp_path) == GIVEN
+
+
+def test_the_files_of_a_graph_have_to_be_those_of_its_card(tmp_path):
+    (tmp_path / "beside").mkdir()
+    for name in ("mpiqe.xml", "mpiqe.bin", "beside/weights"):
+        (tmp_path / name).write_bytes(name.encode())
+    write_card(tmp_path, GIVEN, beside=["beside/weights"])
+    card = read_card(tmp_path)
+    assert set(card.digests) == {"mpiqe.xml", "mpiqe.bin", "beside/weights"}
+    check_files(tmp_path, card)
+    for name in card.digests:
+        (tmp_path / name).write_bytes(name.encode() + b"!")
+        with pytest.raises(WeightsError, match=rf"{name} is not the file that its card says: damaged"):
+            check_files(tmp_path, card)
+        (tmp_path / name).unlink()
+        with pytest.raises(WeightsError, match=rf"cannot read .*{name}: No such file"):
+            check_files(tmp_path, card)
+        (tmp_path / name).write_bytes(name.encode())
 
 
 def test_a_card_that_is_missing_or_no_json_is_named(tmp_path):

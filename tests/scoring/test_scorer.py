@@ -62,6 +62,15 @@ def test_batches_are_full_whatever_the_sizes_of_the_photos(make_scorer, brightne
     assert brightness.batches == [20, 20, 10]
 
 
+@pytest.mark.parametrize(("crops", "batch_size"), [(1000, None), (300, 3), (5, 64)])
+def test_no_call_has_more_crops_than_suit_the_predictor(make_scorer, brightness, photos, crops, batch_size):
+    scores = make_scorer(crops=crops, batch_size=batch_size)(photos)
+    assert max(brightness.batches) <= brightness.crops_at_once
+    assert sum(brightness.batches) == crops * len(photos)
+    brightness.crops_at_once = 10**6
+    assert make_scorer(crops=crops, batch_size=batch_size)(photos) == scores
+
+
 def test_a_list_gives_a_list_and_so_does_any_iterable(make_scorer, photos):
     scorer = make_scorer()
     scores = scorer(photos[:3])

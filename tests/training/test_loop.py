@@ -227,6 +227,73 @@ def test_a_damaged_state_is_refused(tmp_path: Path, rated_photos: Path, tiny_fol
         _train(tmp_path / "run", settings, resume=True)
 
 
+@pytest.mark.parametrize("damage", ["cut", "a bit", "gone", "a config that is none"])
+def test_a_damaged_checkpoint_of_a_finished_run_is_written_anew_from_the_state(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path, damage: str
+) -> None:
+    settings, folder = _settings(rated_photos, tiny_folder, epochs=2), tmp_path / "run"
+    _train(folder, settings)
+    file = folder / "mpiqe.safetensors"
+    whole, test = file.read_bytes(), (folder / "test.json").read_bytes()
+    if damage == "gone":
+        file.unlink()
+    elif damage == "a config that is none":
+        file.write_bytes(whole.replace(b"mpiqe-1", b"mpiqe-x"))
+    else:
+        file.write_bytes(whole[:5000] if damage == "cut" else whole[:-5] + bytes([whole[-5] ^ 16]) + whole[-4:])
+    notes: list[str] = []
+    reporter = Silent()
+    reporter.note = notes.append  # type: ignore[method-assign]
+    train(resolve(settings), RunFolder(folder), resume=True, reporter=reporter)
+    assert any("mpiqe.safetensors is damaged or missing; it is written anew" in note for note in notes)
+    assert file.read_bytes() == whole
+    assert (folder / "test.json").read_bytes() == test
+
+
+def test_a_damaged_checkpoint_of_an_epoch_that_the_state_does_not_hold_is_told(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    settings, folder = _settings(rated_photos, tiny_folder, epoch="val", epochs=2), tmp_path / "run"
+    _train(folder, settings)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows[0]["val_srcc"], rows[1]["val_srcc"] = 0.9, 0.1
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "mpiqe.safetensors").write_bytes(b"")
+    with pytest.raises(WeightsError, match="It held the weights of the best epoch"):
+        _train(folder, settings, resume=True)
+
+
+def test_a_state_with_a_flipped_bit_is_refused(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    settings = _settings(rated_photos, tiny_folder, epochs=1)
+    _train(tmp_path / "run", settings)
+    state = tmp_path / "run" / "state.safetensors"
+    content = bytearray(state.read_bytes())
+    content[-3] ^= 4
+    state.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"state.safetensors cannot be resumed from: damaged"):
+        _train(tmp_path / "run", settings, resume=True)
+
+
+def test_a_run_of_mpiqe_0_1_is_resumed_by_its_digest_of_the_weights_alone(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    backbone = shutil.copytree(tiny_folder, tmp_path / "backbone")
+    settings, folder = _settings(rated_photos, backbone, epochs=1), tmp_path / "run"
+    _train(folder, settings)
+    config = json.loads((folder / "config.json").read_text())
+    new = config["backbone_digest"]
+    (folder / "config.json").write_text(json.dumps({**config, "backbone_digest": new.split(":")[1]}))
+    _train(folder, settings, resume=True)
+    (folder / "config.json").write_text(json.dumps({**config, "backbone_digest": new}))
+    values = json.loads((backbone / "config.json").read_text())
+    values["text_config"]["layer_norm_eps"] = 0.1
+    (backbone / "config.json").write_text(json.dumps(values))
+    with pytest.raises(
+        ConfigError, match=r"digest was \w{12} and is \w{12} now; the weights are the same, config.json"
+    ):
+        _train(folder, settings, resume=True)
+
+
 def test_ratings_that_are_all_the_same_are_refused(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
     rows = rated_photos.read_text().splitlines()
     table = rated_photos.with_name("same.csv")

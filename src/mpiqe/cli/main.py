@@ -24,6 +24,9 @@ from mpiqe.cli.score import score
 from mpiqe.cli.train import train
 from mpiqe.errors import MPIQEError
 from mpiqe.extras import lacking
+from mpiqe.printable import printable
+
+_LINES = "\n\t"  # what of an error's text a terminal may obey
 
 
 class _Commands(TyperGroup):
@@ -33,7 +36,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except MPIQEError as error:
-            typer.echo(f"mpiqe: {error}", err=True)
+            typer.echo(f"mpiqe: {printable(str(error), keep=_LINES)}", err=True)
             raise typer.Exit(2) from error
         except ModuleNotFoundError as error:
             reason = lacking(error, why="for this command")
@@ -48,7 +51,7 @@ class _Commands(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush when Python exits
             raise typer.Exit(141) from error
         except OSError as error:  # a full disk, a folder that may not be written
-            typer.echo(f"mpiqe: {error}", err=True)
+            typer.echo(f"mpiqe: {printable(str(error), keep=_LINES)}", err=True)
             raise typer.Exit(2) from error
 
 

@@ -1,14 +1,19 @@
-"""Label files as releases have them: variables of .mat, rows of .csv, .xls and .xlsx. No row is judged here."""
+"""Label files as releases have them: variables of .mat, rows of .csv, .xls and .xlsx. No row is judged here.
+
+All but .csv are read in a process apart: damage has crashed SciPy's reader, and a sheet can unpack to any size.
+"""
 
 import csv
-import io
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mpiqe.data.faults import refuse
-from mpiqe.errors import ConfigError, DatasetError
+from mpiqe.data.label_process import read_apart
+from mpiqe.errors import DatasetError
 
 Cells = dict[str, Any]
 Rows = Sequence[Sequence[Any]]
@@ -21,25 +26,28 @@ class Line(NamedTuple):
     cells: Cells
 
 
-def mat_variable(file: Path, name: str) -> Any:
-    """One variable of a MATLAB file; ``DatasetError`` where either is missing or the file cannot be read."""
-    from scipy.io import loadmat  # 0.2 s to import
-
-    try:
-        return loadmat(file)[name]
-    except KeyError as error:
-        raise DatasetError(f"{file}: holds no variable {name}; is it the official release?") from error
-    except Exception as error:  # SciPy's reader raises whatever the damage leads it to
-        raise DatasetError(f"{file}: cannot be read as a MATLAB file ({error}); copy the release again") from error
+def mat_variable(file: Path, name: str) -> NDArray[np.float64]:
+    """A variable of numbers in a MATLAB file; ``DatasetError`` where it is missing or the file cannot be read."""
+    found = _mat(file, name)
+    if "numbers" not in found:
+        raise DatasetError(f"{file}: {name} is no array of numbers; is it the official release?")
+    numbers: NDArray[np.float64] = np.array(found["numbers"], dtype=np.float64).reshape(found["shape"])
+    return numbers
 
 
 def mat_texts(file: Path, name: str) -> list[str]:
     """The texts of one cell array of a MATLAB file, errors as of ``mat_variable``."""
-    cells = mat_variable(file, name).ravel()
-    try:
-        return [str(cell[0]) for cell in cells]
-    except (IndexError, TypeError) as error:
-        raise DatasetError(f"{file}: {name} is no cell array of texts; is it the official release?") from error
+    texts = _mat(file, name).get("texts")
+    if texts is None or not all(isinstance(text, str) for text in texts):
+        raise DatasetError(f"{file}: {name} is no cell array of texts; is it the official release?")
+    return list(texts)
+
+
+def _mat(file: Path, name: str) -> Cells:
+    found: Cells | None = read_apart(file, "mat").get(name)
+    if found is None:
+        raise DatasetError(f"{file}: holds no variable {name}; is it the official release?")
+    return found
 
 
 def csv_lines(file: Path, columns: Sequence[str]) -> list[Line]:
@@ -62,7 +70,7 @@ def sheet_lines(file: Path, columns: Sequence[str], sheet: str | None = None) ->
     file that cannot be read, a sheet or columns that are not there, and ``ConfigError`` where the package that reads
     such files is not installed.
     """
-    sheets = _xls(file) if file.suffix.lower() == ".xls" else _xlsx(file)
+    sheets: dict[str, Rows] = read_apart(file, "xls" if file.suffix.lower() == ".xls" else "xlsx")
     if sheet is not None and sheet not in sheets:
         raise DatasetError(f"{file}: no sheet {sheet!r} but {', '.join(map(repr, sheets))}; is it the official file?")
     for name in sheets if sheet is None else [sheet]:
@@ -86,34 +94,3 @@ def _below_header(rows: Rows, header: int, columns: Sequence[str]) -> list[tuple
         if any(cell not in (None, "") for cell in cells.values()):
             found.append((number, cells))
     return found
-
-
-def _xlsx(file: Path) -> dict[str, Rows]:
-    try:
-        import openpyxl
-    except ImportError as error:
-        raise ConfigError(f"{file.name} is read with openpyxl, and {error}: pip install openpyxl") from error
-    try:
-        book = openpyxl.load_workbook(io.BytesIO(file.read_bytes()), read_only=True, data_only=True)
-        with closing(book):
-            return {sheet.title: list(sheet.iter_rows(values_only=True)) for sheet in book.worksheets}
-    except Exception as error:  # zip, XML and openpyxl's own: whatever the damage leads to
-        raise DatasetError(f"{file}: cannot be read as an Excel file ({error}); copy the release again") from error
-
-
-def _xls(file: Path) -> dict[str, Rows]:
-    try:
-        import xlrd
-    except ImportError as error:
-        raise ConfigError(f"{file.name} is read with xlrd, and {error}: pip install xlrd") from error
-    try:
-        with xlrd.open_workbook(file_contents=file.read_bytes()) as book:
-            return {
-                sheet.name: [
-                    [None if cell.ctype == xlrd.XL_CELL_ERROR else cell.value for cell in row]  # else an error's code
-                    for row in sheet.get_rows()
-                ]
-                for sheet in book.sheets()
-            }
-    except Exception as error:  # struct, xlrd's own and others: whatever the damage leads to
-        raise DatasetError(f"{file}: cannot be read as an Excel file ({error}); copy the release again") from error

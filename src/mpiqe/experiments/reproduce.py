@@ -19,8 +19,10 @@ from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.tables import Cell, Table
 from mpiqe.experiments.timing import expected_seconds, measure_speeds
 from mpiqe.experiments.variants import FULL, VARIANTS
+from mpiqe.model.backbone_digest import weights_digest
 from mpiqe.model.checkpoint import versions
 from mpiqe.model.clip import FrozenCLIP
+from mpiqe.printable import printable
 from mpiqe.training.loop import PREDICTIONS
 from mpiqe.training.options import RunOptions
 from mpiqe.training.reporter import Reporter
@@ -109,12 +111,12 @@ def _had_seen(clip: FrozenCLIP, spec: str) -> list[str]:
     """What ``mpiqe pretrain`` wrote into the backbone's config about a dataset."""
     found, name = [], spec.partition(":")[0]
     for learnt in clip.learnt_from:
-        data = str(learnt.get("data"))
+        data, split = str(learnt.get("data")), printable(str(learnt.get("split")))
         if data == spec or (data.partition(":")[0] == name and name != "csv"):
             which = (
-                f"from all but the validation images of split {learnt.get('split')}"
+                f"from all but the validation images of split {split}"
                 if learnt.get("whole")
-                else f"from the training side of split {learnt.get('split')}, where test images of other splits are"
+                else f"from the training side of split {split}, where test images of other splits are"
             )
             found.append(
                 f"The backbone learned {spec} {which}: these figures on {spec} are too high, and say nothing about "
@@ -195,7 +197,10 @@ def _pictures(study: Study, datasets: Mapping[str, Dataset], faults: dict[str, s
 def _about(plan: Plan, command: str) -> dict[str, str]:
     study = plan.study
     backbone = str(study.settings.get("backbone", RunOptions().backbone))
-    about = {"Command": command, "Backbone": f"{backbone}, SHA-256 of its weights {plan.backbone_digest[:16]}"}
+    about = {
+        "Command": command,
+        "Backbone": f"{backbone}, SHA-256 of its weights {weights_digest(plan.backbone_digest)[:16]}",
+    }
     for name, dataset in plan.datasets.items():
         about[f"Data, {name}"] = (
             f"{len(dataset.records)} images, MOS {dataset.low:g} to {dataset.high:g}, digest {dataset.digest[:16]}"

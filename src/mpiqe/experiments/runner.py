@@ -10,6 +10,7 @@ from mpiqe.errors import ConfigError, MPIQEError
 from mpiqe.experiments.processes import each_in_turn
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import VARIANTS
+from mpiqe.model.backbone_digest import same_backbone, what_differs
 from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, versions
 from mpiqe.model.clip import FrozenCLIP
@@ -167,9 +168,11 @@ def refuse_other_study(study: Study, datasets: Mapping[str, Dataset], backbone_d
                 faults.append(f"{folder.path / other_predictions(name)}: {name} is another copy or version now")
         now = {"data_digest": digests[run.dataset], "backbone_digest": backbone_digest}
         faults += [
-            f"{folder.path}: the {key.replace('_', ' ')} was {str(config.get(key))[:12]} and is {value[:12]} now"
+            "{}: the {} was {} and is {} now".format(
+                folder.path, key.replace("_", " "), *what_differs(str(config.get(key)), value)[1:]
+            )
             for key, value in now.items()
-            if config.get(key) != value
+            if not same_backbone(str(config.get(key)), value)  # of data, whether they are the same
         ]
     if faults:
         raise ConfigError(

@@ -20,13 +20,17 @@ from safetensors import SafetensorError, safe_open
 
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.model.backbone_digest import same_backbone, what_differs
 from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.clip import EMBEDDED, EMBEDDED_FOLDER, FrozenCLIP
-from mpiqe.model.files import write_safetensors
+from mpiqe.model.files import check_safetensors, write_safetensors
 from mpiqe.model.options import ModelOptions, from_mapping, to_mapping
+from mpiqe.parse import parse_json
+from mpiqe.printable import printable
 
 FILE_NAME = "mpiqe.safetensors"
 FORMAT = "mpiqe-1"
+_KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 
 
@@ -63,7 +67,7 @@ def versions() -> dict[str, str]:
 
 
 def save_checkpoint(path: Path, model: QualityModel, config: CheckpointConfig) -> None:
-    """Write the trained tensors of ``model`` and ``config`` to one file, atomically."""
+    """Write the trained tensors of ``model`` and ``config`` to one file with their digest, atomically."""
     text = json.dumps({"format": FORMAT, **to_mapping(config)})
     write_safetensors(path, dict(model.named_parameters()), {"mpiqe": text})
 
@@ -74,29 +78,32 @@ def read_config(path: Path) -> CheckpointConfig:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             names = list(file.keys())
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{path} is no readable safetensors file ({error}): damaged, or of another format"
         ) from error
     if "mpiqe" not in metadata:
         raise WeightsError(
             f"{path} is a safetensors file of something else, not an mpiqe checkpoint "
-            f"({len(names)} tensors, {', '.join(names[:3])} ..)"
+            f"({len(names)} tensors, {printable(', '.join(names[:3]))} ..)"
         )
     try:
-        values = json.loads(metadata["mpiqe"])
+        values = parse_json(metadata["mpiqe"])
         stated = values.pop("format")
         if stated != FORMAT:
             raise WeightsError(f"{path} has the checkpoint format {stated!r}; this mpiqe reads {FORMAT!r}")
         options = from_mapping(ModelOptions, values.pop("options"), where=f"{path}: options")
         for key in ("scenes", "distortions"):
             values[key] = tuple(values[key])
+        for key in ("dataset", "split"):  # a file's name can hold anything, and these reach terminals
+            if isinstance(values.get(key), str):
+                values[key] = printable(values[key])
         config = CheckpointConfig(options=options, **values)
         _check_values(config)
-    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise WeightsError(f"the config in {path} cannot be used: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, ConfigError) as error:
+        raise WeightsError(f"the config in {path} cannot be used: {printable(str(error))}") from error
     if (config.scenes, config.distortions) != (SCENES, DISTORTIONS):
-        raise WeightsError(f"{path} was trained for other label names: {config.scenes + config.distortions}")
+        raise WeightsError(f"{path} was trained for other label names: {config.scenes + config.distortions!r}")
     return config
 
 
@@ -110,10 +117,15 @@ def _check_values(config: CheckpointConfig) -> None:
     ]
     texts = {name: getattr(config, name) for name in ("backbone", "backbone_digest", "dataset", "split")}
     faults += [f"{name} = {value!r} is no text" for name, value in texts.items() if not isinstance(value, str)]
-    if not isinstance(config.crops, int) or not 1 <= config.crops <= 10_000:
+    whole = isinstance(config.crops, int) and not isinstance(config.crops, bool)
+    if not whole or not 1 <= config.crops <= 10_000:
         faults.append(f"crops = {config.crops!r} is no number of crops")
+    objects = {name: getattr(config, name) for name in ("training", "versions", "metrics")}
+    faults += [f"{name} = {value!r} is no object" for name, value in objects.items() if not isinstance(value, dict)]
     if not faults and config.target_std <= 0:
         faults.append(f"target_std = {config.target_std} is not above zero")
+    if not faults and config.mos_low > config.mos_high:
+        faults.append(f"mos_low = {config.mos_low} is above mos_high = {config.mos_high}")
     if faults:
         raise ValueError("; ".join(faults))
 
@@ -128,10 +140,14 @@ def load_checkpoint(source: str | Path, *, backbone: str | Path | None = None) -
     config = read_config(path)
     clip = FrozenCLIP.from_pretrained(backbone or _backbone(config.backbone, path.parent))
     digest = clip.digest()
-    if digest != config.backbone_digest:
+    if not same_backbone(config.backbone_digest, digest):
+        what, was, now = what_differs(config.backbone_digest, digest)
+        other = "other weights"
+        if what == "settings":
+            other = "the same weights, but config.json or the tokenizer computes something else with them"
         raise WeightsError(
-            f"{path} was trained on the backbone {config.backbone!r} with digest {config.backbone_digest[:12]}, "
-            f"but {clip.name!r} has {digest[:12]}: these are other weights"
+            f"{path} was trained on the backbone {config.backbone!r} with digest {was!r}, "
+            f"but {clip.name!r} has {now!r}: these are {other}"
         )
     try:
         model = build_model(clip, config.options)
@@ -152,7 +168,11 @@ def fingerprint(model: QualityModel, config: CheckpointConfig) -> str:
 
 
 def load_tensors(model: QualityModel, path: Path) -> None:
-    """Copy the tensors of a file into the parameters of ``model``; every one must be there with its shape."""
+    """Copy the tensors of a file into the parameters of ``model``; every one must be there with its shape.
+
+    Raises ``WeightsError`` for a file that is not as it was written, by its digest if it has one.
+    """
+    check_safetensors(path)
     parameters = dict(model.named_parameters())
     with safe_open(path, framework="pt") as file:
         found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys() if key in parameters}  # noqa: SIM118
@@ -162,10 +182,13 @@ def load_tensors(model: QualityModel, path: Path) -> None:
         faults += [f"{key} is {found[key]}, not {wanted[key]}" for key in found if found[key] != wanted[key]]
         faults += [f"{key} has no place" for key in surplus]
         if faults:
-            raise WeightsError(f"{path} does not fit its own config: {'; '.join(faults[:5])} ({len(faults)} in all)")
+            said = printable("; ".join(faults[:5]))
+            raise WeightsError(f"{path} does not fit its own config: {said} ({len(faults)} in all)")
         with torch.no_grad():
             for key, parameter in parameters.items():
                 tensor = file.get_tensor(key)
+                if tensor.dtype not in _KINDS:
+                    raise WeightsError(f"{path}: {key} holds {tensor.dtype}, no floating-point numbers that torch sums")
                 if not torch.isfinite(tensor).all():
                     raise WeightsError(f"{path}: {key} holds values that are not finite; the file is damaged")
                 parameter.copy_(tensor)

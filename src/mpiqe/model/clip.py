@@ -8,8 +8,6 @@ Axes: B crops, N patches, W vision width, C prompts, L tokens, T text width, D j
 """
 
 import copy
-import hashlib
-import json
 import os
 import re
 import warnings
@@ -20,13 +18,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 from transformers.utils import logging as transformers_logging
 
 from mpiqe.errors import WeightsError
+from mpiqe.model.backbone_config import check_parts, check_tokenizer, read_config_file, refusing, usable_config
+from mpiqe.model.backbone_digest import PROMPTED, digest_of
 from mpiqe.model.efficientnet import STRIDE, VARIANTS, EfficientNetStem
 from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import PAPERS_BACKBONE
@@ -181,16 +180,14 @@ class FrozenCLIP(nn.Module):
         if name == EMBEDDED:
             name = str(EMBEDDED_FOLDER / "backbone")
         config = _read_config(name)
-        try:
-            with quiet():
-                model, report = _kind(config).from_pretrained(
-                    name, config=config, use_safetensors=True, output_loading_info=True
-                )
-                tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise WeightsError(
-                f"cannot load the backbone {name!r}: {first_line(error)}\n{_what_to_do(name)}"
-            ) from error
+        with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"), quiet():
+            model, report = _kind(config).from_pretrained(
+                name, config=config, use_safetensors=True, output_loading_info=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(
+                name, config=config, trust_remote_code=False
+            )  # it would read it again
+            check_tokenizer(tokenizer, name=name, vocabulary=config.text_config.vocab_size)
         lacking = sorted(report["missing_keys"])
         if lacking:
             raise WeightsError(
@@ -247,14 +244,18 @@ class FrozenCLIP(nn.Module):
         return super().train(mode and not self.steady)
 
     def digest(self) -> str:
-        """SHA-256 over names and values of all weights (hex): the same in any file format."""
-        digest = hashlib.sha256()
-        for key, tensor in sorted(self.weights().items()):
-            if not tensor.is_floating_point():
-                continue
-            digest.update(f"{key}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """Of what it computes, as ``backbone_digest`` says: weights, settings, token ids; the same in any format."""
+        config = self.clip.config
+        return digest_of(
+            self.weights(),
+            vision=config.vision_config.to_dict(),
+            text=config.text_config.to_dict(),
+            tokens={
+                "start": self.start_token,
+                "end": self.end_token,
+                "ids": {text: self.tokens(text) for text in PROMPTED},
+            },
+        )
 
     def weights(self) -> dict[str, Tensor]:
         """The tensors of the published file by their names there."""
@@ -450,10 +451,9 @@ def _read_config(name: str) -> CLIPConfig:
         _check_folder(folder)
     elif folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise WeightsError(f"no backbone folder {name!r}\n{_what_to_do(name)}")
-    try:
-        config, _ = CLIPConfig.get_config_dict(name)
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"cannot load the backbone {name!r}: {first_line(error)}\n{_what_to_do(name)}") from error
+    with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"):
+        config = read_config_file(folder) if folder.is_dir() else CLIPConfig.get_config_dict(name)[0]
+    config = check_parts(config, name=name)
     kind = config.get("model_type", "unknown")
     if kind != "clip":
         raise WeightsError(
@@ -472,13 +472,16 @@ def _read_config(name: str) -> CLIPConfig:
             f"the backbone {name!r} has stem_channels {channels} but stem_blocks {blocks} in its config.json, where "
             "each stage needs a number; backbones that mpiqe 0.1 pretrained have to be pretrained anew"
         )
-    stem = vision.get("stem")
-    if stem is not None and (stem not in VARIANTS or vision.get("patch_size") != STRIDE):
+    stem, folded = vision.get("stem"), vision.get("stem_folded", False)
+    fits = stem in list(VARIANTS) and vision.get("patch_size") == STRIDE and isinstance(folded, bool)
+    if "stem" in vision and not fits:
         raise WeightsError(
-            f"the backbone {name!r} has the stem {stem!r} and patch_size {vision.get('patch_size')!r} in its "
-            f"config.json; stems are {', '.join(VARIANTS)}, with patch_size {STRIDE}"
+            f"the backbone {name!r} has the stem {stem!r}, patch_size {vision.get('patch_size')!r} and stem_folded "
+            f"{folded!r} in its config.json; stems are {', '.join(VARIANTS)}, with patch_size {STRIDE}"
         )
-    return CLIPConfig.from_dict(config)
+    usable = usable_config(config, name=name, folder=folder if folder.is_dir() else None)
+    with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"):
+        return CLIPConfig.from_dict(usable)
 
 
 def _check_folder(folder: Path) -> None:
@@ -489,10 +492,6 @@ def _check_folder(folder: Path) -> None:
         missing.append("tokenizer.json (or vocab.json and merges.txt)")
     if missing:
         raise WeightsError(f"the backbone folder {folder} lacks {', '.join(missing)}\n{_what_to_do(str(folder))}")
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{folder / 'config.json'} is not JSON: {error}") from error
 
 
 def _what_to_do(name: str) -> str:
@@ -504,8 +503,3 @@ def _what_to_do(name: str) -> str:
         f"https://huggingface.co/{hub_id} into the folder clip, and give that folder in place of the id. Or take "
         f"{EMBEDDED!r}, the compact backbone that comes with mpiqe."
     )
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its kind where it has none."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -3,6 +3,7 @@
 The classes hold plain values; ``build_model`` and ``Loss`` are what turn them into behaviour.
 """
 
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -65,6 +66,7 @@ class LossOptions:
 
 
 T = TypeVar("T")
+_HIGHEST = sys.float_info.max  # a whole number above it is no float
 
 
 def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
@@ -93,7 +95,7 @@ def fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is tuple:
         return isinstance(value, (list, tuple)) and all(fits(each, get_args(hint)[0]) for each in value)
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, float) or (fits(value, int) and abs(value) <= _HIGHEST)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)

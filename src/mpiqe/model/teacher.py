@@ -3,19 +3,19 @@
 Axes: B crops, S crop side in pixels, C teacher channels, g student grid.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModel
+from transformers import AutoModel, CLIPConfig
 from transformers.utils import cached_file
 
 from mpiqe.errors import WeightsError
-from mpiqe.model.clip import CLIP_MEAN, CLIP_STD, first_line, quiet
+from mpiqe.model.backbone_config import check_any_model, refusing
+from mpiqe.model.clip import CLIP_MEAN, CLIP_STD, quiet
+from mpiqe.parse import parse_json
 
 _WANTED = (
     "give the hub id or the folder (config.json, model.safetensors) of a vision model that transformers' AutoModel "
@@ -48,16 +48,14 @@ class Teacher:
 
         Without that file CLIPs get CLIP's mean and deviation and others pixels in [-1, 1]. Raises ``WeightsError``.
         """
-        try:
-            with quiet():
-                model, report = AutoModel.from_pretrained(
-                    source, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-                )
+        with refusing(f"cannot load the teacher {source!r}", f"; {_WANTED}"), quiet():
+            check_any_model(CLIPConfig.get_config_dict(source)[0], name=source)
+            model, report = AutoModel.from_pretrained(
+                source, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
             clip = "clip" in str(getattr(model.config, "model_type", ""))
             found = cached_file(source, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
-            said = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise WeightsError(f"cannot load the teacher {source!r}: {first_line(error)}; {_WANTED}") from error
+            said = parse_json(Path(found).read_text(encoding="utf-8")) if found else {}
         if not hasattr(model, "vision_model") and model.main_input_name != "pixel_values":
             raise WeightsError(f"the teacher {source!r} is a {model.config.model_type!r} model; {_WANTED}")
         lacking = set(report["missing_keys"])

@@ -4,22 +4,28 @@ A folder holds ``mpiqe.json`` (the card) and ``mpiqe.onnx``, or ``mpiqe.xml`` wi
 ``pixels`` (N, S, S, 3) uint8 and answers with those of ``OUTPUTS`` that its model has. Knows no torch.
 """
 
+import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from mpiqe.choices import GraphPrecision
 from mpiqe.errors import WeightsError
 from mpiqe.files import write_whole
+from mpiqe.parse import parse_json
 from mpiqe.scoring.score import Scale
 
 CARD = "mpiqe.json"
 ONNX = "mpiqe.onnx"
-OPENVINO = "mpiqe.xml"
+OPENVINO, OPENVINO_WEIGHTS = "mpiqe.xml", "mpiqe.bin"
 FORMAT = "mpiqe-graph-1"
 INPUT = "pixels"
+_MOST_BYTES = 1 << 20  # of a card, which has some thousand
+_LONGEST_NAME = 1000  # letters
+_STEP = 1 << 20
 OUTPUTS = ("score", "scene", "distortion", "similarity", "attention")
 
 
@@ -44,6 +50,8 @@ class GraphCard:
     """Names of its outputs, in order."""
     precision: GraphPrecision
     """What its products with weights are computed in."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Of the files that it lies in, by their names; none in cards that mpiqe 0.1 wrote."""
 
     @property
     def scale(self) -> Scale:
@@ -51,9 +59,14 @@ class GraphCard:
         return Scale(low=self.low, high=self.high, unit=self.unit)
 
 
-def write_card(folder: Path, card: GraphCard, **more: Any) -> None:
-    """Write the card to ``folder``, with ``more`` facts for people."""
-    text = json.dumps({"format": FORMAT, **asdict(card), **more}, indent=2)
+def write_card(folder: Path, card: GraphCard, *, beside: Sequence[str] = (), **more: Any) -> None:
+    """Write the card to ``folder``, with the digests of the graph's files there and ``more`` facts for people.
+
+    ``beside``: further files that the graph's weights lie in.
+    """
+    names = [name for name in (ONNX, OPENVINO, OPENVINO_WEIGHTS) if (folder / name).is_file()]
+    digests = {name: _digest(folder / name) for name in (*names, *beside)}
+    text = json.dumps({"format": FORMAT, **asdict(card), "digests": digests, **more}, indent=2)
     write_whole(folder / CARD, (text + "\n").encode())
 
 
@@ -61,9 +74,14 @@ def read_card(folder: Path) -> GraphCard:
     """The card of a folder; raises ``WeightsError`` for one that is missing, damaged or of another format."""
     path = folder / CARD
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise WeightsError(f"{path} has more than {_MOST_BYTES} bytes, which is no card; export the model anew")
+        values = parse_json(content)
         if values["format"] != FORMAT:
             raise WeightsError(f"{path} has the format {values['format']!r}; this mpiqe reads {FORMAT!r}")
+        values.setdefault("digests", {})  # mpiqe 0.1 wrote none
         fields = {name: values[name] for name in GraphCard.__dataclass_fields__}
         for name in ("scenes", "distortions", "outputs"):
             fields[name] = tuple(fields[name])
@@ -71,9 +89,32 @@ def read_card(folder: Path) -> GraphCard:
         _check(card)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror}; mpiqe export writes it beside the graph") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise WeightsError(f"{path} cannot be used ({type(error).__name__}: {error}); export the model anew") from error
     return card
+
+
+def check_files(folder: Path, card: GraphCard) -> None:
+    """Raise ``WeightsError`` unless the graph's files are those that its card was written for; reads them once."""
+    for name, stated in card.digests.items():
+        path = folder / name
+        try:
+            found = _digest(path)
+        except OSError as error:
+            raise WeightsError(f"cannot read {path}: {error.strerror}, but {CARD} names it; copy it again") from error
+        if found != stated:
+            raise WeightsError(
+                f"{path} is not the file that its card says: damaged, or they do not belong together; its digest is "
+                f"{found[:20]} and should be {stated[:20]!r}. Copy the folder again, or export the model anew"
+            )
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=32)
+    with path.open("rb") as file:
+        while step := file.read(_STEP):
+            digest.update(step)
+    return f"blake2b:{digest.hexdigest()}"
 
 
 def _check(card: GraphCard) -> None:
@@ -82,18 +123,48 @@ def _check(card: GraphCard) -> None:
     faults = [
         f"{name} = {value!r}"
         for name, (value, most) in counts.items()
-        if not isinstance(value, int) or not 1 <= value <= most
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most
     ]
     numbers = {"low": card.low, "high": card.high, "window_temperature": card.window_temperature}
-    faults += [
+    unusable = [
         f"{name} = {value!r}"
         for name, value in numbers.items()
-        if not isinstance(value, (int, float)) or not math.isfinite(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
     ]
+    faults += unusable
+    if not unusable and card.low > card.high:
+        faults.append(f"low = {card.low!r} is above high = {card.high!r}")
+    if not unusable and card.window_temperature <= 0:
+        faults.append(f"window_temperature = {card.window_temperature!r} is not above zero")
     texts = [card.unit, card.source, *card.scenes, *card.distortions, *card.outputs]
     if not all(isinstance(text, str) for text in texts) or not set(card.outputs) <= set(OUTPUTS):
         faults.append(f"outputs = {card.outputs!r}, or a name that is no text")
+    else:
+        faults += [
+            f"{text[:100]!r} is no name that a terminal can show" for text in texts if not _is_name(text)
+        ]  # else a control sequence would be obeyed by it
+        faults += [
+            f"{name} = {names!r} names something twice"
+            for name in ("scenes", "distortions", "outputs")
+            if len(set(names := getattr(card, name))) < len(names)
+        ]
+        if "score" not in card.outputs:
+            faults.append(f"outputs = {card.outputs!r} lack the score")
     if card.precision not in get_args(GraphPrecision):
         faults.append(f"precision = {card.precision!r}")
+    if not isinstance(card.digests, dict) or not all(_is_digest(*each) for each in card.digests.items()):
+        faults.append(f"digests = {card.digests!r}")
     if faults:
         raise ValueError("; ".join(faults))
+
+
+def _is_name(text: str) -> bool:
+    return text.isprintable() and len(text) <= _LONGEST_NAME
+
+
+def _is_digest(name: object, digest: object) -> bool:
+    """Whether this is a file of the folder, or of a folder in it, with its digest."""
+    if not isinstance(name, str) or not isinstance(digest, str):
+        return False
+    parts = PurePosixPath(name).parts
+    return bool(parts) and name.isprintable() and not name.startswith("/") and ".." not in parts

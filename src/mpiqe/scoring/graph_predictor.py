@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.images import Pixels
+from mpiqe.printable import printable
 from mpiqe.scoring.graph import INPUT, GraphCard, read_card
 from mpiqe.scoring.predictor import Gaze, Prediction
 
@@ -22,19 +23,20 @@ class GraphPredictor(ABC):
     """More are no quicker on a CPU and take more memory."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.card = card = read_card(folder)
         self.crop_size, self.scale = card.crop_size, card.scale
         self.scenes, self.distortions = card.scenes, card.distortions
         self.window_temperature = card.window_temperature
 
     def predict(self, crops: Pixels) -> Prediction:
-        """Answer for RGB crops (N, S, S, 3) uint8."""
-        found, none = self._run(crops, SCORING), np.zeros((len(crops), 0), dtype=np.float32)
+        """Answer for RGB crops (N, S, S, 3) uint8; raises ``WeightsError`` for a graph that fails or misshapes."""
+        found, none = self._answer(crops, SCORING), np.zeros((len(crops), 0), dtype=np.float32)
         return Prediction(found["score"], found.get("scene", none), found.get("distortion", none))
 
     def gaze(self, crops: Pixels) -> Gaze:
         """Where it looks in RGB crops (N, S, S, 3) uint8; raises ``ConfigError`` for a model that cannot tell."""
-        found = self._run(crops, LOOKING)
+        found = self._answer(crops, LOOKING)
         if "attention" not in found:
             raise ConfigError(
                 "this model looks at the whole crop at once, so there is no map of where; take an MP-IQE model"
@@ -42,12 +44,47 @@ class GraphPredictor(ABC):
         none = np.zeros((len(crops), 1, 1, 0), dtype=np.float32)
         return Gaze(found.get("similarity", none), found["attention"])
 
+    def _answer(self, crops: Pixels, names: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
+        """What ``_run`` gives, if that is what the card says."""
+        try:
+            found = self._run(crops, names)
+        except Exception as error:  # the runtimes' exceptions have no class in common, and any of them may come here
+            raise WeightsError(
+                f"the graph in {self.folder} failed on {len(crops)} crops: {first_line(error)}; export the model anew"
+            ) from error
+        for name, values in found.items():
+            self._check_shape(name, values, len(crops))
+        return found
+
+    def _check_shape(self, name: str, values: NDArray[np.float32], crops: int) -> None:
+        scenes, distortions, shape = len(self.card.scenes), len(self.card.distortions), tuple(np.shape(values))
+        wanted: dict[str, tuple[int | None, ...]] = {
+            "score": (crops,),
+            "scene": (crops, scenes),
+            "distortion": (crops, distortions),
+            "similarity": (crops, None, None, distortions),
+            "attention": (crops, None, None),
+        }
+        fits = len(shape) == len(wanted[name]) and all(
+            place is None or side == place for side, place in zip(shape, wanted[name], strict=True)
+        )
+        if not fits or values.dtype != np.float32:
+            raise WeightsError(
+                f"the graph in {self.folder} answers {crops} crops with a {name} of {values.dtype} {shape} and not of "
+                f"float32 {wanted[name]}; export the model anew"
+            )
+
     @abstractmethod
     def _run(self, crops: Pixels, names: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
         """Those of the outputs ``names`` that the graph has."""
 
     def _wanted(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in names if name in self.card.outputs)
+
+
+def first_line(error: Exception) -> str:
+    """What a runtime says first, fit for a terminal: it may hold names out of the file."""
+    return printable((str(error).strip().splitlines() or [type(error).__name__])[0])[:500]
 
 
 def check_ends(

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from mpiqe.errors import WeightsError
 from mpiqe.images import Pixels
-from mpiqe.scoring.graph import INPUT, ONNX
-from mpiqe.scoring.graph_predictor import GraphPredictor, check_ends
+from mpiqe.scoring.graph import INPUT, ONNX, check_files
+from mpiqe.scoring.graph_predictor import GraphPredictor, check_ends, first_line
 
 _ERRORS_ONLY = 3
 
@@ -30,22 +30,24 @@ class OnnxPredictor(GraphPredictor):
         path = folder / ONNX
         if not path.is_file():
             raise WeightsError(f"there is no {ONNX} in {folder}; mpiqe export --format onnx writes one")
+        check_files(folder, self.card)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads or 0
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common class of their own
-            raise WeightsError(f"{path} cannot be loaded, damaged or incomplete: {_first_line(error)}") from error
+            raise WeightsError(f"{path} cannot be loaded, damaged or incomplete: {first_line(error)}") from error
         self._wanted_only = onnxruntime.RunOptions()
         self._wanted_only.add_run_config_entry("only_execute_path_to_fetches", "1")
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         check_ends(
             path,
             self.card,
-            inputs=[end.name for end in self._session.get_inputs()],
-            outputs=[end.name for end in self._session.get_outputs()],
-            sides={end.name: end.shape[-1] for end in self._session.get_outputs()},
-            size=self._session.get_inputs()[0].shape[1],
+            inputs=[end.name for end in inputs],
+            outputs=[end.name for end in outputs],
+            sides={end.name: _axis(end.shape, -1) for end in outputs},
+            size=_axis(inputs[0].shape, 1) if inputs else None,
         )
 
     def _run(self, crops: Pixels, names: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
@@ -58,5 +60,6 @@ class OnnxPredictor(GraphPredictor):
         return {name: np.concatenate(parts) for name, parts in zip(wanted, zip(*found, strict=True), strict=True)}
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _axis(shape: list[Any] | None, index: int) -> Any:
+    """An axis of a graph's end; ``None`` where there is none."""
+    return shape[index] if shape and len(shape) > abs(index) else None

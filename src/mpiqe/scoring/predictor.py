@@ -32,7 +32,7 @@ class Predictor(Protocol):
 
     @property
     def crops_at_once(self) -> int:
-        """How many crops suit it in one call; more are right too."""
+        """How many crops suit it in one call, at least 1; a scorer gives it no more."""
 
     @property
     def scenes(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from mpiqe.images import Pixels
+from mpiqe.parse import parse_json
 
 FILE_BYTES_PER_PIXEL = 8  # no photo's file is larger; some decoders hold it in memory twice
 
@@ -83,7 +84,7 @@ def receive(pipe: Pipe, *, most: int | None = None, buffers: "Buffers | None" = 
     reusable = buffers is not None and body_length == buffers.length > 0
     body = buffers.take() if buffers and reusable else np.empty(body_length, dtype=np.uint8)
     _fill(pipe, body.data)
-    header = json.loads(text)
+    header = parse_json(text)
     if not isinstance(header, dict):
         raise ValueError("a frame without an object")
     return header, body

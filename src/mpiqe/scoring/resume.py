@@ -15,6 +15,7 @@ from typing import IO, Any, NamedTuple, Protocol
 
 from mpiqe.errors import ConfigError
 from mpiqe.files import write_whole
+from mpiqe.parse import parse_json
 from mpiqe.scoring.sinks import COLUMNS
 
 COMPUTES = "computes"
@@ -125,7 +126,7 @@ def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
     """
     file = settings_file(output)
     try:
-        before = json.loads(file.read_bytes())
+        before = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{file} cannot be read ({type(error).__name__}), and without it nobody knows how {output} was made; "
@@ -187,7 +188,7 @@ def _from_csv(record: bytes) -> Done:
 
 
 def _from_json(record: bytes) -> Done:
-    values = json.loads(record)
+    values = parse_json(record)
     path, score = values["path"], values["score"]
     if not isinstance(path, str):
         raise TypeError

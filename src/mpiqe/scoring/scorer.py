@@ -20,7 +20,7 @@ from mpiqe.decoding import is_tensor
 from mpiqe.errors import ConfigError, ImageError, WeightsError
 from mpiqe.images import CropMode, Pixels, Source
 from mpiqe.scoring.pipeline import batches, in_order
-from mpiqe.scoring.predictor import Predictor
+from mpiqe.scoring.predictor import Prediction, Predictor
 from mpiqe.scoring.reader import AnySource, Readers, describe, read_here
 from mpiqe.scoring.reader_process import Cutting
 from mpiqe.scoring.score import Row, Scale, Score
@@ -162,7 +162,7 @@ class Scorer:
     def _scores(self, photos: list[_Photo]) -> list[Score]:
         if not photos:
             return []
-        answer = self.predictor.predict(np.concatenate([photo.crops for photo in photos]))
+        answer = _predict(self.predictor, [photo.crops for photo in photos])
         if not all(np.isfinite(values).all() for values in answer):
             raise WeightsError("the model answers with values that are not finite: its weights are damaged")
         score, scene, distortion = (  # (N, ...) -> (photos, K, ...); sums of many float32 are safer in double
@@ -178,6 +178,13 @@ class Scorer:
             )
             for i, photo in enumerate(photos)
         ]
+
+
+def _predict(predictor: Predictor, crops: list[Pixels]) -> Prediction:
+    """The answer for the crops (K, S, S, 3) of several photos, ``crops_at_once`` in a call: that bounds the memory."""
+    step, together = predictor.crops_at_once, crops[0] if len(crops) == 1 else np.concatenate(crops)
+    parts = [predictor.predict(together[start : start + step]) for start in range(0, len(together), step)]
+    return parts[0] if len(parts) == 1 else Prediction(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _by_name(names: tuple[str, ...], probabilities: NDArray[np.float64]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mpiqe.errors import ConfigError
 from mpiqe.model.files import write_whole
+from mpiqe.parse import parse_json
 
 DESCRIPTION = "cache.json"
 _SAMPLE = 2048  # rows that the statistics are taken over
@@ -79,7 +80,7 @@ def fill(
     folder.mkdir(parents=True, exist_ok=True)
     described = {**about, "photos": photos, "slots": slots}
     file = folder / DESCRIPTION
-    done = _done_before(folder, json.loads(json.dumps(described))) if file.exists() else 0
+    done = _done_before(folder, parse_json(json.dumps(described))) if file.exists() else 0
     if not done:
         if not file.exists() and any(folder.glob("*.npy")):
             raise ConfigError(f"{folder} holds other .npy files and no {DESCRIPTION}; name another --cache")
@@ -104,7 +105,7 @@ def _done_before(folder: Path, described: Mapping[str, Any]) -> int:
     """How many photos an earlier call has done. Raises ``ConfigError`` where its files are not what they should be."""
     file = folder / DESCRIPTION
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = parse_json(file.read_text(encoding="utf-8"))
         done = int(before.pop("done"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{file} describes no cache of features; delete {folder} or name another --cache") from error

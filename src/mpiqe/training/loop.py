@@ -15,11 +15,12 @@ from mpiqe.data import Dataset, Split, check, choose_split, describe_split, frac
 from mpiqe.data.loading import CropDataset
 from mpiqe.data.record import Record
 from mpiqe.data.several import brought_to, read_further, target_statistics
-from mpiqe.errors import ConfigError
+from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, read_config, save_checkpoint, versions
 from mpiqe.model.clip import EMBEDDED, FrozenCLIP
 from mpiqe.model.clip_iqa import CLIPIQA
+from mpiqe.model.files import check_safetensors
 from mpiqe.model.loss import Counts, Loss
 from mpiqe.training.batches import StepSampler, step_loader
 from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
@@ -115,6 +116,8 @@ def train(
             accelerator.scaler.load_state_dict(progress["scaler"])
     if accelerator.is_main_process:
         run.keep_metrics(progress["epoch"])
+        if progress["epoch"]:
+            _mend(run, model, checkpoint, options, reporter)
     steps = sampler.steps_per_epoch
     reporter.begin(steps=steps * settings.epochs, done=steps * progress["epoch"])
 
@@ -266,6 +269,32 @@ def _checkpoint_config(
         training={**options.to_mapping(), "data_digest": sides.digest},
         versions=versions(),
     )
+
+
+def _mend(
+    run: RunFolder, model: QualityModel, checkpoint: CheckpointConfig, options: TrainOptions, reporter: Reporter
+) -> None:
+    """Write a damaged or missing checkpoint anew from the state, which ``model`` has just been given.
+
+    Raises ``WeightsError`` where it held the weights of an epoch before the last: the state has those of the last.
+    """
+    path = run.path / FILE_NAME
+    try:
+        read_config(path)
+        check_safetensors(path)
+    except WeightsError as error:
+        rows, kept, best = run.metrics(), None, None
+        for row in rows:
+            if options.run.epoch == "last" or beats(row["val_srcc"], best):
+                kept, best = row, row["val_srcc"]
+        if kept is None or kept is not rows[-1]:
+            raise WeightsError(
+                f"{error}\nIt held the weights of the best epoch, and {run.path / STATE} those of the last alone: copy "
+                f"{FILE_NAME} back from where there is one, or train anew with another --out"
+            ) from error
+        reporter.note(f"{path} is damaged or missing; it is written anew from {STATE}")
+        metrics = {key: kept[key] for key in ("epoch", "val_srcc", "val_plcc")}
+        save_checkpoint(path, model, replace(checkpoint, metrics=metrics))
 
 
 def _test(

@@ -1,6 +1,5 @@
 """Settings of a training run: the paper's as defaults per dataset, then a TOML file, then flags."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,11 +8,7 @@ from typing import Any
 from mpiqe.choices import BatchUnit, Device, Epoch, Precision, SceneTarget, SplitSource, Target
 from mpiqe.errors import ConfigError
 from mpiqe.model.options import PAPERS_BACKBONE, LossOptions, ModelOptions, from_mapping, option, to_mapping
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from mpiqe.parse import parse_toml
 
 PAPERS: Mapping[str, Mapping[str, Any]] = {
     "live": {"batch_size": 32, "score_weight": 0.1},
@@ -140,7 +135,7 @@ def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions
 def read_toml(path: Path) -> dict[str, Any]:
     """The settings of a TOML file: flat ``key = value`` lines, the keys being the flags' names with underscores."""
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (ValueError, UnicodeDecodeError) as error:

@@ -23,8 +23,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.model.backbone_digest import same_backbone, what_differs
 from mpiqe.model.checkpoint import versions
-from mpiqe.model.files import write_safetensors, write_whole
+from mpiqe.model.files import check_safetensors, write_safetensors, write_whole
+from mpiqe.parse import parse_json
 
 CONFIG, METRICS, STATE = "config.json", "metrics.jsonl", "state.safetensors"
 
@@ -49,11 +51,13 @@ class RunFolder:
         """The settings that the run began with."""
         path = self.path / CONFIG
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            values: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ConfigError(f"no run to resume: {path} does not exist") from None
         except ValueError as error:
             raise ConfigError(f"{path} is no JSON ({error}); the run cannot be resumed") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path} holds no object; the run cannot be resumed")
         return values
 
     def settings(self) -> dict[str, Any]:
@@ -68,7 +72,7 @@ class RunFolder:
         before = self.settings()
         faults = [
             f"{key} was {before.get(key)!r} and is {value!r} now"
-            for key, value in json.loads(json.dumps(dict(settings))).items()
+            for key, value in parse_json(json.dumps(dict(settings))).items()
             if key not in FREE_ON_RESUME and key not in but and before.get(key) != value
         ]
         if faults:
@@ -88,7 +92,7 @@ class RunFolder:
         """What one JSON file holds, ``None`` where it is not there. Raises ``ConfigError`` for a damaged one."""
         path = self.path / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return parse_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -104,8 +108,9 @@ class RunFolder:
         rows = []
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                row = parse_json(line)
+                rows.append({**row, "epoch": int(row["epoch"])})
+            except (ValueError, KeyError, TypeError):
                 break
         return rows
 
@@ -146,6 +151,7 @@ class RunFolder:
             raise ConfigError(f"no run to resume: {path} does not exist")
         own, by_name = _tensors(model), dict(model.named_parameters())
         try:
+            check_safetensors(path)
             with safe_open(path, framework="pt") as file, torch.no_grad():
                 for key in file.keys():  # noqa: SIM118
                     kind, _, rest = key.partition(".")
@@ -155,8 +161,9 @@ class RunFolder:
                         moment, _, name = rest.partition(".")
                         parameter, tensor = by_name[name], file.get_tensor(key)
                         optimiser.state[parameter][moment] = tensor if moment == "step" else tensor.to(parameter.device)
-                progress: dict[str, Any] = json.loads((file.metadata() or {})["progress"])
-        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+                progress: dict[str, Any] = parse_json((file.metadata() or {})["progress"])
+            progress["epoch"] = int(progress["epoch"])
+        except (SafetensorError, WeightsError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise WeightsError(f"{path} cannot be resumed from: damaged, or of another run ({error})") from error
         return progress
 
@@ -181,9 +188,11 @@ def start_or_check(run: RunFolder, settings: Mapping[str, Any], *, digests: Mapp
     for name, digest in digests.items():
         before = str(run.config().get(f"{name}_digest"))
         for was, now in zip_longest(before.split("+"), digest.split("+"), fillvalue="none"):  # a set each
-            if was != now:
+            if not same_backbone(was, now):  # of data, whether they are the same
+                what, was, now = what_differs(was, now)
+                other = "; the weights are the same, config.json or the tokenizer is not" if what == "settings" else ""
                 raise ConfigError(
-                    f"{run.path} cannot be continued: the {name}'s digest was {was[:12]} and is {now[:12]} now"
+                    f"{run.path} cannot be continued: the {name}'s digest was {was} and is {now} now{other}"
                 )
 
 

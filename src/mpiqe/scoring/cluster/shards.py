@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from mpiqe.parse import parse_json
 from mpiqe.scoring.paths import Found, Limits, count_one, inside, is_closed
 from mpiqe.scoring.sources import http, remote
 from mpiqe.scoring.sources.found import Broken
@@ -79,7 +80,7 @@ class Shard:
     @classmethod
     def from_json(cls, text: str, *, limits: Limits) -> "Shard":
         """What ``to_json`` wrote; its downloads keep to ``limits``."""
-        number, pieces = json.loads(text)
+        number, pieces = parse_json(text)
         return cls(number, tuple(_piece(piece, limits) for piece in pieces))
 
 
