@@ -18,6 +18,9 @@ from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring.paths import find
 from mpiqe.scoring.sources import patience, remote
 from mpiqe.scoring.sources.found import Limits
+from mpiqe.scoring.sources.reach import Reach
+
+ALLOWED = Reach(schemes=("memory", "file", "zip", "hanging", "cancelled", "counted"))
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -38,7 +41,7 @@ def put(base, **contents):
 
 def read(*paths, **limits):
     rows = []
-    for photo in find(paths, stdin=None, limits=Limits(**limits)):
+    for photo in find(paths, stdin=None, limits=Limits(reach=ALLOWED, **limits)):
         try:
             rows.append((photo.path, photo.source.fetch()))
         except ImageError as error:
@@ -101,7 +104,7 @@ def test_a_package_that_is_missing_is_said_once(monkeypatch):
     with pytest.raises(ConfigError, match=r"^memory://x.jpg: .* mpiqe needs fsspec, .*: pip install 'mpiqe\[remote\]'"):
         read("memory://x.jpg")
     with pytest.raises(ImageError, match=r"^memory://x.jpg: for addresses other than http\(s\) mpiqe needs fsspec, "):
-        remote.Object("memory://x.jpg", Limits()).fetch()
+        remote.Object("memory://x.jpg", Limits(reach=ALLOWED)).fetch()
     monkeypatch.undo()
     pytest.importorskip("fsspec")
     try:
@@ -223,7 +226,7 @@ def test_an_object_that_does_not_answer_is_one_row_among_others(hanging):
 
 def test_an_archive_that_has_been_left_is_not_asked_to_close(hanging):
     hanging("read 1048576")
-    file = remote.opened("hanging://x/s.tar", limits=Limits(timeout=0.3))
+    file = remote.opened("hanging://x/s.tar", limits=Limits(timeout=0.3, reach=ALLOWED))
     with pytest.raises(OSError, match=r"no answer within 0\.3 s"):
         file.read()
     hanging("close")
