@@ -6,10 +6,15 @@ from pathlib import Path
 
 def readers_of(pid=None):
     """Those that a process, by default this one, has started and not yet waited for, without the ended ones."""
+    return children_of("reader_child", pid)
+
+
+def children_of(module, pid=None):
+    """The same of processes that run a module of ``mpiqe.scoring``."""
     found = set()
     for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
         found |= {int(child) for child in _told(f"{pid or os.getpid()}/task/{task.name}", "children").split()}
-    return {child for child in found if "reader_child" in _told(child, "cmdline") and lives(child)}
+    return {child for child in found if module in _told(child, "cmdline") and lives(child)}
 
 
 def lives(pid):

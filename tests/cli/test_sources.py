@@ -19,7 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mpiqe.cli.main import app
-from mpiqe.scoring import paths, pictures
+from mpiqe.scoring import paths, pictures, table_process
 from mpiqe.scoring.sources.held import Budget
 
 
@@ -78,7 +78,8 @@ def test_a_list_may_mix_them_all_and_what_is_broken_is_a_row(score, tmp_path, se
         folder / "missing.jpg",
     ]  # fmt: skip
     (tmp_path / "list").write_text("\n".join(map(str, lines)))
-    status, out, err = score(f"@{tmp_path / 'list'}", "--format", "jsonl")
+    options = "--format", "jsonl", "--allow-scheme", "memory"
+    status, out, err = score(f"@{tmp_path / 'list'}", *options)
     rows = [json.loads(line) for line in out.splitlines()]
     http = f"http://{server}"
     expected = [
@@ -98,7 +99,7 @@ def test_a_list_may_mix_them_all_and_what_is_broken_is_a_row(score, tmp_path, se
         assert row["score"] == result if isinstance(result, int) else row["error"].startswith(result)
     assert "secret" not in out + err
     assert status == 1
-    assert score("-", "--format", "jsonl", stdin=(tmp_path / "list").read_text())[1] == out
+    assert score("-", *options, stdin=(tmp_path / "list").read_text())[1] == out
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
@@ -146,6 +147,63 @@ def test_limits_are_options(score, tmp_path):
         status, _, err = score(archive, option, 0)
         assert status == 2
         assert "must be above 0" in err
+
+
+def test_what_tables_and_redirects_may_lead_to_is_an_option(score, tmp_path, server):
+    port = server.rpartition(":")[2]
+    cells = [
+        f"http://{server}/x.png",
+        f"http://localhost:{port}/x.png",
+        "memory://m.png",
+        str(tmp_path / "served/x.png"),
+    ]
+    pq.write_table(pa.table({"url": cells}), tmp_path / "t.parquet")
+    table = tmp_path / "t.parquet"
+
+    def failed(*options):
+        rows = csv.DictReader(io.StringIO(score(*options, "--format", "csv")[1]))
+        return {row["path"]: row["error"] for row in rows if row["error"]}
+
+    assert [*failed(table)] == cells[:3]
+    assert "127.0.0.1, is not a public one; --allow-host 127.0.0.1 lets" in failed(table)[cells[0]]
+    assert "--allow-scheme memory adds it" in failed(table)[cells[2]]
+    assert [*failed(table, "--allow-host", "localhost")] == [cells[0], cells[2]]
+    assert [*failed(table, "--allow-host", "127.0.0.0/8")] == cells[2:3]
+    assert [*failed(table, f"http://{server}/x.png")] == cells[1:3]  # the user has named that host himself
+    assert failed(table, "--allow-scheme", "memory")[cells[2]] == "No such object"
+    status, _, err = score(table, "--allow-host", "a b")
+    assert (status, err.partition(" (")[0]) == (2, "mpiqe: --allow-host takes a host")
+    assert "--allow-scheme takes what stands before ://" in score(table, "--allow-scheme", "s 3")[2]
+
+
+def test_what_may_be_followed_is_a_setting_that_resume_compares(score, tmp_path):
+    pq.write_table(pa.table({"image": [png(1)]}), tmp_path / "t.parquet")
+    assert score(tmp_path / "t.parquet", "--output", tmp_path / "rows.csv")[0] == 0
+    settings = tmp_path / "rows.csv.run.json"
+    of_before = {
+        name: value for name, value in json.loads(settings.read_text()).items() if not name.startswith("allow")
+    }
+    settings.write_text(json.dumps(of_before))
+    again = (tmp_path / "t.parquet", "--output", tmp_path / "rows.csv", "--resume")
+    assert score(*again)[0] == 0
+    status, _, err = score(*again, "--allow-scheme", "sftp")
+    assert status == 2
+    assert "allow_scheme was None and is ['sftp']" in err
+
+
+def test_a_table_that_breaks_its_bound_costs_its_own_rows(score, tmp_path, monkeypatch, folder):
+    monkeypatch.setattr(table_process, "_HEADROOM", 96 << 20)
+    monkeypatch.setattr(table_process, "_PER_BYTE", 0)
+    table = pa.table({"image": pa.array([png(5), bytes(100 << 20)], pa.binary())})
+    pq.write_table(table, tmp_path / "bomb.parquet", compression="zstd", row_group_size=1)
+    assert (tmp_path / "bomb.parquet").stat().st_size < 100_000
+    status, out, err = score(tmp_path / "bomb.parquet", folder / "a.png", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    bomb = f"{tmp_path}/bomb.parquet"
+    expected = [(f"{bomb}::0", "5.0"), (bomb, ""), (f"{folder}/a.png", "50.0")]
+    assert [(row["path"], row["score"]) for row in rows] == expected
+    assert "96 MB" in rows[1]["error"]
+    assert (status, err.count("\n")) == (1, 1)
 
 
 def test_the_column_is_an_option(score, tmp_path):

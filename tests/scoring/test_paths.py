@@ -57,11 +57,15 @@ def test_a_dash_stands_for_the_lines_of_stdin(folder):
 
 
 def test_stdin_is_read_while_its_paths_are_used():
-    def lines():
-        yield b"a.jpg\n"
-        raise AssertionError("read too far")
+    class Lines:
+        read = 0
 
-    assert next(find(["-"], stdin=lines())).path == "a.jpg"
+        def readline(self, most):
+            self.read += 1
+            assert self.read == 1, "read too far"
+            return b"a.jpg\n"
+
+    assert next(find(["-"], stdin=Lines())).path == "a.jpg"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
@@ -147,6 +151,28 @@ def test_a_list_stands_for_its_lines_where_it_is_named(folder, tmp_path):
     (tmp_path / "list").write_bytes(f"\ufeff{folder}\r\n\n@list\n-\nhttp://x/y.jpg\n{folder}/*.gif\n".encode())
     inside = [*expanded(str(folder)), "@list", "-", "http://x/y.jpg", str(folder / "z.gif")]
     assert expanded("a.jpg", f"@{tmp_path / 'list'}", "b.jpg") == ["a.jpg", *inside, "b.jpg"]
+
+
+def test_a_line_longer_than_any_path_is_one_row_and_never_held(tmp_path):
+    class Endless:
+        """Lines of which the second has three gigabytes."""
+
+        def __init__(self):
+            self.rest = iter([b"a.jpg\n", *[None] * 50_000, b"xx\n", b"b.jpg\n", b""])
+
+        def readline(self, most):
+            assert most == 1 << 16
+            line = next(self.rest)
+            return b"x" * most if line is None else line
+
+    found = list(find(["-"], stdin=Endless()))
+    assert [photo.path for photo in found] == ["a.jpg", "standard input, line 2", "b.jpg"]
+    assert found[1].fetched.reason == "longer than any path or address: over 65536 bytes"
+    longest = "y" * 65535
+    (tmp_path / "list").write_text(f"{longest}\n{longest}z\nc.jpg\n{longest}zz")
+    found = list(find([f"@{tmp_path / 'list'}"], stdin=None))
+    names = [longest, f"{tmp_path / 'list'}, line 2", "c.jpg", f"{tmp_path / 'list'}, line 4"]
+    assert [photo.path for photo in found] == names
 
 
 def test_a_list_that_is_not_there_is_said_at_once():

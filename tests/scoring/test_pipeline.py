@@ -36,6 +36,30 @@ def test_an_exception_comes_in_its_turn():
         next(results)
 
 
+def failing(number):
+    """So many items, and then an exception."""
+    yield from range(number)
+    raise LookupError("no more")
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 8])
+def test_what_the_source_raises_comes_after_the_results_of_all_it_gave(number):
+    results = in_order(lambda i: i * i, failing(number), workers=2, ahead=4)
+    got = [next(results) for _ in range(number)]
+    with pytest.raises(LookupError, match="no more"):
+        next(results)
+    assert got == [i * i for i in range(number)]
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 8])
+def test_what_the_source_raises_comes_after_a_batch_of_what_it_gave(number):
+    batch_of = batches(failing(number), 3)
+    got = [next(batch_of) for _ in range(-(-number // 3))]
+    with pytest.raises(LookupError, match="no more"):
+        next(batch_of)
+    assert [item for batch in got for item in batch] == list(range(number))
+
+
 def test_closing_drops_what_has_not_begun():
     begun = []
     second, gate = threading.Event(), threading.Event()

@@ -1,6 +1,7 @@
 import random
 import subprocess
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -168,3 +169,17 @@ def test_scoring_apart_from_the_torch_predictor_does_not_import_torch():
     modules = "mpiqe.scoring.scorer, mpiqe.scoring.sinks, mpiqe.scoring.paths, mpiqe.scoring.loading"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 7])
+def test_rows_come_for_all_photos_that_the_source_gave_before_it_failed(make_scorer, photos, number):
+    def paths():
+        yield from photos[:number]
+        raise LookupError("no more")
+
+    with closing(make_scorer(batch_size=4).rows(paths())) as rows:
+        scored = [next(rows) for _ in range(number)]
+        with pytest.raises(LookupError, match="no more"):
+            next(rows)
+    assert [row.path for row in scored] == photos[:number]
+    assert all(row.score for row in scored)

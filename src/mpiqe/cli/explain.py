@@ -26,6 +26,8 @@ def explain(
     max_bytes: photos.MaxBytes = 256 << 20,
     timeout: photos.Timeout = 60.0,
     column: photos.Column = None,
+    allow_scheme: photos.AllowScheme = None,
+    allow_host: photos.AllowHost = None,
 ) -> None:
     """Show where a photo's distortion sits and where the model looks.
 
@@ -45,6 +47,8 @@ def explain(
         column=column,
         max_bytes=max_bytes,
         timeout=timeout,
+        allow_scheme=allow_scheme,
+        allow_host=allow_host,
         weights=weights,
         crops=crops,
         seed=seed,

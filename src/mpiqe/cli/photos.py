@@ -62,6 +62,16 @@ Precision = Annotated[
 MaxPixels = Annotated[int, typer.Option(help="Refuse photos with more pixels.", metavar="N")]
 Column = Annotated[str | None, typer.Option(help="Column of .parquet files with paths or bytes.", metavar="NAME")]
 MaxBytes = Annotated[int, typer.Option(help="Refuse larger downloads and members.", metavar="N")]
+AllowScheme = Annotated[
+    list[str] | None,
+    typer.Option(help="Follow NAME:// addresses, too, in lists and tables as well; may be repeated.", metavar="NAME"),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Let tables and redirects lead to a host or network that is not public; may be repeated.", metavar="HOST"
+    ),
+]
 Engine = Annotated[Literal["local", "ray"], typer.Option(help="local, or ray: on a Ray cluster.", metavar="E")]
 ShardSize = Annotated[int, typer.Option(help="Ray: photos per shard, what a kill costs at most.", metavar="N")]
 Address = Annotated[
@@ -84,6 +94,8 @@ def run(
     column: str | None = None,
     max_bytes: int = 256 << 20,
     timeout: float = 60.0,
+    allow_scheme: list[str] | None = None,
+    allow_host: list[str] | None = None,
     cluster: "Cluster | None" = None,
     **options: Any,
 ) -> None:
@@ -92,7 +104,7 @@ def run(
     ``options`` are those of ``mpiqe.load``. With a ``cluster`` photos are scored there. Rows name their pictures if
     ``verb`` is ``explain``. Ends with exit status 1 where a photo failed, in this run or the one that is resumed.
     """
-    from mpiqe.scoring.paths import Limits, find
+    from mpiqe.scoring.paths import Limits, Reach, find
 
     options["read_timeout"] = timeout
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow finds odd about a file; what matters is in its row
@@ -100,7 +112,8 @@ def run(
     target = Output(output, form, resume=resume)
     if cluster:
         cluster.check(target, pictures=pictures is not None, device=options["device"])
-    limits = Limits(max_bytes=max_bytes, timeout=timeout)
+    reach = Reach.of(paths, schemes=allow_scheme or (), hosts=allow_host or ())
+    limits = Limits(max_bytes=max_bytes, timeout=timeout, reach=reach)
     found = find(paths, stdin=sys.stdin.buffer, limits=limits, column=column, output=output)
     folder = None
     if pictures is not None:
@@ -108,7 +121,8 @@ def run(
 
         folder = PictureFolder(pictures)
         found = folder.photos_outside(found)
-    settings = _settings(options, max_bytes=max_bytes, column=column) if target.can_resume else {}
+    followed = {"allow_scheme": list(reach.schemes) or None, "allow_host": list(reach.hosts) or None}
+    settings = _settings(options, max_bytes=max_bytes, column=column, **followed) if target.can_resume else {}
     with target.alone():
         if cluster and not cluster.is_over(target):
             told = cluster.run(paths, target=target, settings=settings, options=options, limits=limits, column=column)

@@ -20,19 +20,31 @@ def in_order(
 ) -> Generator[Result, None, None]:
     """``map(work, items)`` on ``workers`` threads, at most ``ahead`` items in front of the one that is yielded.
 
-    Results come in the order of the items, whichever is ready first; an exception of ``work`` comes out in its turn.
-    ``items`` is drawn from lazily and in the caller's thread. Closing the iterator waits for the work in hand and drops
-    the rest; so do an exception and Ctrl-C. ``release`` is called at the end, before that wait: it may cut it short.
+    Results come in the order of the items, whichever is ready first; an exception of ``work`` comes out in its turn,
+    and one that ``items`` raises after the results of all items before it. ``items`` is drawn from lazily and in the
+    caller's thread. Closing the iterator waits for the work in hand and drops the rest; so do an exception of ``work``
+    and Ctrl-C. ``release`` is called at the end, before that wait: it may cut it short.
     """
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="mpiqe") as pool:
+        fault: Exception | None = None
+        rest = iter(items)
         try:
-            for item in items:
+            while True:
+                try:
+                    item = next(rest)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    fault = error
+                    break
                 pending.append(pool.submit(work, item))
                 if len(pending) > ahead:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+            if fault is not None:
+                raise fault
         finally:
             for future in pending:
                 future.cancel()
@@ -41,7 +53,24 @@ def in_order(
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """The items in lists of ``size``; the last one may be shorter."""
+    """The items in lists of ``size``; the last one may be shorter, and so may one before an exception of ``items``."""
     rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch
+    while True:
+        batch, fault = taken(rest, size)
+        if batch:
+            yield batch
+        if fault is not None:
+            raise fault
+        if not batch:
+            return
+
+
+def taken(items: Iterator[Item], size: int) -> tuple[list[Item], Exception | None]:
+    """Up to ``size`` of the next items, and what ``items`` raised instead of one more."""
+    batch: list[Item] = []
+    try:
+        for item in islice(items, size):
+            batch.append(item)  # one by one: what came before an exception is kept
+    except Exception as error:
+        return batch, error
+    return batch, None

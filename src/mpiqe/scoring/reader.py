@@ -7,7 +7,6 @@ that lie in this process as pixels already are taken as they are.
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Generator
 from functools import partial
 from typing import TypeAlias
@@ -16,7 +15,7 @@ from mpiqe import images
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import Pixels, Source
 from mpiqe.scoring.reader_frames import FILE_BYTES_PER_PIXEL, Buffers
-from mpiqe.scoring.reader_process import Cutting, Reader
+from mpiqe.scoring.reader_process import Cutting, Reader, Watch
 from mpiqe.scoring.sources import patience
 from mpiqe.scoring.sources.found import Fetched
 
@@ -63,7 +62,7 @@ class Readers:
         self._idle: list[Reader] = []
         self._leave = threading.Lock()  # to decode a large photo
         self._closed = threading.Event()
-        self._watch: threading.Thread | None = None
+        self._watch = Watch(timeout=timeout)
         self._worked = False
 
     def read(self, source: AnySource) -> tuple[Pixels, tuple[int, int]]:
@@ -100,8 +99,7 @@ class Readers:
             reader.kill()
         for reader in idle:
             self._discard(reader)
-        if self._watch:
-            self._watch.join()
+        self._watch.close()
 
     @contextlib.contextmanager
     def _reader(self) -> Generator[Reader, None, None]:
@@ -134,9 +132,7 @@ class Readers:
                 raise ImageError("reading was stopped")
             reader = Reader(timeout=self._timeout)
             self._all.add(reader)
-            if not self._watch:
-                self._watch = threading.Thread(target=self._keep_time, name="mpiqe-watch", daemon=True)
-                self._watch.start()
+        self._watch.add(reader)
         try:
             reader.wait_until_ready()
         except ConfigError:
@@ -147,20 +143,9 @@ class Readers:
 
     def _discard(self, reader: Reader) -> None:
         reader.close()
+        self._watch.discard(reader)
         with self._lock:
             self._all.discard(reader)
-
-    def _keep_time(self) -> None:
-        """Ticks for the readers; time in which this process itself was stopped does not count."""
-        step = min(0.5, self._timeout / 10)
-        last = time.monotonic()
-        while not self._closed.wait(step):
-            now = time.monotonic()
-            with self._lock:
-                readers = list(self._all)
-            for reader in readers:
-                reader.tick(min(now - last, 2 * step))
-            last = now
 
 
 @contextlib.contextmanager

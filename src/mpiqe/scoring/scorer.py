@@ -4,11 +4,11 @@ Axes: K crops of a photo, S pixels along a crop's side, N = crops of a whole bat
 """
 
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import TypeGuard, cast, overload
 
 import numpy as np
@@ -19,7 +19,7 @@ from mpiqe import images
 from mpiqe.decoding import is_tensor
 from mpiqe.errors import ConfigError, ImageError, WeightsError
 from mpiqe.images import CropMode, Pixels, Source
-from mpiqe.scoring.pipeline import batches, in_order
+from mpiqe.scoring.pipeline import batches, in_order, taken
 from mpiqe.scoring.predictor import Prediction, Predictor
 from mpiqe.scoring.reader import AnySource, Readers, describe, read_here
 from mpiqe.scoring.reader_process import Cutting
@@ -112,11 +112,12 @@ class Scorer:
 
         ``sources`` may be without end: they are read only a few batches ahead. Close the rows to stop before their end.
         A single photo is read in this process, ``isolate`` or not: no other can suffer from it. Raises ``ConfigError``
-        if no process can be started to read in.
+        if no process can be started to read in, and what ``sources`` raise after the rows of all that came before.
         """
         rest = iter(sources)
-        first = list(islice(rest, 2))
-        with closing(self._stream(chain(first, rest), isolate=self.isolate and len(first) > 1)) as results:
+        first, fault = taken(rest, 2)
+        sources = chain(first, rest if fault is None else _raising(fault))
+        with closing(self._stream(sources, isolate=self.isolate and len(first) > 1)) as results:
             for name, result in results:
                 if isinstance(result, Score):
                     yield Row(name, result, None)
@@ -195,6 +196,12 @@ def _by_name(names: tuple[str, ...], probabilities: NDArray[np.float64]) -> dict
 def _are_many(source: "Source | Iterable[Source]") -> TypeGuard[Iterable[Source]]:
     one = isinstance(source, (str, bytes, os.PathLike, Image.Image, np.ndarray)) or is_tensor(source)
     return isinstance(source, Iterable) and not one
+
+
+def _raising(fault: Exception) -> Iterator[str]:
+    """An iterator without items that raises instead of ending."""
+    raise fault
+    yield
 
 
 def _score_or_raise(result: Score | ImageError) -> Score:

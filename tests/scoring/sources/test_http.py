@@ -3,6 +3,7 @@
 import base64
 import gzip
 import socket
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -11,9 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from mpiqe.errors import ImageError
-from mpiqe.scoring.sources import http, patience
+from mpiqe.scoring.sources import http, patience, reach
 from mpiqe.scoring.sources.found import Limits
 from mpiqe.scoring.sources.http import Download
+from mpiqe.scoring.sources.reach import Reach
 
 QUICK = Limits(max_bytes=100_000, timeout=5, connect_timeout=2, read_timeout=0.5, attempts=3, pause=0.01)
 PHOTO = bytes(range(256)) * 40
@@ -155,6 +157,9 @@ class Server(BaseHTTPRequestHandler):
     def do_to_ftp(self, _):
         self.say(301, Location="ftp://user:pass@example.com/x.jpg")
 
+    def do_to(self, _):
+        self.say(302, Location=f"http://{self.path.removeprefix('/to/')}/photo.jpg")
+
     def do_rubbish(self, _):
         self.wfile.write(b"no HTTP at all\r\n\r\n")
 
@@ -288,3 +293,162 @@ def test_a_password_goes_to_its_own_server_alone_and_is_never_shown(base):
 
 def test_spaces_and_letters_of_any_alphabet_are_quoted(base):
     assert Download(f"{base}/a/é b.jpg?x=ü%20", QUICK).fetch() == b"/a/%C3%A9%20b.jpg?x=%C3%BC%20"
+
+
+def cell_refused(url, limits=QUICK):
+    """Why what stands in a table's cell was not fetched."""
+    with pytest.raises(ImageError) as error:
+        Download(url, limits, own=False).fetch()
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "0x7f000001",
+        "127.1",
+        "0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "LOCALHOST",
+    ],
+)
+def test_a_cell_leads_to_no_address_of_this_machine_however_it_is_written(base, host):
+    port = base.rpartition(":")[2]
+    try:
+        assert "is not a public one; --allow-host " in cell_refused(f"http://{host}:{port}/photo.jpg")
+    finally:
+        assert Server.seen == []
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "10.0.0.1", "192.168.0.1", "[fe80::1]", "[fd00::1]", "100.64.0.1"])
+def test_a_cell_leads_into_no_private_network(host, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(socket.socket, "connect", None)  # would be called
+    assert "is not a public one" in cell_refused(f"http://{host}/latest/meta-data")
+
+
+def test_a_cell_leads_to_hosts_that_the_user_has_named_or_allowed(base):
+    port = base.rpartition(":")[2]
+    for there in (Reach(named=("127.0.0.1",)), Reach(hosts=("127.0.0.1",)), Reach(hosts=("127.0.0.0/8",))):
+        assert Download(f"{base}/moved", replace(QUICK, reach=there), own=False).fetch() == PHOTO
+    limits = replace(QUICK, reach=Reach(named=("localhost",)))
+    assert Download(f"http://localhost:{port}/moved", limits, own=False).fetch() == PHOTO
+    assert "not a public one" in cell_refused(f"{base}/photo.jpg", limits)
+
+
+@pytest.fixture
+def public(monkeypatch):
+    """The server at 127.0.0.2 has a public address, and so have names that are looked up there."""
+    for module in (http, reach):
+        monkeypatch.setattr(module, "is_public", lambda address: address == "127.0.0.2")
+    names = {
+        "public.example": ["127.0.0.2"],
+        "private.example": ["127.0.0.1"],
+        "both.example": ["127.0.0.1", "127.0.0.2"],
+    }
+    look_up = socket.getaddrinfo
+    asked = []
+
+    def found(host, port, *arguments):
+        asked.append(host)
+        addresses = names.get(host, [host])
+        if callable(addresses):
+            addresses = addresses()
+        if host.endswith(".invalid"):
+            raise socket.gaierror(-2, "Name or service not known")
+        return [one for address in addresses for one in look_up(address, port, *arguments)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    return names, asked
+
+
+@pytest.fixture
+def everywhere(monkeypatch):
+    """A server at all addresses of this machine, and its port."""
+    monkeypatch.setenv("no_proxy", "*")
+    Server.asked, Server.seen = {}, []
+    server = ThreadingHTTPServer(("", 0), Server)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is an address of this machine on Linux alone")
+
+
+@linux
+@pytest.mark.parametrize("own", [True, False])
+def test_a_redirect_from_a_public_server_leads_into_no_private_network(public, everywhere, own):
+    def moved(host):
+        return Download(f"http://public.example:{everywhere}/to/{host}:{everywhere}", QUICK, own).fetch()
+
+    assert moved("127.0.0.2") == moved("public.example") == PHOTO
+    for host in ("127.0.0.1", "private.example", "[::1]", "2130706433"):
+        with pytest.raises(ImageError, match=r"redirects to .*, whose address, .*, is not a public one; --allow-host "):
+            moved(host)
+    assert {path for path, _ in Server.seen if "photo" in path} == {"/photo.jpg"}
+    assert sum(path == "/photo.jpg" for path, _ in Server.seen) == 2
+
+
+@linux
+def test_a_name_that_changes_its_address_gets_nothing_into_a_private_network(public, everywhere):
+    names, asked = public
+    answers = iter([["127.0.0.2"], ["127.0.0.1"]])
+    names["rebind.example"] = lambda: next(answers)
+    url = f"http://rebind.example:{everywhere}"
+    assert Download(f"{url}/photo.jpg", QUICK, own=False).fetch() == PHOTO
+    assert asked.count("rebind.example") == 1  # what was checked is what was connected to
+    assert "is not a public one" in cell_refused(f"{url}/photo.jpg")
+    answers = iter([["127.0.0.2"], ["127.0.0.1"]])
+    with pytest.raises(ImageError, match=r"redirects to rebind\.example, whose address, 127\.0\.0\.1, is not"):
+        Download(f"{url}/moved", QUICK).fetch()  # even where the user has named it
+
+
+@linux
+def test_of_a_names_addresses_only_the_public_ones_are_connected_to(public, everywhere):
+    peers = []
+    connect = socket.socket.connect
+
+    class Watched(socket.socket):
+        def connect(self, address):
+            peers.append(address[0])
+            return connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(socket, "socket", Watched)
+        assert Download(f"http://both.example:{everywhere}/photo.jpg", QUICK, own=False).fetch() == PHOTO
+    assert peers == ["127.0.0.2"]
+
+
+@linux
+def test_a_private_server_that_the_user_named_may_redirect_to_itself_and_not_to_its_neighbours(public, everywhere):
+    def moved(host):
+        return Download(f"http://127.0.0.1:{everywhere}/to/{host}:{everywhere}", QUICK).fetch()
+
+    assert moved("127.0.0.1") == moved("private.example") == moved("public.example") == PHOTO
+    with pytest.raises(ImageError, match=r"redirects to 127\.0\.0\.3, whose address"):
+        moved("127.0.0.3")
+
+
+@linux
+def test_a_proxy_is_asked_for_nothing_that_is_known_to_be_private(public, everywhere, monkeypatch):
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{everywhere}")
+    for host in ("10.0.0.1", "private.example", "intranet", "2130706433"):
+        assert "is not a public one" in cell_refused(f"http://{host}/photo.jpg")
+    assert Server.seen == []
+    monkeypatch.setattr(Server, "do_GET", lambda self: (self.seen.append((self.path, None)), self.say(200, PHOTO)))
+    for host in ("public.example", "only-the-proxy-knows.invalid"):
+        assert Download(f"http://{host}/photo.jpg", QUICK, own=False).fetch() == PHOTO
+    assert Download("http://intranet/photo.jpg", QUICK).fetch() == PHOTO
+    assert [path for path, _ in Server.seen] == [
+        "http://public.example/photo.jpg", "http://only-the-proxy-knows.invalid/photo.jpg", "http://intranet/photo.jpg"
+    ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import os
+import sys
 import tarfile
 import threading
 import time
@@ -9,6 +11,8 @@ import zipfile
 from functools import partial
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
@@ -16,8 +20,13 @@ from fsspec.spec import AbstractFileSystem
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring.paths import find
+from mpiqe.scoring.reader import read_here
+from mpiqe.scoring.reader_process import Cutting
 from mpiqe.scoring.sources import patience, remote
 from mpiqe.scoring.sources.found import Limits
+from mpiqe.scoring.sources.reach import Reach
+
+ALLOWED = Reach(schemes=("memory", "file", "zip", "hanging", "cancelled", "counted"))
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -38,7 +47,7 @@ def put(base, **contents):
 
 def read(*paths, **limits):
     rows = []
-    for photo in find(paths, stdin=None, limits=Limits(**limits)):
+    for photo in find(paths, stdin=None, limits=Limits(reach=ALLOWED, **limits)):
         try:
             rows.append((photo.path, photo.source.fetch()))
         except ImageError as error:
@@ -101,7 +110,7 @@ def test_a_package_that_is_missing_is_said_once(monkeypatch):
     with pytest.raises(ConfigError, match=r"^memory://x.jpg: .* mpiqe needs fsspec, .*: pip install 'mpiqe\[remote\]'"):
         read("memory://x.jpg")
     with pytest.raises(ImageError, match=r"^memory://x.jpg: for addresses other than http\(s\) mpiqe needs fsspec, "):
-        remote.Object("memory://x.jpg", Limits()).fetch()
+        remote.Object("memory://x.jpg", Limits(reach=ALLOWED)).fetch()
     monkeypatch.undo()
     pytest.importorskip("fsspec")
     try:
@@ -223,7 +232,7 @@ def test_an_object_that_does_not_answer_is_one_row_among_others(hanging):
 
 def test_an_archive_that_has_been_left_is_not_asked_to_close(hanging):
     hanging("read 1048576")
-    file = remote.opened("hanging://x/s.tar", limits=Limits(timeout=0.3))
+    file = remote.opened("hanging://x/s.tar", limits=Limits(timeout=0.3, reach=ALLOWED))
     with pytest.raises(OSError, match=r"no answer within 0\.3 s"):
         file.read()
     hanging("close")
@@ -258,3 +267,94 @@ def test_one_connection_serves_the_objects_of_a_thread():
     rows = read(*(f"counted://none/{i}.jpg" for i in range(20)))
     assert {reason for _, reason in rows} == {"No such object"}
     assert len(made) == 1
+
+
+CODE = "reference://a.jpg::data:application/json;base64,eyJ2ZXJzaW9uIjogMX0="
+
+
+def test_what_stands_in_a_list_or_a_table_gets_to_fsspec_only_if_its_scheme_is_allowed(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda url, **_: asked.append(url))
+    urls = [CODE, "file:///dev/zero", "sftp://h/a.jpg", "zip://a.jpg::s3://b/c.zip", "s3://b/a.jpg::data:,x"]
+    (tmp_path / "list").write_text("\n".join(urls))
+    pq.write_table(pa.table({"url": urls}), tmp_path / "t.parquet")
+    for source in (f"@{tmp_path / 'list'}", str(tmp_path / "t.parquet")):
+        rows = [(photo.path, photo.fetched.reason) for photo in find([source], stdin=None)]
+        assert [path for path, _ in rows] == urls
+        assert all("--allow-scheme" in reason or "(::)" in reason for _, reason in rows)
+    for photo in find(urls[:3], stdin=None):
+        assert "--allow-scheme" in photo.fetched.reason
+    for url in urls[:3]:
+        with pytest.raises(ImageError, match="--allow-scheme"):
+            remote.Object(url, Limits()).fetch()
+    assert asked == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no devices among the files")
+def test_a_device_or_a_pipe_is_no_photo_archive_or_table(tmp_path):
+    for name in ("pipe.jpg", "pipe.tar", "pipe.parquet"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "zero.parquet").symlink_to("/dev/zero")
+    paths = [f"file://{tmp_path}/pipe.jpg", "file:///dev/zero", f"file://{tmp_path}/pipe.tar",
+             *(str(tmp_path / name) for name in ("pipe.tar", "pipe.parquet", "zero.parquet"))]  # fmt: skip
+    assert read(*paths) == [(path, "not a regular file") for path in paths]
+    table = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"path": ["file:///dev/zero", "/dev/zero"]}), table)
+    first, second = find([str(table)], stdin=None, limits=Limits(reach=ALLOWED))
+    with pytest.raises(ImageError, match="not a regular file"):
+        first.source.fetch()
+    with pytest.raises(ImageError, match="not a regular file"):
+        read_here(second.source, Cutting(size=8, count=1, mode="seeded", seed=0, max_pixels=100))
+
+
+def test_no_more_is_read_than_the_limit_and_one_byte_whatever_a_store_says_of_the_size():
+    read_of = []
+
+    class Lying(MemoryFileSystem):
+        protocol = "counted"
+        cachable = False
+
+        def info(self, path, **_):
+            return {"name": path, "size": 10, "type": "file"}
+
+        def cat_file(self, path, start=None, end=None, **_):
+            read_of.append((start, end))
+            return bytes(1000)[start:end]
+
+    fsspec.register_implementation("counted", Lying, clobber=True)
+    ((_, reason),) = read("counted://x/a.jpg", max_bytes=100)
+    assert reason.startswith("over the limit of 100 bytes (more than that)")
+    assert read_of == [(0, 101)]
+
+
+def test_a_table_elsewhere_is_read_and_names_no_file_of_this_machine(tmp_path):
+    photo = tmp_path / "secret.png"
+    photo.write_bytes(b"secret")
+    cells = [{"bytes": bytes([7]) * 300_000, "path": "a.png"}, {"bytes": None, "path": str(photo)},
+             {"bytes": None, "path": f"file://{photo}"}, {"bytes": None, "path": "memory://none.png"}]  # fmt: skip
+    with fsspec.open("memory://bucket/t.parquet", "wb") as file:
+        pq.write_table(pa.table({"image": cells}), file)
+    (first, content), *others, (_, missing) = read("memory://bucket/t.parquet")
+    assert (first, content) == ("memory://bucket/t.parquet::a.png", bytes([7]) * 300_000)
+    assert [path for path, _ in others] == [str(photo), f"file://{photo}"]
+    assert {reason for _, reason in others} == {"a table that is not on this machine names no files of this machine"}
+    assert missing == "No such object"
+    here = tmp_path / "t.parquet"
+    here.write_bytes(fsspec.filesystem("memory").cat_file("/bucket/t.parquet"))
+    assert [found.path for found in find([str(here)], stdin=None)][1] == str(photo)
+
+
+def test_a_name_in_a_store_leads_nowhere_else():
+    class Named(MemoryFileSystem):
+        protocol = "counted"
+        cachable = False
+
+        def isdir(self, path):
+            return True
+
+        def ls(self, path, detail=True, **_):
+            return [{"name": f"{path}/x::{CODE}.jpg", "size": 3, "type": "file"}]
+
+    fsspec.register_implementation("counted", Named, clobber=True)
+    ((_, reason),) = read("counted://bucket/deep")
+    assert "holds ::" in reason

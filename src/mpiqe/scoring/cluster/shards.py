@@ -18,6 +18,7 @@ from mpiqe.scoring.sources import http, remote
 from mpiqe.scoring.sources.found import Broken
 from mpiqe.scoring.sources.parquet import is_parquet
 from mpiqe.scoring.sources.urls import last_name, shown
+from mpiqe.scoring.table_process import Tables
 
 _LARGE_TAR = 4 << 30  # bytes; smaller ones are not gone over just to be cut
 _BYTES_PER_PHOTO = 64 << 10  # a guess, to put small tars together
@@ -102,12 +103,17 @@ def cut(found: Iterable[Found], *, size: int) -> Iterator[Shard]:
 
 def _pieces(found: Iterable[Found], size: int) -> Iterator[tuple[Found | Inside, int]]:
     """Each with about as many photos as it has; ranges of an archive fill a shard, so that none shares one."""
+    with Tables(Limits()) as tables:
+        yield from _weighed(found, size, tables)
+
+
+def _weighed(found: Iterable[Found], size: int, tables: Tables) -> Iterator[tuple[Found | Inside, int]]:
     for one in found:
         if not is_closed(one):
             yield one, 1
             continue
         bytes_there = _bytes(one)
-        counted = count_one(one) if is_parquet(one.path) or (bytes_there or 0) > _LARGE_TAR else None
+        counted = count_one(one, tables=tables) if is_parquet(one.path) or (bytes_there or 0) > _LARGE_TAR else None
         if counted is None:
             yield Inside(one), size if bytes_there is None else bytes_there // _BYTES_PER_PHOTO + 1
         elif counted <= size:

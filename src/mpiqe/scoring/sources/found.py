@@ -1,9 +1,10 @@
 """A photo before it is read: its name, where it came from, and how its bytes are had where they are not a file's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from mpiqe.errors import ImageError
+from mpiqe.scoring.sources.reach import Reach
 
 
 @runtime_checkable
@@ -23,7 +24,7 @@ class Fetched(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a photo that has to be fetched may cost."""
+    """How much a photo that has to be fetched may cost, and where it may come from."""
 
     max_bytes: int = 256 << 20
     """Larger downloads, objects, members and cells are refused."""
@@ -39,6 +40,8 @@ class Limits:
     """How many redirects are followed."""
     pause: float = 0.5
     """Seconds before the second attempt; each further pause is twice as long."""
+    reach: Reach = field(default_factory=Reach)
+    """Where addresses may lead."""
 
 
 @dataclass(frozen=True)

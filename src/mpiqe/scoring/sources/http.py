@@ -1,7 +1,8 @@
 """Photos at http and https addresses, within limits of size, time, redirects and attempts.
 
 The standard library alone: its opener brings proxies and certificates along. What it lacks is a limit on the whole, so
-each read waits no longer than is left of it.
+each read waits no longer than is left of it, and a say in where it connects to: names are looked up here, and what was
+looked up is what is connected to (``_Guard``).
 """
 
 import base64
@@ -13,7 +14,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, partial
 from http import HTTPStatus
@@ -24,12 +25,14 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from mpiqe.errors import ImageError
 from mpiqe.scoring.sources import patience
 from mpiqe.scoring.sources.found import Limits, too_large
+from mpiqe.scoring.sources.reach import Reach, host_name, is_public, plain_host
 from mpiqe.scoring.sources.urls import host_of, shown
 
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _STEP = 1 << 16
 _LOOK = 0.2  # seconds of silence after which a download that nobody waits for any more is ended
 _GRACE = 1.0  # seconds that a download has to say itself why it is late
+Connect = Callable[..., socket.socket]
 _UNSAFE = (
     "%/:=&?~#+!$,;'@()*[]"  # what a path or query may hold as it is; spaces and letters of any alphabet are quoted
 )
@@ -41,6 +44,8 @@ class Download:
 
     url: str = field(repr=False)  # may hold a password
     limits: Limits
+    own: bool = True
+    """Whether the user named it himself; a table's cell did otherwise, which then leads to fewer hosts."""
 
     @property
     def name(self) -> str:
@@ -58,7 +63,7 @@ class Download:
         deadline = time.monotonic() + self.limits.timeout
         for attempt in range(self.limits.attempts):
             try:
-                return _get(self.url, self.limits, deadline)
+                return _get(self.url, self.limits, deadline, own=self.own)
             except _RefusedError as error:
                 raise ImageError(f"{self.name}: {error}") from None
             except _PassingError as error:
@@ -84,11 +89,12 @@ class _PassingError(Exception):
         self.wait = wait
 
 
-def _get(url: str, limits: Limits, deadline: float) -> bytes:
+def _get(url: str, limits: Limits, deadline: float, *, own: bool) -> bytes:
     try:
         request = _request(url)
         connecting = min(limits.connect_timeout, _left(deadline))
-        with _opener(limits, deadline).open(request, timeout=connecting) as response:
+        guard = _Guard(limits.reach, deadline, host=host_name(url), own=own)
+        with _opener(limits, deadline, guard).open(request, timeout=connecting) as response:
             return _body(response, limits.max_bytes)
     except urllib.error.HTTPError as error:
         error.close()
@@ -134,14 +140,14 @@ def _request(url: str) -> urllib.request.Request:
     return request
 
 
-def _opener(limits: Limits, deadline: float) -> urllib.request.OpenerDirector:
+def _opener(limits: Limits, deadline: float, guard: "_Guard") -> urllib.request.OpenerDirector:
     redirects = _Redirects()
     redirects.max_redirections = limits.redirects  # type: ignore[misc] # the library reads it from the handler
     opener = urllib.request.OpenerDirector()  # build_opener's would open file:, ftp: and data: as well
     for handler in (
         urllib.request.ProxyHandler(),
-        _Plain(limits, deadline),
-        _Encrypted(limits, deadline),
+        _Plain(limits, deadline, guard),
+        _Encrypted(limits, deadline, guard),
         redirects,
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
@@ -162,34 +168,136 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
+class _Guard:
+    """Says which addresses a download may connect to, from its first request to its last redirect.
+
+    The first request of what a user named himself goes wherever that leads. A table's cell, and any redirect, goes to
+    public addresses and to allowed hosts; a redirect from a server with an address that is not public may stay there,
+    or go on to hosts that the user named. A public server, and whoever is in charge of its name, thus never gets a
+    request into a private network.
+    """
+
+    def __init__(self, reach: Reach, deadline: float, *, host: str, own: bool) -> None:
+        self._reach = reach
+        self._deadline = deadline
+        self._host = host
+        self._own = own
+        self._is_redirect = False
+        self._began_at: str | None = None
+        """The address that the first request went to where it is not public; "" for one that a proxy has found."""
+
+    def hop(self, request: urllib.request.Request) -> Connect:
+        """What makes the connection for a request; raises ``_RefusedError`` where it may not be made."""
+        is_redirect, self._is_redirect = self._is_redirect, True
+        if request.has_proxy() or getattr(request, "_tunnel_host", None):
+            self._check_for_proxy(host_name(request.full_url), is_redirect)
+            return socket.create_connection
+        return partial(self._connect, is_redirect)
+
+    def _connect(
+        self, is_redirect: bool, place: tuple[str, int], timeout: float, source: tuple[str, int] | None = None
+    ) -> socket.socket:
+        """As ``socket.create_connection``, to what may be connected to among the host's addresses."""
+        host = plain_host(place[0])
+        found = socket.getaddrinfo(*place, 0, socket.SOCK_STREAM)
+        admitted = [one for one in found if self._admits(host, str(one[4][0]), is_redirect)]
+        if not admitted:
+            raise _RefusedError(_not_public(host, str(found[0][4][0]), is_redirect))
+        fault: OSError | None = None
+        for family, kind, protocol, _, address in admitted:
+            try:
+                connection = socket.socket(family, kind, protocol)
+            except OSError as error:  # no IPv6 here
+                fault = error
+                continue
+            try:
+                connection.settimeout(min(timeout, _left(self._deadline)))
+                if source:
+                    connection.bind(source)
+                connection.connect(address)
+            except BaseException as error:
+                connection.close()
+                if not isinstance(error, OSError):
+                    raise
+                fault = error
+            else:
+                if not is_redirect and not is_public(str(address[0])):
+                    self._began_at = str(address[0])
+                return connection
+        raise fault or OSError("no address")
+
+    def _admits(self, host: str, address: str, is_redirect: bool) -> bool:
+        if self._reach.allows(host, address):
+            return True
+        if not is_redirect:
+            return self._own or self._reach.names(host)
+        if self._began_at is None:
+            return False
+        return address == self._began_at or host == self._host or self._reach.names(host)
+
+    def _check_for_proxy(self, host: str, is_redirect: bool) -> None:
+        """A proxy looks the name up and connects; what that leads to from here is all that can be checked."""
+        try:
+            addresses = [str(one[4][0]) for one in socket.getaddrinfo(host, None, 0, socket.SOCK_STREAM)]
+        except OSError:
+            addresses = []
+        private = [address for address in addresses if not self._reach.allows(host, address)]
+        if not addresses and "." not in host and not self._reach.names(host):
+            private = [""]  # a name of this network that only the proxy knows
+        if not private:
+            return
+        if not all(self._admits_through_proxy(host, address, is_redirect) for address in private):
+            raise _RefusedError(_not_public(host, private[0] or "that only the proxy knows", is_redirect))
+        if not is_redirect:
+            self._began_at = private[0]
+
+    def _admits_through_proxy(self, host: str, address: str, is_redirect: bool) -> bool:
+        if not is_redirect:
+            return self._own or self._reach.names(host)
+        return self._began_at is not None and (
+            address == self._began_at != "" or host == self._host or self._reach.names(host)
+        )
+
+
+def _not_public(host: str, address: str, is_redirect: bool) -> str:
+    said = f"redirects to {host}, whose" if is_redirect else "its"
+    advice = f"--allow-host {host} lets tables and redirects lead there"
+    return f"{said} address, {address}, is not a public one; {advice}"
+
+
 class _Plain(urllib.request.HTTPHandler):
-    def __init__(self, limits: Limits, deadline: float) -> None:
+    def __init__(self, limits: Limits, deadline: float, guard: _Guard) -> None:
         super().__init__()
         self.connection = partial(_Connection, limits=limits, deadline=deadline)
+        self.guard = guard
 
     def http_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(cast("Any", self.connection), req)
+        return self.do_open(cast("Any", partial(self.connection, connect=self.guard.hop(req))), req)
 
 
 class _Encrypted(urllib.request.HTTPSHandler):
-    def __init__(self, limits: Limits, deadline: float) -> None:
+    def __init__(self, limits: Limits, deadline: float, guard: _Guard) -> None:
         super().__init__(context=_context())
         self.connection = partial(_EncryptedConnection, limits=limits, deadline=deadline)
+        self.guard = guard
 
     def https_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(cast("Any", self.connection), req, context=_context())
+        connection = partial(self.connection, connect=self.guard.hop(req))
+        return self.do_open(cast("Any", connection), req, context=_context())
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, host: str, *, limits: Limits, deadline: float, **options: Any) -> None:
+    def __init__(self, host: str, *, limits: Limits, deadline: float, connect: Connect, **options: Any) -> None:
         super().__init__(host, **options)
         self.response_class = partial(_response, limits=limits, deadline=deadline)  # type: ignore[assignment]
+        self._create_connection = connect  # what http.client connects by, since Python 3.3
 
 
 class _EncryptedConnection(http.client.HTTPSConnection):
-    def __init__(self, host: str, *, limits: Limits, deadline: float, **options: Any) -> None:
+    def __init__(self, host: str, *, limits: Limits, deadline: float, connect: Connect, **options: Any) -> None:
         super().__init__(host, **options)
         self.response_class = partial(_response, limits=limits, deadline=deadline)  # type: ignore[assignment]
+        self._create_connection = connect
 
 
 def _response(sock: socket.socket, *, limits: Limits, deadline: float, **options: Any) -> http.client.HTTPResponse:

@@ -1,5 +1,6 @@
-"""Photos in object stores and wherever else fsspec gets: s3://, gs://, az://, hf://, sftp://, memory://, file:// ..."""
+"""Photos in object stores, by fsspec: s3://, gs://, az:// and, where the user allows more, wherever else it gets."""
 
+import errno
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from mpiqe.extras import needing
 from mpiqe.scoring.sources import patience
 from mpiqe.scoring.sources.folders import is_archive, is_image
 from mpiqe.scoring.sources.found import Found, Limits, broken, too_large
+from mpiqe.scoring.sources.local import open_regular, read_regular
 from mpiqe.scoring.sources.patterns import Entry, is_wild, match, names_a_suffix, split_wild
 from mpiqe.scoring.sources.urls import host_of, last_name, scheme, shown
 
@@ -96,6 +98,9 @@ def _below(store: "_Store", url: str, limits: Limits) -> Iterator[Found]:
     for entry in chosen:
         none = False
         address = _address(store.system, entry.path, url, path)
+        if address.count("::") != url.count("::"):  # the store's word, which is not to lead anywhere else
+            yield broken(shown(address), "its name holds ::, by which fsspec would take it for several addresses")
+            continue
         inside = entry.path.removeprefix(folder).lstrip("/")
         yield Found(shown(address), None, Object(address, limits, entry.size), inside)
     if none:
@@ -142,9 +147,12 @@ class _Store:
 
     def open(self) -> Any:
         self._connect()
-        return self.system.open(self.path, "rb")
+        return open_regular(self.path) if self._is_local() else self.system.open(self.path, "rb")
 
     def _connect(self) -> None:
+        refusal = self.limits.reach.refusal(self.url, chains=True)  # whoever asks, nothing else gets to fsspec
+        if refusal is not None:
+            raise PermissionError(errno.EPERM, refusal)
         with needing("for addresses other than http(s)"):
             from fsspec.core import url_to_fs
         self.system, path = url_to_fs(self.url)
@@ -156,10 +164,20 @@ class _Store:
         said = self._asked("info").get("size") if size is None else size
         if said is not None and said > limit:
             raise ImageError(too_large(said, limit))
-        content = bytes(self._asked("cat_file") if said is not None else self._asked("cat_file", 0, limit + 1))
+        if self._is_local():  # a device has no size and no end
+            content = read_regular(self.path, limit)
+        elif said == 0:  # some stores give no range of nothing
+            content = b""
+        else:
+            content = bytes(self._asked("cat_file", 0, limit + 1))  # no more, whatever it said
         if len(content) > limit:
             raise ImageError(too_large(None, limit))
         return content
+
+    def _is_local(self) -> bool:
+        from fsspec.implementations.local import LocalFileSystem
+
+        return isinstance(self.system, LocalFileSystem)
 
     def _asked(self, method: str, *arguments: Any) -> Any:
         """An asynchronous store is told the time-out too: it can end a call that nobody waits for any more."""

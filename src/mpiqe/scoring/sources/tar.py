@@ -20,6 +20,7 @@ from mpiqe.errors import ImageError
 from mpiqe.scoring.sources.folders import TAR_SUFFIXES, is_image
 from mpiqe.scoring.sources.found import Broken, Found, Limits, too_large
 from mpiqe.scoring.sources.held import Budget, Held
+from mpiqe.scoring.sources.local import open_regular
 
 _BLOCK = tarfile.BLOCKSIZE
 _LONGEST_NAME = 1 << 20  # bytes of a long name or an extended header; a hostile one says gigabytes
@@ -48,7 +49,7 @@ class Slice:
     def fetch(self) -> bytes:
         """Its bytes; raises ``ImageError``."""
         try:
-            with open(self.archive, "rb") as file:
+            with open_regular(self.archive) as file:
                 file.seek(self.offset)
                 content = file.read(self.size)
         except OSError as error:
@@ -148,7 +149,7 @@ def is_tar(name: str) -> bool:
 
 def count(archive: str) -> int | None:
     """How many photos there are, found from the headers alone; ``None`` for a compressed archive."""
-    with open(archive, "rb") as file:
+    with open_regular(archive) as file:
         if _unpacking(file):
             return None
         return sum(_is_photo(member) for member in TarStream(file, can_seek=True))
@@ -161,7 +162,7 @@ def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: 
     short is a photo that fails; an archive that cannot be read on ends with one that has the archive's name.
     """
     try:
-        with (opened or _open)(archive) as file:
+        with (opened or open_regular)(archive) as file:
             unpack = _unpacking(file) if file.seekable() else None
             sliced = opened is None and unpack is None
             end = file.seek(0, 2) if sliced else None
@@ -178,7 +179,7 @@ def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: 
                 elif whole and sliced:
                     yield Found(path, None, Slice(path, archive, member.offset, member.size), inside)
                 elif whole and len(content := stream.read(member.size)) == member.size:
-                    again = partial(_again, path, archive, index, member.size, opened or _open)
+                    again = partial(_again, path, archive, index, member.size, opened or open_regular)
                     yield Found(path, None, Held(path, content, budget=budget, again=again), inside)
                     del content
                 else:
@@ -232,10 +233,6 @@ def _records(content: bytes) -> dict[str, str]:
 
 def _text(content: bytes) -> str:
     return content.decode("utf-8", "surrogateescape")
-
-
-def _open(path: str) -> IO[bytes]:
-    return open(path, "rb")
 
 
 def _stem(archive: str) -> str:
