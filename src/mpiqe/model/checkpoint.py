@@ -13,17 +13,19 @@ import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from mpiqe.choices import ModelCropMode
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.clip import EMBEDDED, EMBEDDED_FOLDER, FrozenCLIP
 from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import ModelOptions, from_mapping, to_mapping
+from mpiqe.view import NATIVE, View
 
 FILE_NAME = "mpiqe.safetensors"
 FORMAT = "mpiqe-1"
@@ -45,6 +47,10 @@ class CheckpointConfig:
     """Lowest and highest MOS of the training set: the range of a score, in the dataset's units."""
     mos_high: float
     crops: int = 8
+    view: View = NATIVE
+    """What crops are cut from; checkpoints of earlier versions do not name it."""
+    crop_mode: ModelCropMode = "seeded"
+    """Where they are cut for a score (D12), likewise."""
     scenes: tuple[str, ...] = SCENES
     distortions: tuple[str, ...] = DISTORTIONS
     split: str = ""
@@ -91,6 +97,8 @@ def read_config(path: Path) -> CheckpointConfig:
         options = from_mapping(ModelOptions, values.pop("options"), where=f"{path}: options")
         for key in ("scenes", "distortions"):
             values[key] = tuple(values[key])
+        if "view" in values:
+            values["view"] = View.from_json(values["view"])
         config = CheckpointConfig(options=options, **values)
         _check_values(config)
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
@@ -112,6 +120,8 @@ def _check_values(config: CheckpointConfig) -> None:
     faults += [f"{name} = {value!r} is no text" for name, value in texts.items() if not isinstance(value, str)]
     if not isinstance(config.crops, int) or not 1 <= config.crops <= 10_000:
         faults.append(f"crops = {config.crops!r} is no number of crops")
+    if config.crop_mode not in get_args(ModelCropMode):
+        faults.append(f"crop_mode = {config.crop_mode!r} is none of {', '.join(get_args(ModelCropMode))}")
     if not faults and config.target_std <= 0:
         faults.append(f"target_std = {config.target_std} is not above zero")
     if faults:

@@ -6,14 +6,15 @@ A folder holds ``mpiqe.json`` (the card) and ``mpiqe.onnx``, or ``mpiqe.xml`` wi
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from mpiqe.choices import GraphPrecision
-from mpiqe.errors import WeightsError
+from mpiqe.choices import GraphPrecision, ModelCropMode
+from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.files import write_whole
 from mpiqe.scoring.score import Scale
+from mpiqe.view import NATIVE, View
 
 CARD = "mpiqe.json"
 ONNX = "mpiqe.onnx"
@@ -44,6 +45,10 @@ class GraphCard:
     """Names of its outputs, in order."""
     precision: GraphPrecision
     """What its products with weights are computed in."""
+    view: View = NATIVE
+    """What its crops are cut from; cards of earlier versions do not name it."""
+    crop_mode: ModelCropMode = "seeded"
+    """Where they are cut (D12), likewise."""
 
     @property
     def scale(self) -> Scale:
@@ -64,14 +69,20 @@ def read_card(folder: Path) -> GraphCard:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["format"] != FORMAT:
             raise WeightsError(f"{path} has the format {values['format']!r}; this mpiqe reads {FORMAT!r}")
-        fields = {name: values[name] for name in GraphCard.__dataclass_fields__}
+        fields = {
+            name: values[name]
+            for name, field in GraphCard.__dataclass_fields__.items()
+            if name in values or field.default is MISSING
+        }
+        if "view" in fields:
+            fields["view"] = View.from_json(fields["view"])
         for name in ("scenes", "distortions", "outputs"):
             fields[name] = tuple(fields[name])
         card = GraphCard(**fields)
         _check(card)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror}; mpiqe export writes it beside the graph") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
         raise WeightsError(f"{path} cannot be used ({type(error).__name__}: {error}); export the model anew") from error
     return card
 
@@ -93,6 +104,8 @@ def _check(card: GraphCard) -> None:
     texts = [card.unit, card.source, *card.scenes, *card.distortions, *card.outputs]
     if not all(isinstance(text, str) for text in texts) or not set(card.outputs) <= set(OUTPUTS):
         faults.append(f"outputs = {card.outputs!r}, or a name that is no text")
+    if card.crop_mode not in get_args(ModelCropMode):
+        faults.append(f"crop_mode = {card.crop_mode!r}")
     if card.precision not in get_args(GraphPrecision):
         faults.append(f"precision = {card.precision!r}")
     if faults:
