@@ -12,6 +12,7 @@ ScoreLoss = Literal["smooth_l1", "l1"]  # D9
 Target = Literal["standardised", "raw"]  # D10
 BatchUnit = Literal["images", "crops"]  # D11
 CropMode = Literal["seeded", "grid", "random"]  # D12
+ModelCropMode = Literal["seeded", "grid"]  # D12, as a model's own: "random" crops cannot be repeated
 SplitSource = Literal["auto", "liqe", "own"]  # D13
 Epoch = Literal["last", "val"]  # D14
 

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from mpiqe.errors import ImageError
 from mpiqe.stored import Photo, photo_of
@@ -26,11 +26,17 @@ Pixels: TypeAlias = NDArray[np.uint8]
 Source: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Pixels | torch.Tensor"
 Admit: TypeAlias = Callable[[int, int], None]
 """Called with a photo's width and height when its header was read and its pixels were not; may wait, and may raise."""
+Enough: TypeAlias = Callable[[int, int], "tuple[int, int] | None"]
+"""Called with a photo's width and height as its file states them: how few pixels across and down will do for a decoder
+that can leave some out, ``None`` if all are wanted."""
 
 DEFAULT_MAX_PIXELS = 200_000_000  # the largest phone sensors; reading such a photo takes about 1.5 GB
 
 # Pillow opens forty formats; EPS, for one, by running Ghostscript. A photo has no need of those.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
+_DIVISORS = (8, 4, 2)  # libjpeg decodes blocks of 8 x 8 pixels as 1 x 1, 2 x 2 or 4 x 4 for less work
+_SCAN_OF_ALL = b"\x00\x0c\x03"  # how the header of a JPEG's scan begins that has all of its three components
+_SCAN_HEADER = 12  # bytes of it
 _PLUGINS = ("Jpeg", "Png", "WebP", "Avif", "Tiff", "Gif", "Bmp", "Jpeg2K", "Ppm")  # of Pillow, for these
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"}
@@ -87,8 +93,11 @@ def decode(source: Source, max_pixels: int) -> Image.Image:
     return open_photo(source, max_pixels).upright()
 
 
-def open_photo(source: Source, max_pixels: int, admit: Admit | None = None) -> Photo:
+def open_photo(source: Source, max_pixels: int, admit: Admit | None = None, *, enough: Enough | None = None) -> Photo:
     """The source, fully loaded, not yet RGB and upright.
+
+    With ``enough`` a JPEG in RGB or grey is decoded at 1/2, 1/4 or 1/8 where that many pixels are left; ``max_pixels``
+    is about the size that the file states then too, ``admit`` is told the one that is decoded.
 
     Raises ``ImageError``, without the source's name, for what it refuses itself, and whatever Pillow raises for what it
     cannot decode, as the photo's methods do: call them within ``naming``.
@@ -97,11 +106,15 @@ def open_photo(source: Source, max_pixels: int, admit: Admit | None = None) -> P
         if not stat.S_ISREG(os.stat(source).st_mode):  # a pipe would block
             raise ImageError("not a regular file")
         with open(source, "rb") as file:
-            return _from_file(file, max_pixels, admit)
+            return _from_file(file, max_pixels, admit, enough)
     if isinstance(source, bytes):
-        return _from_file(io.BytesIO(source), max_pixels, admit)
+        return _from_file(io.BytesIO(source), max_pixels, admit, enough)
     if isinstance(source, Image.Image):
-        return _photo(source, max_pixels, admit)
+        _check_size(*source.size, max_pixels)
+        if admit:
+            admit(*source.size)
+        source.load()
+        return photo_of(source)
     if is_tensor(source):
         source = _tensor_pixels(source)
     if not isinstance(source, np.ndarray):
@@ -119,7 +132,7 @@ def load_plugins() -> None:
             importlib.import_module(f"PIL.{name}ImagePlugin")
 
 
-def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None) -> Photo:
+def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: Enough | None) -> Photo:
     """``Image.open`` for FORMATS only, without Pillow's process-wide pixel limit and its warning: ours comes next."""
     load_plugins()
     prefix = file.read(30)
@@ -134,7 +147,7 @@ def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None) -> Photo:
                     admit(*size)
                     admit = None
             file.seek(0)
-            return _photo(factory(file, ""), max_pixels, admit)
+            return _loaded(factory(file, ""), max_pixels, admit, enough)
     raise ImageError(f"not an image in a format that mpiqe reads ({', '.join(FORMATS)})")
 
 
@@ -152,12 +165,39 @@ def _webp_size(prefix: bytes) -> tuple[int, int] | None:
     return width, height
 
 
-def _photo(image: Image.Image, max_pixels: int, admit: Admit | None) -> Photo:
-    _check_size(*image.size, max_pixels)
+def _loaded(image: ImageFile.ImageFile, max_pixels: int, admit: Admit | None, enough: Enough | None) -> Photo:
+    full = image.size
+    _check_size(*full, max_pixels)
+    least = enough(*full) if enough and image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") else None
+    divisor = _divisor(full, least) if least else 1
+    keeps_all = divisor == 1 or not _is_decoded_in_passing(image)
+    if divisor > 1:
+        image.draft(None, (full[0] // divisor, full[1] // divisor))
     if admit:
-        admit(*image.size)
+        admit(*(full if keeps_all else image.size))
     image.load()
-    return photo_of(image)
+    return photo_of(image, full=full, divisor=divisor)
+
+
+def _divisor(full: tuple[int, int], least: tuple[int, int]) -> int:
+    """The largest by which both sides can be divided and keep that many pixels."""
+    return next((n for n in _DIVISORS if full[0] >= n * least[0] and full[1] >= n * least[1]), 1)
+
+
+def _is_decoded_in_passing(image: ImageFile.ImageFile) -> bool:
+    """Whether libjpeg needs no memory for a JPEG's coefficients in full size: one scan has all of its components.
+
+    For a file that has just been opened: Pillow has read up to the end of its first scan's header.
+    """
+    if image.info.get("progressive") or image.fp is None:
+        return False
+    if image.mode == "L":
+        return True
+    end = image.fp.tell()
+    image.fp.seek(max(0, end - _SCAN_HEADER))
+    header = image.fp.read(_SCAN_HEADER)
+    image.fp.seek(end)
+    return header.startswith(_SCAN_OF_ALL)
 
 
 def _tensor_pixels(tensor: "torch.Tensor") -> Pixels:

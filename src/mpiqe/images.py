@@ -5,6 +5,7 @@ Axes: H, W pixels of the photo, K crops, S pixels along a crop's side. A positio
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias, TypeVar, get_args
 
 import numpy as np
@@ -14,11 +15,13 @@ from PIL import Image
 from mpiqe.choices import CropMode
 from mpiqe.decoding import DEFAULT_MAX_PIXELS, Admit, Pixels, Source, decode, describe, naming, open_photo
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.stored import Photo
+from mpiqe.stored import REDUCING_GAP, Photo
+from mpiqe.view import NATIVE, View
 
 __all__ = [
     "CROP_MODES",
     "DEFAULT_MAX_PIXELS",
+    "REDUCING_GAP",
     "CropMode",
     "Pixels",
     "Positions",
@@ -38,6 +41,7 @@ __all__ = [
 Positions: TypeAlias = NDArray[np.int64]
 Picture = TypeVar("Picture", Pixels, Image.Image)
 
+_MARGIN = 2  # so many times the pixels across and down of a scaled view are decoded at least, for the filter's sake
 CROP_MODES: tuple[str, ...] = get_args(CropMode)
 
 
@@ -64,18 +68,23 @@ def read_crops(
     positions: Callable[[int, int], Positions],
     max_pixels: int = DEFAULT_MAX_PIXELS,
     admit: Admit | None = None,
+    view: View = NATIVE,
 ) -> tuple[Pixels, tuple[int, int]]:
     """K crops (K, S, S, 3) from one decode, and the photo's own (width, height).
 
-    The same as ``read``, ``enlarge`` and ``cut`` in a row, but quicker for large photos and with half the memory, since
-    only the crops become RGB, upright and arrays. ``positions`` is called with the (enlarged) photo's width and height;
-    ``admit`` with those that its header states, before it is decoded, and with those to which it is enlarged. Raises
-    ``ImageError``.
+    With the native view the same as ``read``, ``enlarge`` and ``cut`` in a row, but quicker for large photos and with
+    half the memory, since only the crops become RGB, upright and arrays. With a scaled ``view`` the photo is brought
+    down to it first, and a large JPEG is decoded at a fraction of its size. ``positions`` is called with the width and
+    height that the photo has then; ``admit`` with those that are decoded, before they are, and with those to which a
+    small photo is enlarged. Raises ``ImageError``.
     """
     with naming(source):
-        photo = open_photo(source, max_pixels, admit)
+        photo = open_photo(source, max_pixels, admit, enough=partial(_enough, view=view, crop=size))
+        scaled = view.size(*photo.size, crop=size)
         canvas: Photo | Image.Image = photo
-        if min(photo.size) < size:
+        if scaled != photo.size:
+            canvas = photo.scaled(scaled)
+        elif min(photo.size) < size:
             if admit:
                 admit(*_enlarged(*photo.size, size=size, max_pixels=max_pixels))
             canvas = enlarge(photo.upright(), size, max_pixels=max_pixels)
@@ -84,11 +93,23 @@ def read_crops(
         return cut(canvas, places, size=size), photo.size
 
 
-def read_canvas(source: Source, *, size: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[Image.Image, Image.Image]:
-    """The photo as an RGB PIL image, and the same after ``enlarge``, which has room for crops of ``size``."""
+def _enough(width: int, height: int, *, view: View, crop: int) -> tuple[int, int] | None:
+    """How many pixels a view needs to be decoded of a photo; ``None`` where it has use for all of them."""
+    scaled = view.size(width, height, crop=crop)
+    return None if scaled == (width, height) else (_MARGIN * scaled[0], _MARGIN * scaled[1])
+
+
+def read_canvas(
+    source: Source, *, size: int, max_pixels: int = DEFAULT_MAX_PIXELS, view: View = NATIVE
+) -> tuple[Image.Image, Image.Image]:
+    """The whole photo as an RGB PIL image, and what ``read_crops`` cuts crops of ``size`` from in this view."""
     with naming(source):
         photo = decode(source, max_pixels)
-        return photo, enlarge(photo, size, max_pixels=max_pixels)
+        scaled = view.size(*photo.size, crop=size)
+        if scaled == photo.size:
+            return photo, enlarge(photo, size, max_pixels=max_pixels)
+        small = open_photo(source, max_pixels, enough=partial(_enough, view=view, crop=size))
+        return photo, small.scaled(scaled)
 
 
 def enlarge(image: Picture, size: int, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:

@@ -14,6 +14,7 @@ from mpiqe.errors import ImageError
 
 Box: TypeAlias = tuple[int, int, int, int]
 
+REDUCING_GAP = 3.0  # pixels of a reduced photo for each one of the scaled; Lanczos' filter does the rest
 _WHITE_IS_ZERO = 0
 _TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,17 +51,32 @@ class Photo:
 
     What is done to a pixel does not depend on its neighbours, so that a piece is the same as if it had been cut from
     the whole; and a large photo need not lie in memory twice.
+
+    ``full`` is the size that the file states, not yet upright. A file that was decoded at one ``divisor``-th of it, to
+    be quicker, has that many times fewer rows and columns in ``stored``: such a photo is for ``scaled`` alone.
     """
 
     stored: Image.Image
     convert: Callable[[Image.Image], Image.Image]
     turn: Image.Transpose | None
+    full: tuple[int, int]
+    divisor: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, upright."""
-        width, height = self.stored.size
-        return (height, width) if self.turn in _ON_ITS_SIDE else (width, height)
+        """Width and height of the whole photo, upright."""
+        return self._turned(self.full)
+
+    def scaled(self, size: tuple[int, int]) -> Image.Image:
+        """All of it, brought down to ``size`` (width and height, upright) by Lanczos' filter."""
+        image = self.convert(self.stored)
+        # the last column and row of a fraction stand for fewer pixels than the others
+        covered = (0.0, 0.0, self.full[0] / self.divisor, self.full[1] / self.divisor)
+        image = image.resize(self._turned(size), Image.Resampling.LANCZOS, covered, REDUCING_GAP)
+        return image if self.turn is None else image.transpose(self.turn)
+
+    def _turned(self, size: tuple[int, int]) -> tuple[int, int]:
+        return (size[1], size[0]) if self.turn in _ON_ITS_SIDE else size
 
     def upright(self) -> Image.Image:
         """All of it."""
@@ -84,9 +100,12 @@ class Photo:
         return left, top, right, bottom
 
 
-def photo_of(image: Image.Image) -> Photo:
-    """A loaded image, with what is to be done to it. Raises ``ImageError`` for pixels that are no colours."""
-    return Photo(image, _conversion(image), _TURNS.get(_orientation(image)))
+def photo_of(image: Image.Image, *, full: tuple[int, int] | None = None, divisor: int = 1) -> Photo:
+    """A loaded image, with what is to be done to it; ``full`` and ``divisor`` if it was decoded at a fraction.
+
+    Raises ``ImageError`` for pixels that are no colours.
+    """
+    return Photo(image, _conversion(image), _TURNS.get(_orientation(image)), full or image.size, divisor)
 
 
 def _conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image]:

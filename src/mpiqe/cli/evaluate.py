@@ -27,6 +27,13 @@ def evaluate(
     ] = "auto",
     part: Annotated[Literal["train", "val", "test", "all"], typer.Option(help="which images")] = "test",
     crops: Annotated[int | None, typer.Option(help="crops per image; default the checkpoint's")] = None,
+    view_side: Annotated[
+        int | None,
+        typer.Option(help="bring photos down to N x N pixels or less, 0: not; default the checkpoint's", metavar="N"),
+    ] = None,
+    crop_mode: Annotated[
+        Literal["seeded", "grid"] | None, typer.Option(help="D12: where crops are cut; default the checkpoint's")
+    ] = None,
     backbone: Annotated[str | None, typer.Option(help="where the backbone lies, if not where it was")] = None,
     predictions: Annotated[Path | None, typer.Option(help="also write image,mos,score,spread to this CSV")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
@@ -49,6 +56,8 @@ def evaluate(
             splits=splits,
             part=part,
             crops=crops,
+            view_side=view_side,
+            crop_mode=crop_mode,
             backbone=backbone,
             device=device,
             precision=precision,

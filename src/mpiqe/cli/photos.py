@@ -42,6 +42,14 @@ Weights = Annotated[
     typer.Option(help="Run folder, .safetensors file or hub id; else the embedded model.", metavar="W"),
 ]
 Crops = Annotated[int | None, typer.Option(help="Crops per photo; as in training if not given.", metavar="N")]
+ViewSide = Annotated[
+    int | None,
+    typer.Option(help="Bring photos down to at most N x N pixels first; 0: not. The model's own else.", metavar="N"),
+]
+CropMode = Annotated[
+    Literal["seeded", "grid", "random"] | None,
+    typer.Option(help="Where crops are cut: seeded, grid, random; the model's own else.", metavar="M"),
+]
 Seed = Annotated[int, typer.Option(help="Another seed cuts the crops elsewhere.", metavar="S")]
 BatchSize = Annotated[
     int | None,

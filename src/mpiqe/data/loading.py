@@ -18,6 +18,7 @@ from mpiqe.data.order import shuffled
 from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError, DatasetError, ImageError
 from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.view import NATIVE, View
 
 
 class Item(NamedTuple):
@@ -49,7 +50,8 @@ class CropDataset(TorchDataset[Item]):
     """K crops of every record, for training (new ones each epoch) or for evaluation (the scorer's own).
 
     ``crops`` is "training", where positions are drawn from the seed, the epoch and the image's name, or one of the
-    scorer's modes (D12), with which evaluation sees exactly the pixels that scoring does. ``scene_target`` (D3):
+    scorer's modes (D12), with which evaluation sees exactly the pixels that scoring does. Both cut them from the
+    ``view`` of the photo. ``scene_target`` (D3):
     ``uniform`` spreads the target evenly over an image's scenes, ``first`` takes the first of them.
     """
 
@@ -62,6 +64,7 @@ class CropDataset(TorchDataset[Item]):
         seed: int,
         crops: Literal["training"] | images.CropMode,
         scene_target: SceneTarget = "uniform",
+        view: View = NATIVE,
     ) -> None:
         if scene_target not in get_args(SceneTarget):
             raise ConfigError(
@@ -73,6 +76,7 @@ class CropDataset(TorchDataset[Item]):
         self.seed = seed
         self.crops = crops
         self.scene_target = scene_target
+        self.view = view
 
     def __len__(self) -> int:
         """The number of images."""
@@ -95,7 +99,7 @@ class CropDataset(TorchDataset[Item]):
             )
 
         try:
-            pixels, _ = images.read_crops(record.image, size=self.size, positions=positions)
+            pixels, _ = images.read_crops(record.image, size=self.size, positions=positions, view=self.view)
         except ImageError as error:
             raise DatasetError(f"{error}; no image is left out, so the run ends here") from error
         crops = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))  # (K, S, S, 3) -> (K, 3, S, S)

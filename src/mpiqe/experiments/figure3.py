@@ -86,7 +86,7 @@ def worst(records: Sequence[Record], count: int) -> list[Record]:
 
 
 def _map(run: Finished, record: Record) -> PhotoMap:
-    return photo_map(run.model, record.image, longest=_MAPPED)
+    return photo_map(run.model, record.image, longest=_MAPPED, view=run.config.view)
 
 
 def _check(visual_only: Finished, full: Finished) -> None:
@@ -106,10 +106,12 @@ def _check(visual_only: Finished, full: Finished) -> None:
 
 
 def _caption(columns: Sequence[Column], full: Finished) -> str:
+    view = full.config.view
+    seen = "at native resolution" if view.side is None else f"of the photo at {view.side} x {view.side} pixels or less,"
     return (
         f"The {len(columns)} worst-rated test photos of {full.what}, and in them what lowers the score of the "
         "visual-only model (no text; one learned query, a decoder of one layer) and of MP-IQE: Grad-CAM of minus the "
-        "score on the last layer's patches, over crops at native resolution that slide over the photo. Every map has "
+        f"score on the last layer's patches, over crops {seen} that slide over the photo. Every map has "
         "its own scale, from 0 to its highest value: compare shapes, not strengths. MOS is the true "
         "mean rating; predictions are the means over each photo's test crops, in the same units. One run of each; "
         "the photos were chosen by MOS alone."

@@ -86,7 +86,8 @@ def extract(run: Finished, frozen: FrozenCLIP) -> Features:
     model, crops = run.model, run.config.crops
     device = next(model.parameters()).device
     frozen = frozen.to(device)
-    dataset = CropDataset(run.tested, size=model.image_size, count=crops, seed=0, crops="seeded")  # the scorer's
+    mode, view = run.config.crop_mode, run.config.view
+    dataset = CropDataset(run.tested, size=model.image_size, count=crops, seed=0, crops=mode, view=view)  # the scorer's
     found: tuple[list[Tensor], ...] = ([], [], [])
     with torch.inference_mode():
         folded = model.fold()

@@ -16,6 +16,7 @@ from mpiqe.errors import WeightsError
 from mpiqe.images import Pixels, Source
 from mpiqe.model.mpiqe import MPIQE, Folded
 from mpiqe.scoring.blending import blend
+from mpiqe.view import NATIVE, View
 
 LONGEST = 1024
 MOST_CROPS = 1024
@@ -68,16 +69,18 @@ def grad_cam(model: MPIQE, pixels: Tensor, folded: Folded | None = None) -> Tens
     return maps.view(-1, model.clip.grid, model.clip.grid)
 
 
-def photo_map(model: MPIQE, source: Source, *, longest: int = LONGEST, most_crops: int = MOST_CROPS) -> PhotoMap:
+def photo_map(
+    model: MPIQE, source: Source, *, longest: int = LONGEST, most_crops: int = MOST_CROPS, view: View = NATIVE
+) -> PhotoMap:
     """``grad_cam`` of a whole photo, its longer side reduced to ``longest`` pixels.
 
-    Crops at native resolution slide over the photo as in ``mpiqe explain``, half a crop apart or, where that makes more
+    Crops of the ``view`` slide over the photo as in ``mpiqe explain``, half a crop apart or, where that makes more
     than ``most_crops``, up to seven eighths; their maps are blended. Raises ``ImageError`` for a photo that cannot be
     read.
     """
     size = model.image_size
     device = next(model.parameters()).device
-    photo, canvas = images.read_canvas(source, size=size)
+    photo, canvas = images.read_canvas(source, size=size, view=view)
     positions = images.sliding_positions(*canvas.size, size=size, most=most_crops)
     with torch.inference_mode(False), torch.no_grad():
         folded = model.fold()

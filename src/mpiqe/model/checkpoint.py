@@ -13,11 +13,12 @@ import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from mpiqe.choices import ModelCropMode
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.backbone_digest import same_backbone, what_differs
@@ -27,6 +28,7 @@ from mpiqe.model.files import check_safetensors, write_safetensors
 from mpiqe.model.options import ModelOptions, from_mapping, to_mapping
 from mpiqe.parse import parse_json
 from mpiqe.printable import printable
+from mpiqe.view import NATIVE, View
 
 FILE_NAME = "mpiqe.safetensors"
 FORMAT = "mpiqe-1"
@@ -49,6 +51,10 @@ class CheckpointConfig:
     """Lowest and highest MOS of the training set: the range of a score, in the dataset's units."""
     mos_high: float
     crops: int = 8
+    view: View = NATIVE
+    """What crops are cut from; checkpoints of earlier versions do not name it."""
+    crop_mode: ModelCropMode = "seeded"
+    """Where they are cut for a score (D12), likewise."""
     scenes: tuple[str, ...] = SCENES
     distortions: tuple[str, ...] = DISTORTIONS
     split: str = ""
@@ -98,6 +104,8 @@ def read_config(path: Path) -> CheckpointConfig:
         for key in ("dataset", "split"):  # a file's name can hold anything, and these reach terminals
             if isinstance(values.get(key), str):
                 values[key] = printable(values[key])
+        if "view" in values:
+            values["view"] = View.from_json(values["view"])
         config = CheckpointConfig(options=options, **values)
         _check_values(config)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, ConfigError) as error:
@@ -122,6 +130,8 @@ def _check_values(config: CheckpointConfig) -> None:
         faults.append(f"crops = {config.crops!r} is no number of crops")
     objects = {name: getattr(config, name) for name in ("training", "versions", "metrics")}
     faults += [f"{name} = {value!r} is no object" for name, value in objects.items() if not isinstance(value, dict)]
+    if config.crop_mode not in get_args(ModelCropMode):
+        faults.append(f"crop_mode = {config.crop_mode!r} is none of {', '.join(get_args(ModelCropMode))}")
     if not faults and config.target_std <= 0:
         faults.append(f"target_std = {config.target_std} is not above zero")
     if not faults and config.mos_low > config.mos_high:

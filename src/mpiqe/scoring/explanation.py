@@ -65,10 +65,11 @@ def explain(
 ) -> Explanation:
     """Say where in a photo its most probable distortion sits and where the decoder attends.
 
-    Crops at native resolution slide over the whole photo, half a crop apart and from edge to edge
-    (``images.sliding_positions``; a photo with a side under a crop's is enlarged as for scoring). Where that makes more
-    than ``most_crops`` they move apart, to seven eighths of a crop at most. The maps have the photo's size, reduced
-    where its longer side is over ``longest``: a window is some thirty pixels wide, so nothing is lost but memory.
+    Crops slide over the whole photo in the scorer's view of it, at native resolution or brought down, half a crop apart
+    and from edge to edge (``images.sliding_positions``; a photo with a side under a crop's is enlarged as for scoring).
+    Where that makes more than ``most_crops`` they move apart, to seven eighths of a crop at most. The maps have the
+    photo's size, reduced where its longer side is over ``longest``: a window is some thirty pixels wide, so nothing is
+    lost but memory.
 
     The distortion's weights are Eq. 10's with i over the windows of all crops, so that crops can be compared; within
     one crop they would sum to one whatever it shows. The attention is the mean over the decoder's layers, heads and
@@ -86,7 +87,7 @@ def explain(
         raise ConfigError(f"longest and most_crops must be at least 1, not {longest} and {most_crops}")
     score = scorer(source) if score is None else score
     size = scorer.predictor.crop_size
-    photo, canvas = images.read_canvas(source, size=size, max_pixels=scorer.max_pixels)
+    photo, canvas = images.read_canvas(source, size=size, max_pixels=scorer.max_pixels, view=scorer.view)
     positions = images.sliding_positions(*canvas.size, size=size, most=most_crops)
     similarity, attention = _gaze(seer, canvas, positions, size)
 

@@ -265,4 +265,6 @@ def card_for(graph: ScoringGraph, config: CheckpointConfig, *, precision: GraphP
         source=fingerprint(graph.model, config),
         outputs=outputs,
         precision=precision,
+        view=config.view,
+        crop_mode=config.crop_mode,
     )

@@ -8,15 +8,16 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from mpiqe.choices import GraphPrecision
-from mpiqe.errors import WeightsError
+from mpiqe.choices import GraphPrecision, ModelCropMode
+from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.files import write_whole
 from mpiqe.parse import parse_json
 from mpiqe.scoring.score import Scale
+from mpiqe.view import NATIVE, View
 
 CARD = "mpiqe.json"
 ONNX = "mpiqe.onnx"
@@ -52,6 +53,10 @@ class GraphCard:
     """What its products with weights are computed in."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Of the files that it lies in, by their names; none in cards that mpiqe 0.1 wrote."""
+    view: View = NATIVE
+    """What its crops are cut from; cards of earlier versions do not name it."""
+    crop_mode: ModelCropMode = "seeded"
+    """Where they are cut (D12), likewise."""
 
     @property
     def scale(self) -> Scale:
@@ -82,14 +87,20 @@ def read_card(folder: Path) -> GraphCard:
         if values["format"] != FORMAT:
             raise WeightsError(f"{path} has the format {values['format']!r}; this mpiqe reads {FORMAT!r}")
         values.setdefault("digests", {})  # mpiqe 0.1 wrote none
-        fields = {name: values[name] for name in GraphCard.__dataclass_fields__}
+        fields = {
+            name: values[name]
+            for name, entry in GraphCard.__dataclass_fields__.items()
+            if name in values or entry.default is MISSING
+        }
+        if "view" in fields:
+            fields["view"] = View.from_json(fields["view"])
         for name in ("scenes", "distortions", "outputs"):
             fields[name] = tuple(fields[name])
         card = GraphCard(**fields)
         _check(card)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror}; mpiqe export writes it beside the graph") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, ConfigError) as error:
         raise WeightsError(f"{path} cannot be used ({type(error).__name__}: {error}); export the model anew") from error
     return card
 
@@ -150,6 +161,8 @@ def _check(card: GraphCard) -> None:
         ]
         if "score" not in card.outputs:
             faults.append(f"outputs = {card.outputs!r} lack the score")
+    if card.crop_mode not in get_args(ModelCropMode):
+        faults.append(f"crop_mode = {card.crop_mode!r}")
     if card.precision not in get_args(GraphPrecision):
         faults.append(f"precision = {card.precision!r}")
     if not isinstance(card.digests, dict) or not all(_is_digest(*each) for each in card.digests.items()):

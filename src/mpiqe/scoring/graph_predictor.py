@@ -28,6 +28,7 @@ class GraphPredictor(ABC):
         self.crop_size, self.scale = card.crop_size, card.scale
         self.scenes, self.distortions = card.scenes, card.distortions
         self.window_temperature = card.window_temperature
+        self.view, self.crop_mode = card.view, card.crop_mode
 
     def predict(self, crops: Pixels) -> Prediction:
         """Answer for RGB crops (N, S, S, 3) uint8; raises ``WeightsError`` for a graph that fails or misshapes."""

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from mpiqe.choices import ModelCropMode
+from mpiqe.images import REDUCING_GAP
 from mpiqe.scoring.graph import ONNX, OPENVINO, GraphCard
 
 _MEANINGS = {
@@ -43,29 +45,59 @@ def run(pixels):
     return {{name: answer[name] for name in OUTPUTS}}
 ''',
 }
-_SCRIPT = '''import hashlib
-import sys
+_PLACES: dict[ModelCropMode, str] = {
+    "seeded": '''def places(across, down, count, width, height, seed=0):
+    """Where mpiqe cuts crops, left and top: the same places for photos of one size."""
+    for i in range(count):
+        digest = hashlib.blake2b(f"{seed}:{width}x{height}/{i}".encode(), digest_size=16).digest()
+        left, top = int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+        yield left % (across + 1), top % (down + 1)
+''',
+    "grid": '''def places(across, down, count, width, height):
+    """Where mpiqe cuts crops, left and top: in rows from edge to edge."""
+    rows = min(count, max(1, round((count * height / width) ** 0.5)))
+    if not (across and down):
+        rows = count if down else 1
+    for row, top in enumerate(spread(down, rows)):
+        for left in spread(across, count // rows + (row < count % rows)):
+            yield left, top
+
+
+def spread(room, count):
+    return [room // 2] if count == 1 else [i * room // (count - 1) for i in range(count)]
+''',
+}
+_SCALED = '''
+
+def view(photo, size={size}, side={side}):
+    """The photo brought down, never up, to at most side x side pixels; its short side stays at least size."""
+    width, height = photo.size
+    if width * height <= side**2 or min(width, height) <= size:
+        return photo
+    small = math.isqrt(side**2 * width // height), math.isqrt(side**2 * height // width)
+    if min(small) < size:
+        small = tuple(max(size, round(length * size / min(width, height))) for length in (width, height))
+    return photo.resize(small, Image.Resampling.LANCZOS, reducing_gap={gap})
+'''
+_SCRIPT = '''{imports}import sys
 
 import numpy as np
 from PIL import Image
 
 {run}
 
-def crops(photo, size={size}, count={count}, seed=0):
-    """The crops that mpiqe cuts from an RGB photo of at least size x size: the same places for photos of one size."""
+{places}{scaled}
+
+def crops(photo, size={size}, count={count}):
+    """The crops that mpiqe cuts from an RGB photo of at least size x size."""
     width, height = photo.size
     pixels = np.asarray(photo)
-    cut = []
-    for i in range(count):
-        digest = hashlib.blake2b(f"{{seed}}:{{width}}x{{height}}/{{i}}".encode(), digest_size=16).digest()
-        left = int.from_bytes(digest[:8], "little") % (width - size + 1)
-        top = int.from_bytes(digest[8:], "little") % (height - size + 1)
-        cut.append(pixels[top : top + size, left : left + size])
-    return np.stack(cut)
+    found = places(width - size, height - size, count, width, height)
+    return np.stack([pixels[top : top + size, left : left + size] for left, top in found])
 
 
 for path in sys.argv[1:]:
-    answer = run(crops(Image.open(path).convert("RGB")))
+    answer = run(crops({photo}))
     print(path, *(f"{{value:.4f}}" for value in [answer["score"].mean(), answer["score"].std()]))
 '''
 
@@ -83,7 +115,21 @@ def readme(card: GraphCard, *, form: Literal["onnx", "openvino"], checked: Seque
     """The text, in Markdown; its Python block is a whole script."""
     shown = [name for name in card.outputs if name in ("score", "scene", "distortion")]
     how = form if card.precision == "fp32" else f"{form} {card.precision}"
-    script = _SCRIPT.format(run=f"OUTPUTS = {shown!r}\n" + _RUNS[how], size=card.crop_size, count=card.crops)
+    side, photo = card.view.side, 'Image.open(path).convert("RGB")'
+    script = _SCRIPT.format(
+        imports="import hashlib\n" * (card.crop_mode == "seeded") + "import math\n" * (side is not None),
+        run=f"OUTPUTS = {shown!r}\n" + _RUNS[how],
+        places=_PLACES[card.crop_mode],
+        scaled="" if side is None else _SCALED.format(size=card.crop_size, side=side, gap=REDUCING_GAP),
+        size=card.crop_size,
+        count=card.crops,
+        photo=photo if side is None else f"view({photo})",
+    )
+    shown_of = (
+        "at native resolution"
+        if side is None
+        else f"brought down, never up, to at most {side} x {side} pixels of any shape (`view` in mpiqe.json)"
+    )
     facts = {"unit": card.unit, "low": card.low, "high": card.high}
     facts |= {"scenes": len(card.scenes), "distortions": len(card.distortions)}
     outputs = "\n".join(f"- `{name}`: {_MEANINGS[name].format(**facts)}" for name in card.outputs)
@@ -97,7 +143,7 @@ Blind image quality: RGB crops in, a score and probabilities out. `{ONNX if form
 model, its text side folded in; `mpiqe.json` says what its numbers mean. With mpiqe installed,
 `mpiqe score photos/ --weights .` runs it in this folder.
 
-Input: `pixels`, (N, {card.crop_size}, {card.crop_size}, 3) uint8, RGB crops of upright photos at native resolution.
+Input: `pixels`, (N, {card.crop_size}, {card.crop_size}, 3) uint8, RGB crops of upright photos {shown_of}.
 Outputs, one entry a crop; a photo's score is the mean over its crops ({card.crops} in training):
 
 {outputs}

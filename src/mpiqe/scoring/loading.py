@@ -22,7 +22,8 @@ def load(
     backbone: str | Path | None = None,
     runtime: Runtime = "auto",
     crops: int | None = None,
-    crop_mode: CropMode = "seeded",
+    view_side: int | None = None,
+    crop_mode: CropMode | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     workers: int | None = None,
@@ -36,7 +37,8 @@ def load(
     """A ``Scorer`` with the weights in a run folder, a checkpoint file, a hub id or an exported folder.
 
     Without ``weights`` it is the embedded model. ``backbone``: where the backbone of ``weights`` lies now, if not where
-    it was trained. ``crops``: per photo, by default as many as in training. The others are the ``Scorer``'s own.
+    it was trained. ``crops``: per photo, by default as many as in training; ``view_side`` and ``crop_mode`` are the
+    model's own too if not given. The others are the ``Scorer``'s own.
 
     ``runtime``: ``onnx`` (ONNX Runtime, fp32), ``openvino`` (bf16 where the CPU has it), ``torch`` (every device), or
     ``auto``. The first two run exported folders and the embedded model, on the CPU; ``auto`` takes the first that can
@@ -58,6 +60,7 @@ def load(
     return Scorer(
         predictor=predictor,
         crops=trained_with if crops is None else crops,
+        view_side=view_side,
         crop_mode=crop_mode,
         seed=seed,
         batch_size=batch_size,

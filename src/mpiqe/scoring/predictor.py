@@ -8,8 +8,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from mpiqe.choices import ModelCropMode
 from mpiqe.images import Pixels
 from mpiqe.scoring.score import Scale
+from mpiqe.view import View
 
 
 class Prediction(NamedTuple):
@@ -56,6 +58,19 @@ class Predictor(Protocol):
 
     def predict(self, crops: Pixels) -> Prediction:
         """Answer for RGB crops (N, S, S, 3) uint8; N >= 1."""
+
+
+@runtime_checkable
+class ViewedPredictor(Protocol):
+    """A predictor that knows what its model was trained to be shown; others get seeded crops at native resolution."""
+
+    @property
+    def view(self) -> View:
+        """What crops are cut from."""
+
+    @property
+    def crop_mode(self) -> ModelCropMode:
+        """Where they are cut (D12)."""
 
 
 class Gaze(NamedTuple):

@@ -42,7 +42,9 @@ def read_here(source: AnySource, cutting: Cutting) -> tuple[Pixels, tuple[int, i
     positions = partial(
         images.crop_positions, size=cutting.size, count=cutting.count, mode=cutting.mode, seed=cutting.seed
     )
-    return images.read_crops(source, size=cutting.size, positions=positions, max_pixels=cutting.max_pixels)
+    return images.read_crops(
+        source, size=cutting.size, positions=positions, max_pixels=cutting.max_pixels, view=cutting.view
+    )
 
 
 class Readers:

@@ -20,6 +20,7 @@ from mpiqe.errors import ImageError
 from mpiqe.images import Pixels, Source
 from mpiqe.scoring.child import Memory, Requests, set_alarm, take_pipes
 from mpiqe.scoring.reader_frames import FILE_BYTES_PER_PIXEL, send
+from mpiqe.view import View
 
 LARGE = 20_000_000  # pixels; such photos are decoded one at a time
 _HEADROOM = 512 << 20  # bytes of address space to open a file, whatever its size
@@ -77,6 +78,7 @@ class Child:
                 positions=positions,
                 max_pixels=request["max_pixels"],
                 admit=self._admit,
+                view=View.from_json(request["view"]),
             )
         except ImageError as error:
             reason = str(error).removeprefix(f"{describe(source)}: ")

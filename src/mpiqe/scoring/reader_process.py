@@ -18,6 +18,7 @@ import mpiqe
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import CropMode, Pixels
 from mpiqe.scoring.reader_frames import Buffers, Bytes, Pipe, receive, send, widen
+from mpiqe.view import NATIVE, View
 
 # The child sees the parent's modules: mpiqe from where it was imported, and everything else by the parent's sys.path.
 # Not the working directory, which python -c puts first: photos may have been downloaded there with a keyword.py.
@@ -34,13 +35,14 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THR
 
 @dataclass(frozen=True)
 class Cutting:
-    """Which crops are taken of a photo: ``count`` of ``size`` pixels, where ``mode`` and ``seed`` say."""
+    """Which crops are taken of a photo: ``count`` of ``size`` pixels, where ``mode`` and ``seed`` say, of a view."""
 
     size: int
     count: int
     mode: CropMode
     seed: int
     max_pixels: int
+    view: View = NATIVE
 
     @property
     def crops_bytes(self) -> int:

@@ -20,11 +20,12 @@ from mpiqe.decoding import is_tensor
 from mpiqe.errors import ConfigError, ImageError, WeightsError
 from mpiqe.images import CropMode, Pixels, Source
 from mpiqe.scoring.pipeline import batches, in_order, taken
-from mpiqe.scoring.predictor import Prediction, Predictor
+from mpiqe.scoring.predictor import Prediction, Predictor, ViewedPredictor
 from mpiqe.scoring.reader import AnySource, Readers, describe, read_here
 from mpiqe.scoring.reader_process import Cutting
 from mpiqe.scoring.score import Row, Scale, Score
 from mpiqe.scoring.sources.found import Fetched
+from mpiqe.view import LARGEST_SIDE, NATIVE, View
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,11 @@ class Scorer:
     range that they lie in and that higher is better. The same photo gets the same score alone, in a batch, in any order
     and with any number of workers (``random`` crops apart).
 
-    ``crops``: how many per photo, at its native resolution. ``crop_mode`` (D12): ``seeded`` positions drawn from
-    ``seed`` and the photo's size alone, ``grid``, or ``random``. ``batch_size`` counts photos, by default as many as
-    suit the predictor. ``workers``: how many photos are read at once, by default one for each processor and 16 at most.
+    ``crops``: how many per photo. ``view_side``: 0 cuts them at the photo's native resolution, another number from the
+    photo brought down, never up, to at most ``view_side * view_side`` pixels. ``crop_mode`` (D12): ``seeded`` positions
+    drawn from ``seed`` and the size alone, ``grid``, or ``random``. Both are the model's own by default, which are
+    native and ``seeded`` where the predictor says nothing. ``batch_size`` counts photos, by default as many as suit the
+    predictor. ``workers``: how many photos are read at once, by default one for each processor and 16 at most.
     ``max_pixels``: larger photos are refused. ``isolate``: whether ``rows`` reads in processes apart from this one, so
     that a file that crashes a decoder, or keeps it longer than ``read_timeout`` seconds, costs no more than its row.
     Raises ``ConfigError`` for values that cannot be meant.
@@ -55,7 +58,8 @@ class Scorer:
         *,
         predictor: Predictor,
         crops: int = 8,
-        crop_mode: CropMode = "seeded",
+        view_side: int | None = None,
+        crop_mode: CropMode | None = None,
         seed: int = 0,
         batch_size: int | None = None,
         workers: int | None = None,
@@ -67,14 +71,20 @@ class Scorer:
         batch_size = max(1, predictor.crops_at_once // max(1, crops)) if batch_size is None else batch_size
         counts = {"crops": crops, "batch_size": batch_size, "workers": workers, "max_pixels": max_pixels}
         faults = [f"{name} must be at least 1, not {value}" for name, value in counts.items() if value < 1]
+        own = predictor if isinstance(predictor, ViewedPredictor) else None
+        if crop_mode is None:
+            crop_mode = own.crop_mode if own else "seeded"
         if crop_mode not in images.CROP_MODES:
             faults.append(f"crop_mode must be one of {', '.join(images.CROP_MODES)}, not {crop_mode!r}")
+        if view_side is not None and not 0 <= view_side <= LARGEST_SIDE:
+            faults.append(f"view_side must be from 0 (native) to {LARGEST_SIDE}, not {view_side}")
         if not 0 < read_timeout < float("inf"):
             faults.append(f"read_timeout must be a number of seconds above 0, not {read_timeout}")
         if faults:
             raise ConfigError("; ".join(faults))
         self.predictor = predictor
         self.crops = crops
+        self.view = (own.view if own else NATIVE) if view_side is None else View.of_side(view_side)
         self.crop_mode = crop_mode
         self.seed = seed
         self.batch_size = batch_size
@@ -144,6 +154,7 @@ class Scorer:
             mode=self.crop_mode,
             seed=self.seed,
             max_pixels=self.max_pixels,
+            view=self.view,
         )
 
     @staticmethod

@@ -44,6 +44,7 @@ class TorchPredictor:
         self.distortions = config.distortions if config.options.names_distortions else ()
         self.scale = Scale(low=config.mos_low, high=config.mos_high, unit=f"MOS of {config.dataset}")
         self.window_temperature = config.options.window_temperature
+        self.view, self.crop_mode = config.view, config.crop_mode
         with torch.inference_mode():
             self._folded: Any = self.model.fold()
 

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Literal
 
-from mpiqe.choices import Precision, SplitSource
+from mpiqe.choices import ModelCropMode, Precision, SplitSource
 from mpiqe.data import check, choose_split, describe_split, read_dataset
 from mpiqe.data.record import Dataset
 from mpiqe.model.checkpoint import load_checkpoint
 from mpiqe.training.device import accelerator_for
 from mpiqe.training.evaluate import Prediction, measure, predict
 from mpiqe.training.reporter import Reporter
+from mpiqe.view import View
 
 Part = Literal["train", "val", "test", "all"]
 
@@ -25,6 +26,8 @@ def assess(
     splits: SplitSource,
     part: Part,
     crops: int | None,
+    view_side: int | None = None,
+    crop_mode: ModelCropMode | None = None,
     backbone: str | None,
     device: str,
     precision: Precision,
@@ -32,7 +35,8 @@ def assess(
 ) -> tuple[dict[str, float | None], list[Prediction], str]:
     """The figures of ``metrics.report`` for one part of one split, each image's prediction, and what they are of.
 
-    Without ``split`` it is the number of the split that the checkpoint was trained on.
+    Without ``split`` it is the number of the split that the checkpoint was trained on; ``crops``, ``view_side`` (0 is
+    native) and ``crop_mode`` are the checkpoint's where they are not given.
     """
     accelerator = accelerator_for(device=device, precision=precision)
     model, config = load_checkpoint(weights, backbone=backbone)
@@ -56,5 +60,12 @@ def assess(
     )
     check(Dataset(dataset.name, records, twins=dataset.twins))
     model.to(accelerator.device)
-    predictions = predict(model, records, accelerator=accelerator, crops=crops or config.crops)
+    predictions = predict(
+        model,
+        records,
+        accelerator=accelerator,
+        crops=crops or config.crops,
+        crop_mode=crop_mode or config.crop_mode,
+        view=config.view if view_side is None else View.of_side(view_side),
+    )
     return measure(predictions), predictions, title

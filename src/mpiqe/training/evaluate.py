@@ -15,6 +15,7 @@ from mpiqe.data.loading import CropDataset, loader
 from mpiqe.data.record import Record
 from mpiqe.images import CropMode
 from mpiqe.model.build import QualityModel
+from mpiqe.view import NATIVE, View
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def predict(
     accelerator: Accelerator,
     crops: int,
     crop_mode: CropMode = "seeded",
+    view: View = NATIVE,
     batch_size: int = 16,
     workers: int = 0,
 ) -> list[Prediction]:
@@ -44,7 +46,7 @@ def predict(
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     mine = records[rank::world]
-    dataset = CropDataset(mine, size=model.image_size, count=crops, seed=0, crops=crop_mode)
+    dataset = CropDataset(mine, size=model.image_size, count=crops, seed=0, crops=crop_mode, view=view)
     found: list[tuple[int, float, float]] = []
     with torch.inference_mode(), accelerator.autocast():
         folded = model.fold()

@@ -24,7 +24,7 @@ from mpiqe.model.files import check_safetensors
 from mpiqe.model.loss import Counts, Loss
 from mpiqe.training.batches import StepSampler, step_loader
 from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
-from mpiqe.training.evaluate import beats, measure, predict, to_csv
+from mpiqe.training.evaluate import Prediction, beats, measure, predict, to_csv
 from mpiqe.training.options import RunOptions, TrainOptions
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run import STATE, RunFolder, as_path, start_or_check
@@ -99,6 +99,7 @@ def train(
         seed=settings.seed,
         crops="training",
         scene_target=settings.scene_target,
+        view=settings.view,
     )
     batches = step_loader(crops, sampler, workers=settings.workers)
     checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
@@ -244,8 +245,16 @@ def _figures(
 ) -> dict[str, float | None]:
     if not records:
         return {f"{side}_srcc": None, f"{side}_plcc": None}
-    figures = measure(predict(model, records, accelerator=accelerator, crops=options.run.crops))
+    figures = measure(_predict(model, records, options, accelerator))
     return {f"{side}_srcc": figures["srcc"], f"{side}_plcc": figures["plcc"]}
+
+
+def _predict(
+    model: QualityModel, records: Sequence[Record], options: TrainOptions, accelerator: Accelerator
+) -> list[Prediction]:
+    """With the crops that a scorer will take for this model."""
+    run = options.run
+    return predict(model, records, accelerator=accelerator, crops=run.crops, crop_mode=run.crop_mode, view=run.view)
 
 
 def _checkpoint_config(
@@ -265,6 +274,8 @@ def _checkpoint_config(
         mos_low=min(ratings),
         mos_high=max(ratings),
         crops=options.run.crops,
+        view=options.run.view,
+        crop_mode=options.run.crop_mode,
         split=describe_split(dataset, options.run.split, source=options.run.splits),
         training={**options.to_mapping(), "data_digest": sides.digest},
         versions=versions(),
@@ -306,7 +317,7 @@ def _test(
 ) -> dict[str, float | None]:
     """The one look at the test images, with the weights that are kept."""
     load_tensors(model, run.path / FILE_NAME)
-    predictions = predict(model, test, accelerator=accelerator, crops=options.run.crops)
+    predictions = _predict(model, test, options, accelerator)
     if accelerator.is_main_process:
         run.write_text(PREDICTIONS, to_csv(predictions))
     figures: Mapping[str, float | None] = measure(predictions)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mpiqe.choices import BatchUnit, Device, Epoch, Precision, SceneTarget, SplitSource, Target
+from mpiqe.choices import BatchUnit, Device, Epoch, ModelCropMode, Precision, SceneTarget, SplitSource, Target
 from mpiqe.errors import ConfigError
 from mpiqe.model.options import PAPERS_BACKBONE, LossOptions, ModelOptions, from_mapping, option, to_mapping
 from mpiqe.parse import parse_toml
+from mpiqe.view import LARGEST_SIDE, View
 
 PAPERS: Mapping[str, Mapping[str, Any]] = {
     "live": {"batch_size": 32, "score_weight": 0.1},
@@ -54,12 +55,19 @@ class RunOptions:
     batch_unit: BatchUnit = option("images", "D11: what batch_size counts")
     accumulation: int = option(1, "parts that a batch is computed in, to save memory; the gradient stays the same")
     crops: int = option(8, "crops per image")
+    view_side: int = option(0, "bring photos down to at most this times this many pixels, never up; 0: native crops")
+    crop_mode: ModelCropMode = option("seeded", "D12: where crops are cut for scores; those to train on are random")
     scene_target: SceneTarget = option("uniform", "D3: the target of an image with several scenes")
     target: Target = option("standardised", "D10: regress standardised MOS, or the label itself")
     precision: Precision = option("auto", "arithmetic; auto is bf16 where the device computes in it, else fp32")
     device: Device = option("auto", "auto takes a GPU if there is one")
     workers: int = option(1, "processes that decode images; 0 decodes in the training process")
     tensorboard: bool = option(False, "also write TensorBoard event files (needs mpiqe[tensorboard])")
+
+    @property
+    def view(self) -> View:
+        """What crops are cut from."""
+        return View.of_side(self.view_side)
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,7 @@ def _check(run: RunOptions, where: str) -> None:
             "batch_size": 1,
             "accumulation": 1,
             "crops": 1,
+            "view_side": 0,
             "workers": 0,
             "seed": 0,
         },
@@ -178,6 +187,8 @@ def _check(run: RunOptions, where: str) -> None:
         faults.append(f"learning_rate = {run.learning_rate}: must be above zero")
     if not run.backbone_rate > 0:
         faults.append(f"backbone_rate = {run.backbone_rate}: must be above zero")
+    if run.view_side > LARGEST_SIDE:
+        faults.append(f"view_side = {run.view_side}: must be {LARGEST_SIDE} or less")
     if run.epoch == "val" and not run.validation:
         faults.append("epoch = 'val' picks on validation images, but validation is off")
     if run.batch_unit == "crops" and run.batch_size % run.crops:

@@ -69,7 +69,7 @@ class RunFolder:
 
     def refuse_other_settings(self, settings: Mapping[str, Any], *, but: Collection[str] = ()) -> None:
         """Raise ``ConfigError`` with both values of all that differs and changes what is computed; not of ``but``."""
-        before = self.settings()
+        before = {**BEFORE_THEY_WERE, **self.settings()}
         faults = [
             f"{key} was {before.get(key)!r} and is {value!r} now"
             for key, value in parse_json(json.dumps(dict(settings))).items()
@@ -171,6 +171,10 @@ class RunFolder:
 FREE_ON_RESUME = frozenset({"device", "workers", "root", "labels"})
 """Settings that may differ when a run is continued: where it computes and reads, not what. (Another device rounds
 otherwise, as any other machine does; the precision stays.)"""
+
+
+BEFORE_THEY_WERE: Mapping[str, Any] = {"view_side": 0, "crop_mode": "seeded"}
+"""Settings that runs of earlier versions do not name, and what those did."""
 
 
 def start_or_check(run: RunFolder, settings: Mapping[str, Any], *, digests: Mapping[str, str], resume: bool) -> None:
