@@ -54,6 +54,7 @@ MAY_KNOW = {
     "experiments": {
         "errors",
         "parse",
+        "printable",
         "files",
         "choices",
         "labels",

@@ -35,7 +35,7 @@ class Batch(NamedTuple):
     """B images with their labels, on the CPU."""
 
     crops: Tensor
-    """(B, K, 3, S, S) uint8, RGB, not normalised."""
+    """(B, K, 3, S, S) uint8, RGB, not normalised; from a ``StemCache`` (B, K, N, W) float16, embedded patches."""
     mos: Tensor
     """(B,) float32, the dataset's own units."""
     scene: Tensor

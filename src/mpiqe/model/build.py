@@ -53,6 +53,7 @@ def _build_mpiqe(clip: FrozenCLIP, options: ModelOptions) -> MPIQE:
         ),
         projection=nn.Linear(clip.vision_width, clip.joint_width) if options.projection == "linear" else None,
         query=None if any(banks) else 0.02 * torch.randn(1, clip.joint_width),
+        linear_head=options.linear_head,
         windows=options.windows,
         window_temperature=options.window_temperature,
     )

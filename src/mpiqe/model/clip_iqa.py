@@ -45,8 +45,12 @@ class CLIPIQA(nn.Module):
 
     def forward(self, pixels: Tensor, folded: Tensor | None = None) -> MPIQEOutput:
         """uint8 RGB crops (B, 3, S, S) -> scores; there are no scenes and no distortions."""
+        return self.forward_embedded(self.clip.embed_patches(self.clip.preprocess(pixels)), folded)
+
+    def forward_embedded(self, embedded: Tensor, folded: Tensor | None = None) -> MPIQEOutput:
+        """The same from patch embeddings (B, N, W), what the frozen stem makes of the crops."""
         pair = self.fold() if folded is None else folded
-        cls, _ = self.clip.encode_image(self.clip.preprocess(pixels))
+        cls, _ = self.clip.encode_patches(embedded)
         cls = self.clip.project(cls)
         with torch.autocast(cls.device.type, enabled=False):  # a cosine over 1/100 needs more than bf16's three digits
             cosines = F.normalize(cls.float(), dim=-1) @ F.normalize(pair.float(), dim=-1).T  # (B, 2)

@@ -57,6 +57,8 @@ class MPIQE(nn.Module):
     Without prompts on the text side, ``query`` is one learned vector (1, D) that questions the image in their place:
     the visual-only model of Fig. 3.
 
+    With ``linear_head`` a linear map of CLS and the mean patch is added to the decoder's number (D16; not the paper's).
+
     ``target_mean`` and ``target_std`` bring the head's number to the training set's units (D10).
     """
 
@@ -70,6 +72,7 @@ class MPIQE(nn.Module):
         decoder: QualityDecoder,
         projection: nn.Linear | None = None,
         query: Tensor | None = None,
+        linear_head: bool = False,
         windows: int = 7,
         window_temperature: float = 0.05,
     ) -> None:
@@ -82,6 +85,11 @@ class MPIQE(nn.Module):
         self.projection = projection
         self.register_parameter("query", None if query is None else nn.Parameter(query))
         self.query: Tensor | None
+        self.linear: nn.Linear | None = None
+        if linear_head:
+            self.linear = nn.Linear(2 * clip.joint_width, 1)
+            nn.init.zeros_(self.linear.weight)
+            nn.init.zeros_(self.linear.bias)
         self.windows = windows
         self.window_temperature = window_temperature
         self.target_mean = 0.0
@@ -116,6 +124,10 @@ class MPIQE(nn.Module):
         """uint8 RGB crops (B, 3, S, S) -> scores and logits; ``folded`` saves the text side's work."""
         cls, patches = self.look(pixels)
         return self.answer(folded or self.fold(), cls, patches)
+
+    def forward_embedded(self, embedded: Tensor, folded: Folded | None = None) -> MPIQEOutput:
+        """The same from patch embeddings (B, N, W), what the frozen stem makes of the crops."""
+        return self.answer(folded or self.fold(), *self.look_at(embedded))
 
     def gaze(self, pixels: Tensor, folded: Folded) -> Gaze:
         """uint8 RGB crops (B, 3, S, S) -> what ``forward`` weighs their parts by: Eq. 10 and the decoder."""
@@ -152,6 +164,8 @@ class MPIQE(nn.Module):
 
     def _conclude(self, folded: Folded, states: Tensor, cls: Tensor, patches: Tensor) -> MPIQEOutput:
         prediction = self.decoder.conclude(states)
+        if self.linear is not None:
+            prediction = prediction + self.linear(torch.cat([cls, patches.mean(dim=1)], dim=1)).squeeze(-1)
         scenes = distortions = weights = None
         if folded.scene is not None:
             scenes = scene_logits(cls, folded.scene.float(), self.clip.logit_scale)

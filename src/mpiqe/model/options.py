@@ -42,6 +42,7 @@ class ModelOptions:
     decoder_layers: int = option(3, "D7: layers of the decoder")
     decoder_heads: int = option(8, "attention heads of the decoder")
     pooling: Pooling = option("mean", "D8: how the 20 answers become one")
+    linear_head: bool = option(False, "D16: add a linear map of CLS and the mean patch to the decoder's number")
 
     @property
     def names_scenes(self) -> bool:

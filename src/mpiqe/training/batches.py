@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
-from mpiqe.data.loading import CropDataset, EpochSampler, Item, collate
+from mpiqe.data.loading import EpochSampler, Item, collate
 
 
 class Step(NamedTuple):
@@ -51,7 +52,7 @@ class StepSampler:
                 yield [(self._order.epoch, index) for index in part]
 
 
-def step_loader(dataset: CropDataset, sampler: StepSampler, *, workers: int) -> DataLoader[Item]:
+def step_loader(dataset: TorchDataset[Item], sampler: StepSampler, *, workers: int) -> DataLoader[Item]:
     """The parts of every step as ``Batch``es, one after another."""
     return DataLoader(
         dataset,

@@ -25,10 +25,12 @@ from mpiqe.model.loss import Counts, Loss
 from mpiqe.training.batches import StepSampler, step_loader
 from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
 from mpiqe.training.evaluate import Prediction, beats, measure, predict, to_csv
+from mpiqe.training.movement import initial, movement
 from mpiqe.training.options import RunOptions, TrainOptions
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run import STATE, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import learning_rate
+from mpiqe.training.stem_cache import StemCache
 from mpiqe.training.step import take_step
 from mpiqe.training.tensorboard import event_writer
 
@@ -77,6 +79,7 @@ def train(
     if options.model.tune == "prompts":
         clip.fuse()
     _aim(model, sides.train, settings)
+    start = initial(model)
     model.to(accelerator.device)
 
     loss = Loss(options.loss)
@@ -101,7 +104,7 @@ def train(
         scene_target=settings.scene_target,
         view=settings.view,
     )
-    batches = step_loader(crops, sampler, workers=settings.workers)
+    batches = step_loader(_crops(crops, model, options, accelerator, reporter), sampler, workers=settings.workers)
     checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
 
     events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
@@ -155,6 +158,7 @@ def train(
             **dict(zip(("loss", "loss_scene", "loss_distortion", "loss_score"), _means(sums, learnt), strict=True)),
             **_figures("val", model, sides.val, options, accelerator),
             **(_figures("test", model, sides.test, options, accelerator) if settings.test_each_epoch else {}),
+            **movement(model, start),
             "images_per_second": len(learnt) / seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
@@ -205,6 +209,22 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
         further += brought_to(target_statistics(train_side), side.train)
         digest += f"+{side.dataset.digest}"
     return dataset, Sides(train_side, val, test, further, digest)
+
+
+def _crops(
+    crops: CropDataset, model: QualityModel, options: TrainOptions, accelerator: Accelerator, reporter: Reporter
+) -> CropDataset | StemCache:
+    """New crops each epoch, or one draw of them behind the frozen stem."""
+    if not options.run.cache_stem:
+        return crops
+    if options.model.tune != "prompts":
+        raise ConfigError("cache_stem keeps what a frozen stem makes of crops; with tune = 'all' the stem changes")
+
+    def progress(done: int, total: int) -> None:
+        if done % 800 == 0 or done == total:
+            reporter.note(f"the stem has embedded {done} of {total} images")
+
+    return StemCache(crops, model.clip, accelerator=accelerator, progress=progress)
 
 
 def _aim(model: QualityModel, learnt: Sequence[Record], settings: RunOptions) -> None:

@@ -57,6 +57,10 @@ class RunOptions:
     crops: int = option(8, "crops per image")
     view_side: int = option(0, "bring photos down to at most this times this many pixels, never up; 0: native crops")
     crop_mode: ModelCropMode = option("seeded", "D12: where crops are cut for scores; those to train on are random")
+    cache_stem: bool = option(
+        False,
+        "keep what the frozen stem makes of one draw of crops in memory: quick epochs, the same crops in each",
+    )
     scene_target: SceneTarget = option("uniform", "D3: the target of an image with several scenes")
     target: Target = option("standardised", "D10: regress standardised MOS, or the label itself")
     precision: Precision = option("auto", "arithmetic; auto is bf16 where the device computes in it, else fp32")
@@ -189,6 +193,10 @@ def _check(run: RunOptions, where: str) -> None:
         faults.append(f"backbone_rate = {run.backbone_rate}: must be above zero")
     if run.view_side > LARGEST_SIDE:
         faults.append(f"view_side = {run.view_side}: must be {LARGEST_SIDE} or less")
+    if run.cache_stem and run.workers:
+        faults.append(
+            f"cache_stem keeps the crops in the training process: it goes with workers = 0, not {run.workers}"
+        )
     if run.epoch == "val" and not run.validation:
         faults.append("epoch = 'val' picks on validation images, but validation is off")
     if run.batch_unit == "crops" and run.batch_size % run.crops:

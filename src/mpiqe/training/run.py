@@ -78,6 +78,15 @@ class RunFolder:
         if faults:
             raise ConfigError(f"{self.path} cannot be continued: {'; '.join(faults)}")
 
+    def change_epochs(self, epochs: int) -> None:
+        """Note that the run goes on to another last epoch than it began with; ``epochs_before`` keeps the earlier."""
+        config = self.config()
+        before = config["settings"].get("epochs")
+        if before != epochs:
+            config["settings"]["epochs"] = epochs
+            config["epochs_before"] = [*config.get("epochs_before", []), before]
+            self.write_json(CONFIG, config)
+
     def how_to_go_on(self, command: str) -> str:
         """What to say when the run was interrupted."""
         if not (self.path / STATE).exists():
@@ -186,7 +195,8 @@ def start_or_check(run: RunFolder, settings: Mapping[str, Any], *, digests: Mapp
         named = {f"{name}_digest": digest for name, digest in digests.items()}
         run.start({"settings": dict(settings), **named, "versions": versions()})
         return
-    run.refuse_other_settings(settings)
+    run.refuse_other_settings(settings, but=("epochs",))
+    run.change_epochs(settings["epochs"])
     for part in run.path.glob("*.part"):  # of a write that a kill cut short
         part.unlink()
     for name, digest in digests.items():

@@ -60,7 +60,10 @@ def _backward(
     for batch in batches:
         each = batch.crops.shape[1]
         with accelerator.autocast():
-            output = model(batch.crops.flatten(0, 1).to(device), leaves)
+            crops = batch.crops.flatten(0, 1).to(device)
+            output = (
+                model.forward_embedded(crops.float(), leaves) if crops.is_floating_point() else model(crops, leaves)
+            )
         losses = loss(
             output,
             scene=batch.scene.to(device).repeat_interleave(each, dim=0),
