@@ -10,8 +10,8 @@ Damage is made as it shows at 512 pixels (long side) by `mpiqe.data.synthetic` a
 blur, JPEG, JPEG2000 and pixelation take the place of its detail, noise, contrast and darkness are added to it. "JPEG at
 full size" codes the large photo itself.
 
-Printed are, for each version brought to 2048, 1024 and 512 pixels by Lanczos' filter, the mean and largest difference of
-its score from the large one's in % of the score's range and Spearman's correlation of both; by how much mosaics fall
+Printed are, for each version brought to 2048, 1024 and 512 pixels by Lanczos' filter, the mean and largest difference
+of its score from the large one's in % of the score's range and Spearman's correlation of both; by how much mosaics fall
 that are reduced to 128 and 256 pixels and enlarged again; how far scores from a JPEG decoded at a fraction are from
 those of the whole decode; and, in turns on one thread, the time to read such a JPEG for either view, and how many of
 them a second are scored.
@@ -119,7 +119,7 @@ def as_jpeg(photo: Pixels) -> bytes:
 
 
 def score_versions(scorer: Scorer, name: str, photo: Pixels, *, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
-    """The scores of one large photo: of its versions at each size, of its thumbnails, and from JPEGs of both decodes."""
+    """The scores of one large photo: of its versions at each size, its thumbnails, and JPEGs in both decodes."""
     found: dict[str, Any] = {"versions": {}, "thumbnails": {}, "decodes": []}
     for kind, level in VERSIONS:
         version = damaged(photo, kind, level)
@@ -243,12 +243,12 @@ def run(asked: argparse.Namespace) -> None:
     photos = list(choose(asked.photos, sys.maxsize, root=asked.root).values())
     print(f"view {scorer.view}, {scorer.crops} crops of {scorer.predictor.crop_size} px, {scorer.crop_mode}")
     found, files = [], []
-    for name, photo in mosaics(photos, asked.count):
-        found.append(score_versions(scorer, name, photo))
+    for name, photo in mosaics(photos, asked.count, size=LARGE):
+        found.append(score_versions(scorer, name, photo, sizes=SIZES))
         if len(files) < asked.files:
             files.append(as_jpeg(photo))
         print(f"{name}: {next(iter(found[-1]['versions'].values()))[0]:.1f}", file=sys.stderr, flush=True)
-    summary = summarise(found, span=scorer.scale.high - scorer.scale.low)
+    summary = summarise(found, span=scorer.scale.high - scorer.scale.low, sizes=SIZES)
     print(shown(summary))
     measured: dict[str, Any] = {}
     if files:

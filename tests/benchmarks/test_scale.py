@@ -40,7 +40,8 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mosaics, "__kwdefaults__", {"size": (160, 120), "across": 4})
+    monkeypatch.setattr(scale, "LARGE", (160, 120))
+    monkeypatch.setattr(scale, "SIZES", (80, 64))
     monkeypatch.setattr(scale, "SCREEN", 80)
     monkeypatch.setattr(scale, "THUMBNAILS", (20,))
 
@@ -106,4 +107,4 @@ def test_a_whole_run_prints_its_figures_and_writes_them(
     assert written["view"] == {"kind": "scaled", "side": 40}
     assert len(written["scores"]) == 2 * len(VERSIONS) == written["versions"]
     assert len(written["share_of_time"]) == len(written["gain"]) == 2
-    assert written["sizes"]["512"]["mean"] < 4
+    assert written["sizes"]["64"]["mean"] < 4
