@@ -407,3 +407,18 @@ def test_an_interrupt_keeps_every_row_and_says_how_to_go_on(photos, tmp_path):
     assert done.returncode == 0, done.stderr
     assert pq.read_metadata(rows).num_rows == 200
     assert not parts_folder(rows).exists()
+
+
+def test_rows_of_two_views_do_not_mix_and_rows_of_a_version_without_views_go_on(score, photos, tmp_path):
+    rows, one, two = tmp_path / "rows.csv", photos / "03-ü.png", photos / "05-plain.png"
+    assert score(one, "--output", rows, "--view-side", 36)[0] == 0
+    status, err = score(one, two, "--output", rows, "--resume")
+    assert status == 2
+    assert "view_side was 36 and is None" in err
+    status, err = score(one, two, "--output", rows, "--resume", "--view-side", 36, "--crop-mode", "grid")
+    assert "crop_mode was None and is 'grid'" in err
+    assert score(one, "--output", rows)[0] == 0
+    told = json.loads(settings_file(rows).read_text())
+    del told["view_side"], told["crop_mode"]
+    settings_file(rows).write_text(json.dumps(told))
+    assert score(one, two, "--output", rows, "--resume")[0] == 0

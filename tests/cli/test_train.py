@@ -120,3 +120,16 @@ def test_without_images_kept_back_train_says_so_and_evaluate_warns(
     assert (tmp_path / "run" / "predictions.csv").read_text() == "image,mos,score,spread\n"
     evaluated = _mpiqe("evaluate", tmp_path / "run", *data, *ON_CPU)
     assert "careful: the checkpoint was trained with --whole, on test images too" in evaluated.stderr
+
+
+def test_evaluate_takes_the_checkpoints_view_or_the_one_that_is_asked_for(
+    run: Path, rated_photos: Path, tmp_path: Path
+) -> None:
+    found = []
+    for number, more in enumerate(([], ["--view-side", 0], ["--view-side", 36], ["--crop-mode", "grid"])):
+        csv = tmp_path / f"{number}.csv"
+        done = _mpiqe("evaluate", run, "--data", f"csv:{rated_photos}", "--predictions", csv, *more, *ON_CPU)
+        assert done.exit_code == 0, done.output
+        found.append(csv.read_text())
+    assert found[0] == found[1]
+    assert len(set(found)) == 3

@@ -9,6 +9,7 @@ from mpiqe.data import Record
 from mpiqe.data.loading import Batch, CropDataset, EpochSampler, loader, scene_vector
 from mpiqe.errors import ConfigError, DatasetError
 from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.view import View
 
 SIZE, COUNT = 16, 3
 
@@ -148,3 +149,16 @@ def test_no_scene_is_no_target():
 def test_an_unknown_scene_target_is_refused():
     with pytest.raises(ConfigError, match="'second' is not known; take one of uniform, first"):
         CropDataset([Record(Path("a"), "a", 1.0)], size=8, count=1, seed=0, crops="grid", scene_target="second")
+
+
+@pytest.mark.parametrize("mode", ["training", "grid"])
+def test_crops_are_cut_from_the_view(records, mode):
+    item = _crops(records, crops=mode, view=View("scaled", 20))[1, 0]  # 40 x 30 -> 23 x 17
+    if mode == "training":
+        positions = images.seeded_positions(23, 17, size=SIZE, count=COUNT, key="0:1:0.png")
+    else:
+        positions = images.grid_positions(23, 17, size=SIZE, count=COUNT)
+    _, canvas = images.read_canvas(records[0].image, size=SIZE, view=View("scaled", 20))
+    assert canvas.size == (23, 17)
+    expected = images.cut(canvas, positions, size=SIZE)
+    assert np.array_equal(item.crops.permute(0, 2, 3, 1).numpy(), expected)

@@ -24,6 +24,7 @@ from mpiqe.model.checkpoint import (
 )
 from mpiqe.model.compact import create_compact
 from mpiqe.model.mpiqe import MPIQE
+from mpiqe.view import NATIVE, View
 
 
 @pytest.fixture
@@ -266,3 +267,37 @@ def test_control_sequences_in_a_checkpoint_are_escaped(saved: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         read_config(saved)
     assert str(caught.value).isprintable()
+
+
+def test_a_checkpoint_keeps_the_view_and_one_of_an_earlier_version_means_native_crops(
+    tmp_path: Path, tiny_model: MPIQE, config: CheckpointConfig
+) -> None:
+    viewed = replace(config, view=View("scaled", 384), crop_mode="grid")
+    save_checkpoint(tmp_path / FILE_NAME, tiny_model, viewed)
+    assert read_config(tmp_path / FILE_NAME) == viewed
+    values = _stored(tmp_path / FILE_NAME)
+    assert values["view"] == {"kind": "scaled", "side": 384}
+    del values["view"], values["crop_mode"]
+    _store(tmp_path / FILE_NAME, values)
+    earlier = read_config(tmp_path / FILE_NAME)
+    assert (earlier.view, earlier.crop_mode) == (NATIVE, "seeded")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"view": {"kind": "scaled", "side": 0}}, "side must be"), ({"crop_mode": "random"}, "crop_mode = 'random'")],
+)
+def test_a_view_that_no_run_can_have_written_is_refused(saved: Path, change: dict[str, object], said: str) -> None:
+    _store(saved, {**_stored(saved), **change})
+    with pytest.raises(WeightsError, match=said):
+        read_config(saved)
+
+
+def _stored(path: Path) -> dict[str, object]:
+    with safe_open(path, framework="pt") as file:
+        values: dict[str, object] = json.loads(file.metadata()["mpiqe"])
+    return values
+
+
+def _store(path: Path, values: dict[str, object]) -> None:
+    save_file(load_file(path), path, {"mpiqe": json.dumps(values)})

@@ -201,3 +201,15 @@ def test_the_packages_names_are_these():
     assert mpiqe.explain is explain
     assert mpiqe.Explanation.__module__ == "mpiqe.scoring.explanation"
     assert mpiqe.draw.__module__ == "mpiqe.scoring.picture"
+
+
+def test_crops_slide_over_the_scaled_photo_and_the_map_lies_over_the_whole_one(red_seer, half_red):
+    photo = np.repeat(np.repeat(half_red, 4, axis=0), 4, axis=1)  # 640 x 400
+    scorer = Scorer(predictor=red_seer, view_side=64, crops=4, crop_mode="grid")
+    explanation = explain(scorer, photo)
+    assert explanation.distortion_map.shape == explanation.attention_map.shape == (400, 640)
+    assert np.array_equal(explanation.photo, photo)
+    assert explanation.score.size == (640, 400)
+    assert explanation.distortion_map[:, 400:].min() > 0.9
+    assert explanation.distortion_map[:, :240].max() < 0.05
+    assert sum(red_seer.sizes) == 4 * 3  # of 80 x 50 pixels, half a crop apart; at native resolution 39 * 24

@@ -24,6 +24,7 @@ from mpiqe.scoring.export import export
 from mpiqe.scoring.graph import GraphCard, read_card, write_card
 from mpiqe.scoring.onnx_predictor import OnnxPredictor
 from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
+from mpiqe.view import View
 
 KINDS = {
     "whole": ModelOptions(windows=3, decoder_layers=2),
@@ -34,7 +35,7 @@ KINDS = {
 }
 
 
-def _run(folder, backbone, options):
+def _run(folder, backbone, options, **more):
     model = build_model(FrozenCLIP.from_pretrained(backbone), options)
     config = CheckpointConfig(
         options=options,
@@ -46,6 +47,7 @@ def _run(folder, backbone, options):
         mos_low=3.0,
         mos_high=92.5,
         crops=3,
+        **more,
     )
     folder.mkdir()
     save_checkpoint(folder / "mpiqe.safetensors", model, config)
@@ -390,3 +392,29 @@ def test_a_signal_reaches_its_handler_after_openvino_predictors_are_let_go_of(ex
     command = [sys.executable, "-c", _SIGNAL_AFTER_TWO, str(exported["whole"][1])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
+@pytest.mark.parametrize(("side", "mode"), [(64, "grid"), (40, "seeded"), (None, "grid")])
+def test_a_graph_keeps_its_models_view_and_its_readme_shows_it_without_this_package(tiny_folder, tmp_path, side, mode):
+    view = View() if side is None else View("scaled", side)
+    run = _run(tmp_path / "run", tiny_folder, KINDS["visual only"], view=view, crop_mode=mode)
+    folder = tmp_path / "graph"
+    export(run, folder)
+    scorer = mpiqe.load(folder)
+    assert (scorer.view, scorer.crop_mode) == (view, mode)
+    text = (folder / "README.md").read_text()
+    assert ("at native resolution" if side is None else f"to at most {side} x {side} pixels") in text
+    script = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+    blocked = "import sys\nfor name in ('mpiqe', 'torch'):\n    sys.modules[name] = None\n"
+    (folder / "run.py").write_text(blocked + script)
+    photo = Image.fromarray(photos_of_scikit_image.chelsea())
+    photo.save(tmp_path / "cat.png")
+    photo.crop((0, 0, 450, 40)).save(tmp_path / "strip.png")
+    done = subprocess.run(
+        [sys.executable, "run.py", "../cat.png", "../strip.png"],
+        cwd=folder, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for line in done.stdout.splitlines():
+        path, score, spread = line.split()
+        expected = mpiqe.load(run)(folder / path)
+        assert (float(score), float(spread)) == pytest.approx((expected.score, expected.spread), abs=2e-3)

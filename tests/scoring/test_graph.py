@@ -5,6 +5,7 @@ import pytest
 
 from mpiqe.errors import WeightsError
 from mpiqe.scoring.graph import CARD, GraphCard, check_files, read_card, write_card
+from mpiqe.view import NATIVE, View
 
 GIVEN = GraphCard(
     crop_size=32,
@@ -25,6 +26,18 @@ def test_a_card_is_read_as_it_was_written(tmp_path):
     write_card(tmp_path, GIVEN, versions={"mpiqe": "0.1.0"})
     assert read_card(tmp_path) == GIVEN
     assert (GIVEN.scale.low, GIVEN.scale.high, GIVEN.scale.unit) == (3.0, 92.5, "MOS of livec")
+
+
+def test_a_card_keeps_the_view_and_one_of_an_earlier_version_means_native_crops(tmp_path):
+    viewed = replace(GIVEN, view=View("scaled", 384), crop_mode="grid")
+    write_card(tmp_path, viewed)
+    assert read_card(tmp_path) == viewed
+    values = json.loads((tmp_path / CARD).read_text())
+    assert values["view"] == {"kind": "scaled", "side": 384}
+    del values["view"], values["crop_mode"]
+    (tmp_path / CARD).write_text(json.dumps(values))
+    earlier = read_card(tmp_path)
+    assert (earlier.view, earlier.crop_mode) == (NATIVE, "seeded")
 
 
 @pytest.mark.parametrize(
@@ -52,6 +65,9 @@ def test_a_card_is_read_as_it_was_written(tmp_path):
         ({"digests": {"../secret": "blake2b:00"}}, "digests = "),
         ({"digests": {"/etc/passwd": "blake2b:00"}}, "digests = "),
         ({"digests": ["mpiqe.onnx"]}, "digests = "),
+        ({"view": {"kind": "scaled", "side": -1}}, "side must be a whole number from 1"),
+        ({"view": "all of it"}, "view: expected"),
+        ({"crop_mode": "random"}, "crop_mode = 'random'"),
     ],
 )
 def test_a_card_that_no_export_can_have_written_is_refused(tmp_path, change, said):

@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
 import mpiqe
-from mpiqe.model.checkpoint import CheckpointConfig, save_checkpoint
+from mpiqe.model.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
 from mpiqe.model.options import ModelOptions
 from mpiqe.scoring import loading
 from mpiqe.scoring.scorer import Scorer
+from mpiqe.view import NATIVE, View
 
 
 @pytest.fixture
@@ -64,3 +67,16 @@ def test_public_names_are_there_and_no_others():
 def test_a_runtime_or_precision_that_there_is_not_is_refused(wrong):
     with pytest.raises(mpiqe.ConfigError, match="must be one of auto, "):
         mpiqe.load(**wrong)
+
+
+def test_the_view_is_the_checkpoints_unless_asked_otherwise(run, tmp_path):
+    assert (mpiqe.load(run).view, mpiqe.load(run).crop_mode) == (NATIVE, "seeded")
+    model, config = load_checkpoint(run)
+    save_checkpoint(tmp_path / "viewed.safetensors", model, replace(config, view=View("scaled", 40), crop_mode="grid"))
+    viewed = mpiqe.load(tmp_path / "viewed.safetensors")
+    assert (viewed.view, viewed.crop_mode) == (View("scaled", 40), "grid")
+    photo = Image.effect_noise((300, 200), 50).convert("RGB")
+    assert viewed(photo) == mpiqe.load(run, view_side=40, crop_mode="grid")(photo)
+    assert viewed(photo) != mpiqe.load(run)(photo)
+    native = mpiqe.load(tmp_path / "viewed.safetensors", view_side=0, crop_mode="seeded")
+    assert native(photo) == mpiqe.load(run)(photo)

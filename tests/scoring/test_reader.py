@@ -157,6 +157,7 @@ def test_a_parent_that_is_killed_leaves_no_readers(slow):
 from mpiqe.scoring.reader import Readers
 from mpiqe.scoring.reader_frames import Buffers
 from mpiqe.scoring.reader_process import Cutting
+from mpiqe.view import View
 import threading, time
 readers = Readers(cutting=Cutting(**{CUTTING.__dict__}), timeout=60)
 for _ in range(2):
@@ -178,6 +179,7 @@ import json, os, time
 from mpiqe.scoring.reader import Readers
 from mpiqe.scoring.reader_frames import Buffers
 from mpiqe.scoring.reader_process import Cutting
+from mpiqe.view import View
 readers = Readers(cutting=Cutting(**{CUTTING.__dict__}), timeout=60)
 readers.read({photos[0]!r})
 fork = os.fork()  # inherits the pipes, as multiprocessing's children do

@@ -11,6 +11,7 @@ from PIL import Image
 from mpiqe.errors import ConfigError, ImageError, WeightsError
 from mpiqe.images import crop_positions, cut, read
 from mpiqe.scoring.scorer import Scorer
+from mpiqe.view import View
 
 
 def test_a_score_is_the_mean_over_crops_and_spread_their_deviation(make_scorer, photos):
@@ -183,3 +184,29 @@ def test_rows_come_for_all_photos_that_the_source_gave_before_it_failed(make_sco
             next(rows)
     assert [row.path for row in scored] == photos[:number]
     assert all(row.score for row in scored)
+
+
+def test_a_view_is_the_predictors_own_unless_asked_otherwise(make_scorer, brightness):
+    native = make_scorer()
+    assert (native.view, native.crop_mode) == (View(), "seeded")
+    brightness.view, brightness.crop_mode = View("scaled", 48), "grid"
+    own = make_scorer()
+    assert (own.view, own.crop_mode) == (View("scaled", 48), "grid")
+    asked = make_scorer(view_side=0, crop_mode="seeded")
+    assert (asked.view, asked.crop_mode) == (View(), "seeded")
+    assert make_scorer(view_side=64).view == View("scaled", 64)
+    with pytest.raises(ConfigError, match=r"view_side must be from 0 \(native\) to 16384, not -1"):
+        make_scorer(view_side=-1)
+
+
+def test_a_scaled_view_shows_the_whole_photo_and_the_score_states_its_own_size(make_scorer, tmp_path):
+    pixels = np.zeros((400, 600, 3), np.uint8)
+    pixels[:, 300:] = 200
+    Image.fromarray(pixels).save(tmp_path / "half.jpg", quality=95)
+    scorer = make_scorer(view_side=32, crops=2, crop_mode="grid", workers=1)
+    alone = scorer(tmp_path / "half.jpg")
+    assert alone.size == (600, 400)
+    assert alone.score == pytest.approx(100, abs=8)  # two crops that together show both halves
+    assert make_scorer(crops=1, crop_mode="grid")(pixels[:, :299]).score == 0
+    rows = list(scorer.rows([tmp_path / "half.jpg", tmp_path / "half.jpg"]))  # read in processes apart
+    assert [row.score for row in rows] == [alone, alone]

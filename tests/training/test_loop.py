@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from tests.conftest import TINY
 
+import mpiqe
 from mpiqe import metrics
 from mpiqe.data import choose_split, read_csv
 from mpiqe.data.loading import CropDataset
@@ -27,6 +28,7 @@ from mpiqe.training.loop import train
 from mpiqe.training.options import resolve
 from mpiqe.training.reporter import Silent
 from mpiqe.training.run import RunFolder
+from mpiqe.view import View
 
 SMALL = {
     "windows": 3,
@@ -469,3 +471,49 @@ def test_clip_iqa_plus_is_trained_by_the_same_loop_and_a_zero_shot_one_is_refuse
     assert config.target_std == config.mos_high - config.mos_low
     with pytest.raises(ConfigError, match="zero-shot: there is nothing to train"):
         _train(tmp_path / "zero", {**settings, "context_length": 0})
+
+
+def test_a_run_trains_and_tests_with_its_view_and_scoring_takes_it_over(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[dict[str, Any]] = []
+
+    def note(given: list[Record], **how: Any) -> CropDataset:
+        trained.append(how)
+        return CropDataset(given, **how)
+
+    monkeypatch.setattr(module, "CropDataset", note)
+    settings = _settings(rated_photos, tiny_folder, epochs=1, view_side=36, crop_mode="grid")
+    _train(tmp_path / "run", settings)
+    assert [(how["view"], how["crops"]) for how in trained] == [(View("scaled", 36), "training")]
+    config = read_config(tmp_path / "run" / "mpiqe.safetensors")
+    assert (config.view, config.crop_mode) == (View("scaled", 36), "grid")
+    scorer = mpiqe.load(tmp_path / "run")
+    with (tmp_path / "run" / "predictions.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            path = rated_photos.parent / row["image"]
+            assert scorer(path).score == pytest.approx(float(row["score"]), abs=1e-3)
+            assert mpiqe.load(tmp_path / "run", view_side=0)(path).score != pytest.approx(float(row["score"]), abs=1e-3)
+    with pytest.raises(ConfigError, match="view_side was 36 and is 0 now"):
+        _train(tmp_path / "run", {**settings, "view_side": 0}, resume=True)
+
+
+def test_a_run_of_a_version_without_views_is_continued_as_native_alone(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    settings = _settings(rated_photos, tiny_folder, epochs=1)
+    _train(tmp_path / "run", settings)
+    file = tmp_path / "run" / "config.json"
+    config = json.loads(file.read_text())
+    for name in ("view_side", "crop_mode"):
+        del config["settings"][name]
+    file.write_text(json.dumps(config))
+    _train(tmp_path / "run", settings, resume=True)
+    with pytest.raises(ConfigError, match="view_side was 0 and is 64 now"):
+        _train(tmp_path / "run", {**settings, "view_side": 64}, resume=True)
+
+
+@pytest.mark.parametrize("side", [-1, 20_000])
+def test_a_side_that_cannot_be_meant_is_refused(side: int) -> None:
+    with pytest.raises(ConfigError, match=f"view_side = {side}: must be"):
+        resolve({"view_side": side})
