@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.intervals import IntervalModel, interval_from_values
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.clip import EMBEDDED, EMBEDDED_FOLDER, FrozenCLIP
@@ -52,6 +53,10 @@ class CheckpointConfig:
     """The run's whole configuration, seed and data digest included."""
     versions: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float | None] = field(default_factory=dict)
+    version: str = ""
+    """Name and version of a released model, as "mpiqe-embedded 3"; empty for a run."""
+    interval: IntervalModel | None = None
+    """How wide the interval around a score is; ``None`` for a model without validation photos."""
 
 
 def versions() -> dict[str, str]:
@@ -91,6 +96,7 @@ def read_config(path: Path) -> CheckpointConfig:
         options = from_mapping(ModelOptions, values.pop("options"), where=f"{path}: options")
         for key in ("scenes", "distortions"):
             values[key] = tuple(values[key])
+        values["interval"] = interval_from_values(values.get("interval"))
         config = CheckpointConfig(options=options, **values)
         _check_values(config)
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
@@ -108,7 +114,7 @@ def _check_values(config: CheckpointConfig) -> None:
         for name, value in numbers.items()
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
     ]
-    texts = {name: getattr(config, name) for name in ("backbone", "backbone_digest", "dataset", "split")}
+    texts = {name: getattr(config, name) for name in ("backbone", "backbone_digest", "dataset", "split", "version")}
     faults += [f"{name} = {value!r} is no text" for name, value in texts.items() if not isinstance(value, str)]
     if not isinstance(config.crops, int) or not 1 <= config.crops <= 10_000:
         faults.append(f"crops = {config.crops!r} is no number of crops")

@@ -265,4 +265,6 @@ def card_for(graph: ScoringGraph, config: CheckpointConfig, *, precision: GraphP
         source=fingerprint(graph.model, config),
         outputs=outputs,
         precision=precision,
+        version=config.version,
+        interval=config.interval,
     )

@@ -6,13 +6,14 @@ A folder holds ``mpiqe.json`` (the card) and ``mpiqe.onnx``, or ``mpiqe.xml`` wi
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from mpiqe.choices import GraphPrecision
 from mpiqe.errors import WeightsError
 from mpiqe.files import write_whole
+from mpiqe.intervals import IntervalModel, interval_from_values
 from mpiqe.scoring.score import Scale
 
 CARD = "mpiqe.json"
@@ -44,11 +45,22 @@ class GraphCard:
     """Names of its outputs, in order."""
     precision: GraphPrecision
     """What its products with weights are computed in."""
+    version: str = ""
+    """Name and version of a released model, as "mpiqe-embedded 3"; empty for a run of one's own."""
+    interval: IntervalModel | None = None
+    """How wide the interval around a score is; absent where no photos calibrated it."""
 
     @property
     def scale(self) -> Scale:
         """What its scores mean."""
-        return Scale(low=self.low, high=self.high, unit=self.unit)
+        return Scale(
+            low=self.low, high=self.high, unit=self.unit, model=self.version or name_of_checkpoint(self.source)
+        )
+
+
+def name_of_checkpoint(digest: str) -> str:
+    """What a model without a version is called, by the digest of its weights."""
+    return f"checkpoint {digest[:8]}"
 
 
 def write_card(folder: Path, card: GraphCard, **more: Any) -> None:
@@ -64,9 +76,11 @@ def read_card(folder: Path) -> GraphCard:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["format"] != FORMAT:
             raise WeightsError(f"{path} has the format {values['format']!r}; this mpiqe reads {FORMAT!r}")
-        fields = {name: values[name] for name in GraphCard.__dataclass_fields__}
+        known = GraphCard.__dataclass_fields__.items()
+        fields = {name: values[name] for name, one in known if name in values or one.default is MISSING}
         for name in ("scenes", "distortions", "outputs"):
             fields[name] = tuple(fields[name])
+        fields["interval"] = interval_from_values(fields.get("interval"))
         card = GraphCard(**fields)
         _check(card)
     except OSError as error:
@@ -90,7 +104,7 @@ def _check(card: GraphCard) -> None:
         for name, value in numbers.items()
         if not isinstance(value, (int, float)) or not math.isfinite(value)
     ]
-    texts = [card.unit, card.source, *card.scenes, *card.distortions, *card.outputs]
+    texts = [card.unit, card.source, card.version, *card.scenes, *card.distortions, *card.outputs]
     if not all(isinstance(text, str) for text in texts) or not set(card.outputs) <= set(OUTPUTS):
         faults.append(f"outputs = {card.outputs!r}, or a name that is no text")
     if card.precision not in get_args(GraphPrecision):

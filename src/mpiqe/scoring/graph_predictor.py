@@ -26,6 +26,7 @@ class GraphPredictor(ABC):
         self.crop_size, self.scale = card.crop_size, card.scale
         self.scenes, self.distortions = card.scenes, card.distortions
         self.window_temperature = card.window_temperature
+        self.interval_model = card.interval
 
     def predict(self, crops: Pixels) -> Prediction:
         """Answer for RGB crops (N, S, S, 3) uint8."""

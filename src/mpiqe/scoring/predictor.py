@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpiqe.images import Pixels
+from mpiqe.intervals import IntervalModel
 from mpiqe.scoring.score import Scale
 
 
@@ -56,6 +57,20 @@ class Predictor(Protocol):
 
     def predict(self, crops: Pixels) -> Prediction:
         """Answer for RGB crops (N, S, S, 3) uint8; N >= 1."""
+
+
+@runtime_checkable
+class CalibratedPredictor(Protocol):
+    """A predictor that says how wide the interval around a score is."""
+
+    @property
+    def interval_model(self) -> IntervalModel | None:
+        """The calibration of its scores, ``None`` for a model without one."""
+
+
+def interval_model_of(predictor: Predictor) -> IntervalModel | None:
+    """The predictor's calibration, if it has one."""
+    return predictor.interval_model if isinstance(predictor, CalibratedPredictor) else None
 
 
 class Gaze(NamedTuple):
