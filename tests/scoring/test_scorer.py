@@ -1,6 +1,7 @@
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from mpiqe.errors import ConfigError, ImageError, WeightsError
 from mpiqe.images import crop_positions, cut, read
+from mpiqe.intervals import IntervalModel
 from mpiqe.scoring.scorer import Scorer
 
 
@@ -159,3 +161,18 @@ def test_scoring_apart_from_the_torch_predictor_does_not_import_torch():
     modules = "mpiqe.scoring.scorer, mpiqe.scoring.sinks, mpiqe.scoring.paths, mpiqe.scoring.loading"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_calibrated_model_says_how_sure_it_is(make_scorer, brightness, photos):
+    plain = make_scorer(crops=4)(photos)
+    assert all(score.interval is None for score in plain)
+    brightness.interval_model = IntervalModel(level=0.9, quantile=12.5, crops=4)
+    for score, before in zip(make_scorer(crops=4)(photos), plain, strict=True):
+        assert score.interval == (score.score - 12.5, score.score + 12.5)
+        assert replace(score, interval=None) == before
+
+
+def test_fewer_crops_than_in_calibration_have_no_interval(make_scorer, brightness, photos):
+    brightness.interval_model = IntervalModel(level=0.9, quantile=12.5, crops=4)
+    assert make_scorer(crops=3)(photos[0]).interval is None
+    assert make_scorer(crops=5)(photos[0]).interval is not None
