@@ -17,6 +17,7 @@ MAY_KNOW = {
     "labels": {"errors"},
     "parse": set(),
     "printable": set(),
+    "intervals": set(),
     "stored": {"errors"},
     "decoding": {"errors", "stored"},
     "images": {"errors", "choices", "decoding", "stored", "view"},
@@ -66,7 +67,7 @@ MAY_KNOW = {
         "training",
         "scoring",
     },
-    "demo": {"errors", "files", "images", "data", "scoring"},
+    "demo": {"errors", "files", "images", "intervals", "data", "scoring"},
     "cli": {
         "errors",
         "printable",

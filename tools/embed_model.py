@@ -1,15 +1,17 @@
 """Put a trained run and its compact backbone into the package, as what `mpiqe.load()` gives without a name.
 
-    python tools/embed_model.py RUN BACKBONE
+    python tools/embed_model.py RUN BACKBONE --version N
     python tools/embed_model.py --graph
 
-RUN is the folder of `mpiqe train --backbone BACKBONE`. Paths of this machine are left out of the copied settings.
-`--graph` writes the graph alone anew, from the embedded checkpoint.
+RUN is the folder of `mpiqe train --backbone BACKBONE`. N is the version of the embedded model: `scorer.scale` and run
+files name it, and it has to be another one whenever scores change. Paths of this machine are left out of the copied
+settings. `--graph` writes the graph alone anew, from the embedded checkpoint.
 
 The graph `mpiqe.onnx` holds no large weights: it points into the safetensors files beside it, which are raw numbers
 behind a header, as ONNX's external data are. So there is one copy of the weights for torch and for ONNX Runtime.
 """
 
+import argparse
 import json
 import shutil
 import sys
@@ -26,12 +28,13 @@ from mpiqe.files import write_whole
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.scoring.export import ScoringGraph, card_for, trace
-from mpiqe.scoring.graph import ONNX, write_card
+from mpiqe.scoring.graph import ONNX, read_card, write_card
 from mpiqe.scoring.onnx_predictor import OnnxPredictor
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "src" / "mpiqe" / "weights"
 HELD_IN = (FILE_NAME, "backbone/model.safetensors")
 """The files that the graph's large weights lie in."""
+NAME = "mpiqe-embedded"
 LIMIT_MB = 25
 SMALL = 1024  # values; smaller weights stay in the graph
 KINDS = {"F16": (np.float16, TensorProto.FLOAT16), "F32": (np.float32, TensorProto.FLOAT)}
@@ -47,7 +50,7 @@ class Stored(NamedTuple):
     length: int
 
 
-def main(run: Path, backbone: Path) -> None:
+def main(run: Path, backbone: Path, version: int) -> None:
     """Copy, load what was copied, write its graph, and say how large it all is."""
     model, config = load_checkpoint(run, backbone=backbone)
     shutil.rmtree(WEIGHTS / "backbone", ignore_errors=True)
@@ -55,7 +58,7 @@ def main(run: Path, backbone: Path) -> None:
     also = [f"csv:{Path(spec.removeprefix('csv:')).name}" for spec in config.training.get("also", ())]
     training = {**config.training, "root": "ROOT", "labels": "LABELS", "backbone": "backbone", "also": also}
     digest = FrozenCLIP.from_pretrained(WEIGHTS / "backbone").digest()  # the run may carry that of an earlier version
-    kept = replace(config, backbone="backbone", backbone_digest=digest, training=training)
+    kept = replace(config, backbone="backbone", backbone_digest=digest, training=training, version=f"{NAME} {version}")
     save_checkpoint(WEIGHTS / FILE_NAME, model, kept)
     write_graph()
     size = sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) / 1e6
@@ -70,7 +73,10 @@ def write_graph() -> None:
     proto = trace(model)
     left = point(proto)
     write_whole(WEIGHTS / ONNX, proto.SerializeToString())
-    write_card(WEIGHTS, card_for(ScoringGraph(model), config), beside=HELD_IN)
+    card = card_for(ScoringGraph(model), config)
+    if not card.version:  # a checkpoint from before it had one
+        card = replace(card, version=read_card(WEIGHTS).version)
+    write_card(WEIGHTS, card, beside=HELD_IN)
     OnnxPredictor(WEIGHTS)
     print(f"{ONNX}: {(WEIGHTS / ONNX).stat().st_size / 1e6:.2f} MB; large weights that lie in it: {left or 'none'}")
 
@@ -131,7 +137,15 @@ def _tensors() -> Iterator[tuple[Stored, np.ndarray[Any, Any]]]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--graph"]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="?", type=Path)
+    parser.add_argument("backbone", nargs="?", type=Path)
+    parser.add_argument("--version", type=int, help="of the embedded model")
+    parser.add_argument("--graph", action="store_true", help="write the graph alone anew")
+    given = parser.parse_args()
+    if given.graph:
         write_graph()
+    elif given.run and given.backbone and given.version:
+        main(given.run, given.backbone, given.version)
     else:
-        main(Path(sys.argv[1]), Path(sys.argv[2]))
+        parser.error("give RUN, BACKBONE and --version N, or --graph")

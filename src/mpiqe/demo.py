@@ -16,6 +16,7 @@ from PIL import Image
 from mpiqe.errors import ConfigError
 from mpiqe.files import write_whole
 from mpiqe.images import Pixels
+from mpiqe.intervals import LEVEL
 from mpiqe.scoring.score import Scale, Score, likeliest
 from mpiqe.scoring.scorer import Scorer
 
@@ -103,6 +104,8 @@ def draw(series: Iterable[Series], scale: Scale) -> "Figure":
         "They are of whole photos; the tiles show a detail. Beside a score stand the most probable distortion and "
         "scene; the curves have the colours of the rows.",
     )
+    if any(block.score.interval is not None for block in blocks):
+        lines = (f"{lines[0]} The grey line at level 0 is the photo's {LEVEL:.0%} interval.", lines[1])
     for line, text in enumerate(lines):
         sheet.text(_MARGIN, 0.34 + 0.14 * line, text, size=7.5, color=_GREY)
     for index, block in enumerate(blocks):
@@ -250,6 +253,8 @@ def _curves(axes: "Axes", block: Series, scale: Scale) -> None:
         axes.plot(
             range(len(scores)), scores, color=COLOURS[kind], linewidth=1.6, marker="o", markersize=2.6, label=kind
         )
+    if block.score.interval is not None:
+        axes.plot([0, 0], block.score.interval, color=_GREY, linewidth=1, marker="_", markersize=5, zorder=1)
     axes.set_ylim(scale.low, scale.high)
     axes.set_xticks(range(6))
     axes.locator_params(axis="y", nbins=5)

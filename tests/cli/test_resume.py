@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -422,3 +423,55 @@ def test_rows_of_two_views_do_not_mix_and_rows_of_a_version_without_views_go_on(
     del told["view_side"], told["crop_mode"]
     settings_file(rows).write_text(json.dumps(told))
     assert score(one, two, "--output", rows, "--resume")[0] == 0
+
+
+def _as_before(rows):
+    """Rewrite an output as it was before rows had an interval."""
+    if rows.suffix == ".parquet":
+        table = pq.read_table(rows)
+        pq.write_table(table.drop_columns(["interval_low", "interval_high"]), rows)
+    elif rows.suffix == ".csv":
+        lines = [line.split(",") for line in rows.read_text().splitlines()]
+        rows.write_text("".join(",".join([*line[:7], line[9]]) + "\n" for line in lines))
+    else:
+        values = [json.loads(line) for line in rows.read_text().splitlines()]
+        kept = [{key: value for key, value in row.items() if "interval" not in key} for row in values]
+        rows.write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_without_the_columns_of_the_interval_are_not_continued(score, photos, tmp_path, form):
+    rows = tmp_path / f"rows.{form}"
+    assert score(photos / "03-ü.png", photos / "05-plain.png", "--output", rows)[0] == 0
+    _as_before(rows)
+    before = rows.read_bytes()
+    status, err = score(photos / "03-ü.png", photos / "05-plain.png", photos, "--output", rows, "--resume")
+    assert status == 2
+    assert "written by an earlier mpiqe, without the columns interval_low and interval_high" in err
+    assert "name another --output, or start anew without --resume" in err
+    assert err.count("\n") == 1
+    assert rows.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_another_version_of_the_model_is_refused_by_name(score, photos, tmp_path, monkeypatch, form):
+    rows, modest = tmp_path / f"rows.{form}", loading.load
+
+    def released(number):
+        def load(*arguments, **options):
+            scorer = modest(*arguments, **options)
+            scorer.predictor.scale = replace(scorer.scale, model=f"mpiqe-embedded {number}")
+            return scorer
+
+        return load
+
+    monkeypatch.setattr(loading, "load", released(2))
+    assert score(photos / "03-ü.png", "--output", rows)[0] == 0
+    assert json.loads(settings_file(rows).read_bytes())["version"] == "mpiqe-embedded 2"
+    assert score(photos / "03-ü.png", photos / "05-plain.png", "--output", rows, "--resume") == (0, "")
+    before = content(rows)
+    monkeypatch.setattr(loading, "load", released(3))
+    status, err = score(photos / "03-ü.png", photos / "05-plain.png", photos, "--output", rows, "--resume")
+    assert status == 2
+    assert "version was 'mpiqe-embedded 2' and is 'mpiqe-embedded 3'" in err
+    assert content(rows) == before

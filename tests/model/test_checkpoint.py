@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import TINY, TINY_OPTIONS
 
 from mpiqe.errors import WeightsError
+from mpiqe.intervals import IntervalModel
 from mpiqe.model.checkpoint import (
     FILE_NAME,
     CheckpointConfig,
@@ -301,3 +302,51 @@ def _stored(path: Path) -> dict[str, object]:
 
 def _store(path: Path, values: dict[str, object]) -> None:
     save_file(load_file(path), path, {"mpiqe": json.dumps(values)})
+
+
+def test_the_interval_and_the_version_come_back_as_they_were(
+    saved: Path, tiny_model: MPIQE, config: CheckpointConfig
+) -> None:
+    interval = IntervalModel(0.9, 1.5, {"constant": 2.0, "score": 0.25}, (3.5, 80.0), 1.0, 6.0, photos={"livec": 40})
+    save_checkpoint(saved, tiny_model, replace(config, version="mpiqe-embedded 3", interval=interval))
+    assert read_config(saved).interval == interval
+    assert read_config(saved).version == "mpiqe-embedded 3"
+
+
+def _rewrite(saved: Path, change: dict[str, object], *, without: tuple[str, ...] = ()) -> None:
+    with safe_open(saved, framework="pt") as file:
+        values = json.loads(file.metadata()["mpiqe"]) | change
+    values = {key: value for key, value in values.items() if key not in without}
+    save_file(load_file(saved), saved, {"mpiqe": json.dumps(values)})
+
+
+def test_a_checkpoint_from_before_there_were_intervals_has_none(saved: Path) -> None:
+    _rewrite(saved, {}, without=("interval", "version"))
+    _, config = load_checkpoint(saved)
+    assert config.interval is None
+    assert config.version == ""
+
+
+GOOD = {"level": 0.9, "quantile": 1.0, "score_range": [0.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    "interval",
+    [
+        "wide",
+        {"level": 0.9},
+        {**GOOD, "quantile": -1.0},
+        {**GOOD, "quantile": float("nan")},
+        {**GOOD, "level": 0.5},
+        {**GOOD, "score_range": [1.0, 0.0]},
+        {**GOOD, "coefficients": {"weather": 1.0}},
+        {**GOOD, "crops": 0},
+        {**GOOD, "colour": 1},
+    ],
+)
+def test_an_interval_that_no_calibration_makes_is_refused(saved: Path, interval: object) -> None:
+    _rewrite(saved, {"interval": GOOD})
+    assert read_config(saved).interval is not None
+    _rewrite(saved, {"interval": interval})
+    with pytest.raises(WeightsError, match="interval = "):
+        read_config(saved)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -110,3 +112,20 @@ def test_a_long_unit_is_written_smaller_not_cut():
     first, second = (draw(explained(scale=Scale(low=0, high=100, unit=f"{unit} {n}"))) for n in (1, 2))
     assert first.size == second.size
     assert (np.asarray(first) != np.asarray(second)).any()  # its end can be read
+
+
+@pytest.mark.parametrize(("ends", "places"), [((40, 60), (0.4, 0.6)), ((20, 80), (0.2, 0.8)), ((-50, 900), (0, 1))])
+def test_the_interval_is_written_and_drawn_across_the_rail(ends, places):
+    given = explained(score=50.0)
+    plain, drawn = (
+        np.asarray(draw(replace(given, score=replace(given.score, interval=interval))), np.int64)
+        for interval in (None, ends)
+    )
+    changed = (plain != drawn).any(axis=-1)
+    below = np.flatnonzero(changed.any(axis=1))[-1]  # the foot of the bars at the line's ends, 9 under its middle
+    columns = np.flatnonzero(changed[below - 9])
+    start = np.flatnonzero((plain[below - 9] == (214, 158, 20)).all(axis=-1))[0]
+    assert columns.tolist() == list(range(columns[0], columns[-1] + 1))
+    assert columns[[0, -1]] == pytest.approx(start + 400 * np.array(places), abs=2)
+    assert changed[: below - 30].sum() > 100  # the numbers, above
+    assert drawn.shape == plain.shape

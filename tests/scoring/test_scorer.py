@@ -2,6 +2,7 @@ import random
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from mpiqe.errors import ConfigError, ImageError, WeightsError
 from mpiqe.images import crop_positions, cut, read
+from mpiqe.intervals import IntervalModel
 from mpiqe.scoring.scorer import Scorer
 from mpiqe.view import View
 
@@ -210,3 +212,18 @@ def test_a_scaled_view_shows_the_whole_photo_and_the_score_states_its_own_size(m
     assert make_scorer(crops=1, crop_mode="grid")(pixels[:, :299]).score == 0
     rows = list(scorer.rows([tmp_path / "half.jpg", tmp_path / "half.jpg"]))  # read in processes apart
     assert [row.score for row in rows] == [alone, alone]
+
+
+def test_a_calibrated_model_says_how_sure_it_is(make_scorer, brightness, photos):
+    plain = make_scorer(crops=4)(photos)
+    assert all(score.interval is None for score in plain)
+    brightness.interval_model = IntervalModel(level=0.9, quantile=12.5, crops=4)
+    for score, before in zip(make_scorer(crops=4)(photos), plain, strict=True):
+        assert score.interval == (score.score - 12.5, score.score + 12.5)
+        assert replace(score, interval=None) == before
+
+
+def test_fewer_crops_than_in_calibration_have_no_interval(make_scorer, brightness, photos):
+    brightness.interval_model = IntervalModel(level=0.9, quantile=12.5, crops=4)
+    assert make_scorer(crops=3)(photos[0]).interval is None
+    assert make_scorer(crops=5)(photos[0]).interval is not None

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 import time
@@ -7,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from mpiqe.intervals import IntervalModel
 from mpiqe.scoring.parquet_sink import ParquetSink, parts_folder
 from mpiqe.scoring.score import Row, Scale, Score
 from mpiqe.scoring.sinks import COLUMNS, CsvSink, JsonLinesSink, TableSink
@@ -42,7 +44,8 @@ def test_json_lines_have_the_agreed_keys_in_order():
     sink.write(GOOD)
     sink.write(BAD)
     good, bad = map(json.loads, stream.getvalue().splitlines())
-    assert list(good) == list(bad) == ["path", "score", "spread", "scene", "distortion", "width", "height", "error"]
+    assert list(good) == list(bad) == ["path", "score", "spread", "scene", "distortion", "width", "height",
+                                       "interval_low", "interval_high", "error"]  # fmt: skip
     assert good == {
         "path": "photos/a, b.jpg",
         "score": 200.123457,
@@ -51,6 +54,8 @@ def test_json_lines_have_the_agreed_keys_in_order():
         "distortion": {"dull": 0.333333, "red-eyed": 0.666667, "none": 0.0},
         "width": 4000,
         "height": 3000,
+        "interval_low": None,
+        "interval_high": None,
         "error": None,
     }
     assert bad == dict.fromkeys(COLUMNS) | {"path": "photos/broken.jpg", "error": "empty file"}
@@ -62,9 +67,9 @@ def test_csv_has_the_same_columns_with_the_most_probable_names():
     sink.write(GOOD)
     sink.write(BAD)
     assert stream.getvalue() == (
-        "path,score,spread,scene,distortion,width,height,error\n"
-        '"photos/a, b.jpg",200.123457,3.5,day,red-eyed,4000,3000,\n'
-        "photos/broken.jpg,,,,,,,empty file\n"
+        "path,score,spread,scene,distortion,width,height,interval_low,interval_high,error\n"
+        '"photos/a, b.jpg",200.123457,3.5,day,red-eyed,4000,3000,,,\n'
+        "photos/broken.jpg,,,,,,,,,empty file\n"
     )
     assert next(csv.DictReader(io.StringIO(stream.getvalue())))["path"] == "photos/a, b.jpg"
 
@@ -76,7 +81,7 @@ def test_a_model_without_scenes_leaves_them_empty():
     assert json.loads(stream.getvalue())["scene"] == {}
     stream = io.StringIO()
     CsvSink(stream).write(row)
-    assert stream.getvalue().splitlines()[1] == "a.jpg,1.0,0.0,,,1,1,"
+    assert stream.getvalue().splitlines()[1] == "a.jpg,1.0,0.0,,,1,1,,,"
 
 
 @pytest.mark.parametrize("kind", [JsonLinesSink, CsvSink])
@@ -168,13 +173,13 @@ def test_parquet_has_typed_columns_and_says_what_they_mean(brightness, tmp_path)
         "string", "double", "string", "int32", "float"]  # fmt: skip
     good, bad, odd = table.to_pylist()
     assert [good[name] for name in COLUMNS] == [
-        "photos/a, b.jpg", 200.123457, 3.5, "day", "red-eyed", 4000, 3000, None]  # fmt: skip
+        "photos/a, b.jpg", 200.123457, 3.5, "day", "red-eyed", 4000, 3000, None, None, None]  # fmt: skip
     assert [good[name] for name in classes] == pytest.approx([0.25, 0.75, 1 / 3, 2 / 3, 0])
     assert {name: value for name, value in bad.items() if value is not None} == {
         "path": "photos/broken.jpg", "error": "empty file"}  # fmt: skip
     assert (odd["path"], odd["error"]) == ("caf\\udce9.jpg", "empty \\udce9")
     assert json.loads(table.schema.metadata[b"mpiqe"]) == {
-        "scale": {"low": 0, "high": 255, "unit": "grey levels", "higher_is_better": True}, "seed": 7,
+        "scale": {"low": 0, "high": 255, "unit": "grey levels", "higher_is_better": True, "model": ""}, "seed": 7,
         "computes": "numpy fp64 cpu"}  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
 
@@ -196,4 +201,35 @@ def test_parts_are_saved_by_rows_or_time(brightness, tmp_path, monkeypatch):
 def test_a_csv_that_is_continued_has_one_header():
     stream = io.StringIO()
     CsvSink(stream, header=False).write(BAD)
-    assert stream.getvalue() == "photos/broken.jpg,,,,,,,empty file\n"
+    assert stream.getvalue() == "photos/broken.jpg,,,,,,,,,empty file\n"
+
+
+SURE = Row("sure.jpg", dataclasses.replace(GOOD.score, interval=(-12.3456789, 212.5)), None)
+CALIBRATED = IntervalModel(level=0.9, quantile=20.0)
+
+
+def test_rows_have_the_ends_of_the_interval(brightness, tmp_path):
+    lines, table = io.StringIO(), io.StringIO()
+    JsonLinesSink(lines).write(SURE)
+    CsvSink(table).write(SURE)
+    sink = ParquetSink(tmp_path / "rows.parquet", brightness, settings={})
+    sink.write(SURE)
+    sink.finish()
+    written = [json.loads(lines.getvalue()), pq.read_table(tmp_path / "rows.parquet").to_pylist()[0]]
+    (row,) = csv.DictReader(io.StringIO(table.getvalue()))
+    written.append({name: float(row[name]) for name in ("interval_low", "interval_high")})
+    for values in written:
+        assert (values["interval_low"], values["interval_high"]) == (-12.345679, 212.5)
+
+
+def test_the_table_has_a_column_for_the_intervals_of_a_calibrated_model(brightness):
+    plain = table(brightness, GOOD)
+    brightness.interval_model = CALIBRATED
+    lines = table(brightness, SURE, GOOD, BAD)
+    assert lines[2].split() == ["score", "spread", "90%", "interval", "scene", "distortion", "size", "photo"]
+    assert lines[3].split()[2:6] == ["±3.5", "-12.3", "to", "212.5"]
+    assert lines[2].index("interval") + len("interval") == lines[3].index("212.5") + len("212.5")
+    assert lines[3].index("day") == lines[4].index("day") == lines[2].index("scene")
+    assert lines[4].split() == plain[3].split()  # a row without an interval leaves the cell empty
+    assert lines[5].split() == ["failed", "photos/broken.jpg:", "empty", "file"]
+    assert "interval" not in plain[2]

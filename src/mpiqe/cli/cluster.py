@@ -65,10 +65,13 @@ class Cluster:
         from mpiqe.scoring.cluster.engine import cluster
         from mpiqe.scoring.cluster.parts import common, counted, finished, merge
         from mpiqe.scoring.cluster.worker import Job
+        from mpiqe.scoring.loading import version_of_folder
         from mpiqe.scoring.parquet_sink import parts_folder, remove_parts
-        from mpiqe.scoring.resume import COMPUTES, check_settings, write_settings
+        from mpiqe.scoring.resume import COMPUTES, VERSION, check_settings, write_settings
 
         output = Path(os.path.abspath(target.path or ""))
+        version = version_of_folder(options.get("weights"))
+        settings = {**settings, VERSION: version} if version else settings
         told = {**settings, "shard_size": self.shard_size}
         if not target.resume:
             target.earlier()  # refuses to throw rows away

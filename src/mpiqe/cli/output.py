@@ -90,14 +90,15 @@ class Output:
     ) -> "Iterator[Sink]":
         """A sink, after the rows of ``earlier`` or for a new beginning; whatever happens, it keeps the rows it took.
 
-        Raises ``ConfigError`` where those rows were computed with something else than the ``predictor`` computes with.
+        Raises ``ConfigError`` where those rows were computed with something else than the ``predictor`` computes with,
+        or by another version of the model.
         """
         from rich.console import Console
 
-        from mpiqe.scoring.resume import COMPUTES, check_settings
+        from mpiqe.scoring.resume import COMPUTES, VERSION, check_settings
         from mpiqe.scoring.sinks import CsvSink, JsonLinesSink, TableSink
 
-        settings = {**settings, COMPUTES: predictor.computes}
+        settings = {**settings, VERSION: predictor.scale.model, COMPUTES: predictor.computes}
         if earlier and self.path:
             check_settings(self.path, settings)
         if self.form == "parquet" and self.path:

@@ -88,4 +88,7 @@ def figures(result: Mapping[str, float | None], title: str) -> str:
     for key, name in names.items():
         value = result.get(key)
         lines.append(f"  {name:<30}{'not defined' if value is None else f'{value:.4f}'}")
+    if "interval_coverage" in result:
+        lines.append(f"  {'90 % interval, coverage':<30}{result['interval_coverage']:.4f}")
+        lines.append(f"  {'90 % interval, mean width':<30}{result['interval_width']:.4f}")
     return "\n".join(lines)

@@ -45,8 +45,13 @@ def target_statistics(records: Sequence[Record]) -> tuple[float, float]:
     return mean, deviation
 
 
-def brought_to(scale: tuple[float, float], records: Sequence[Record]) -> list[Record]:
-    """``records`` of one set with their MOS brought to the mean and deviation of another by the straight line."""
-    mean, deviation = target_statistics(records)
+def brought_to(
+    scale: tuple[float, float], records: Sequence[Record], *, by: Sequence[Record] | None = None
+) -> list[Record]:
+    """``records`` of one set with their MOS brought to the mean and deviation of another by the straight line.
+
+    The line is that of ``by``, other records of the same set, if given: validation images take the training images'.
+    """
+    mean, deviation = target_statistics(records if by is None else by)
     to_mean, to_deviation = scale
     return [replace(r, mos=(r.mos - mean) / deviation * to_deviation + to_mean) for r in records]

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from mpiqe.choices import ModelCropMode
 from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.intervals import IntervalModel, interval_from_values
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.backbone_digest import same_backbone, what_differs
 from mpiqe.model.build import QualityModel, build_model
@@ -62,6 +63,10 @@ class CheckpointConfig:
     """The run's whole configuration, seed and data digest included."""
     versions: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float | None] = field(default_factory=dict)
+    version: str = ""
+    """Name and version of a released model, as "mpiqe-embedded 3"; empty for a run."""
+    interval: IntervalModel | None = None
+    """How wide the interval around a score is; ``None`` for a model without validation photos."""
 
 
 def versions() -> dict[str, str]:
@@ -106,6 +111,7 @@ def read_config(path: Path) -> CheckpointConfig:
                 values[key] = printable(values[key])
         if "view" in values:
             values["view"] = View.from_json(values["view"])
+        values["interval"] = interval_from_values(values.get("interval"))
         config = CheckpointConfig(options=options, **values)
         _check_values(config)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, ConfigError) as error:
@@ -123,7 +129,7 @@ def _check_values(config: CheckpointConfig) -> None:
         for name, value in numbers.items()
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
     ]
-    texts = {name: getattr(config, name) for name in ("backbone", "backbone_digest", "dataset", "split")}
+    texts = {name: getattr(config, name) for name in ("backbone", "backbone_digest", "dataset", "split", "version")}
     faults += [f"{name} = {value!r} is no text" for name, value in texts.items() if not isinstance(value, str)]
     whole = isinstance(config.crops, int) and not isinstance(config.crops, bool)
     if not whole or not 1 <= config.crops <= 10_000:

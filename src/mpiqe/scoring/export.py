@@ -267,4 +267,6 @@ def card_for(graph: ScoringGraph, config: CheckpointConfig, *, precision: GraphP
         precision=precision,
         view=config.view,
         crop_mode=config.crop_mode,
+        version=config.version,
+        interval=config.interval,
     )

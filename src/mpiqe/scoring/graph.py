@@ -15,6 +15,7 @@ from typing import Any, get_args
 from mpiqe.choices import GraphPrecision, ModelCropMode
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.files import write_whole
+from mpiqe.intervals import IntervalModel, interval_from_values
 from mpiqe.parse import parse_json
 from mpiqe.scoring.score import Scale
 from mpiqe.view import NATIVE, View
@@ -57,11 +58,22 @@ class GraphCard:
     """What its crops are cut from; cards of earlier versions do not name it."""
     crop_mode: ModelCropMode = "seeded"
     """Where they are cut (D12), likewise."""
+    version: str = ""
+    """Name and version of a released model, as "mpiqe-embedded 3"; empty for a run of one's own."""
+    interval: IntervalModel | None = None
+    """How wide the interval around a score is; absent where no photos calibrated it."""
 
     @property
     def scale(self) -> Scale:
         """What its scores mean."""
-        return Scale(low=self.low, high=self.high, unit=self.unit)
+        return Scale(
+            low=self.low, high=self.high, unit=self.unit, model=self.version or name_of_checkpoint(self.source)
+        )
+
+
+def name_of_checkpoint(digest: str) -> str:
+    """What a model without a version is called, by the digest of its weights."""
+    return f"checkpoint {digest[:8]}"
 
 
 def write_card(folder: Path, card: GraphCard, *, beside: Sequence[str] = (), **more: Any) -> None:
@@ -96,6 +108,7 @@ def read_card(folder: Path) -> GraphCard:
             fields["view"] = View.from_json(fields["view"])
         for name in ("scenes", "distortions", "outputs"):
             fields[name] = tuple(fields[name])
+        fields["interval"] = interval_from_values(fields.get("interval"))
         card = GraphCard(**fields)
         _check(card)
     except OSError as error:
@@ -147,7 +160,7 @@ def _check(card: GraphCard) -> None:
         faults.append(f"low = {card.low!r} is above high = {card.high!r}")
     if not unusable and card.window_temperature <= 0:
         faults.append(f"window_temperature = {card.window_temperature!r} is not above zero")
-    texts = [card.unit, card.source, *card.scenes, *card.distortions, *card.outputs]
+    texts = [card.unit, card.source, card.version, *card.scenes, *card.distortions, *card.outputs]
     if not all(isinstance(text, str) for text in texts) or not set(card.outputs) <= set(OUTPUTS):
         faults.append(f"outputs = {card.outputs!r}, or a name that is no text")
     else:

@@ -29,6 +29,7 @@ class GraphPredictor(ABC):
         self.scenes, self.distortions = card.scenes, card.distortions
         self.window_temperature = card.window_temperature
         self.view, self.crop_mode = card.view, card.crop_mode
+        self.interval_model = card.interval
 
     def predict(self, crops: Pixels) -> Prediction:
         """Answer for RGB crops (N, S, S, 3) uint8; raises ``WeightsError`` for a graph that fails or misshapes."""

@@ -9,7 +9,7 @@ from mpiqe.choices import CropMode, Runtime, ScoringPrecision
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.extras import needing
 from mpiqe.images import DEFAULT_MAX_PIXELS
-from mpiqe.scoring.graph import CARD, ONNX
+from mpiqe.scoring.graph import CARD, ONNX, read_card
 from mpiqe.scoring.predictor import Predictor
 from mpiqe.scoring.scorer import Scorer
 
@@ -78,6 +78,12 @@ def _graph(weights: str | Path | None) -> Path | None:
     return Path(weights) if (Path(weights) / CARD).is_file() else None
 
 
+def version_of_folder(weights: str | Path | None) -> str | None:
+    """What names the model of an exported folder and its version; ``None`` for what has to be loaded to know."""
+    graph = _graph(weights)
+    return read_card(graph).scale.model if graph else None
+
+
 def _runtime(
     asked: Runtime, graph: Path | None, *, on_cpu: bool, precision: ScoringPrecision, backbone: str | Path | None
 ) -> Runtime:
@@ -131,14 +137,16 @@ def _predictor(
         return quick, quick.card.crops
     with needing("to run a checkpoint"):
         from mpiqe.model.checkpoint import load_checkpoint
-        from mpiqe.scoring.torch_predictor import TorchPredictor
+        from mpiqe.scoring.torch_predictor import TorchPredictor, version_of
     if threads:
         import torch
 
         torch.set_num_threads(threads)
     model, config = load_checkpoint(embedded_folder() if weights is None else weights, backbone=backbone)
+    version = read_card(graph).version if graph else ""  # the embedded model's: the same in every runtime
+    version = version or version_of(model, config)
     model.clip.fuse()
-    return TorchPredictor(model=model, config=config, device=device, precision=precision), config.crops
+    return TorchPredictor(model=model, config=config, device=device, precision=precision, version=version), config.crops
 
 
 def embedded_folder() -> Path:

@@ -21,9 +21,9 @@ from mpiqe.errors import ConfigError
 from mpiqe.extras import needing
 from mpiqe.files import write_whole
 from mpiqe.scoring.predictor import Predictor
-from mpiqe.scoring.resume import COMPUTES, Done
+from mpiqe.scoring.resume import COMPUTES, Done, columns_of_before
 from mpiqe.scoring.score import Row
-from mpiqe.scoring.sinks import plain_values
+from mpiqe.scoring.sinks import INTERVAL, plain_values
 
 PART_ROWS = 10_000
 PART_SECONDS = 30.0
@@ -95,6 +95,8 @@ class EarlierParquet:
         for part in [self.output] if self.output.exists() else _parts(self.folder):
             try:
                 with pyarrow_parquet.ParquetFile(part) as table:
+                    if not set(INTERVAL) <= set(table.schema_arrow.names):
+                        raise columns_of_before(part)
                     for batch in table.iter_batches(columns=["path", "score"]):
                         for path, score in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                             yield Done(path, score is None)
@@ -211,6 +213,7 @@ def schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
             "high": scale.high,
             "unit": scale.unit,
             "higher_is_better": scale.higher_is_better,
+            "model": scale.model,
         },
         **settings,
         COMPUTES: predictor.computes,
@@ -223,6 +226,7 @@ def schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
         pa.field("distortion", pa.string()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
+        *(pa.field(name, pa.float64()) for name in INTERVAL),
         pa.field("error", pa.string()),
         *(pa.field(f"scene_{name}", pa.float32()) for name in predictor.scenes),
         *(pa.field(f"distortion_{name}", pa.float32()) for name in predictor.distortions),

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mpiqe.images import Pixels
+from mpiqe.intervals import LEVEL
 from mpiqe.scoring.explanation import Explanation, Label
+from mpiqe.scoring.score import Scale
 
 if TYPE_CHECKING:
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -154,18 +156,37 @@ def _score(explanation: Explanation) -> Image.Image:
     brush = ImageDraw.Draw(page)
     _text(brush, (0, 0), "Score", _TITLE, _INK)
     number = f"{score.score:.{scale.decimals}f}"
-    place = min(1.0, max(0.0, (score.score - scale.low) / ((scale.high - scale.low) or 1)))
+    place = _place(score.score, scale)
     good = place if scale.higher_is_better else 1 - place
     colour = _GOOD if good > 2 / 3 else _FAIR if good > 1 / 3 else _POOR
     _text(brush, (0, 40), number, _HUGE, colour)
     spread = f"± {score.spread:.{scale.decimals}f} over its crops"
     _text(brush, (_font(_HUGE).getlength(number) + 18, 78), spread, _SMALL, _FAINT)
     _rail(brush, 132, _SUMMARY, place, colour)
+    if score.interval is not None:
+        low, high = (f"{end:.{scale.decimals}f}" for end in score.interval)
+        said, left = f"{LEVEL:.0%} interval: {low} to {high}", round(_font(_HUGE).getlength(number)) + 18
+        _text(brush, (left, 54), said, _SMALL, _INK, room=_SUMMARY - left)
+        _whisker(brush, 132, [_place(end, scale) * (_SUMMARY - 1) for end in score.interval])
     _text(brush, (0, 156), f"{scale.low:.{scale.decimals}f}", _SMALL, _FAINT)
     _text(brush, (_SUMMARY, 156), f"{scale.high:.{scale.decimals}f}", _SMALL, _FAINT, anchor="ra")
     direction = "higher" if scale.higher_is_better else "lower"
     _text(brush, (0, 190), f"{scale.unit}, {direction} is better", _SMALL, _FAINT, room=_SUMMARY)
     return page
+
+
+def _place(value: float, scale: Scale) -> float:
+    """How far along the scale a value lies, from 0 to 1."""
+    return min(1.0, max(0.0, (value - scale.low) / ((scale.high - scale.low) or 1)))
+
+
+def _whisker(brush: ImageDraw.ImageDraw, top: int, ends: list[float]) -> None:
+    """A line with a bar at each end, across a rail."""
+    low, high = map(round, ends)
+    middle = top + _BAR // 2
+    brush.rectangle((low, middle - 1, high, middle), fill=_INK)
+    for end in (low, high):
+        brush.rectangle((max(0, end - 1), top - 3, end, top + _BAR + 2), fill=_INK)
 
 
 def _labels(labels: tuple[Label, ...]) -> Image.Image:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mpiqe.choices import ModelCropMode
 from mpiqe.images import Pixels
+from mpiqe.intervals import IntervalModel
 from mpiqe.scoring.score import Scale
 from mpiqe.view import View
 
@@ -71,6 +72,20 @@ class ViewedPredictor(Protocol):
     @property
     def crop_mode(self) -> ModelCropMode:
         """Where they are cut (D12)."""
+
+
+@runtime_checkable
+class CalibratedPredictor(Protocol):
+    """A predictor that says how wide the interval around a score is."""
+
+    @property
+    def interval_model(self) -> IntervalModel | None:
+        """The calibration of its scores, ``None`` for a model without one."""
+
+
+def interval_model_of(predictor: Predictor) -> IntervalModel | None:
+    """The predictor's calibration, if it has one."""
+    return predictor.interval_model if isinstance(predictor, CalibratedPredictor) else None
 
 
 class Gaze(NamedTuple):

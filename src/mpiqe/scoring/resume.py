@@ -16,11 +16,14 @@ from typing import IO, Any, NamedTuple, Protocol
 from mpiqe.errors import ConfigError
 from mpiqe.files import write_whole
 from mpiqe.parse import parse_json
-from mpiqe.scoring.sinks import COLUMNS
+from mpiqe.scoring.sinks import COLUMNS, INTERVAL
 
 COMPUTES = "computes"
 """The setting that is only known when a model is loaded: ``Predictor.computes``, whatever was asked for."""
+VERSION = "version"
+"""Likewise: the name and version of the model, ``Scale.model``."""
 _HEADER = ",".join(COLUMNS).encode() + b"\n"
+_HEADER_BEFORE = ",".join(name for name in COLUMNS if name not in INTERVAL).encode() + b"\n"
 _OF_A_MODEL = (".safetensors", ".onnx", ".xml", ".bin", ".json")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)",', re.DOTALL)
 _STEP = 1 << 20
@@ -62,12 +65,14 @@ class EarlierText:
         with self.path.open("rb") as file:
             for number, record in enumerate(_csv_records(file) if self.form == "csv" else _lines(file)):
                 if self.form == "csv" and number == 0:
+                    if record == _HEADER_BEFORE:
+                        raise columns_of_before(self.path)
                     if record != _HEADER:
                         raise self._foreign(1)
                     self._end = len(record)
                     continue
                 try:
-                    done = _from_csv(record) if self.form == "csv" else _from_json(record)
+                    done = _from_csv(record) if self.form == "csv" else _from_json(record, self.path)
                 except (ValueError, KeyError, TypeError, AttributeError):
                     raise self._foreign(number + (self.form == "jsonl")) from None
                 yield done
@@ -87,6 +92,14 @@ class EarlierText:
             f"{self.path}: row {number} is none that mpiqe score writes as {self.form}, so it cannot be continued; "
             "name another --output, or start anew without --resume"
         )
+
+
+def columns_of_before(path: Path) -> ConfigError:
+    """What to raise for rows that were written before they had an interval."""
+    return ConfigError(
+        f"{path} was written by an earlier mpiqe, without the columns {' and '.join(INTERVAL)}, so it cannot be "
+        "continued; name another --output, or start anew without --resume"
+    )
 
 
 def check_order(output: Path, number: int, there: str, found: str | None) -> None:
@@ -122,7 +135,7 @@ def write_settings(output: Path, settings: Mapping[str, Any]) -> None:
 def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
     """Raise ``ConfigError`` that names each setting which is not as it was when the output was begun.
 
-    ``COMPUTES`` is compared where ``settings`` have it.
+    ``COMPUTES`` and ``VERSION`` are compared where ``settings`` have them, the latter where it was known before.
     """
     file = settings_file(output)
     try:
@@ -133,8 +146,9 @@ def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
             "start anew without --resume"
         ) from error
     before = before if isinstance(before, dict) else {}
-    if COMPUTES not in settings:
-        before.pop(COMPUTES, None)
+    before = {name: value for name, value in before.items() if name in settings or name not in (COMPUTES, VERSION)}
+    if VERSION not in before:
+        settings = {name: value for name, value in settings.items() if name != VERSION}
     differ = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
     if differ:
         said = "; ".join(f"{name} was {before.get(name)!r} and is {settings.get(name)!r}" for name in differ)
@@ -187,9 +201,11 @@ def _from_csv(record: bytes) -> Done:
     return Done(path, not score)
 
 
-def _from_json(record: bytes) -> Done:
+def _from_json(record: bytes, file: Path) -> Done:
     values = parse_json(record)
     path, score = values["path"], values["score"]
     if not isinstance(path, str):
         raise TypeError
+    if not set(INTERVAL) <= set(values):
+        raise columns_of_before(file)
     return Done(path, score is None)

@@ -14,6 +14,8 @@ class Scale:
     unit: str
     """For people: "MOS of livec", say."""
     higher_is_better: bool = True
+    model: str = ""
+    """The model and its version, as "mpiqe-embedded 3" or "checkpoint 1a2b3c4d"; scores of two versions do not mix."""
 
     @property
     def decimals(self) -> int:
@@ -23,7 +25,8 @@ class Scale:
 
     def __str__(self) -> str:
         direction = "higher" if self.higher_is_better else "lower"
-        return f"{self.unit}, about {self.low:.3g} to {self.high:.3g}, {direction} is better"
+        model = f" ({self.model})" if self.model else ""
+        return f"{self.unit}, about {self.low:.3g} to {self.high:.3g}, {direction} is better{model}"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Score:
     """Probability of each distortion, likewise."""
     size: tuple[int, int]
     """Width and height of the upright photo in pixels."""
+    interval: tuple[float, float] | None = None
+    """Low and high: of photos like the validation photos, 90 % have their MOS in it.
+
+    ``None`` for a model without calibration, and with fewer crops per photo than it was calibrated with.
+    """
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mpiqe.decoding import is_tensor
 from mpiqe.errors import ConfigError, ImageError, WeightsError
 from mpiqe.images import CropMode, Pixels, Source
 from mpiqe.scoring.pipeline import batches, in_order, taken
-from mpiqe.scoring.predictor import Prediction, Predictor, ViewedPredictor
+from mpiqe.scoring.predictor import Prediction, Predictor, ViewedPredictor, interval_model_of
 from mpiqe.scoring.reader import AnySource, Readers, describe, read_here
 from mpiqe.scoring.reader_process import Cutting
 from mpiqe.scoring.score import Row, Scale, Score
@@ -180,13 +180,18 @@ class Scorer:
         score, scene, distortion = (  # (N, ...) -> (photos, K, ...); sums of many float32 are safer in double
             values.astype(np.float64).reshape(len(photos), self.crops, *values.shape[1:]) for values in answer
         )
+        means, spreads = score.mean(axis=1), score.std(axis=1)
+        interval = interval_model_of(self.predictor)
+        if interval is not None and self.crops < interval.crops:
+            interval = None  # fewer crops, larger errors
         return [
             Score(
-                score=float(score[i].mean()),
-                spread=float(score[i].std()),
+                score=float(means[i]),
+                spread=float(spreads[i]),
                 scene=_by_name(self.predictor.scenes, scene[i]),
                 distortion=_by_name(self.predictor.distortions, distortion[i]),
                 size=photo.size,
+                interval=interval.around(float(means[i]), float(spreads[i])) if interval else None,
             )
             for i, photo in enumerate(photos)
         ]

@@ -1,9 +1,9 @@
 """Rows on their way out: a table for people, CSV and JSON lines for scripts. Each row is flushed as it comes.
 
 CSV and JSON lines have the same columns, ``COLUMNS``, in that order. Numbers are rounded to six decimals and are never
-NaN. A row that failed has its ``path`` and its ``error``; all else is null in JSON and empty in CSV, and so is the
-``error`` of a row that did not fail. ``scene`` and ``distortion`` are objects from name to probability in JSON and the
-most probable name in CSV.
+NaN. A row that failed has its ``path`` and its ``error``; all else is null in JSON and empty in CSV, and so are the
+``error`` of a row that did not fail and the interval of a model without one. ``scene`` and ``distortion`` are objects
+from name to probability in JSON and the most probable name in CSV.
 """
 
 import csv
@@ -14,11 +14,15 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.text import Text
 
-from mpiqe.scoring.predictor import Predictor
+from mpiqe.intervals import LEVEL
+from mpiqe.scoring.predictor import Predictor, interval_model_of
 from mpiqe.scoring.score import Row, Score, likeliest
 
-COLUMNS = ("path", "score", "spread", "scene", "distortion", "width", "height", "error")
+INTERVAL = ("interval_low", "interval_high")
+COLUMNS: tuple[str, ...] = ("path", "score", "spread", "scene", "distortion", "width", "height")
+COLUMNS += (*INTERVAL, "error")
 _BAR = 10
+_INTERVAL_HEAD = f"{LEVEL:.0%} interval"
 
 
 class Stream(Protocol):
@@ -78,9 +82,13 @@ class TableSink:
         span = self.scale.high - self.scale.low
         self.decimals = self.scale.decimals
         self.number_width = max(len(self._number(end)) for end in (self.scale.low, self.scale.high, -span)) + 1
+        self.interval_width = 0
+        if interval_model_of(predictor):
+            self.interval_width = max(2 * self.number_width + len(" to "), len(_INTERVAL_HEAD))
         self.scene_width = _widest("scene", predictor.scenes)
         self.distortion_width = _widest("distortion", predictor.distortions)
         heads = ["score".rjust(self.number_width), " " * _BAR, "spread".rjust(self.number_width)]
+        heads += [_INTERVAL_HEAD.rjust(self.interval_width)] * bool(self.interval_width)
         heads += ["scene".ljust(self.scene_width), "distortion".ljust(self.distortion_width), f"{'size':>11}", "photo"]
         self._print([Text(f"{self.scale}\n", "dim")])
         self._print([Text(head, "bold") for head in heads])
@@ -104,10 +112,18 @@ class TableSink:
             Text(self._number(score.score).rjust(self.number_width), f"bold {colour}"),
             Text("━" * full, colour).append("─" * (_BAR - full), "bright_black"),
             Text(f"±{self._number(score.spread)}".rjust(self.number_width), "dim"),
+            *self._interval(score),
             Text(_likeliest(score.scene).ljust(self.scene_width)),
             Text(_likeliest(score.distortion).ljust(self.distortion_width)),
             Text(f"{width}x{height}".rjust(11), "dim"),
         ]
+
+    def _interval(self, score: Score) -> list[Text]:
+        """The cell of the interval, if the table has that column."""
+        if not self.interval_width:
+            return []
+        said = " to ".join(map(self._number, score.interval)) if score.interval else ""
+        return [Text(said.rjust(self.interval_width))]
 
     def _number(self, value: float) -> str:
         return f"{value:.{self.decimals}f}"
@@ -124,6 +140,7 @@ def plain_values(row: Row) -> dict[str, Any]:
     if row.score is None:
         return dict.fromkeys(COLUMNS) | {"path": row.path, "error": row.error}
     score, (width, height) = row.score, row.score.size
+    interval = (None, None) if score.interval is None else tuple(map(_rounded, score.interval))
     return {
         "path": row.path,
         "score": _rounded(score.score),
@@ -132,6 +149,7 @@ def plain_values(row: Row) -> dict[str, Any]:
         "distortion": likeliest(score.distortion),
         "width": width,
         "height": height,
+        **dict(zip(INTERVAL, interval, strict=True)),
         "error": None,
     }
 

@@ -13,7 +13,8 @@ from mpiqe.choices import ScoringPrecision
 from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
 from mpiqe.model.build import QualityModel
-from mpiqe.model.checkpoint import CheckpointConfig
+from mpiqe.model.checkpoint import CheckpointConfig, fingerprint
+from mpiqe.scoring.graph import name_of_checkpoint
 from mpiqe.scoring.predictor import Gaze, Prediction
 from mpiqe.scoring.score import Scale
 
@@ -23,7 +24,8 @@ class TorchPredictor:
 
     ``device``: ``auto`` (CUDA, else MPS, else the CPU) or any name of torch's, ``cuda:1`` say. ``precision``: ``fp32``,
     ``bf16``, or ``auto``, which is bf16 on CUDA and fp32 elsewhere. Raises ``ConfigError`` for a device that is not
-    there and for an unknown precision.
+    there and for an unknown precision. ``version`` names the model, by default as its config says or by the digest of
+    its weights; give it where they were fused before.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class TorchPredictor:
         config: CheckpointConfig,
         device: str = "auto",
         precision: ScoringPrecision = "auto",
+        version: str | None = None,
     ) -> None:
         self.device = _device(device)
         self.dtype = _dtype(precision, self.device)
@@ -42,7 +45,13 @@ class TorchPredictor:
         self.crops_at_once = 64 if self.device.type == "cpu" else 256
         self.scenes = config.scenes if config.options.names_scenes else ()
         self.distortions = config.distortions if config.options.names_distortions else ()
-        self.scale = Scale(low=config.mos_low, high=config.mos_high, unit=f"MOS of {config.dataset}")
+        self.scale = Scale(
+            low=config.mos_low,
+            high=config.mos_high,
+            unit=f"MOS of {config.dataset}",
+            model=version or version_of(model, config),
+        )
+        self.interval_model = config.interval
         self.window_temperature = config.options.window_temperature
         self.view, self.crop_mode = config.view, config.crop_mode
         with torch.inference_mode():
@@ -78,6 +87,11 @@ class TorchPredictor:
 
     def _pixels(self, crops: Pixels) -> Tensor:
         return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
+
+
+def version_of(model: QualityModel, config: CheckpointConfig) -> str:
+    """What names a model and its version: the config, or the digest of the weights as they were loaded."""
+    return config.version or name_of_checkpoint(fingerprint(model, config))
 
 
 def looks(attention: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -13,7 +14,9 @@ from accelerate.utils import gather_object
 from mpiqe import metrics
 from mpiqe.data.loading import CropDataset, loader
 from mpiqe.data.record import Record
+from mpiqe.data.several import target_statistics
 from mpiqe.images import CropMode
+from mpiqe.intervals import Calibration, IntervalModel, calibrate
 from mpiqe.model.build import QualityModel
 from mpiqe.view import NATIVE, View
 
@@ -71,6 +74,33 @@ def measure(predictions: Sequence[Prediction]) -> dict[str, float | None]:
         return {**dict.fromkeys(metrics.NAMES), "count": len(predictions)}
     report = metrics.report([item.score for item in predictions], [item.mos for item in predictions])
     return {key: value if value is not None and math.isfinite(value) else None for key, value in report.items()}
+
+
+def calibrate_on(
+    sets: Mapping[str, Sequence[Prediction]], *, trained: Sequence[Record], crops: int
+) -> IntervalModel | None:
+    """The interval that fits the predictions for images which the model was not trained on; ``None`` for too few.
+
+    All MOS are on the scale of the model's scores, which is that of the images it was ``trained`` on.
+    """
+    found = [(name, item) for name, predictions in sets.items() for item in predictions]
+    mos, score, spread = (
+        np.array([getattr(item, key) for _, item in found], dtype=np.float64) for key in ("mos", "score", "spread")
+    )
+    photos = Calibration(mos, score, spread, np.array([name for name, _ in found], dtype=np.str_))
+    return calibrate(photos, crops=crops, mos=target_statistics(trained))
+
+
+def measure_interval(interval: IntervalModel | None, predictions: Sequence[Prediction]) -> dict[str, float]:
+    """``interval_coverage`` and ``interval_width``, its mean, on rated images; nothing for a model without interval."""
+    if interval is None or not predictions:
+        return {}
+    coverage, width = interval.measure(
+        [item.mos for item in predictions],
+        [item.score for item in predictions],
+        [item.spread for item in predictions],
+    )
+    return {"interval_coverage": coverage, "interval_width": width}
 
 
 def beats(value: float | None, best: float | None) -> bool:

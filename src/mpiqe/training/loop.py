@@ -24,7 +24,7 @@ from mpiqe.model.files import check_safetensors
 from mpiqe.model.loss import Counts, Loss
 from mpiqe.training.batches import StepSampler, step_loader
 from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
-from mpiqe.training.evaluate import Prediction, beats, measure, predict, to_csv
+from mpiqe.training.evaluate import Prediction, beats, calibrate_on, measure, measure_interval, predict, to_csv
 from mpiqe.training.movement import initial, movement
 from mpiqe.training.options import RunOptions, TrainOptions
 from mpiqe.training.reporter import Reporter
@@ -46,6 +46,8 @@ class Sides:
     test: list[Record]
     further: list[Record]
     """Their MOS brought to the mean and deviation of ``train``."""
+    further_val: dict[str, list[Record]]
+    """Each further set's validation images by its name, their MOS brought to the same scale by the same line."""
     digest: str
     """Of all sets."""
 
@@ -175,7 +177,7 @@ def train(
             events(row)
         reporter.epoch(row)
     accelerator.wait_for_everyone()
-    return _test(model, run, sides.test, options, accelerator)
+    return _test(model, run, dataset.name, sides, options, accelerator)
 
 
 def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Dataset, Sides]:
@@ -202,13 +204,19 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
     whose = describe_split(dataset, settings.split, source=settings.splits)
     reporter.note(f"split {whose}: {len(train_side)} images to train on, {held}, {len(test)} to test on")
     further, digest = [], dataset.digest
+    further_val: dict[str, list[Record]] = {}
+    scale = target_statistics(train_side)
     for side in read_further(settings.also, split=settings.split, whole=settings.whole):
         reporter.note(f"{side.dataset.name}: {len(side.train)} images to train on beside them")
         if look:
             check(side.dataset)
-        further += brought_to(target_statistics(train_side), side.train)
+        further += brought_to(scale, side.train)
+        name = side.dataset.name
+        while name in {dataset.name, *further_val}:
+            name += "'"
+        further_val[name] = brought_to(scale, side.val, by=side.train)
         digest += f"+{side.dataset.digest}"
-    return dataset, Sides(train_side, val, test, further, digest)
+    return dataset, Sides(train_side, val, test, further, further_val, digest)
 
 
 def _crops(
@@ -331,20 +339,26 @@ def _mend(
 def _test(
     model: QualityModel,
     run: RunFolder,
-    test: Sequence[Record],
+    name: str,
+    sides: Sides,
     options: TrainOptions,
     accelerator: Accelerator,
 ) -> dict[str, float | None]:
-    """The one look at the test images, with the weights that are kept."""
+    """Calibrate the interval, and look at the test images for the only time, with the weights that are kept."""
     load_tensors(model, run.path / FILE_NAME)
-    predictions = _predict(model, test, options, accelerator)
+    held_out = {name: sides.val, **sides.further_val} if sides.val else {}
+    predicted = {name: _predict(model, records, options, accelerator) for name, records in held_out.items()}
+    interval = calibrate_on(predicted, trained=sides.train, crops=options.run.crops)
+    predictions = _predict(model, sides.test, options, accelerator)
     if accelerator.is_main_process:
         run.write_text(PREDICTIONS, to_csv(predictions))
-    figures: Mapping[str, float | None] = measure(predictions)
+    figures: Mapping[str, float | None] = {**measure(predictions), **measure_interval(interval, predictions)}
     if accelerator.is_main_process:
         run.write_json(TEST, figures)
         kept = read_config(run.path / FILE_NAME)
         tested = {f"test_{key}": value for key, value in figures.items()}
-        save_checkpoint(run.path / FILE_NAME, model, replace(kept, metrics={**kept.metrics, **tested}))
+        save_checkpoint(
+            run.path / FILE_NAME, model, replace(kept, metrics={**kept.metrics, **tested}, interval=interval)
+        )
     accelerator.wait_for_everyone()
     return dict(figures)

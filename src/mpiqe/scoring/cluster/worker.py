@@ -21,7 +21,7 @@ from mpiqe.scoring.cluster.shards import Shard, cut
 from mpiqe.scoring.loading import load
 from mpiqe.scoring.parquet_sink import encoded, parts_folder, schema
 from mpiqe.scoring.paths import Limits, find
-from mpiqe.scoring.resume import identity
+from mpiqe.scoring.resume import VERSION, identity
 from mpiqe.scoring.score import Row
 from mpiqe.scoring.scorer import Scorer
 from mpiqe.scoring.sinks import CsvSink, JsonLinesSink
@@ -146,6 +146,11 @@ def _loaded(job: Job) -> Scorer:
                 "install the same on all nodes"
             )
     scorer = load(**job.options)
+    if job.settings.get(VERSION) not in (None, scorer.scale.model):
+        raise ConfigError(
+            f"the node {socket.gethostname()} has the model {scorer.scale.model!r}, and the driver "
+            f"{job.settings[VERSION]!r}; install the same on all nodes"
+        )
     computes = scorer.predictor.computes
     if job.computes not in (None, computes):
         raise ConfigError(
