@@ -10,6 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
 MAY_KNOW = {
     "errors": set(),
+    "bounds": set(),
     "extras": {"errors"},
     "files": set(),
     "choices": set(),
@@ -20,9 +21,9 @@ MAY_KNOW = {
     "metrics": {"errors"},
     "model": {"errors", "files", "choices", "labels", "images", "metrics"},
     "data": {"errors", "files", "choices", "labels", "images", "metrics"},
-    "training": {"errors", "files", "choices", "labels", "images", "metrics", "model", "data"},
-    "scoring": {"errors", "extras", "files", "choices", "labels", "decoding", "images", "metrics", "model"},
-    "bench": {"errors", "extras", "files", "labels", "images", "model", "training", "scoring"},
+    "training": {"errors", "bounds", "files", "choices", "labels", "images", "metrics", "model", "data"},
+    "scoring": {"errors", "bounds", "extras", "files", "choices", "labels", "decoding", "images", "metrics", "model"},
+    "bench": {"errors", "bounds", "extras", "files", "labels", "images", "model", "training", "scoring"},
     "experiments": {
         "errors",
         "files",
@@ -38,9 +39,11 @@ MAY_KNOW = {
     "demo": {"errors", "files", "images", "data", "scoring"},
     "cli": {
         "errors",
+        "bounds",
         "extras",
         "choices",
         "labels",
+        "decoding",
         "images",
         "metrics",
         "model",

@@ -15,9 +15,9 @@ from mpiqe.scoring.sinks import CsvSink, JsonLinesSink, decode_name, encode_name
 
 SCORE = Score(score=1.5, spread=0.0, scene={}, distortion={}, size=(1, 1))
 ODD = (
-    "a\rb.jpg", "a\r\nb.jpg", "\n", "\r", '"', 'say "é", twice', " before", "after ", "\t", "\x01\x1a\x1b\x7f", "\x0b\x0c",
-    "\u0085\u2028", "\ufeffbom", "#", "NA", "null", "1", "1e5", "2020-01-01", "true", "\\", "\\n", "\\udce9", "\\udc5cudce9",
-    "=1+1", "a;b", "\U0001f600",
+    "a\rb.jpg", "a\r\nb.jpg", "\n", "\r", '"', 'say "é", twice', " before", "after ", "\t", "\x01\x1a\x1b\x7f",
+    "\x0b\x0c", "\u0085\u2028", "\ufeffbom", "#", "NA", "null", "1", "1e5", "2020-01-01", "true", "\\", "\\n",
+    "\\udce9", "\\udc5cudce9", "=1+1", "a;b", "\U0001f600",
 )  # fmt: skip
 BROKEN = tuple(os.fsdecode(name) for name in (b"caf\xe9.jpg", b"\xff", b"\xed\xa0\x80", b"\\\xe9", b"\\udc\xe9"))
 NAMES = st.lists(
@@ -74,7 +74,12 @@ def read_json_by_duckdb(path):
 
 READERS = {
     "csv": {"": read_csv, "pandas": read_csv_by_pandas, "polars": read_csv_by_polars, "duckdb": read_csv_by_duckdb},
-    "jsonl": {"": read_json, "pandas": read_json_by_pandas, "polars": read_json_by_polars, "duckdb": read_json_by_duckdb},
+    "jsonl": {
+        "": read_json,
+        "pandas": read_json_by_pandas,
+        "polars": read_json_by_polars,
+        "duckdb": read_json_by_duckdb,
+    },
 }
 
 
