@@ -1,5 +1,5 @@
 """``python -m mpiqe`` is the ``mpiqe`` command."""
 
-from mpiqe.cli.main import main
+from mpiqe.cli.start import main
 
 main()

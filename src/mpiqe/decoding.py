@@ -9,6 +9,7 @@ import io
 import os
 import stat
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, TypeAlias, TypeGuard
 
@@ -67,9 +68,26 @@ def naming(source: Source) -> Iterator[None]:
     try:
         yield
     except ImageError as error:
+        release(error)
         raise ImageError(f"{describe(source)}: {error}") from None
     except Exception as error:  # a hostile file makes Pillow raise nearly anything
+        release(error)
         raise ImageError(f"{describe(source)}: {_reason(error)}") from error
+
+
+def release(error: BaseException) -> None:
+    """Clear the local variables of the frames that raised an error and its causes: they hold a photo's pixels.
+
+    Whoever keeps the error would keep those, and a frame that refers to the error keeps itself, until a garbage
+    collection. The traceback can still be printed.
+    """
+    waiting, seen = [error], set[int]()
+    while waiting:
+        each = waiting.pop()
+        seen.add(id(each))
+        traceback.clear_frames(each.__traceback__)
+        causes = (each.__cause__, each.__context__)
+        waiting += [cause for cause in causes if cause is not None and id(cause) not in seen]
 
 
 def _reason(error: Exception) -> str:
@@ -130,6 +148,13 @@ def load_plugins() -> None:
     for name in _PLUGINS:
         with contextlib.suppress(ModuleNotFoundError):  # no AVIF before Pillow 11.3
             importlib.import_module(f"PIL.{name}ImagePlugin")
+
+
+def begins_image(prefix: bytes) -> bool:
+    """Whether a file whose first bytes, 16 at least, are these is an image in one of ``FORMATS``."""
+    load_plugins()
+    accepts = (Image.OPEN[name][1] for name in FORMATS if name in Image.OPEN)
+    return any(accept is not None and accept(prefix[:16]) for accept in accepts)
 
 
 def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: Enough | None) -> Photo:

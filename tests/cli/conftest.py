@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpiqe.cli.main import main
+from mpiqe.cli.start import main
 from mpiqe.scoring import loading
 from mpiqe.scoring.predictor import Prediction
 from mpiqe.scoring.score import Scale

@@ -117,6 +117,16 @@ def test_the_command_lines_defaults_are_the_librarys(command):
         (["score"], "PATH"),
         (["score", "x.jpg", "--format", "xml"], "xml"),
         (["score", "x.jpg", "--crops", "0"], "mpiqe: crops must be at least 1, not 0"),
+        (["score", "x.jpg", "--crops", "1000000000"], "mpiqe: crops must be at most 4096, not 1000000000"),
+        (["score", "x.jpg", "--batch-size", "1" + 20 * "0"], "mpiqe: batch_size must be at most 65536, not 1000"),
+        (["score", "x.jpg", "--workers", "1000000"], "mpiqe: workers must be at most 256, not 1000000"),
+        (["score", "x.jpg", "--max-pixels", str(2**62)], "mpiqe: max_pixels must be at most 10000000000, not 4611"),
+        (
+            ["score", "x.jpg", "--timeout", "1e12"],
+            "mpiqe: --timeout must be a number of seconds above 0 and at most 86400",
+        ),
+        (["score", "x.jpg", "--timeout", "nan"], "mpiqe: --max-bytes and --timeout must be above 0"),
+        (["score", "x.jpg", "--max-bytes", str(2**62)], "mpiqe: --max-bytes must be at most 1099511627776, not 4611"),
         (
             ["score", "x.jpg", "--output", "no/such/folder/rows"],
             "mpiqe: cannot write to no/such/folder/rows: No such file",
@@ -238,3 +248,96 @@ def test_a_file_without_settings_is_not_continued_and_stays(mpiqe, folder, tmp_p
     assert status == 2
     assert f"is there without {name}.run.json" in err
     assert (tmp_path / name).read_bytes() == b"a line of somebody else, without an end"
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "table", "parquet"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_input_is_not_written_over(mpiqe, folder, form, resume):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    if resume and form == "table":
+        pytest.skip("no table is resumed")
+    options = ["--format", form, *(["--resume"] if resume else [])]
+    for arguments in (
+        [folder / "a.png", folder / "b.png", "--output", folder / "a.png"],
+        [folder / "b.png", "--output", folder / "a.png"],  # --output photos/*.png, expanded by the shell
+        [folder, "--output", folder / "d.png"],
+        [folder / "c.jpg", "--output", folder / "c.jpg"],  # holds nothing
+    ):
+        status, out, err = mpiqe("score", *arguments, *options)
+        assert (status, out) == (2, "")
+        assert "the rows would be written over it; name another --output" in err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_list_an_archive_and_a_table_are_not_written_over(mpiqe, folder, tmp_path):
+    import tarfile
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "list.csv").write_text(f"{folder}\n")
+    with tarfile.open(tmp_path / "shard.tar", "w") as archive:
+        archive.add(folder / "a.png", "a.png")
+    with tarfile.open(tmp_path / "shard.tgz", "w:gz") as archive:
+        archive.add(folder / "a.png", "a.png")
+    pq.write_table(pa.table({"path": [str(folder / "a.png")]}), tmp_path / "theirs.parquet")
+    (tmp_path / "link.csv").symlink_to(folder / "a.png")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    for paths, output in (
+        ("@list.csv", "list.csv"), ("photos", "shard.tar"), ("photos", "shard.tgz"), ("photos", "theirs.parquet"),
+        ("theirs.parquet", "theirs.parquet"), ("photos", "link.csv"),
+    ):  # fmt: skip
+        path = f"@{tmp_path / paths[1:]}" if paths.startswith("@") else tmp_path / paths
+        status, _, err = mpiqe("score", path, "--output", tmp_path / output)
+        assert status == 2, output
+        assert "the rows would be written over it" in err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_earlier_rows_are_written_over(mpiqe, folder, tmp_path, form):
+    output = tmp_path / f"rows.{form}"
+    for photo in ("a.png", "b.png"):
+        assert mpiqe("score", folder / photo, "--output", output) == (0, "", "")
+    assert b"b.png" in output.read_bytes()
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "table"])
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_an_output_that_is_gone_at_the_end_is_no_success(mpiqe, folder, tmp_path, monkeypatch, form, how):
+    output, load = tmp_path / f"rows.{form}", loading.load
+
+    def load_and_remove(*arguments, **options):
+        scorer = load(*arguments, **options)
+        predict = scorer.predictor.predict
+
+        def remove(crops):
+            output.unlink()
+            if how == "replaced":
+                output.write_text("of somebody else")
+            return predict(crops)
+
+        monkeypatch.setattr(type(scorer.predictor), "predict", staticmethod(remove))
+        return scorer
+
+    monkeypatch.setattr(loading, "load", load_and_remove)
+    status, _, err = mpiqe("score", folder / "a.png", "--output", output)
+    assert status == 2
+    assert f"{output} was removed, renamed or replaced during the run" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_link_stays_and_the_rows_go_to_where_it_leads(mpiqe, folder, tmp_path, form, exists):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / f"target.{form}", tmp_path / f"rows.{form}"
+    link.symlink_to(target)
+    if exists:
+        assert mpiqe("score", folder / "b.png", "--output", target)[0] == 0
+    assert mpiqe("score", folder / "a.png", "--output", link) == (0, "", "")
+    assert link.is_symlink()
+    assert b"a.png" in target.read_bytes()
+    assert mpiqe("score", folder / "a.png", folder / "b.png", "--output", link, "--resume") == (0, "", "")
+    assert link.is_symlink()
+    assert b"b.png" in target.read_bytes()

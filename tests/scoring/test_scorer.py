@@ -227,3 +227,38 @@ def test_fewer_crops_than_in_calibration_have_no_interval(make_scorer, brightnes
     brightness.interval_model = IntervalModel(level=0.9, quantile=12.5, crops=4)
     assert make_scorer(crops=3)(photos[0]).interval is None
     assert make_scorer(crops=5)(photos[0]).interval is not None
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "most"),
+    [
+        ("crops", [4097, 10**9, 10**20, 10**5000], "at most 4096"),
+        ("batch_size", [65_537, 10**20], "at most 65536"),
+        ("workers", [257, 10**9, 10**20], "at most 256"),
+        ("max_pixels", [10**10 + 1, 2**62, 2**63, 10**30], "at most 10000000000"),
+        ("read_timeout", [86_401, 1e12, 1e308, float("inf"), 10**400], "at most 86400"),
+    ],
+)
+def test_a_number_that_nobody_can_mean_is_refused_in_one_sentence(make_scorer, option, values, most):
+    for value in values:
+        with pytest.raises(ConfigError, match=rf"^{option} must be [^;]*{most}") as raised:
+            make_scorer(**{option: value})
+        assert "\n" not in str(raised.value)
+
+
+def test_the_largest_numbers_that_are_taken_work(make_scorer, photos):
+    largest = make_scorer(max_pixels=10**10, read_timeout=86_400, workers=2)
+    assert [row.score for row in largest.rows(photos[:2])] == make_scorer()(photos[:2])
+    assert make_scorer(crops=4096, batch_size=16)(photos[0]).score > 0
+
+
+@pytest.mark.parametrize("value", [2.5, "8", None, float("nan")])
+def test_what_is_no_whole_number_is_refused(make_scorer, value):
+    for option in ("crops", "max_pixels"):
+        with pytest.raises(ConfigError, match=f"^{option} must be a whole number from 1 to "):
+            make_scorer(**{option: value})
+
+
+def test_a_batch_of_many_photos_of_many_crops_is_refused(make_scorer):
+    with pytest.raises(ConfigError, match="batch_size 4096 x crops 100 must be at most 65536 crops in memory"):
+        make_scorer(batch_size=4096, crops=100)

@@ -11,7 +11,7 @@ from rich.console import Console
 from mpiqe.intervals import IntervalModel
 from mpiqe.scoring.parquet_sink import ParquetSink, parts_folder
 from mpiqe.scoring.score import Row, Scale, Score
-from mpiqe.scoring.sinks import COLUMNS, CsvSink, JsonLinesSink, TableSink
+from mpiqe.scoring.sinks import COLUMNS, CsvSink, JsonLinesSink, TableSink, decode_name
 
 GOOD = Row(
     "photos/a, b.jpg",
@@ -99,7 +99,7 @@ def test_any_path_is_one_line_of_ascii_json():
     JsonLinesSink(stream).write(Row("caf\udce9\n\u2028é.jpg", None, "empty file"))
     assert stream.getvalue().isascii()
     assert stream.getvalue().count("\n") == 1
-    assert json.loads(stream.getvalue())["path"] == "caf\udce9\n\u2028é.jpg"
+    assert decode_name(json.loads(stream.getvalue())["path"]) == "caf\udce9\n\u2028é.jpg"
 
 
 def table(brightness, *rows, **options):
@@ -233,3 +233,10 @@ def test_the_table_has_a_column_for_the_intervals_of_a_calibrated_model(brightne
     assert lines[4].split() == plain[3].split()  # a row without an interval leaves the cell empty
     assert lines[5].split() == ["failed", "photos/broken.jpg:", "empty", "file"]
     assert "interval" not in plain[2]
+
+
+@pytest.mark.parametrize("name", ["a\rb.jpg", "a\r", "\r\n"])
+def test_a_carriage_return_is_quoted_in_csv(name):
+    stream = io.StringIO(newline="")
+    CsvSink(stream, header=False).write(Row(name, None, f"{name} is empty"))
+    assert stream.getvalue() == f'"{name}",,,,,,,,,"{name} is empty"\n'

@@ -105,6 +105,9 @@ def test_what_is_recorded_of_a_pretraining_gives_the_same_settings_again() -> No
     [
         ({"slots": 1}, "slots = 1: must be 2 or more"),
         ({"batch_size": 2}, "batch_size = 2: must be 3 or more"),
+        ({"batch_size": 10**20}, "batch_size = 10+: must be 65536 or less"),
+        ({"slots": 10**9}, "slots = 10+: must be 4096 or less"),
+        ({"seed": 1 << 63}, "seed = 9[0-9]+: must be 9223372036854775807 or less"),
         ({"learning_rate": 0.0}, "learning_rate = 0.0: must be above zero"),
         ({"averaging": 1.0}, "averaging = 1.0: must be at least 0 and below 1"),
         ({"hint_weight": -0.5}, "hint_weight = -0.5: must be at least 0"),

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mpiqe import images
+from mpiqe import bounds, images
 from mpiqe.bench import flops, processes
 from mpiqe.bench.floor import operations, products
 from mpiqe.bench.machine import describe_machine
@@ -31,6 +31,7 @@ RANDOM = "random:"
 PHOTOS = 8
 """Different photos of each size; they are read again and again, so the disk is not measured."""
 LARGEST_BATCH = 16
+_MOST_REPEATS = 10_000
 SECONDS = 0.7
 """About how long one piece of work should take, where the model lets it."""
 PIPELINE_SECONDS = 2.0
@@ -108,11 +109,11 @@ def measure(settings: Settings, note: Note) -> Report:
 
 
 def _check(settings: Settings) -> None:
-    faults = [
-        f"{name} must be at least 1, not {value}"
-        for name, value in (("crops", settings.crops), ("repeats", settings.repeats))
-        if value < 1
-    ]
+    checked = (
+        bounds.whole_number("crops", settings.crops, most=bounds.MOST_CROPS),
+        bounds.whole_number("repeats", settings.repeats, most=_MOST_REPEATS),
+    )
+    faults = [fault for fault in checked if fault]
     if settings.weights is not None and settings.backbone is not None:
         faults.append("weights bring their own backbone; give one of --weights and --backbone")
     if settings.backbone is not None and not settings.backbone.startswith(RANDOM):

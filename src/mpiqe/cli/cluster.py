@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mpiqe import bounds
 from mpiqe.cli.interrupts import Interrupts
 from mpiqe.cli.output import Output
 from mpiqe.errors import ConfigError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mpiqe.scoring.paths import Limits
 
 SHARD_SIZE = 4096
+_MOST_OF_A_SHARD = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Cluster:
             raise ConfigError("--explain draws on this machine; leave --engine ray away, or --explain")
         if device not in ("auto", "cpu"):
             raise ConfigError(f"--engine ray scores on processors; leave --device {device} away")
-        if self.shard_size < 1:
-            raise ConfigError(f"--shard-size must be at least 1, not {self.shard_size}")
+        if fault := bounds.whole_number("--shard-size", self.shard_size, most=_MOST_OF_A_SHARD):
+            raise ConfigError(fault)
 
     def is_over(self, target: Output) -> bool:
         """Whether ``--resume`` has rows to look at but none in shards: the run is over, or was none of a cluster."""
@@ -123,13 +124,15 @@ def _begin(output: Path, settings: Mapping[str, Any]) -> None:
 
 def _kept(paths: list[str], folder: Path) -> Iterator[str]:
     """The paths, with lists that only this process can read, standard input say, copied to where all nodes see them."""
+    from mpiqe.cli.photos import standard_input
+
     for number, path in enumerate(paths):
         if path != "-" and not (path.startswith("@") and len(path) > 1 and not Path(path[1:]).is_file()):
             yield path
             continue
         kept = folder / f"list-{number}"
         with kept.open("wb") as file, ExitStack() as until_copied:
-            source = sys.stdin.buffer if path == "-" else until_copied.enter_context(open(path[1:], "rb"))
+            source = standard_input(paths) if path == "-" else until_copied.enter_context(open(path[1:], "rb"))
             shutil.copyfileobj(source, file)
         yield f"@{kept}"
 

@@ -40,10 +40,9 @@ def synthesize(
     The level is a stand-in for quality (5 for the clean photo, 1 at level 5): nobody has rated these images.
     Exit status 1 if a photo could not be read.
     """
-    import sys
-
     from rich.console import Console
 
+    from mpiqe.cli.photos import standard_input
     from mpiqe.cli.progress_line import ProgressLine
     from mpiqe.data import read_dataset
     from mpiqe.data.synthesize import synthesize as make
@@ -54,7 +53,7 @@ def synthesize(
         records = sorted(read_dataset(clean).records, key=lambda record: (-record.mos, record.name))
         photos = [record.image for record in records]
     else:
-        photos = list(photo_files([clean], stdin=sys.stdin.buffer))
+        photos = list(photo_files([clean], stdin=standard_input([clean])))
     if not photos:
         raise DatasetError(f"{clean}: no photos there; give a folder of images or csv:FILE")
     photos = photos[:count]

@@ -18,6 +18,7 @@ from mpiqe.cli.demo import demo
 from mpiqe.cli.evaluate import evaluate
 from mpiqe.cli.explain import explain
 from mpiqe.cli.export import export
+from mpiqe.cli.interrupts import raising
 from mpiqe.cli.pretrain import pretrain
 from mpiqe.cli.reproduce import reproduce
 from mpiqe.cli.score import score
@@ -34,7 +35,13 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with raising() as interrupted:
+                try:
+                    return super().invoke(ctx)
+                except Exception as error:
+                    if interrupted.is_set() and not isinstance(error, typer.Exit):
+                        raise KeyboardInterrupt from error
+                    raise
         except MPIQEError as error:
             typer.echo(f"mpiqe: {printable(str(error), keep=_LINES)}", err=True)
             raise typer.Exit(2) from error
@@ -48,7 +55,9 @@ class _Commands(TyperGroup):
             typer.echo("mpiqe: interrupted", err=True)
             raise typer.Exit(130) from error
         except BrokenPipeError as error:  # `mpiqe score . | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush when Python exits
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno() if sys.stdout else 1
+            )  # for the flush when Python exits
             raise typer.Exit(141) from error
         except OSError as error:  # a full disk, a folder that may not be written
             typer.echo(f"mpiqe: {printable(str(error), keep=_LINES)}", err=True)

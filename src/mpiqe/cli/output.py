@@ -3,9 +3,10 @@
 import contextlib
 import io
 import os
+import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -20,16 +21,20 @@ Format = Literal["table", "csv", "jsonl", "parquet"]
 
 _BY_SUFFIX: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 _SYNC_SECONDS = 5.0
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"PK\3\4")  # gzip, bzip2, xz, zip
 
 
 class Output:
     """A file for rows, or standard output where ``path`` is ``None``.
 
-    ``form`` is by default what the file's suffix says, or else a table. Raises ``ConfigError`` for what cannot be
-    meant: Parquet without a file, ``resume`` without a file that scripts read.
+    ``form`` is by default what the file's suffix says, or else a table. Of a link, ``path`` becomes the file that it
+    leads to, which is replaced while the link stays. Raises ``ConfigError`` for what cannot be meant: Parquet without a
+    file, ``resume`` without a file that scripts read, standard output where it is closed.
     """
 
     def __init__(self, path: Path | None, form: Format | None, *, resume: bool) -> None:
+        if path is None and sys.stdout is None:
+            raise ConfigError("standard output is closed, so the rows cannot go there: give --output FILE")
         self.path = path
         self.form: Format = form or (_BY_SUFFIX.get(path.suffix.lower(), "table") if path else "table")
         self.resume = resume
@@ -37,6 +42,8 @@ class Output:
             raise ConfigError("--resume continues a file: give --output FILE, as csv, jsonl or parquet")
         if self.form == "parquet" and path is None:
             raise ConfigError("parquet is for a file: give --output FILE")
+        if path and self._is_file and path.is_symlink():
+            self.path = Path(os.path.realpath(path))
 
     @property
     def can_resume(self) -> bool:
@@ -153,12 +160,14 @@ class Output:
                 earlier.cut()
             file = self.path.open("a" if earlier else "w", encoding="utf-8", errors="surrogateescape", newline="\n")
         with file:
-            if not self.can_resume:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 yield file
                 return
-            if not earlier:  # after the old rows are gone: they are not to be taken for rows of these settings
+            if (
+                self.can_resume and not earlier
+            ):  # after the old rows are gone: they are not to be taken for rows of these settings
                 write_settings(self.path, settings)
-            synced = _Synced(file)
+            synced = _Synced(file, self.path)
             try:
                 yield synced
             finally:
@@ -173,10 +182,15 @@ class Output:
 
 
 class _Synced:
-    """A file whose text is with the system after each flush, and on the disk every few seconds."""
+    """A file whose text is with the system after each flush, and on the disk every few seconds.
 
-    def __init__(self, file: IO[str]) -> None:
+    Raises ``ConfigError`` where it is found then that ``path`` is another file, or none: who removes an output during
+    the run would else wait for rows that nobody will see.
+    """
+
+    def __init__(self, file: IO[str], path: Path) -> None:
         self.file = file
+        self.path = path
         self._since = time.monotonic()
 
     def write(self, text: str, /) -> object:
@@ -191,3 +205,48 @@ class _Synced:
         self.file.flush()
         os.fsync(self.file.fileno())
         self._since = time.monotonic()
+        try:
+            there = os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise ConfigError(
+                f"{self.path} was removed, renamed or replaced during the run, so its rows are not there; start again, "
+                "and leave the file alone meanwhile"
+            )
+
+
+def refuse_inputs(output: Path, paths: Iterable[str]) -> None:
+    """Raise ``ConfigError`` where rows would be written over what is scored: one of ``paths``, an image, an archive.
+
+    ``mpiqe score --output photos/*.jpg`` names the first photo as the output, once the shell has expanded it.
+    """
+    if not output.is_file():
+        return
+    named = (path[1:] if path.startswith("@") and len(path) > 1 else path for path in paths)
+    if any(os.path.exists(path) and os.path.samefile(path, output) for path in named):
+        reason = "is one of the inputs"
+    elif holds := _content(output):
+        reason = f"holds {holds}"
+    else:
+        return
+    raise ConfigError(
+        f"{output} {reason}, and the rows would be written over it; name another --output (a pattern right after "
+        "--output is expanded by the shell, and its first file is taken for the output)"
+    )
+
+
+def _content(path: Path) -> str | None:
+    """What kind of input a file is by its first bytes; ``None`` for anything else, such as earlier rows."""
+    from mpiqe.decoding import begins_image
+    from mpiqe.scoring.sources import parquet
+
+    with path.open("rb") as file:
+        beginning = file.read(512)
+    if begins_image(beginning):
+        return "an image"
+    if beginning.startswith(_PACKED) or beginning[257:262] == b"ustar":
+        return "an archive"
+    if beginning.startswith(b"PAR1") and not parquet.is_ours(str(path)):
+        return "a Parquet file that mpiqe score has not written"
+    return None

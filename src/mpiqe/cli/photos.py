@@ -1,6 +1,7 @@
 """What ``mpiqe score`` and ``mpiqe explain`` share: their options, and the way from paths to rows and pictures."""
 
 import contextlib
+import io
 import sys
 import threading
 import warnings
@@ -10,12 +11,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mpiqe import bounds
 from mpiqe.cli.interrupts import Interrupts
-from mpiqe.cli.output import Format, Output
+from mpiqe.cli.output import Format, Output, refuse_inputs
 from mpiqe.errors import ConfigError, ImageError, MPIQEError
 
 if TYPE_CHECKING:
@@ -118,11 +120,13 @@ def run(
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow finds odd about a file; what matters is in its row
     _check(max_bytes, timeout)
     target = Output(output, form, resume=resume)
+    if target.path is not None:
+        refuse_inputs(target.path, paths)
     if cluster:
         cluster.check(target, pictures=pictures is not None, device=options["device"])
     reach = Reach.of(paths, schemes=allow_scheme or (), hosts=allow_host or ())
     limits = Limits(max_bytes=max_bytes, timeout=timeout, reach=reach)
-    found = find(paths, stdin=sys.stdin.buffer, limits=limits, column=column, output=output)
+    found = find(paths, stdin=standard_input(paths), limits=limits, column=column, output=target.path)
     folder = None
     if pictures is not None:
         from mpiqe.scoring.pictures import PictureFolder
@@ -188,7 +192,7 @@ def _here(
         if folder:
             folder.make()
         console = Console(stderr=True)
-        shared = output is None and sys.stdout.isatty()
+        shared = output is None and sys.stdout is not None and sys.stdout.isatty()
         progress = ProgressLine(console=console, unit="photos", total=None, shared=shared, done=tally.done)
         with Interrupts() as interrupts:
             try:
@@ -251,9 +255,25 @@ def _settings(options: dict[str, Any], **others: Any) -> dict[str, Any]:
     return {"mpiqe": version("mpiqe"), "model": identity(options.get("weights")), **told, **others}
 
 
+def standard_input(paths: Sequence[str]) -> IO[bytes]:
+    """Standard input; where it is closed, nothing, or a ``ConfigError`` if ``paths`` name it."""
+    if sys.stdin is not None:
+        return sys.stdin.buffer
+    if "-" in paths:
+        raise ConfigError("standard input is closed, so no paths can come from there: give a list as @FILE")
+    return io.BytesIO()
+
+
 def _check(max_bytes: int, timeout: float) -> None:
-    if max_bytes < 1 or not 0 < timeout < float("inf"):
+    if max_bytes < 1 or not timeout > 0:
         raise ConfigError(f"--max-bytes and --timeout must be above 0, not {max_bytes} and {timeout:g}")
+    checked = (
+        bounds.whole_number("--max-bytes", max_bytes, most=bounds.MOST_BYTES),
+        bounds.seconds("--timeout", timeout),
+    )
+    faults = [fault for fault in checked if fault]
+    if faults:
+        raise ConfigError("; ".join(faults))
 
 
 @contextlib.contextmanager

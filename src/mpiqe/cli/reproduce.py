@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mpiqe import bounds
 from mpiqe.cli.reporter import TerminalReporter
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ def reproduce(
     from mpiqe.experiments.study import Study, read_roots, read_settings
     from mpiqe.experiments.tables import tables
 
-    if jobs < 1:
-        raise ConfigError(f"--jobs {jobs}: must be 1 or more")
+    if not 1 <= jobs <= bounds.MOST_WORKERS:
+        raise ConfigError(f"--jobs {jobs}: must be 1 or more, and {bounds.MOST_WORKERS} or less")
     wanted = [target.value for target in targets]
     names = [name for name in TARGETS if name in wanted or "all" in wanted]
     places, labels = read_roots(roots)

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
+from mpiqe import bounds
 from mpiqe.choices import CropMode, Runtime, ScoringPrecision
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.extras import needing
@@ -52,6 +53,8 @@ def load(
     for name, value, known in (("runtime", runtime, Runtime), ("precision", precision, ScoringPrecision)):
         if value not in get_args(known):
             raise ConfigError(f"{name} must be one of {', '.join(get_args(known))}, not {value!r}")
+    if threads is not None and (fault := bounds.whole_number("threads", threads, most=bounds.MOST_THREADS)):
+        raise ConfigError(fault)
     graph = _graph(weights)
     chosen = _runtime(runtime, graph, on_cpu=device in ("auto", "cpu"), precision=precision, backbone=backbone)
     predictor, trained_with = _predictor(

@@ -6,7 +6,7 @@ the output. At the end they become one file, of which but a row group is in memo
 The columns are those of csv, and after ``error`` one for each class, ``scene_NAME`` and ``distortion_NAME``, with its
 probability: flat ones, since each tool reads, filters and leaves out such columns, and not each a map or a struct. The
 schema's metadata has under ``mpiqe`` a JSON object of the scale, the settings and what computed the rows. What is not
-UTF-8 in a path is written as ``\udcXX``.
+UTF-8 in a path is written as ``\udcXX`` (``sinks.encode_name``).
 """
 
 import json
@@ -23,7 +23,7 @@ from mpiqe.files import write_whole
 from mpiqe.scoring.predictor import Predictor
 from mpiqe.scoring.resume import COMPUTES, Done, columns_of_before
 from mpiqe.scoring.score import Row
-from mpiqe.scoring.sinks import INTERVAL, plain_values
+from mpiqe.scoring.sinks import INTERVAL, encode_name, storable_values
 
 PART_ROWS = 10_000
 PART_SECONDS = 30.0
@@ -108,7 +108,7 @@ class EarlierParquet:
 
     def written(self, path: str) -> str:
         """The path in UTF-8."""
-        return _storable(path)
+        return encode_name(path)
 
     def cut(self) -> None:
         """Turn a finished output into the first part again; there is nothing to leave away."""
@@ -176,8 +176,7 @@ def join(parts: Iterable[Path], beside: Path) -> None:
 
 
 def _values(row: Row) -> dict[str, Any]:
-    values = plain_values(row)
-    values["path"], values["error"] = _storable(row.path), row.error and _storable(row.error)
+    values = storable_values(row)
     if row.score:
         values |= {f"scene_{name}": value for name, value in row.score.scene.items()}
         values |= {f"distortion_{name}": value for name, value in row.score.distortion.items()}
@@ -232,10 +231,6 @@ def schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
         *(pa.field(f"distortion_{name}", pa.float32()) for name in predictor.distortions),
     ]
     return pa.schema(fields, metadata={"mpiqe": json.dumps(about)})
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _pyarrow_parquet() -> Any:

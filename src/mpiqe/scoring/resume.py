@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple, Protocol
 from mpiqe.errors import ConfigError
 from mpiqe.files import write_whole
 from mpiqe.parse import parse_json
-from mpiqe.scoring.sinks import COLUMNS, INTERVAL
+from mpiqe.scoring.sinks import COLUMNS, INTERVAL, encode_name
 
 COMPUTES = "computes"
 """The setting that is only known when a model is loaded: ``Predictor.computes``, whatever was asked for."""
@@ -79,8 +79,8 @@ class EarlierText:
                 self._end += len(record)
 
     def written(self, path: str) -> str:
-        """The path itself."""
-        return path
+        """The path in UTF-8."""
+        return encode_name(path)
 
     def cut(self) -> None:
         """Shorten the file to the rows that were iterated over; without any it is empty."""
@@ -198,7 +198,7 @@ def _from_csv(record: bytes) -> Done:
         float(score)
     if rest.count(",") < len(COLUMNS) - 2 or (quoted is None and '"' in path):
         raise ValueError
-    return Done(path, not score)
+    return Done(_escaped(path), not score)
 
 
 def _from_json(record: bytes, file: Path) -> Done:
@@ -208,4 +208,9 @@ def _from_json(record: bytes, file: Path) -> Done:
         raise TypeError
     if not set(INTERVAL) <= set(values):
         raise columns_of_before(file)
-    return Done(path, score is None)
+    return Done(_escaped(path), score is None)
+
+
+def _escaped(path: str) -> str:
+    """As ``encode_name`` writes it; earlier versions wrote names that are not UTF-8 as they are."""
+    return path.encode("utf-8", "backslashreplace").decode()

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mpiqe import images
-from mpiqe.decoding import is_tensor
+from mpiqe import bounds, images
+from mpiqe.decoding import is_tensor, release
 from mpiqe.errors import ConfigError, ImageError, WeightsError
 from mpiqe.images import CropMode, Pixels, Source
 from mpiqe.scoring.pipeline import batches, in_order, taken
@@ -68,9 +68,19 @@ class Scorer:
         read_timeout: float = 60.0,
     ) -> None:
         workers = _processors() if workers is None else workers
-        batch_size = max(1, predictor.crops_at_once // max(1, crops)) if batch_size is None else batch_size
-        counts = {"crops": crops, "batch_size": batch_size, "workers": workers, "max_pixels": max_pixels}
-        faults = [f"{name} must be at least 1, not {value}" for name, value in counts.items() if value < 1]
+        checked = [
+            bounds.whole_number("crops", crops, most=bounds.MOST_CROPS),
+            batch_size is not None and bounds.whole_number("batch_size", batch_size, most=bounds.MOST_BATCH),
+            bounds.whole_number("workers", workers, most=bounds.MOST_WORKERS),
+            bounds.whole_number("max_pixels", max_pixels, most=bounds.MOST_PIXELS),
+        ]
+        faults = [fault for fault in checked if fault]
+        if not faults:
+            batch_size = max(1, predictor.crops_at_once // crops) if batch_size is None else batch_size
+            if batch_size * crops > bounds.MOST_BATCH:
+                faults.append(
+                    f"batch_size {batch_size} x crops {crops} must be at most {bounds.MOST_BATCH} crops in memory"
+                )
         own = predictor if isinstance(predictor, ViewedPredictor) else None
         if crop_mode is None:
             crop_mode = own.crop_mode if own else "seeded"
@@ -78,9 +88,9 @@ class Scorer:
             faults.append(f"crop_mode must be one of {', '.join(images.CROP_MODES)}, not {crop_mode!r}")
         if view_side is not None and not 0 <= view_side <= LARGEST_SIDE:
             faults.append(f"view_side must be from 0 (native) to {LARGEST_SIDE}, not {view_side}")
-        if not 0 < read_timeout < float("inf"):
-            faults.append(f"read_timeout must be a number of seconds above 0, not {read_timeout}")
-        if faults:
+        if fault := bounds.seconds("read_timeout", read_timeout):
+            faults.append(fault)
+        if faults or batch_size is None:
             raise ConfigError("; ".join(faults))
         self.predictor = predictor
         self.crops = crops
@@ -165,6 +175,7 @@ class Scorer:
         try:
             return name, _Photo(*read(source))
         except ImageError as error:
+            release(error)
             return name, error
 
     def _predict(self, batch: list[tuple[str, _Photo | ImageError]]) -> list[tuple[str, Score | ImageError]]:
@@ -221,8 +232,8 @@ def _raising(fault: Exception) -> Iterator[str]:
 
 
 def _score_or_raise(result: Score | ImageError) -> Score:
-    if isinstance(result, ImageError):
-        raise result
+    if isinstance(result, ImageError):  # a new one: frames that it passes refer to the old one, and would keep it
+        raise ImageError(str(result)) from result.__cause__
     return result
 
 

@@ -1,13 +1,18 @@
-"""Rows on their way out: a table for people, CSV and JSON lines for scripts. Each row is flushed as it comes.
+r"""Rows on their way out: a table for people, CSV and JSON lines for scripts. Each row is flushed as it comes.
 
 CSV and JSON lines have the same columns, ``COLUMNS``, in that order. Numbers are rounded to six decimals and are never
 NaN. A row that failed has its ``path`` and its ``error``; all else is null in JSON and empty in CSV, and so are the
 ``error`` of a row that did not fail and the interval of a model without one. ``scene`` and ``distortion`` are objects
 from name to probability in JSON and the most probable name in CSV.
+
+Both are valid UTF-8 whatever a file is called: a byte of a name that is not UTF-8 is written as ``\udcXX``
+(``encode_name``, and ``decode_name`` for the way back). In CSV a field with a comma, a quote, a carriage return or a
+line feed is quoted.
 """
 
-import csv
 import json
+import os
+import re
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -23,6 +28,9 @@ COLUMNS: tuple[str, ...] = ("path", "score", "spread", "scene", "distortion", "w
 COLUMNS += (*INTERVAL, "error")
 _BAR = 10
 _INTERVAL_HEAD = f"{LEVEL:.0%} interval"
+_TO_QUOTE = re.compile(r'[",\r\n]')
+_LIKE_AN_ESCAPE = re.compile(r"\\(?=udc[0-9a-f]{2})")
+_ESCAPE = re.compile(rb"\\udc([0-9a-f]{2})")
 
 
 class Stream(Protocol):
@@ -50,7 +58,7 @@ class JsonLinesSink:
 
     def write(self, row: Row) -> None:
         """Write the row and flush it."""
-        values = plain_values(row)
+        values = storable_values(row)
         if row.score:
             values["scene"] = {name: _rounded(value) for name, value in row.score.scene.items()}
             values["distortion"] = {name: _rounded(value) for name, value in row.score.distortion.items()}
@@ -63,14 +71,17 @@ class CsvSink:
 
     def __init__(self, stream: Stream, *, header: bool = True) -> None:
         self.stream = stream
-        self.writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         if header:
-            self.writer.writeheader()
+            self._write(COLUMNS)
 
     def write(self, row: Row) -> None:
         """Write the row and flush it."""
-        self.writer.writerow(plain_values(row))
+        values = storable_values(row)
+        self._write(values[name] for name in COLUMNS)
         self.stream.flush()
+
+    def _write(self, values: Iterable[Any]) -> None:
+        self.stream.write(",".join(map(_csv_field, values)) + "\n")
 
 
 class TableSink:
@@ -152,6 +163,33 @@ def plain_values(row: Row) -> dict[str, Any]:
         **dict(zip(INTERVAL, interval, strict=True)),
         "error": None,
     }
+
+
+def storable_values(row: Row) -> dict[str, Any]:
+    """``plain_values`` in valid UTF-8."""
+    values = plain_values(row)
+    values["path"], values["error"] = encode_name(row.path), row.error and encode_name(row.error)
+    return values
+
+
+def encode_name(name: str) -> str:
+    r"""A file's name in valid UTF-8: bytes that are not, which Python reads as surrogates, become ``\udcXX``.
+
+    A backslash that would look like the beginning of such an escape becomes ``\udc5c``, so that no two names are
+    written alike.
+    """
+    return _LIKE_AN_ESCAPE.sub(r"\\udc5c", name).encode("utf-8", "backslashreplace").decode()
+
+
+def decode_name(written: str) -> str:
+    """The name of a file as ``encode_name`` was given it, for ``open``."""
+    return os.fsdecode(_ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), os.fsencode(written)))
+
+
+def _csv_field(value: Any) -> str:
+    """``csv`` itself leaves a lone carriage return unquoted on some versions of Python, and readers end a row there."""
+    text = "" if value is None else str(value)
+    return '"' + text.replace('"', '""') + '"' if _TO_QUOTE.search(text) else text
 
 
 def _rounded(value: float) -> float:

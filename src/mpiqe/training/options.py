@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mpiqe import bounds
 from mpiqe.choices import BatchUnit, Device, Epoch, ModelCropMode, Precision, SceneTarget, SplitSource, Target
 from mpiqe.errors import ConfigError
 from mpiqe.model.options import PAPERS_BACKBONE, LossOptions, ModelOptions, from_mapping, option, to_mapping
@@ -21,6 +22,17 @@ PAPERS: Mapping[str, Mapping[str, Any]] = {
     "csv": {"batch_size": 32, "score_weight": 0.5},
 }
 """What the paper sets differently from dataset to dataset; a plain CSV takes its small sets' batch."""
+
+_MOST = {
+    "epochs": 1_000_000,
+    "warmup_epochs": 1_000_000,
+    "batch_size": bounds.MOST_BATCH,
+    "accumulation": bounds.MOST_BATCH,
+    "crops": bounds.MOST_CROPS,
+    "slots": bounds.MOST_CROPS,
+    "workers": bounds.MOST_WORKERS,
+    "seed": (1 << 63) - 1,
+}
 
 
 @dataclass(frozen=True)
@@ -157,7 +169,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def check_pretrain(options: PretrainOptions) -> None:
     """Raise one ``ConfigError`` for values of ``mpiqe pretrain`` that cannot be meant."""
-    faults = _too_small(
+    faults = _out_of_bounds(
         options, {"epochs": 1, "warmup_epochs": 0, "batch_size": 3, "slots": 2, "workers": 0, "seed": 0}
     )
     if not options.learning_rate > 0:
@@ -174,7 +186,7 @@ def check_pretrain(options: PretrainOptions) -> None:
 
 
 def _check(run: RunOptions, where: str) -> None:
-    faults = _too_small(
+    faults = _out_of_bounds(
         run,
         {
             "epochs": 1,
@@ -205,9 +217,12 @@ def _check(run: RunOptions, where: str) -> None:
         raise ConfigError(f"{where}: " + "; ".join(faults))
 
 
-def _too_small(options: RunOptions | PretrainOptions, least: Mapping[str, int]) -> list[str]:
-    return [
-        f"{name} = {getattr(options, name)}: must be {bound} or more"
-        for name, bound in least.items()
-        if getattr(options, name) < bound
-    ]
+def _out_of_bounds(options: RunOptions | PretrainOptions, least: Mapping[str, int]) -> list[str]:
+    faults = []
+    for name, lowest in least.items():
+        value, highest = getattr(options, name), _MOST[name]
+        if value < lowest:
+            faults.append(f"{name} = {value}: must be {lowest} or more")
+        elif value > highest:
+            faults.append(f"{name} = {value}: must be {highest} or less")
+    return faults

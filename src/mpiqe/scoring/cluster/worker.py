@@ -168,4 +168,4 @@ def _content(rows: list[Row], scorer: Scorer, job: Job) -> bytes:
     sink = CsvSink(text, header=False) if job.form == "csv" else JsonLinesSink(text)
     for row in rows:
         sink.write(row)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return text.getvalue().encode()

@@ -1,0 +1,211 @@
+"""Does anything that is read from outside run code, crash, flood or escape as a traceback?
+
+    python -m benchmarks.fuzz [--count 200] [--kinds photos lists ..] [--seed 0] [--json FILE]
+    python -m benchmarks.fuzz --count 10000          # the long mode
+    python -m benchmarks.fuzz --kinds lists --only 17 --keep FOLDER   # one mutation again, and its files
+
+For each kind of input sound files are made, changed in a way that is a function of the seed and a number, and read by
+the code that ``mpiqe`` reads them with. That is done in a process apart (``fuzz_child``), so that one which dies, hangs
+or eats memory is told from the number of its mutation; the next process goes on behind it. Findings are
+
+- ``code``: a command, a pickle, a library or a file out of the input's reach was asked for (an audit hook sees it);
+- ``signal``: the process that read it, which stands for mpiqe's own, died;
+- ``traceback``: anything but an ``MPIQEError`` came out;
+- ``message``: an error holds letters that a terminal would obey;
+- ``time`` and ``memory``: over the kind's bound, in seconds of this process's own time and in megabytes on top of what
+  it had before.
+
+Printed is a row for each kind. Exit status 1 if there are findings. Everything runs on the CPU and without a network.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fuzz_kinds import KINDS, Kind
+
+ROOT = Path(__file__).resolve().parents[1]
+FINDINGS = ("code", "signal", "traceback", "message", "time", "memory")
+_START_SECONDS = 300.0  # to import torch on a busy machine and to make the sound files
+_STUCK = 6.0  # times a kind's seconds that it may take by the clock, whatever the processor does meanwhile
+
+
+@dataclass
+class Finding:
+    """What a mutation did that nothing from outside may do."""
+
+    kind: str
+    number: int
+    what: str
+    file: str
+    detail: str
+
+
+@dataclass
+class Tally:
+    """What came of the mutations of one kind."""
+
+    kind: str
+    mutations: int = 0
+    accepted: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+    megabytes: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=200, help="mutations of each kind; 10000 in the long mode")
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS), metavar="KIND")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="one mutation alone")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the last mutation's files there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings")
+    asked = parser.parse_args()
+    numbers = range(asked.count) if asked.only is None else range(asked.only, asked.only + 1)
+    tallies = []
+    print(
+        f"{'kind':<12}{'read':>7}{'taken':>7}{'refused':>8}", *(f"{what:>10}" for what in FINDINGS), "  s most  MB most"
+    )
+    for name in asked.kinds:
+        tally = fuzz(KINDS[name], numbers, seed=asked.seed, keep=asked.keep)
+        tallies.append(tally)
+        print(_row(tally), flush=True)
+        if asked.json:
+            asked.json.write_text(json.dumps([asdict(tally) for tally in tallies], indent=1) + "\n")
+    for tally in tallies:
+        for what, number in Counter((finding.what, finding.detail) for finding in tally.findings).most_common():
+            first = next(each for each in tally.findings if (each.what, each.detail) == what)
+            print(f"{tally.kind} {what[0]} x {number}, first {first.number} ({first.file}): {what[1][:400]}")
+    sys.exit(any(tally.findings for tally in tallies))
+
+
+def _row(tally: Tally) -> str:
+    found = Counter(finding.what for finding in tally.findings)
+    counts = " ".join(f"{found[what]:>10}" for what in FINDINGS)
+    return (
+        f"{tally.kind:<12}{tally.mutations:>7}{tally.accepted:>7}{tally.refused:>8} {counts}"
+        f" {tally.seconds:>7.1f} {tally.megabytes:>8.0f}"
+    )
+
+
+def fuzz(kind: Kind, numbers: range, *, seed: int = 0, keep: Path | None = None) -> Tally:
+    """Read so many mutations of one kind, in as many processes as it takes."""
+    tally = Tally(kind.name)
+    with tempfile.TemporaryDirectory() as temporary:
+        following = numbers.start
+        while following < numbers.stop:
+            folder = keep or Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            following = _one_process(kind, range(following, numbers.stop), seed, folder, tally)
+    return tally
+
+
+def _one_process(kind: Kind, numbers: range, seed: int, folder: Path, tally: Tally) -> int:
+    """Until it ends; the number to go on with."""
+    command = [sys.executable, "-m", "benchmarks.fuzz_child", kind.name, str(numbers.start), str(numbers.stop)]
+    errors = folder.parent / f"{folder.name}.stderr"
+    with (
+        errors.open("wb") as told,
+        subprocess.Popen(
+            [*command, str(seed), str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=told,
+            cwd=ROOT,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), **_OFFLINE},
+        ) as process,
+    ):
+        under_way: dict[str, Any] | None = None
+        try:
+            for event in _events(process, kind, tally):
+                if "begin" in event:
+                    under_way = event
+                elif "end" in event:
+                    under_way = None
+                    _count(kind, event, tally)
+            process.wait(_START_SECONDS)  # it has closed its end
+        except TimeoutError as error:
+            if under_way is None:
+                raise RuntimeError(f"{kind.name} does not start: {error}") from error
+            tally.findings.append(Finding(kind.name, under_way["begin"], "time", under_way["file"], str(error)))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        code = process.wait()
+    said = errors.read_text(errors="replace").strip()
+    if under_way is None and code != 0:
+        raise RuntimeError(f"{kind.name}: the process ended with {code} between two mutations: {said[-2000:]}")
+    if under_way is None:
+        return numbers.stop
+    if not any(each.number == under_way["begin"] for each in tally.findings):
+        died = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        tally.findings.append(Finding(kind.name, under_way["begin"], "signal", under_way["file"], f"died of {died}"))
+    tally.mutations += 1
+    return int(under_way["begin"]) + 1
+
+
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "no_proxy": "*",
+    "PYTHONFAULTHANDLER": "",
+}
+
+
+def _events(process: "subprocess.Popen[bytes]", kind: Kind, tally: Tally) -> Iterator[dict[str, Any]]:
+    """What the child says, as it comes; raises ``TimeoutError`` where it is silent for too long."""
+    assert process.stdout is not None  # noqa: S101 # it is a pipe
+    waiting, limit = b"", _START_SECONDS
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        last = time.monotonic()
+        while True:
+            if not selector.select(timeout=1.0):
+                if time.monotonic() - last > limit:
+                    raise TimeoutError(f"not done after {limit:g} s")
+                continue
+            step = os.read(process.stdout.fileno(), 1 << 16)
+            if not step:
+                return
+            *lines, waiting = (waiting + step).split(b"\n")
+            for line in lines:
+                last, limit = time.monotonic(), _STUCK * kind.seconds
+                yield json.loads(line)
+
+
+def _count(kind: Kind, event: dict[str, Any], tally: Tally) -> None:
+    tally.mutations += 1
+    tally.seconds = max(tally.seconds, event["seconds"])
+    tally.megabytes = max(tally.megabytes, event["megabytes"])
+    found = list(map(tuple, event["findings"]))
+    if event["seconds"] > kind.seconds:
+        found.append(("time", f"over {kind.seconds:g} s"))
+    if event["megabytes"] > kind.megabytes:
+        found.append(("memory", f"over {kind.megabytes} MB"))
+    tally.findings += [Finding(kind.name, event["end"], what, event["file"], detail) for what, detail in found]
+    if event["reason"] is None:
+        tally.accepted += 1
+    else:
+        tally.refused += 1
+        tally.reasons[event["reason"]] = tally.reasons.get(event["reason"], 0) + 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The process in which ``benchmarks.fuzz`` reads mutations of one kind; it says on stdout which one it is at.
+
+python -m benchmarks.fuzz_child KIND FIRST LAST SEED FOLDER
+"""
+
+import json
+import os
+import random
+import resource
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fuzz_kinds import CANARY, KINDS, Kind, Refused
+
+from benchmarks import fuzz_mutate
+from mpiqe.errors import MPIQEError
+
+_HARD_MEGABYTES = 3000  # of address space on top of what a kind needs: the machine is not to suffer
+_NOTED = 200
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    name, first, last, seed, folder = sys.argv[1:]
+    warnings.simplefilter("ignore")
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints must not get among the answers
+    with ExitStack() as until_done:
+        _read(KINDS[name], range(int(first), int(last)), int(seed), Path(folder), answers.write, until_done)
+
+
+def _read(
+    kind: Kind, numbers: range, seed: int, folder: Path, answer: Callable[[str], object], until_done: ExitStack
+) -> None:
+    work = folder / "files"
+    work.mkdir(exist_ok=True)
+    (folder / CANARY).write_text("what no input may read")
+    whole = kind.make(folder)
+    use = until_done.enter_context(kind.use(folder))
+    reason = _used(use, kind, work, whole, next(iter(whole)))
+    if reason is not None and not kind.refused_at_first:
+        sys.exit(f"the sound file is refused: {reason}")
+    watch = _Watch(None if kind.may_name_files else folder / CANARY)
+    sys.addaudithook(watch)
+    allowed = _statm() + (_HARD_MEGABYTES << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for number in numbers:
+        generator = random.Random(f"{seed}/{kind.name}/{number}")  # noqa: S311
+        name = generator.choice(sorted(whole))
+        changed = fuzz_mutate.mutate(name, whole[name], generator, others=whole, canary=folder / CANARY)
+        answer(json.dumps({"begin": number, "file": name}) + "\n")
+        before, started = _start_measuring(), time.process_time()
+        watch.seen.clear()
+        findings: list[tuple[str, str]] = []
+        shown: str | None = None
+        watch.on = True
+        try:
+            shown = _used(use, kind, work, {**whole, name: changed}, name)
+        except MemoryError as error:
+            findings.append(("memory", _place(error)))
+        except BaseException as error:
+            findings.append(("traceback", _place(error)))
+        finally:
+            watch.on = False
+        findings += [("code", each) for each in watch.seen]
+        if shown is not None and not all(letter.isprintable() or letter == "\n" for letter in shown):
+            findings.append(("message", repr(shown)[:_NOTED]))
+        event = {
+            "end": number,
+            "file": name,
+            "reason": shown and " ".join(shown.split())[:_NOTED],
+            "findings": findings,
+            "seconds": round(time.process_time() - started, 3),
+            "megabytes": round((_peak() - before) / 2**20, 1),
+        }
+        answer(json.dumps(event) + "\n")
+
+
+def _used(use: Callable[[Path], None], kind: Kind, work: Path, files: dict[str, bytes], name: str) -> str | None:
+    """Write the files that are not there as they should be, and read them; why they are refused, if they are."""
+    for each, content in files.items():
+        path = work / each
+        if not path.is_file() or each == name or path.stat().st_size != len(content):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    try:
+        use(work / name if kind.one_file else work)
+    except (Refused, MPIQEError) as error:
+        return str(error)
+    finally:
+        (work / name).unlink(missing_ok=True)  # written whole for the next one that changes another
+    return None
+
+
+class _Watch:
+    """An audit hook that notes what nothing out of a file may cause; it cannot be removed, only turned off."""
+
+    def __init__(self, canary: Path | None) -> None:
+        self.on = False
+        self.seen: list[str] = []
+        self.canary = str(canary)
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.on and self._is_bad(event, arguments):
+            self.seen.append(f"{event} {arguments[:2]!r}"[:_NOTED])
+
+    def _is_bad(self, event: str, arguments: tuple[Any, ...]) -> bool:
+        if event in {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn", "pickle.find_class"}:
+            return True
+        if event == "subprocess.Popen":  # readers of photos apart
+            return not any("mpiqe.scoring." in str(word) and "_child" in str(word) for word in arguments[1])
+        if event == "open":
+            return isinstance(arguments[0], (str, bytes)) and os.fsdecode(arguments[0]) == self.canary
+        if event == "socket.connect":
+            address = arguments[1]
+            return isinstance(address, tuple) and not str(address[0]).startswith(("127.", "::1"))
+        return False
+
+
+def _place(error: BaseException) -> str:
+    """The error, and the last line of our own code that it came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "mpiqe" in frame.filename and "benchmarks" not in frame.filename]
+    last = (ours or frames)[-1]
+    named = Path(last.filename)
+    where = named.relative_to(_ROOT) if named.is_relative_to(_ROOT) else named.name
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    return f"{where}:{last.lineno} {type(error).__name__}: {text[:100]}"
+
+
+def _start_measuring() -> int:
+    """Bytes that this process has now; the peak is counted from here on."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak()
+
+
+def _peak() -> int:
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition("VmHWM:")[2].split()[0]) << 10
+
+
+def _statm() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,389 @@
+"""What ``benchmarks.fuzz`` reads: for each kind of input sound files, and the code that mpiqe reads them with."""
+
+import io
+import socket
+import tarfile
+import threading
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from benchmarks.memory import Mean
+from PIL import Image
+
+from benchmarks import malformed
+from mpiqe.errors import ImageError
+
+CANARY = "canary"
+"""The name of a file that no input may reach."""
+Files = dict[str, bytes]
+Use = Callable[[Path], None]
+
+_SIZE = 32
+_MOST_PHOTOS = 50  # that one list or archive is read to
+
+
+class Refused(Exception):  # noqa: N818 # it is no error of the code that is tested
+    """The photos that were refused, one by one, where an input stands for several."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of input."""
+
+    name: str
+    make: Callable[[Path], Files]
+    """Sound files by name; the first one is read before anything is changed."""
+    use: Callable[[Path], AbstractContextManager[Use]]
+    """What reads one, be it a file or the folder that holds all of them; raises ``MPIQEError`` or ``Refused``."""
+    seconds: float = 20.0
+    """Of the reading process's own time, for one mutation."""
+    megabytes: int = 600
+    """On top of what the reading process has before."""
+    one_file: bool = True
+    """Whether ``use`` is given the file that was changed, and not the folder."""
+    may_name_files: bool = False
+    """Whether it may name local files: a list or a table of the user's own does."""
+    refused_at_first: bool = False
+    """Whether the sound file is refused for what it lacks: releases without their pictures."""
+
+
+def _photos(_: Path) -> Files:
+    return dict(malformed.photos())
+
+
+def _png(level: int = 90) -> bytes:
+    return malformed.encoded(Image.new("RGB", (60, 40), (level, level, level)), "PNG")
+
+
+@contextmanager
+def _reads_photos(folder: Path) -> Generator[Use, None, None]:
+    """A photo by its path, in a process apart."""
+    with _readers() as read:
+
+        def use(path: Path) -> None:
+            read([str(path)])
+
+        yield use
+
+
+@contextmanager
+def _readers() -> Generator[Callable[[Iterable[object]], None], None, None]:
+    """Reads sources as ``Scorer.rows`` does; the same processes for all mutations."""
+    from mpiqe.scoring.reader import Readers, describe
+    from mpiqe.scoring.scorer import Scorer
+
+    scorer = Scorer(predictor=Mean(), crops=1, workers=1, read_timeout=10)
+    with closing(Readers(cutting=scorer._cutting(), timeout=scorer.read_timeout)) as readers:
+
+        def read(sources: Iterable[object]) -> None:
+            reasons = []
+            for source in sources:
+                try:
+                    readers.read(source)  # type: ignore[arg-type]
+                except ImageError as error:  # as a row has it
+                    reasons.append(str(error).removeprefix(f"{describe(source)}: "))  # type: ignore[arg-type]
+            if reasons:
+                raise Refused("\n".join(reasons))
+
+        yield read
+
+
+def _archives(_: Path) -> Files:
+    files = {}
+    for suffix, mode in (("tar", "w"), ("tar.gz", "w:gz"), ("tar.bz2", "w:bz2"), ("tar.xz", "w:xz")):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode=mode) as archive:  # type: ignore[call-overload]
+            for number in range(3):
+                member = tarfile.TarInfo(f"folder/{number}.png")
+                content = _png(50 * number)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        files[f"photos.{suffix}"] = file.getvalue()
+    return files
+
+
+def _tables(folder: Path) -> Files:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (folder / "a.png").write_bytes(_png())
+    files = {}
+    columns = {"path": [str(folder / "a.png")] * 3, "image": [_png(level) for level in (10, 20, 30)]}
+    for name, cells in columns.items():
+        for compression in ("none", "zstd", "snappy"):
+            file = io.BytesIO()
+            pq.write_table(pa.table({name: cells}), file, compression=compression)
+            files[f"{name}-{compression}.parquet"] = file.getvalue()
+    return files
+
+
+def _lists(folder: Path) -> Files:
+    (folder / "a.png").write_bytes(_png())
+    return {"photos.list": f"{folder / 'a.png'}\n{folder / '*.png'}\n\n{folder / '{a,a}.png'}\n".encode()}
+
+
+@contextmanager
+def _finds(folder: Path, *, mark: str = "") -> Generator[Use, None, None]:
+    from mpiqe.scoring.paths import Limits, find
+
+    limits = Limits(max_bytes=1 << 20, timeout=2, connect_timeout=1, read_timeout=1, attempts=2, pause=0.01)
+    with _readers() as read:
+
+        def use(path: Path) -> None:
+            found = find([f"{mark}{path}"], stdin=io.BytesIO(), limits=limits)
+            read(photo.source for photo in islice(found, _MOST_PHOTOS))
+
+        yield use
+
+
+def _reads_lists(folder: Path) -> AbstractContextManager[Use]:
+    return _finds(folder, mark="@")
+
+
+def _releases(folder: Path) -> Files:
+    """Label files of the six sets, each in its folder and without pictures."""
+    import numpy as np
+    from scipy.io import savemat
+    from tests.data import release_folders as made
+
+    root = folder / "made"
+    made.live(root, made.made_live())
+    made.csiq(root, made.made_csiq())
+    made.kadid(root, made.made_kadid()[:500])
+    made.bid(root, made.made_bid())
+    made.koniq(root, made.made_koniq()[:500])
+    livec = root / "ChallengeDB_release"
+    (livec / "Data").mkdir(parents=True)
+    names = np.empty((20, 1), object)
+    names[:, 0] = [f"{number}.bmp" for number in range(20)]
+    savemat(livec / "Data" / "AllImages_release.mat", {"AllImages_release": names})
+    savemat(livec / "Data" / "AllMOS_release.mat", {"AllMOS_release": np.arange(20.0)[None]})
+    kept = [path for path in root.rglob("*") if path.is_file()]
+    return {str(path.relative_to(root)): path.read_bytes() for path in kept}
+
+
+@contextmanager
+def _reads_releases(folder: Path) -> Generator[Use, None, None]:
+    from mpiqe.data import read_dataset
+
+    sets = {
+        "databaserelease2": "live",
+        "CSIQ": "csiq",
+        "kadid10k": "kadid",
+        "BID": "bid",
+        "koniq-10k": "koniq",
+        "ChallengeDB_release": "livec",
+    }
+    work = folder / "files"
+
+    def use(path: Path) -> None:
+        release = path.relative_to(work).parts[0]
+        read_dataset(sets[release], root=work / release)
+
+    yield use
+
+
+def _labels(_: Path) -> Files:
+    """LIQE's files for a set of ten images."""
+    rows = [f"Images/{number}.bmp\t{number}.5\trealistic blur\tindoor\tinvalid\tinvalid" for number in range(10)]
+    files = {"clive_all_clip.txt": "\n".join(rows).encode()}
+    for split in range(1, 11):
+        for side, kept in (("test", (0,)), ("val", (1,)), ("train", (2, 3, 4))):
+            lines = [row for index, row in enumerate(rows) if (index + split) % 5 in kept]
+            files[f"{split}/clive_{side}_clip.txt"] = "\n".join(lines).encode()
+    return {f"IQA_Database/ChallengeDB_release/splits2/{name}": content for name, content in files.items()}
+
+
+@contextmanager
+def _reads_labels(_: Path) -> Generator[Use, None, None]:
+    from mpiqe.data import liqe
+
+    def use(path: Path) -> None:
+        liqe.read(liqe.folder(path, "ChallengeDB_release", "clive"), "clive")
+
+    yield use
+
+
+def _settings(_: Path) -> Files:
+    rated = "image,mos,scene,distortion,reference\n" + "".join(
+        f"{n}.png,{n}.5,animal|landscape,blur,r{n}\n" for n in range(9)
+    )
+    options = (
+        'data = "livec"\nepochs = 3\nlearning_rate = 1e-4\nwindows = 5\nprecision = "fp32"\nalso = ["csv:b.csv"]\n'
+    )
+    roots = 'labels = "labels"\n[livec]\nroot = "livec"\n'
+    study = 'note = "n"\nepochs = 2\n[livec]\nepochs = 3\n'
+    return {
+        "rated.csv": rated.encode(),
+        "options.toml": options.encode(),
+        "roots.toml": roots.encode(),
+        "study.toml": study.encode(),
+    }
+
+
+@contextmanager
+def _reads_settings(folder: Path) -> Generator[Use, None, None]:
+    from mpiqe.data import read_dataset
+    from mpiqe.experiments.study import read_roots, read_settings
+    from mpiqe.training.options import read_toml, resolve
+
+    for number in range(9):
+        (folder / "files" / f"{number}.png").write_bytes(_png())
+
+    def use(path: Path) -> None:
+        if path.name == "rated.csv":
+            read_dataset(f"csv:{path}")
+        elif path.name == "roots.toml":
+            read_roots(path)
+        elif path.name == "study.toml":
+            read_settings(path)
+        else:
+            resolve(read_toml(path))
+
+    yield use
+
+
+def _backbone(folder: Path) -> Files:
+    from mpiqe.labels import DISTORTIONS, SCENES
+    from mpiqe.model.compact import CompactOptions, create_compact
+
+    tiny = CompactOptions(
+        stem_channels=(),
+        patch_size=8,
+        vision_width=16,
+        vision_layers=1,
+        text_width=16,
+        text_layers=1,
+        joint_width=16,
+        image_size=_SIZE,
+    )
+    words = {word for name in (*SCENES, *DISTORTIONS) for word in name.lower().split()}
+    create_compact(folder / "backbone", words=words, options=tiny, seed=1)
+    return {path.name: path.read_bytes() for path in (folder / "backbone").iterdir()}
+
+
+@contextmanager
+def _reads_backbones(_: Path) -> Generator[Use, None, None]:
+    from mpiqe.model.clip import FrozenCLIP
+
+    def use(path: Path) -> None:
+        FrozenCLIP.from_pretrained(path)
+
+    yield use
+
+
+def _checkpoint(folder: Path) -> Files:
+    _backbone(folder)
+    from mpiqe.model.build import build_model
+    from mpiqe.model.checkpoint import CheckpointConfig, save_checkpoint
+    from mpiqe.model.clip import FrozenCLIP
+    from mpiqe.model.options import ModelOptions
+
+    clip = FrozenCLIP.from_pretrained(folder / "backbone")
+    options = ModelOptions(windows=2, decoder_layers=1, decoder_heads=2)
+    config = CheckpointConfig(
+        options=options,
+        backbone=str(folder / "backbone"),
+        backbone_digest=clip.digest(),
+        target_mean=55.5,
+        target_std=20.0,
+        dataset="some photos",
+        mos_low=3.4,
+        mos_high=92.4,
+        metrics={"val_srcc": None},
+    )
+    save_checkpoint(folder / "mpiqe.safetensors", build_model(clip, options), config)
+    return {"mpiqe.safetensors": (folder / "mpiqe.safetensors").read_bytes()}
+
+
+@contextmanager
+def _loads(_: Path) -> Generator[Use, None, None]:
+    """A model, and the score of a photo by it."""
+    import mpiqe
+    from mpiqe.scoring.score import Row
+    from mpiqe.scoring.sinks import plain_values
+
+    photo = malformed.encoded(Image.linear_gradient("L"), "PNG")
+
+    def use(path: Path) -> None:
+        scorer = mpiqe.load(path, crops=1)
+        plain_values(Row("photo", scorer(photo), None))
+
+    yield use
+
+
+def _exported(_: Path) -> Files:
+    """The embedded model, whose folder is laid out as an exported one; its graph refers to the weights beside it."""
+    from mpiqe.scoring.loading import embedded_folder
+
+    home = embedded_folder()
+    kept = [path for path in home.rglob("*") if path.suffix in (".json", ".onnx", ".safetensors")]
+    return {str(path.relative_to(home)): path.read_bytes() for path in sorted(kept)}
+
+
+def _answers(_: Path) -> Files:
+    body = _png()
+    first = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+    chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    return {
+        "length.http": first + body,
+        "plain.http": b"HTTP/1.0 200 OK\r\n\r\n" + body,
+        "chunks.http": chunk,
+        "missing.http": b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        "busy.http": b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n",
+        "moved.http": b"HTTP/1.1 302 Found\r\nLocation: /other.png\r\nContent-Length: 0\r\n\r\n",
+    }
+
+
+@contextmanager
+def _downloads(folder: Path) -> Generator[Use, None, None]:
+    """From a server of ours that answers each request with the file's bytes."""
+    from mpiqe.scoring.paths import Limits, find
+
+    limits = Limits(max_bytes=1 << 20, timeout=2, connect_timeout=1, read_timeout=1, attempts=2, pause=0.01)
+    said = [b""]
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener, _readers() as read:
+        port = listener.getsockname()[1]
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.settimeout(2)
+                        connection.recv(1 << 16)
+                        connection.sendall(said[0])
+                        connection.shutdown(socket.SHUT_WR)
+                except OSError:
+                    if listener.fileno() < 0:
+                        return
+
+        threading.Thread(target=serve, daemon=True).start()
+
+        def use(path: Path) -> None:
+            said[0] = path.read_bytes()
+            found = find([f"http://127.0.0.1:{port}/x.png"], stdin=io.BytesIO(), limits=limits)
+            read(photo.source for photo in found)
+
+        yield use
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("photos", _photos, _reads_photos),
+        Kind("archives", _archives, _finds),
+        Kind("tables", _tables, _finds, may_name_files=True),
+        Kind("lists", _lists, _reads_lists, may_name_files=True),
+        Kind("http", _answers, _downloads),
+        Kind("releases", _releases, _reads_releases, refused_at_first=True),
+        Kind("labels", _labels, _reads_labels, one_file=False),
+        Kind("settings", _settings, _reads_settings),
+        Kind("checkpoints", _checkpoint, _loads),
+        Kind("exported", _exported, _loads, one_file=False),
+        Kind("backbones", _backbone, _reads_backbones, one_file=False, megabytes=1000),
+    )
+}

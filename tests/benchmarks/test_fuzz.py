@@ -1,0 +1,108 @@
+"""The fuzzer itself: it reads mutations with the real code, and notices whatever nothing from outside may do."""
+
+import json
+import random
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from benchmarks.fuzz import fuzz
+from benchmarks.fuzz_kinds import KINDS, Kind
+from benchmarks.fuzz_mutate import mutate
+
+from benchmarks import fuzz_child
+from mpiqe.errors import ImageError
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures by /proc")
+
+
+@pytest.mark.parametrize("name", ["photos", "archives", "http", "labels"])
+def test_a_few_mutations_of_each_kind_do_nothing_but_being_refused(name):
+    tally = fuzz(KINDS[name], range(12), seed=1)
+    assert tally.findings == []
+    assert tally.mutations == tally.accepted + tally.refused == 12
+
+
+def test_a_mutation_is_a_function_of_seed_and_number(tmp_path):
+    files = {"a.json": json.dumps({"a": [1, 2, {"b": "c"}]}).encode(), "b.list": b"x\ny\n", "c.png": bytes(range(256))}
+    for name, content in files.items():
+        made = [
+            [mutate(name, content, random.Random(number), others=files, canary=tmp_path) for number in range(50)]  # noqa: S311
+            for _ in range(2)
+        ]
+        assert made[0] == made[1]
+        assert len(set(made[0])) > 25
+
+
+def read(monkeypatch, folder, use):
+    """What the child says of five mutations that ``use`` is called with."""
+
+    @contextmanager
+    def using(_):
+        yield use
+
+    said = []
+    kind = Kind("made", lambda _: {"a.txt": b"some text"}, using)
+    monkeypatch.setattr(fuzz_child, "_HARD_MEGABYTES", 1 << 20)
+    monkeypatch.setattr(fuzz_child.resource, "setrlimit", lambda *_: None)  # this process lives on
+    with fuzz_child.ExitStack() as until_done:
+        fuzz_child._read(kind, range(5), 0, folder, lambda line: said.append(json.loads(line)), until_done)
+    return [event for event in said if "end" in event]
+
+
+def unless_sound(act):
+    def use(path: Path):
+        if path.read_bytes() != b"some text":
+            act()
+
+    return use
+
+
+def fail(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("act", "expected"),
+    [
+        (lambda: fail(KeyError("x")), "traceback"),
+        (lambda: fail(SystemExit(1)), "traceback"),
+        (lambda: fail(MemoryError()), "memory"),
+        (lambda: fail(ImageError("a.txt: \x1b[2J")), "message"),
+        (lambda: sys.audit("os.system", b"id"), "code"),
+        (lambda: sys.audit("pickle.find_class", "os", "system"), "code"),
+        (lambda: fail(ImageError("a.txt: empty file")), None),
+        (lambda: None, None),
+    ],
+)
+def test_what_nothing_from_outside_may_do_is_noticed(monkeypatch, tmp_path, act, expected):
+    events = read(monkeypatch, tmp_path, unless_sound(act))
+    assert [event["end"] for event in events] == [0, 1, 2, 3, 4]
+    for event in events:
+        assert [what for what, _ in event["findings"]] == ([] if expected is None else [expected])
+
+
+def test_memory_is_measured_mutation_by_mutation(monkeypatch, tmp_path):
+    events = read(monkeypatch, tmp_path, unless_sound(lambda: len(b"x" * (50 << 20))))
+    assert all(45 < event["megabytes"] < 80 for event in events)
+
+
+def test_a_process_that_dies_costs_one_mutation_and_the_next_is_read(monkeypatch, tmp_path):
+    """``fuzz`` starts a stand-in for the child, which dies of SIGSEGV at mutation 1 and hangs at 3."""
+    child = tmp_path / "benchmarks" / "fuzz_child.py"
+    child.parent.mkdir()
+    child.write_text(
+        "import json, os, signal, sys, time\n"
+        "for number in range(int(sys.argv[2]), int(sys.argv[3])):\n"
+        "    print(json.dumps({'begin': number, 'file': 'a'}), flush=True)\n"
+        "    if number == 1:\n        os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "    if number == 3:\n        time.sleep(60)\n"
+        "    end = {'end': number, 'file': 'a', 'reason': None, 'findings': [], 'seconds': 0, 'megabytes': 0}\n"
+        "    print(json.dumps(end), flush=True)\n"
+    )
+    monkeypatch.setattr("benchmarks.fuzz.ROOT", tmp_path)
+    tally = fuzz(Kind("made", KINDS["photos"].make, KINDS["photos"].use, seconds=0.3), range(6))
+    assert [(each.number, each.what) for each in tally.findings] == [(1, "signal"), (3, "time")]
+    assert tally.findings[0].detail == "died of SIGSEGV"
+    assert (tally.mutations, tally.accepted) == (6, 4)

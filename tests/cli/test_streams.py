@@ -1,0 +1,94 @@
+"""Standard streams that are closed, and interrupts before there is anything to keep: real processes."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = [sys.executable, str(Path(__file__).with_name("conftest.py"))]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell and signals")
+
+
+def closing(*descriptors):
+    """The command of a process with those standard streams closed, as a service or cron may start one."""
+    redirections = " ".join(f"{descriptor}>&-" for descriptor in descriptors)
+    return ["sh", "-c", f'exec "$@" {redirections}', "sh", *PROGRAM]
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_rows_go_to_a_file_whatever_streams_are_closed(folder, tmp_path, closed, form):
+    output = tmp_path / f"rows.{form}"
+    done = subprocess.run(
+        [*closing(*closed), "score", str(folder), "--output", str(output)], capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 1  # one photo of the four is none
+    assert b"Traceback" not in done.stderr
+    if form == "csv":
+        rows = list(csv.DictReader(output.read_text(encoding="utf-8").splitlines()))
+        assert [row["score"] for row in rows] == ["50.0", "100.0", "", "200.0"]
+    else:
+        assert output.stat().st_size
+
+
+def test_a_closed_standard_input_is_no_fault_where_it_is_not_read(folder):
+    done = subprocess.run(
+        [*closing(0), "score", str(folder / "a.png"), "--format", "csv"], capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b",50.0," in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "message"),
+    [
+        (0, ["-"], "mpiqe: standard input is closed"),
+        (1, ["a.png"], "mpiqe: standard output is closed"),
+    ],
+)
+def test_a_closed_stream_that_is_needed_ends_with_two_and_one_line(folder, closed, arguments, message):
+    done = subprocess.run(
+        [*closing(closed), "score", *arguments], cwd=folder, capture_output=True, check=False, timeout=60, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+class AtImport:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(1000):
+                    pass
+            except KeyboardInterrupt:
+                if {converts}:  # as modules in C do
+                    raise ImportError("initialization failed")
+                raise
+
+sys.meta_path.insert(0, AtImport())
+runpy.run_module("mpiqe", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("converts", [False, True])
+@pytest.mark.parametrize("module", ["typer", "mpiqe.cli.score", "numpy", "mpiqe.scoring.loading", "onnxruntime"])
+def test_an_interrupt_while_modules_are_imported_ends_with_130_and_one_line(folder, module, converts):
+    code = INTERRUPTED.format(module=module, converts=converts)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "score", str(folder), "--format", "csv"],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert (done.returncode, done.stderr) == (130, b"mpiqe: interrupted\n")
+    assert done.stdout == b""
