@@ -57,7 +57,7 @@ def test_every_row_says_what_where_and_within_which_bounds():
     table = PAGE.partition("## Every parser")[2].partition("\n## ")[0]
     rows = [line.strip("|").split(" | ") for line in table.splitlines() if line.startswith("| ")]
     assert len(rows) > 15
-    for row in rows:
+    for row in rows[1:]:  # below the header
         assert len(row) == 4, row
         assert all(len(cell.strip()) > 3 for cell in row), row
 
