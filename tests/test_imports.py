@@ -32,7 +32,7 @@ MAY_KNOW = {
     "bench": BASE | {"model", "training", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
     "demo": {"errors", "files", "images", "intervals", "data", "scoring"},
-    "cli": BASE | {"model", "data", "training", "scoring", "demo", "experiments", "bench"},
+    "cli": BASE | {"decoding", "model", "data", "training", "scoring", "demo", "experiments", "bench"},
     "__main__": {"cli"},
     "__init__": {"errors", "scoring"},
 }

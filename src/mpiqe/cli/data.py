@@ -34,6 +34,7 @@ def synthesize(
     count: Annotated[int | None, typer.Option(help="so many photos: the best rated, or a folder's first")] = None,
     each: Annotated[int, typer.Option(help="versions of each photo, drawn from the 25 types x 5 levels")] = 125,
     seed: Annotated[int, typer.Option(help="seed of everything drawn")] = 0,
+    further: Annotated[bool, typer.Option("--further", help="also WebP, AVIF, JPEG twice, thumbnails ..")] = False,
 ) -> None:
     """A synthetic set from clean photos: KADID-10k's 25 distortions in five levels, in its layout.
 
@@ -46,6 +47,7 @@ def synthesize(
     from mpiqe.cli.progress_line import ProgressLine
     from mpiqe.data import read_dataset
     from mpiqe.data.synthesize import synthesize as make
+    from mpiqe.data.synthetic import ALL_KINDS, KINDS
     from mpiqe.errors import DatasetError
     from mpiqe.scoring.paths import photo_files
 
@@ -69,7 +71,7 @@ def synthesize(
                 with line.aside():
                     typer.echo(f"mpiqe: left out: {fault}", err=True)
 
-        number = make(photos, out, each=each, seed=seed, progress=progress)
+        number = make(photos, out, each=each, seed=seed, kinds=ALL_KINDS if further else KINDS, progress=progress)
     typer.echo(
         f"{out}: {number} images of {len(photos) - failed} photos; train on them with --also csv:{out}/labels.csv"
     )

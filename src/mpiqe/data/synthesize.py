@@ -11,7 +11,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from mpiqe import images
-from mpiqe.data.synthetic import KINDS, LEVELS, distort
+from mpiqe.data.synthetic import ALL_KINDS, KINDS, LEVELS, Kind, distort
 from mpiqe.errors import ConfigError, DatasetError, ImageError
 from mpiqe.files import write_whole
 
@@ -42,9 +42,9 @@ class Made:
     level: int
 
 
-def plan(photos: int, *, each: int, seed: int) -> list[list[Made]]:
-    """What is made of each photo: the clean one, then ``each`` of the 125 versions, drawn by the seed, in order."""
-    versions = [(kind, level) for kind in KINDS for level in range(1, LEVELS + 1)]
+def plan(photos: int, *, each: int, seed: int, kinds: Mapping[str, Kind] = KINDS) -> list[list[Made]]:
+    """What is made of each photo: the clean one, then ``each`` of all versions, drawn by the seed, in order."""
+    versions = [(kind, level) for kind in kinds for level in range(1, LEVELS + 1)]
     if not 1 <= each <= len(versions):
         raise ConfigError(f"{each} versions of each photo: must be 1 to {len(versions)}")
     digits = max(2, len(str(photos)))
@@ -55,13 +55,19 @@ def plan(photos: int, *, each: int, seed: int) -> list[list[Made]]:
         row = [Made(f"{base}.png", f"{base}.png", None, 0)]
         for index in sorted(drawn):
             kind, level = versions[index]
-            row.append(Made(f"{base}_{KINDS[kind].code:02d}_{level:02d}.png", f"{base}.png", kind, level))
+            row.append(Made(f"{base}_{kinds[kind].code:02d}_{level:02d}.png", f"{base}.png", kind, level))
         found.append(row)
     return found
 
 
 def synthesize(
-    photos: Sequence[Path], out: Path, *, each: int, seed: int, progress: Callable[[Path, str | None], None]
+    photos: Sequence[Path],
+    out: Path,
+    *,
+    each: int,
+    seed: int,
+    kinds: Mapping[str, Kind] = KINDS,
+    progress: Callable[[Path, str | None], None],
 ) -> int:
     """Write the set and return how many images it has; what a stopped run has written is kept, the rest is made.
 
@@ -69,7 +75,7 @@ def synthesize(
     ``progress`` with the reason and left out; its number stays free. Raises ``DatasetError`` if none can be read,
     ``ConfigError`` if ``out`` holds a set of other photos.
     """
-    planned = plan(len(photos), each=each, seed=seed)
+    planned = plan(len(photos), each=each, seed=seed, kinds=kinds)
     folder = out / "images"
     folder.mkdir(parents=True, exist_ok=True)
     sources = _table(
@@ -86,7 +92,7 @@ def synthesize(
         for item in row:
             path = folder / item.name
             if not path.exists():
-                code = KINDS[item.kind].code if item.kind else 0
+                code = ALL_KINDS[item.kind].code if item.kind else 0
                 own = int(np.random.default_rng([seed, number, code]).integers(2**31))
                 write_whole(path, _png(distort(clean, item.kind, item.level, seed=own) if item.kind else clean))
         made += row
@@ -94,10 +100,11 @@ def synthesize(
     if not made:
         raise DatasetError(f"none of the {len(photos)} photos could be read")
     ratings = [
-        (f"images/{m.name}", stand_in(m.level), KINDS[m.kind].distortion if m.kind else "", m.reference) for m in made
+        (f"images/{m.name}", stand_in(m.level), (ALL_KINDS[m.kind].distortion if m.kind else "") or "", m.reference)
+        for m in made
     ]
     _write(out / "labels.csv", _table(("image", "mos", "distortion", "reference"), ratings))
-    official = [(m.name, m.reference, f"{stand_in(m.level):.2f}", "0.00") for m in made if m.kind]
+    official = [(m.name, m.reference, f"{stand_in(m.level):.2f}", "0.00") for m in made if m.kind in KINDS]
     _write(out / "dmos.csv", _table(("dist_img", "ref_img", "dmos", "var"), official))
     return len(made)
 
