@@ -53,7 +53,7 @@ def test_a_reader_that_dies_hangs_or_floods_costs_the_file(
 def test_the_memory_of_a_reader_is_bounded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flood = (
         "from mpiqe.data import label_child; "
-        "label_child._KINDS['mat'] = lambda file: {'a': len(bytearray(label_child.MEMORY))}; "
+        "label_child._KINDS['mat'] = lambda file: {'a': len(bytearray(2 * label_child.MEMORY))}; "
         "label_child.main(sys.argv[2], sys.argv[3])"
     )
     monkeypatch.setattr(label_process, "_BOOT", label_process._BOOT.partition("from mpiqe.data")[0] + flood)
