@@ -33,7 +33,7 @@ def test_numbers_come_as_they_are(file: Path) -> None:
         ("print('[' * 5000)", "its reader ended with exit status 0"),
         ("print('[]')", "its reader ended with exit status 0"),
         ("print('{}' * 1000)", "holds more than 0 MB of labels"),
-        ("import time; time.sleep(60)", "it takes longer than 60 s"),
+        ("import time; time.sleep(60)", "it takes longer than 300 s"),
     ],
 )
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals are told otherwise here")
@@ -42,7 +42,7 @@ def test_a_reader_that_dies_hangs_or_floods_costs_the_file(
 ) -> None:
     monkeypatch.setattr(label_process, "_BOOT", does)
     if "longer" in said:
-        monkeypatch.setattr(label_process, "_GRACE", -59.5)
+        monkeypatch.setattr(label_process, "_GRACE", -299.5)
     if "more than" in said:
         monkeypatch.setattr(label_process, "_MOST_ANSWER", 1000)
     with pytest.raises(DatasetError, match=said):
@@ -53,7 +53,7 @@ def test_a_reader_that_dies_hangs_or_floods_costs_the_file(
 def test_the_memory_of_a_reader_is_bounded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flood = (
         "from mpiqe.data import label_child; "
-        "label_child._KINDS['mat'] = lambda file: {'a': len(bytearray(label_child.MEMORY))}; "
+        "label_child._KINDS['mat'] = lambda file: {'a': len(bytearray(2 * label_child.MEMORY))}; "
         "label_child.main(sys.argv[2], sys.argv[3])"
     )
     monkeypatch.setattr(label_process, "_BOOT", label_process._BOOT.partition("from mpiqe.data")[0] + flood)

@@ -5,6 +5,7 @@ All but .csv are read in a process apart: damage has crashed SciPy's reader, and
 
 import csv
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,10 +45,20 @@ def mat_texts(file: Path, name: str) -> list[str]:
 
 
 def _mat(file: Path, name: str) -> Cells:
-    found: Cells | None = read_apart(file, "mat").get(name)
+    try:
+        written = file.stat().st_mtime_ns
+    except OSError:
+        written = 0  # reading it will say what is wrong
+    found: Cells | None = _variables(file, written).get(name)
     if found is None:
         raise DatasetError(f"{file}: holds no variable {name}; is it the official release?")
     return found
+
+
+@lru_cache(maxsize=2)
+def _variables(file: Path, _written: int) -> dict[str, Cells]:
+    """All variables of a file, read once for several of them; again where it was ``_written`` at another time."""
+    return read_apart(file, "mat")
 
 
 def csv_lines(file: Path, columns: Sequence[str]) -> list[Line]:

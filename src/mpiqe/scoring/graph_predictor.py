@@ -1,6 +1,7 @@
 """What predictors that run an exported graph share. Axes: N crops, S pixels of a side."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,11 @@ class GraphPredictor(ABC):
 
     def _wanted(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in names if name in self.card.outputs)
+
+
+def joined(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """One output of several calls; that of a single one as it is, whatever its shape."""
+    return np.concatenate(parts) if len(parts) > 1 else np.asarray(parts[0])
 
 
 def first_line(error: Exception) -> str:

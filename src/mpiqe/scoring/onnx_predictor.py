@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mpiqe.errors import WeightsError
 from mpiqe.images import Pixels
 from mpiqe.scoring.graph import INPUT, ONNX, check_files
-from mpiqe.scoring.graph_predictor import GraphPredictor, check_ends, first_line
+from mpiqe.scoring.graph_predictor import GraphPredictor, check_ends, first_line, joined
 
 _ERRORS_ONLY = 3
 
@@ -57,7 +57,7 @@ class OnnxPredictor(GraphPredictor):
         # eight bits have one scale for all crops of a call, and a crop's answer must not hang on its company
         calls = [crops] if self.card.precision == "fp32" else [crop[None] for crop in crops]
         found: list[list[Any]] = [self._session.run(wanted, {INPUT: call}, self._wanted_only) for call in calls]
-        return {name: np.concatenate(parts) for name, parts in zip(wanted, zip(*found, strict=True), strict=True)}
+        return {name: joined(parts) for name, parts in zip(wanted, zip(*found, strict=True), strict=True)}
 
 
 def _axis(shape: list[Any] | None, index: int) -> Any:

@@ -19,7 +19,7 @@ from mpiqe.errors import ConfigError, MPIQEError, WeightsError
 from mpiqe.images import Pixels
 from mpiqe.printable import printable
 from mpiqe.scoring.graph import ONNX, OPENVINO, check_files
-from mpiqe.scoring.graph_predictor import SCORING, GraphPredictor, check_ends
+from mpiqe.scoring.graph_predictor import SCORING, GraphPredictor, check_ends, joined
 from mpiqe.scoring.openvino_core import openvino_core, openvino_settings
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class OpenVINOPredictor(GraphPredictor):
         step = self._crops_a_call or len(crops)
         with self._lock:  # a request holds one answer, and the next one is written over it
             parts = [self._call(wanted, crops[start : start + step], step) for start in range(0, len(crops), step)]
-        return {name: np.concatenate(found) for name, found in zip(wanted, zip(*parts, strict=True), strict=True)}
+        return {name: joined(found) for name, found in zip(wanted, zip(*parts, strict=True), strict=True)}
 
     def _call(self, wanted: tuple[str, ...], crops: Pixels, step: int) -> list[NDArray[np.float32]]:
         """The outputs for ``step`` crops at most, as what they are among ``step`` of them."""
