@@ -28,7 +28,8 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Pixels | tor
 Admit: TypeAlias = Callable[[int, int], None]
 """Called with a photo's width and height when its header was read and its pixels were not; may wait, and may raise."""
 
-DEFAULT_MAX_PIXELS = 200_000_000  # the largest phone sensors; reading such a photo takes about 1.5 GB
+DEFAULT_MAX_PIXELS = 200_000_000
+"""The largest phone sensors. Such a photo takes 0.3 to 2 GB, and 3.2 as a WebP or JPEG 2000 (docs/performance.md)."""
 
 # Pillow opens forty formats; EPS, for one, by running Ghostscript. A photo has no need of those.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
