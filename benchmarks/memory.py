@@ -4,8 +4,8 @@
 
 Memory is this process's and its readers' (proportional set size on Linux, sampled every 20 ms). Exit status 1 if it
 grows by more than 5 % between the first thousand photos and the last, or if a large photo takes more than a gigabyte
-(2**30 bytes; a WebP 1.7) over the idle process. Without ``--embedded`` the predictor is a mean, so that what is seen is
-the reading.
+(2**30 bytes; a WebP or JPEG 2000 1.7) over the idle process. Without ``--embedded`` the predictor is a mean, so that
+what is seen is the reading.
 """
 
 import argparse
@@ -32,7 +32,8 @@ from mpiqe.scoring.score import Scale
 from mpiqe.scoring.scorer import Scorer
 
 SIDE = 10_000
-MOST = dict.fromkeys(("webp", "webp lossless"), 1700 << 20)  # libwebp keeps two frames, Pillow copies them twice
+MOST = dict.fromkeys(("webp", "webp lossless", "jpeg 2000"), 1700 << 20)
+"""libwebp keeps two frames, and Pillow copies them twice; OpenJPEG keeps each sample in 32 bits."""
 GIGABYTE = 1 << 30
 GROWTH = 0.05
 
@@ -201,6 +202,7 @@ KINDS: dict[str, tuple[str, str, dict[str, object]]] = {
     "tiff lzw": ("RGB", "TIFF", {"compression": "tiff_lzw"}),
     "webp": ("RGB", "WEBP", {"method": 0, "quality": 50}),
     "webp lossless": ("RGB", "WEBP", {"method": 0, "quality": 0, "lossless": True}),
+    "jpeg 2000": ("RGB", "JPEG2000", {}),
 }
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ Enough: TypeAlias = Callable[[int, int], "tuple[int, int] | None"]
 """Called with a photo's width and height as its file states them: how few pixels across and down will do for a decoder
 that can leave some out, ``None`` if all are wanted."""
 
-DEFAULT_MAX_PIXELS = 200_000_000  # the largest phone sensors; reading such a photo takes about 1.5 GB
+DEFAULT_MAX_PIXELS = 200_000_000
+"""The largest phone sensors. Such a photo takes 0.3 to 2 GB, and 3.2 as a WebP or JPEG 2000 (docs/performance.md)."""
 
 # Pillow opens forty formats; EPS, for one, by running Ghostscript. A photo has no need of those.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
