@@ -9,7 +9,7 @@ from skimage import data as photos_of_scikit_image
 from mpiqe import images
 from mpiqe.data import read_csv
 from mpiqe.data.synthesize import Made, plan, stand_in, synthesize
-from mpiqe.data.synthetic import KINDS
+from mpiqe.data.synthetic import ALL_KINDS, FURTHER_KINDS, KINDS
 from mpiqe.errors import ConfigError, DatasetError
 
 
@@ -100,3 +100,16 @@ def test_a_photo_that_cannot_be_read_is_told_and_left_out(tmp_path: Path, clean:
     assert clean[1].name in str(faults[clean[1].name])
     with pytest.raises(DatasetError, match="none of the 1 photos"):
         synthesize(clean[1:2], tmp_path / "none", each=2, seed=0, progress=lambda *_: None)
+
+
+def test_further_kinds_have_names_of_their_own_and_stay_out_of_kadids_table(tmp_path: Path) -> None:
+    rows = plan(2, each=len(ALL_KINDS) * 5, seed=0, kinds=ALL_KINDS)
+    names = [item.name for row in rows for item in row]
+    assert len(names) == len(set(names)) == 2 * (1 + 5 * len(ALL_KINDS))
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(photo)
+    synthesize([photo], tmp_path / "set", each=30, seed=0, kinds=FURTHER_KINDS, progress=lambda path, fault: None)
+    labels = (tmp_path / "set" / "labels.csv").read_text().splitlines()
+    assert len(labels) == 1 + 1 + 30
+    assert sum(",JPEG compression," in line for line in labels) == 10  # twice and with full chroma, five levels each
+    assert (tmp_path / "set" / "dmos.csv").read_text().splitlines() == ["dist_img,ref_img,dmos,var"]

@@ -5,7 +5,7 @@ import pytest
 from skimage import color
 from skimage import data as photos
 
-from mpiqe.data.synthetic import KINDS, LEVELS, class_of, distort
+from mpiqe.data.synthetic import ALL_KINDS, CODECS, FURTHER_KINDS, KINDS, LEVELS, class_of, distort
 from mpiqe.errors import ConfigError
 from mpiqe.labels import DISTORTIONS, distortion
 
@@ -190,3 +190,18 @@ def test_an_unknown_kind_or_level_is_refused() -> None:
     for level in (0, 6):
         with pytest.raises(ConfigError, match="levels 1 to 5"):
             distort(PHOTO, "JPEG", level, seed=0)
+
+
+@pytest.mark.parametrize("kind", FURTHER_KINDS)
+def test_what_happens_to_photos_on_their_way_grows_worse_with_the_level(kind: str) -> None:
+    errors = [np.square(distort(PHOTO, kind, level, seed=1).astype(float) - PHOTO).mean() for level in range(1, 6)]
+    assert errors == sorted(errors)
+    assert errors[0] > 0
+    assert distort(PHOTO, kind, 3, seed=1).shape == PHOTO.shape
+
+
+def test_webp_and_avif_have_no_class_and_jpeg_has_its_own_however_it_was_coded() -> None:
+    assert class_of("WebP") is None
+    assert class_of("AVIF") is None
+    assert class_of("JPEG, twice") == class_of("JPEG, full chroma") == "JPEG compression"
+    assert set(CODECS) <= set(ALL_KINDS)

@@ -517,3 +517,47 @@ def test_a_run_of_a_version_without_views_is_continued_as_native_alone(
 def test_a_side_that_cannot_be_meant_is_refused(side: int) -> None:
     with pytest.raises(ConfigError, match=f"view_side = {side}: must be"):
         resolve({"view_side": side})
+
+
+def test_a_run_goes_on_to_more_epochs_than_it_began_with(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    folder = tmp_path / "run"
+    _train(folder, _settings(rated_photos, tiny_folder, epochs=1))
+    _train(folder, _settings(rated_photos, tiny_folder, epochs=3), resume=True)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["settings"]["epochs"], config["epochs_before"]) == (3, [1])
+
+
+def test_every_epoch_says_how_far_prompts_and_decoder_went(finished: Path) -> None:
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    for part in ("contexts", "visual_tokens", "decoder"):
+        way = [row[f"moved_{part}"] for row in rows]
+        assert 0 < way[0] < way[-1], part
+
+
+def test_a_cached_stem_gives_the_figures_of_the_same_crops(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = _settings(rated_photos, tiny_folder, epochs=2)
+    draw = CropDataset.__getitem__
+    _train(tmp_path / "cached", {**settings, "cache_stem": True})
+    monkeypatch.setattr(CropDataset, "__getitem__", lambda self, key: draw(self, (1, key[1])))  # one draw of crops
+    _train(tmp_path / "plain", settings)
+    cached, plain = (load_file(tmp_path / name / "mpiqe.safetensors") for name in ("cached", "plain"))
+    for name, tensor in plain.items():
+        torch.testing.assert_close(cached[name], tensor, atol=5e-3, rtol=0, msg=name)  # features are kept in float16
+
+
+def test_a_cache_of_the_stem_and_what_it_cannot_go_with(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="cache_stem keeps the crops in the training process"):
+        resolve(_settings(rated_photos, tiny_folder, cache_stem=True, workers=1))
+    with pytest.raises(ConfigError, match="cache_stem keeps what a frozen stem makes"):
+        _train(tmp_path / "run", _settings(rated_photos, tiny_folder, cache_stem=True, tune="all"))
+
+
+def test_a_linear_head_is_trained_beside_the_decoder(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+    _train(tmp_path / "run", _settings(rated_photos, tiny_folder, epochs=1, linear_head=True))
+    weights = load_file(tmp_path / "run" / "mpiqe.safetensors")
+    assert weights["linear.weight"].abs().max() > 0
+    assert mpiqe.load(tmp_path / "run")(read_csv(rated_photos).records[0].image).score

@@ -297,3 +297,31 @@ def test_the_average_follows_weights_and_takes_running_statistics_as_they_are(st
     follow(slow, fast, keep=0.9)
     torch.testing.assert_close(slow.late.bias, expected)
     assert dict(slow.clip.clip.named_buffers())[norm].tolist() == [0.25] * 8
+
+
+def test_a_published_stem_begins_the_backbone_is_distilled_and_folded(tmp_path: Path, rated_photos: Path) -> None:
+    options = _options(
+        rated_photos, stem="efficientnet-lite0", image_size=64, layers=1, smallest=0.75, hint_weight=0.0, epochs=1
+    )
+    folder = _run(tmp_path / "run", options)
+    (row,) = _rows(tmp_path / "run")
+    assert row["loss_distillation"] > 0
+    taught, fresh = (FrozenCLIP.from_pretrained(path) for path in (folder, tmp_path / "run" / "fresh"))
+    assert (taught.image_size, taught.vision_layers) == (64, 1)
+    before, after = fresh.folded().weights(), taught.weights()
+    assert set(before) == set(after)
+    moved = {name for name in after if not torch.allclose(after[name], before[name], atol=1e-3, rtol=1e-3)}
+    for part in ("network.first", "network.stages.0", "network.stages.6", "network.head", "to_width", "encoder"):
+        assert any(part in name for name in moved), part
+
+
+def test_published_layers_take_smaller_steps_than_new_ones(tmp_path: Path, rated_photos: Path) -> None:
+    options = _options(
+        rated_photos, stem="efficientnet-lite0", image_size=64, layers=1, stem_rate=0.0, hint_weight=0.0, epochs=1
+    )
+    folder = _run(tmp_path / "run", options)
+    taught, fresh = (FrozenCLIP.from_pretrained(path) for path in (folder, tmp_path / "run" / "fresh"))
+    before, after = fresh.folded().weights(), taught.weights()
+    published = [name for name in after if ".network." in name]
+    assert all(torch.allclose(after[name], before[name], atol=1e-3, rtol=1e-3) for name in published)
+    assert not torch.allclose(after["visual_projection.weight"], before["visual_projection.weight"], atol=1e-3)
