@@ -30,6 +30,9 @@ _MOST = {
     "accumulation": bounds.MOST_BATCH,
     "crops": bounds.MOST_CROPS,
     "slots": bounds.MOST_CROPS,
+    "view_side": LARGEST_SIDE,
+    "image_size": 4096,
+    "layers": 128,
     "workers": bounds.MOST_WORKERS,
     "seed": (1 << 63) - 1,
 }
@@ -170,8 +173,16 @@ def read_toml(path: Path) -> dict[str, Any]:
 def check_pretrain(options: PretrainOptions) -> None:
     """Raise one ``ConfigError`` for values of ``mpiqe pretrain`` that cannot be meant."""
     faults = _out_of_bounds(
-        options, {"epochs": 1, "warmup_epochs": 0, "batch_size": 3, "slots": 2, "workers": 0, "seed": 0}
+        options,
+        {"epochs": 1, "warmup_epochs": 0, "batch_size": 3, "slots": 2, "workers": 0, "seed": 0}
+        | {"image_size": 32, "layers": 1},
     )
+    if options.image_size % 32:
+        faults.append(f"image_size = {options.image_size}: must be a multiple of 32, a patch's side")
+    if not 0 < options.smallest <= 1:
+        faults.append(f"smallest = {options.smallest}: must be above 0 and at most 1")
+    if not options.stem_rate >= 0:
+        faults.append(f"stem_rate = {options.stem_rate}: must be at least 0")
     if not options.learning_rate > 0:
         faults.append(f"learning_rate = {options.learning_rate}: must be above zero")
     if not 0 <= options.averaging < 1:
@@ -203,8 +214,6 @@ def _check(run: RunOptions, where: str) -> None:
         faults.append(f"learning_rate = {run.learning_rate}: must be above zero")
     if not run.backbone_rate > 0:
         faults.append(f"backbone_rate = {run.backbone_rate}: must be above zero")
-    if run.view_side > LARGEST_SIDE:
-        faults.append(f"view_side = {run.view_side}: must be {LARGEST_SIDE} or less")
     if run.cache_stem and run.workers:
         faults.append(
             f"cache_stem keeps the crops in the training process: it goes with workers = 0, not {run.workers}"
