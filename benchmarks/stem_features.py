@@ -83,9 +83,7 @@ def main() -> None:
     records = [dataset.records[index] for index in sorted((*split.train, *split.val))]
     mos = np.array([record.mos for record in records])
     view = View.of_side(given.view_side)
-    print(
-        f"{dataset.name}, split {given.split}: {len(records)} images, {FOLDS} folds, {given.crops} crops of {given.size}"
-    )
+    print(f"{dataset.name}, split {given.split}: {len(records)} images, {given.crops} crops of {given.size} pixels")
     for variant in given.variants:
         last, earlier = extract(variant, records, size=given.size, crops=given.crops, view=view)
         both = np.concatenate([last, earlier], axis=1)
