@@ -38,7 +38,7 @@ from benchmarks.fuzz_kinds import KINDS, Kind
 
 ROOT = Path(__file__).resolve().parents[1]
 FINDINGS = ("code", "signal", "traceback", "message", "time", "memory")
-_START_SECONDS = 300.0  # to import torch on a busy machine and to make the sound files
+_START_SECONDS = 1200.0  # to import torch on a busy machine and to make the sound files
 _STUCK = 6.0  # times a kind's seconds that it may take by the clock, whatever the processor does meanwhile
 
 
