@@ -55,6 +55,12 @@ def main(run: Path, backbone: Path, version: int) -> None:
     model, config = load_checkpoint(run, backbone=backbone)
     shutil.rmtree(WEIGHTS / "backbone", ignore_errors=True)
     shutil.copytree(backbone, WEIGHTS / "backbone")
+    config_file = WEIGHTS / "backbone" / "config.json"
+    values = json.loads(config_file.read_text(encoding="utf-8"))
+    for entry in values.get("mpiqe_learnt_from", []):
+        if entry["data"].startswith("csv:"):
+            entry["data"] = f"csv:{Path(entry['data'].removeprefix('csv:')).name}"
+    config_file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     also = [f"csv:{Path(spec.removeprefix('csv:')).name}" for spec in config.training.get("also", ())]
     training = {**config.training, "root": "ROOT", "labels": "LABELS", "backbone": "backbone", "also": also}
     digest = FrozenCLIP.from_pretrained(WEIGHTS / "backbone").digest()  # the run may carry that of an earlier version

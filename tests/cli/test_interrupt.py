@@ -148,14 +148,16 @@ def test_an_interrupt_waits_for_no_encryption(start, server):
 @pytest.mark.parametrize("path", ["slow://a.jpg", "slow://folder", "slow://s.tar", "asynchronous://a.jpg"])
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "among others"])
 def test_an_interrupt_waits_for_no_store(start, folder, tmp_path, path, alone):
-    process = start(*([] if alone else [str(folder)]), path)
+    allowed = ["--allow-scheme", path.partition(":")[0]]
+    process = start(*([] if alone else [str(folder)]), path, *allowed)
     wait_for((tmp_path / f"program.{path.partition(':')[0]}").exists)
     time.sleep(0.3)
     interrupted(process)
 
 
 def test_a_store_that_hangs_costs_its_row_and_does_not_keep_the_command_from_its_end(start, folder):
-    process = start(str(folder / "a.png"), "slow://a.jpg", str(folder / "b.png"), "--timeout", "2")
+    photos = [str(folder / "a.png"), "slow://a.jpg", str(folder / "b.png")]
+    process = start(*photos, "--timeout", "2", "--allow-scheme", "slow")
     out, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert err == "mpiqe: 1 of 3 photos could not be scored; their rows say why\n"
