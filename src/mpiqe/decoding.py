@@ -112,7 +112,7 @@ def decode(source: Source, max_pixels: int) -> Image.Image:
     return open_photo(source, max_pixels).upright()
 
 
-def open_photo(source: Source, max_pixels: int, admit: Admit | None = None, *, enough: Enough | None = None) -> Photo:
+def open_photo(source: Source, max_pixels: int, admit: Admit | None = None, enough: Enough | None = None) -> Photo:
     """The source, fully loaded, not yet RGB and upright.
 
     With ``enough`` a JPEG in RGB or grey is decoded at 1/2, 1/4 or 1/8 where that many pixels are left; ``max_pixels``

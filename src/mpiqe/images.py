@@ -79,7 +79,7 @@ def read_crops(
     small photo is enlarged. Raises ``ImageError``.
     """
     with naming(source):
-        photo = open_photo(source, max_pixels, admit, enough=partial(_enough, view=view, crop=size))
+        photo = open_photo(source, max_pixels, admit, partial(_enough, view=view, crop=size))
         scaled = view.size(*photo.size, crop=size)
         canvas: Photo | Image.Image = photo
         if scaled != photo.size:
@@ -108,7 +108,7 @@ def read_canvas(
         scaled = view.size(*photo.size, crop=size)
         if scaled == photo.size:
             return photo, enlarge(photo, size, max_pixels=max_pixels)
-        small = open_photo(source, max_pixels, enough=partial(_enough, view=view, crop=size))
+        small = open_photo(source, max_pixels, None, partial(_enough, view=view, crop=size))
         return photo, small.scaled(scaled)
 
 
