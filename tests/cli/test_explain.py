@@ -197,4 +197,4 @@ def test_options_reach_the_scorer(photos, tmp_path, monkeypatch):
     done = CliRunner().invoke(app, ["explain", str(photos), "--out", str(tmp_path / "out"), *words])
     assert done.exit_code == 130
     expected = {key.replace("-", "_"): value for key, value in arguments.items()}
-    assert options == {**expected, "read_timeout": 60.0}
+    assert options == {**expected, "read_timeout": 60.0, "view_side": None, "crop_mode": None}
