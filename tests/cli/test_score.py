@@ -93,7 +93,7 @@ def test_options_reach_the_scorer(mpiqe, folder, monkeypatch):
     monkeypatch.setattr(loading, "load", load)
     arguments = {
         "weights": "RUN", "crops": 3, "seed": 7, "batch-size": 5, "workers": 2, "runtime": "torch", "device": "cuda:1",
-        "precision": "bf16", "max-pixels": 1000,
+        "precision": "bf16", "max-pixels": 1000, "view-side": 384, "crop-mode": "grid",
     }  # fmt: skip
     status, _, _ = mpiqe(
         "score", folder, "--timeout", 9, *(word for key, value in arguments.items() for word in (f"--{key}", value))
