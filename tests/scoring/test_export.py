@@ -151,7 +151,7 @@ def test_weights_of_eight_bits_answer_nearly_as_torch_does(eight_bits):
     folder, checked = eight_bits
     assert [entry.precision for entry in checked] == ["int8"]
     assert 1e-5 < checked[0].score < 5e-3
-    assert (folder / "mpiqe.onnx").stat().st_size < 11e6  # 16.7 MB in fp32; the stem's convolutions stay so
+    assert (folder / "mpiqe.onnx").stat().st_size < 20e6  # 32 MB in fp32; the stem's convolutions stay so
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "mpiqe.json", "mpiqe.onnx"]
     scorer, exact = mpiqe.load(folder), mpiqe.load(runtime="torch")
     assert scorer.predictor.computes == "onnx int8 cpu"
@@ -162,7 +162,9 @@ def test_weights_of_eight_bits_answer_nearly_as_torch_does(eight_bits):
 def test_eight_bits_too_give_a_crop_the_same_answer_in_any_company(eight_bits):
     predictor = mpiqe.load(eight_bits[0]).predictor
     photo = photos_of_scikit_image.coffee()
-    crops = np.stack([photo[:224, :224], photo[100:324, 300:524] // 8, np.full((224, 224, 3), 255, np.uint8)])
+    size = predictor.crop_size
+    dark = photo[100 : 100 + size, 300 : 300 + size] // 8
+    crops = np.stack([photo[:size, :size], dark, np.full((size, size, 3), 255, np.uint8)])
     together = predictor.predict(crops)
     for i in range(3):
         for one, all_of_them in zip(predictor.predict(crops[i : i + 1]), together, strict=True):
@@ -289,7 +291,8 @@ def test_openvino_gives_a_crop_the_same_answer_in_any_company(precision):
     except ConfigError as error:
         pytest.skip(str(error))
     photo = photos_of_scikit_image.coffee()
-    crops = np.stack([photo[i : i + 224, 3 * i : 3 * i + 224] for i in range(0, 120, 6)])
+    size = predictor.crop_size
+    crops = np.stack([photo[i : i + size, 3 * i : 3 * i + size] for i in range(0, 120, 6)])
     together = predictor.predict(crops)
     for count in (1, 3, 8, 16):
         parts = [predictor.predict(crops[start : start + count]) for start in range(0, 20, count)]
