@@ -1,6 +1,7 @@
 """The direction of imports: a module may know what stands below it, never what stands above or beside it."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,7 +85,11 @@ def test_nothing_can_unpickle() -> None:
     banned = {"pickle", "dill", "joblib", "torch.load", "shelve"}
     for path in FILES:
         assert not {name for name in _imported(path) if name in banned or name.split(".")[0] in banned}, path
-        assert "torch.load(" not in path.read_text(), path
+        loads = re.findall(r"torch\.load\(.*", path.read_text())
+        if path.name == "efficientnet.py":  # a published file of a known digest, by torch's reader of tensors alone
+            assert [load for load in loads if "weights_only=True" not in load] == []
+        else:
+            assert loads == [], path
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -73,7 +74,9 @@ def test_names_and_scale_are_the_checkpoints(tiny_model):
     predictor = TorchPredictor(model=tiny_model, config=CONFIG)
     assert predictor.crop_size == 32
     assert (predictor.scenes, predictor.distortions) == (CONFIG.scenes, CONFIG.distortions)
-    assert str(predictor.scale) == "MOS of livec, about 3 to 92.5, higher is better"
+    unit, model = str(predictor.scale).split(" (")
+    assert unit == "MOS of livec, about 3 to 92.5, higher is better"
+    assert re.fullmatch(r"checkpoint [0-9a-f]{8}\)", model)
 
 
 def test_a_model_without_scene_prompts_predicts_no_scene(tiny_clip, crops):

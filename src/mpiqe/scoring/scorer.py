@@ -76,7 +76,8 @@ class Scorer:
         ]
         faults = [fault for fault in checked if fault]
         if not faults:
-            batch_size = max(1, predictor.crops_at_once // crops) if batch_size is None else batch_size
+            suited = min(predictor.crops_at_once, bounds.MOST_BATCH)
+            batch_size = max(1, suited // crops) if batch_size is None else batch_size
             if batch_size * crops > bounds.MOST_BATCH:
                 faults.append(
                     f"batch_size {batch_size} x crops {crops} must be at most {bounds.MOST_BATCH} crops in memory"
