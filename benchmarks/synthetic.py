@@ -278,6 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     photos = choose(asked.photos, asked.count, root=asked.root)
     scorer = load(
         asked.weights,
+        runtime="torch",  # a checkpoint has the digests that are written down
         backbone=asked.backbone,
         crops=asked.crops,
         batch_size=asked.batch_size,

@@ -12,7 +12,8 @@ PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 
 # Calls that make something of bytes or text. By the end of their dotted name, as the code writes it.
 PARSING = {
-    "parse_json", "parse_toml", "json.load", "json.loads", "tomllib.load", "tomllib.loads", "tomli.loads", "yaml.safe_load", "yaml.load",
+    "parse_json", "parse_toml",
+    "json.load", "json.loads", "tomllib.load", "tomllib.loads", "tomli.loads", "yaml.safe_load", "yaml.load",
     "csv.reader", "csv.DictReader", "literal_eval", "unpack", "unpack_from", "frombuf",
     "Image.open", "Image.OPEN.get", "loadmat", "load_workbook", "open_workbook", "safe_open", "load_file",
     "ParquetFile", "read_table", "read_schema", "read_metadata", "ParquetDataset", "open_stream", "open_file",
