@@ -12,8 +12,10 @@ Every term, its weight (an option) and where it comes from:
   2023), "a photo of a {scene} with {distortion} artifacts, which is of {quality} quality"; what is not labelled is left
   out, equal texts of a batch are one.
 - score (``score_weight``): smooth L1 to the MOS standardised within its set; ``plcc_weight``: 1 - PLCC within each set
-  of the batch. Asked of two linear probes, one on the mean patch embedding and one on what the last layer makes of CLS
-  and patches, so that the stem is taught without waiting for the layers (deep supervision, Lee et al. 2015).
+  of the batch. Asked of two linear probes, one on the mean patch embedding (or the pooled features of an EfficientNet
+  stem, where it begins as a ridge regression: probe first, then fine-tune, Kumar et al. 2022) and one on what the last
+  layer makes of CLS and patches, so that the stem is taught without waiting for the layers (deep supervision, Lee et
+  al. 2015).
 - ranking (``ranking_weight``): natural above lightly above heavily distorted, logistic (RankIQA, Liu et al. 2017).
 """
 
@@ -30,6 +32,7 @@ from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.loss import cross_entropy
 from mpiqe.model.prompts import PromptLearner
 from mpiqe.training.options import PretrainOptions
+from mpiqe.training.ridge import fit_ridge
 from mpiqe.training.targets import one_hot
 from mpiqe.training.views import NATURAL, QUALITIES, VIEWS, Views
 
@@ -45,7 +48,11 @@ class Student(nn.Module):
         self.clip = clip
         self.scene = PromptLearner(clip=clip, classes=SCENES)
         self.distortion = PromptLearner(clip=clip, classes=DISTORTIONS)
-        self.early = nn.Linear(clip.vision_width, 1)
+        self.early = nn.Linear(clip.pooled_width or clip.vision_width, 1)
+        self.register_buffer("early_mean", torch.zeros(clip.pooled_width))
+        self.register_buffer("early_deviation", torch.ones(clip.pooled_width))
+        self.early_mean: Tensor
+        self.early_deviation: Tensor
         self.late = nn.Linear(2 * clip.joint_width, 1)
         self.to_teacher = nn.ModuleDict()
         for name, channels in taught.items():
@@ -60,16 +67,30 @@ class Student(nn.Module):
 
     def see(self, pixels: Tensor) -> "Seen":
         """uint8 RGB crops (B, 3, S, S) -> all that the objective asks about."""
-        maps = self.clip.stem_maps(self.clip.preprocess(pixels))
+        maps, pooled = self.clip.stem_maps(self.clip.preprocess(pixels))
         embedded = maps[-1].flatten(2).transpose(1, 2)
         cls, patches = map(self.clip.project, self.clip.encode_patches(embedded))
-        early = self.early(embedded.mean(dim=1)).float().squeeze(-1)
+        if pooled is None:
+            early = self.early(embedded.mean(dim=1)).float().squeeze(-1)
+        else:
+            with torch.autocast(pooled.device.type, enabled=False):
+                early = self.early((pooled - self.early_mean) / self.early_deviation).squeeze(-1)
         late = self.late(torch.cat([cls, patches.mean(dim=1)], dim=1)).float().squeeze(-1)
         return Seen(maps, cls, patches, (early, late))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The late probe's scores (B,), standardised MOS."""
         return self.see(pixels).scores[1]
+
+    def begin_early(self, features: Tensor, targets: Tensor) -> None:
+        """Fit the early probe to pooled features (n, F) of natural crops and their standardised MOS (n,)."""
+        ridge = fit_ridge(features, targets)
+        mean, deviation = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
+        with torch.no_grad():
+            self.early_mean.copy_(mean)
+            self.early_deviation.copy_(deviation)
+            self.early.weight.copy_((ridge.weight * deviation)[None])
+            self.early.bias.copy_(ridge.bias + mean.double() @ ridge.weight)
 
     def class_features(self) -> tuple[Tensor, Tensor]:
         """V^s (9, D) and V^d (11, D) through the text tower as it is now, token embeddings included."""

@@ -94,6 +94,8 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
         progress = run.load_state(both, bare)
         if accelerator.scaler is not None and progress.get("scaler"):
             accelerator.scaler.load_state_dict(progress["scaler"])
+    elif student.clip.pooled_width:
+        _begin_early((student, average), photos, options, accelerator, reporter)
     run.keep_metrics(progress["epoch"])
     reporter.begin(steps=steps_per_epoch * options.epochs, done=steps_per_epoch * progress["epoch"])
 
@@ -204,7 +206,7 @@ def _groups(student: Student, options: PretrainOptions) -> list[dict[str, Any]]:
     """Parameters by weight decay and by rate: published layers take smaller steps than what starts from noise."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in student.named_parameters():
-        published = bool(options.stem) and f".{STEM_NETWORK}." in name
+        published = bool(options.stem) and (f".{STEM_NETWORK}." in name or name.startswith("early."))
         groups.setdefault((published, parameter.ndim > 1), []).append(parameter)
     return [
         {
@@ -241,6 +243,7 @@ class Origin:
 
 
 _SAMPLE = 256  # photos that the published network's statistics are taken over
+_SAMPLED_AT_ONCE = 32  # photos
 
 
 def _origin(options: PretrainOptions, photos: Photos, accelerator: Accelerator) -> Origin | None:
@@ -261,6 +264,32 @@ def _student(clip: FrozenCLIP, taught: dict[str, int], options: PretrainOptions,
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         return Student(clip, taught=taught).to(accelerator.device)
+
+
+def _begin_early(
+    students: Sequence[Student],
+    photos: Photos,
+    options: PretrainOptions,
+    accelerator: Accelerator,
+    reporter: Reporter,
+) -> None:
+    """Fit the early probe to what the stem makes of one crop of every photo, before the stem is trained."""
+    first, found = students[0], []
+    clip = first.clip
+    first.eval()
+    for start in range(0, len(photos.train), _SAMPLED_AT_ONCE):
+        part = photos.train[start : start + _SAMPLED_AT_ONCE]
+        crops = [crops_of(photo.record, [0], size=clip.image_size, seed=options.seed)[0] for photo in part]
+        pixels = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).to(accelerator.device)
+        with torch.no_grad(), accelerator.autocast():
+            pooled = clip.stem_maps(clip.preprocess(pixels))[1]
+        if pooled is not None:
+            found.append(pooled.float())
+    first.train()
+    targets = torch.tensor([photo.target for photo in photos.train], device=accelerator.device)
+    for student in students:
+        student.begin_early(torch.cat(found), targets)
+    reporter.note(f"the early probe is fitted to one crop of each of {len(photos.train)} photos")
 
 
 def _teach(
