@@ -337,16 +337,16 @@ class FrozenCLIP(nn.Module):
         patches, pooled = packed.float().split([self.grid**2 * self.vision_width, self.pooled_width], dim=1)
         return Embedded(patches.view(len(packed), -1, self.vision_width), pooled if self.pooled_width else None)
 
-    def stem_maps(self, pixels: Tensor) -> tuple[list[Tensor], Tensor | None]:
+    def stem_maps(self, pixels: Tensor, *, detach_tokens: bool = False) -> tuple[list[Tensor], Tensor | None]:
         """The patch embeddings as maps (B, C, side, side), after those of a convolutional stem's earlier stages.
 
-        The second is ``Embedded.pooled``.
+        The second is ``Embedded.pooled``; ``detach_tokens`` is of an ``EfficientNetStem``.
         """
         stem = self.clip.vision_model.embeddings.patch_embedding
         if self.steady:
             stem.eval()  # its running statistics must stay, even if somebody put this very module in train mode
         if isinstance(stem, EfficientNetStem):
-            return stem.maps_and_pooled(pixels)
+            return stem.maps_and_pooled(pixels, detach_tokens=detach_tokens)
         return (stem.maps(pixels) if isinstance(stem, ConvStem) else [stem(pixels)]), None
 
     def stem_sides(self) -> dict[int, int]:
