@@ -60,7 +60,9 @@ def grad_cam(model: MPIQE, pixels: Tensor, folded: Folded | None = None) -> Tens
             folded = folded or model.fold()
             image = model.encode_image(pixels)
         patches = image.patches.detach().requires_grad_()
-        low = -model.decode(folded, image._replace(patches=patches)).score.sum()  # a crop's score depends on its own patches alone
+        low = -model.decode(
+            folded, image._replace(patches=patches)
+        ).score.sum()  # a crop's score depends on its own patches alone
         (gradient,) = torch.autograd.grad(low, patches)
     weights = gradient.mean(dim=1, keepdim=True)  # (B, 1, D)
     maps = (weights * patches.detach()).sum(dim=2).relu()

@@ -203,7 +203,9 @@ def _groups(student: Student, options: PretrainOptions) -> list[dict[str, Any]]:
     """Parameters by weight decay and by rate: published layers take smaller steps than what starts from noise."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in student.named_parameters():
-        published = bool(options.stem) and (f".{STEM_NETWORK}." in name or name.startswith(("early.", "early_classes.")))
+        published = bool(options.stem) and (
+            f".{STEM_NETWORK}." in name or name.startswith(("early.", "early_classes."))
+        )
         groups.setdefault((published, parameter.ndim > 1), []).append(parameter)
     return [
         {

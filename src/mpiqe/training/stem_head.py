@@ -32,7 +32,9 @@ class ShiftedTargets(TorchDataset[Item]):
         return item._replace(mos=item.mos + self._shifts[key[1]])
 
 
-def fit_stem_head(model: MPIQE, items: CropDataset | StemCache, accelerator: Accelerator) -> tuple[ShiftedTargets, Ridge]:
+def fit_stem_head(
+    model: MPIQE, items: CropDataset | StemCache, accelerator: Accelerator
+) -> tuple[ShiftedTargets, Ridge]:
     """Fit ``model.stem_head`` to the MOS of the crops of the first epoch, and say what is left for the decoder.
 
     A regression has seen the images that it was fitted on, so its errors there are smaller than they will be on
@@ -60,7 +62,9 @@ def _pooled(model: MPIQE, crops: Tensor, accelerator: Accelerator) -> Tensor:
     """Pixels (B, K, 3, S, S), or what a ``StemCache`` keeps of them (B, K, N W + F) -> mean over the crops (B, F)."""
     flat = crops.flatten(0, 1).to(accelerator.device)
     with accelerator.autocast():
-        embedded = model.clip.unpack(flat) if flat.is_floating_point() else model.clip.embed(model.clip.preprocess(flat))
+        embedded = (
+            model.clip.unpack(flat) if flat.is_floating_point() else model.clip.embed(model.clip.preprocess(flat))
+        )
     if embedded.pooled is None:
         raise ValueError("the stem has no pooled features")
     return embedded.pooled.float().view(*crops.shape[:2], -1).mean(dim=1)
