@@ -135,7 +135,7 @@ def test_an_interrupt_waits_for_no_server(start, server, folder, says, alone):
     others = [] if alone else [str(folder), f"http://{server.address}/y.jpg"]
     process = start(*others, f"http://{server.address}/x.jpg")
     wait_for(lambda: server.asked() >= (1 if alone else 2))
-    time.sleep(0.5)
+    time.sleep(0.2)  # it has seen by then what the server says
     interrupted(process)
 
 
@@ -151,7 +151,7 @@ def test_an_interrupt_waits_for_no_store(start, folder, tmp_path, path, alone):
     allowed = ["--allow-scheme", path.partition(":")[0]]
     process = start(*([] if alone else [str(folder)]), path, *allowed)
     wait_for((tmp_path / f"program.{path.partition(':')[0]}").exists)
-    time.sleep(0.3)
+    time.sleep(0.1)
     interrupted(process)
 
 

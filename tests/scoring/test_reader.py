@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from benchmarks.malformed import slow_jpeg
 from PIL import Image
-from tests.processes import lives, readers_of
+from tests.processes import lives, readers_of, seconds_of
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring import reader, reader_frames, reader_process
@@ -33,6 +33,12 @@ def until(condition, seconds=20):
         assert time.monotonic() < end
         time.sleep(0.02)
     return condition()
+
+
+def until_busy(*pids):
+    """Wait until each of these processes is at work on a photo that takes far longer than the others."""
+    before = {pid: seconds_of(pid) for pid in pids}
+    until(lambda: all(seconds_of(pid) >= before[pid] + 0.2 for pid in pids))
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +118,7 @@ def test_a_reader_that_dies_costs_one_row_which_names_the_signal(make_scorer, ph
     with closing(scorer.rows([*photos[:3], slow, *photos[3:]])) as rows:
         found = [next(rows)]
         [child] = readers_of()
-        time.sleep(0.3)  # it is at work on the slow one, which is not in the first two batches
+        until_busy(child)  # with the slow one, which is not in the first two batches
         os.kill(child, kind)
         found += rows
     assert found[3].error.startswith(f"the process that read it died of {kind.name}")
@@ -125,7 +131,7 @@ def test_a_reader_that_hangs_costs_one_row_which_says_how_long(make_scorer, phot
     with closing(scorer.rows([*photos[:3], slow, *photos[3:]])) as rows:
         found = [next(rows)]
         [child] = readers_of()
-        time.sleep(0.3)
+        until_busy(child)
         os.kill(child, signal.SIGSTOP)
         found += rows
     assert found[3].error == "took longer than 1.5 s to read; raise read_timeout (--timeout) if it only comes slowly"
@@ -166,7 +172,7 @@ time.sleep(100)
 """
     parent = subprocess.Popen([sys.executable, "-c", code])
     found = until(lambda: len(now := readers_of(parent.pid)) == 2 and now)
-    time.sleep(0.5)  # both are at work
+    until_busy(*found)
     parent.kill()
     parent.wait()
     until(lambda: not any(map(lives, found)), seconds=5)
@@ -238,7 +244,7 @@ def test_an_interrupt_ends_the_command_and_its_readers_at_once(photos, slow, gro
     )
     process.stdout.readline()
     found = until(lambda: readers_of(process.pid))
-    time.sleep(1)
+    until(lambda: any(seconds_of(pid) > 1 for pid in found))  # far more than starting and the other photos take
     (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
     try:
         _, err = process.communicate(timeout=5)
