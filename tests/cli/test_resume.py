@@ -200,6 +200,7 @@ def test_rows_that_would_be_computed_otherwise_are_not_added(score, photos, tmp_
     assert score(photos / "03-ü.png", "--output", rows, "--resume") == (0, "")  # nothing is left to compute
 
 
+@pytest.mark.slow
 def test_what_auto_comes_to_is_what_counts_not_how_it_was_asked_for(photos, tmp_path):
     rows = tmp_path / "rows.jsonl"
 
@@ -287,7 +288,7 @@ def test_pictures_keep_their_names_over_a_kill(score, photos, tmp_path, monkeypa
     assert not any("broken" in path for path in placed)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["csv", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])])
 def test_killed_runs_go_on_to_the_same_file(photos, tmp_path, form):
     list_of_photos = tmp_path / "list.txt"
     list_of_photos.write_text(f"{photos / '03-ü.png'}\n{photos / '05-broken.jpg'}\n" * 150)
@@ -342,7 +343,10 @@ def everything(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet", "rows.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["rows.csv", pytest.param("rows.jsonl", marks=pytest.mark.slow), "rows.parquet", "rows.txt"],
+)
 def test_a_second_run_does_not_touch_what_the_first_is_writing(score, photos, tmp_path, busy, name):
     rows = tmp_path / name
     with busy(rows) as first:

@@ -102,7 +102,7 @@ def test_no_more_processes_are_started_than_there_are_photos(make_scorer, photos
 
 @linux
 def test_a_single_photo_and_a_call_are_read_in_this_process(make_scorer, photos, monkeypatch):
-    monkeypatch.setattr(reader_process, "_started", None)
+    monkeypatch.setattr(subprocess, "Popen", None)
     [row] = make_scorer().rows(photos[:1])
     assert row.score == make_scorer()(photos[0])
     assert list(make_scorer().rows([])) == []

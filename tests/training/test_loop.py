@@ -154,6 +154,7 @@ def test_a_batch_in_parts_gives_the_whole_batchs_gradient(
         torch.testing.assert_close(parts[name], tensor, atol=2e-4, rtol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
     settings = _settings(rated_photos, tiny_folder, epochs=1)
     _train(tmp_path / "one", settings)
