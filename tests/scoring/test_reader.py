@@ -35,10 +35,14 @@ def until(condition, seconds=20):
     return condition()
 
 
-def until_busy(*pids):
-    """Wait until each of these processes is at work on a photo that takes far longer than the others."""
-    before = {pid: seconds_of(pid) for pid in pids}
-    until(lambda: all(seconds_of(pid) >= before[pid] + 0.2 for pid in pids))
+BEYOND_STARTING = 0.8
+"""Seconds of a processor: a process that has used them has started, and works on what takes far longer than others."""
+
+
+def until_busy(pid):
+    """Wait until a process that has read a photo is at work on one that takes far longer."""
+    before = seconds_of(pid)
+    until(lambda: seconds_of(pid) >= before + 0.1, seconds=60)
 
 
 @pytest.fixture(autouse=True)
@@ -172,7 +176,7 @@ time.sleep(100)
 """
     parent = subprocess.Popen([sys.executable, "-c", code])
     found = until(lambda: len(now := readers_of(parent.pid)) == 2 and now)
-    until_busy(*found)
+    until(lambda: all(seconds_of(pid) > BEYOND_STARTING for pid in found), seconds=60)
     parent.kill()
     parent.wait()
     until(lambda: not any(map(lives, found)), seconds=5)
@@ -244,7 +248,7 @@ def test_an_interrupt_ends_the_command_and_its_readers_at_once(photos, slow, gro
     )
     process.stdout.readline()
     found = until(lambda: readers_of(process.pid))
-    until(lambda: any(seconds_of(pid) > 1 for pid in found))  # far more than starting and the other photos take
+    until(lambda: any(seconds_of(pid) > BEYOND_STARTING for pid in found), seconds=60)
     (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
     try:
         _, err = process.communicate(timeout=5)
