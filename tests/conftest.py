@@ -36,15 +36,15 @@ PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many processes ``-n auto`` tests with: one a processor, none for a single one or for named files."""
+    """Return how many processes ``-n auto`` tests with: one a processor, none for a single one or where all arguments are files."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    named = any(".py" in argument for argument in config.args)
+    named = all(".py" in argument for argument in config.args)
     return 0 if named or usable == 1 else min(usable, 8)
 
 
 def pytest_configure() -> None:
     """Give every process one thread: several on one tiny model wait for each other more than they compute."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
     torch.set_num_threads(1)
 
 
