@@ -36,7 +36,7 @@ PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many processes ``-n auto`` starts: one a processor; none for a single one or if all named are files."""
+    """Return how many processes ``-n auto`` starts: one a processor, but none for a single one or for named files."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     named = all(".py" in argument for argument in config.args)
     return 0 if named or usable == 1 else min(usable, 8)

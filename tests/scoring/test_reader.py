@@ -131,14 +131,14 @@ def test_a_reader_that_dies_costs_one_row_which_names_the_signal(make_scorer, ph
 
 @linux
 def test_a_reader_that_hangs_costs_one_row_which_says_how_long(make_scorer, photos, slow):
-    scorer = make_scorer(workers=1, batch_size=1, read_timeout=1.5)
+    scorer = make_scorer(workers=1, batch_size=1, read_timeout=3)
     with closing(scorer.rows([*photos[:3], slow, *photos[3:]])) as rows:
         found = [next(rows)]
         [child] = readers_of()
         until_busy(child)
         os.kill(child, signal.SIGSTOP)
         found += rows
-    assert found[3].error == "took longer than 1.5 s to read; raise read_timeout (--timeout) if it only comes slowly"
+    assert found[3].error == "took longer than 3 s to read; raise read_timeout (--timeout) if it only comes slowly"
     assert [row.score for row in found if row.score] == scorer(photos)
     assert not lives(child)
 
