@@ -21,6 +21,12 @@ def lives(pid):
     return _told(pid, "stat").rpartition(")")[2].split()[:1] not in ([], ["Z"])
 
 
+def seconds_of(pid):
+    """The time that processors have spent on a process so far."""
+    fields = _told(pid, "stat").rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
 def most_memory(pid):
     """The most that was resident of a process so far, in MiB; 0 for one that has ended."""
     lines = dict(line.split(":", 1) for line in _told(pid, "status").splitlines())

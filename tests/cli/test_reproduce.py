@@ -51,6 +51,7 @@ def test_the_plan_is_printed_first_and_alone_if_it_is_all_that_is_asked(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_table_4_survives_a_kill_and_ends_with_the_same_numbers(
     roots: Path,  # noqa: F811
     settings: Path,
@@ -152,7 +153,7 @@ def test_nothing_to_read_is_said_in_one_line(tmp_path: Path) -> None:
     assert "roots.toml" in done.stderr
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     roots: Path,  # noqa: F811
     settings: Path,
@@ -181,6 +182,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     assert 1 <= len(_done(out)) < 15
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
 def test_workers_end_with_their_parent_and_the_same_command_goes_on(
     roots: Path,  # noqa: F811
@@ -224,6 +226,7 @@ def _group(leader: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_broken_picture_of_the_other_dataset_costs_table_3_alone(
     livec: Path,  # noqa: F811
     settings: Path,

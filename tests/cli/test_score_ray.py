@@ -116,6 +116,7 @@ def workers_of(folder):
                 yield int(entry.name)
 
 
+@pytest.mark.slow
 def test_a_cluster_of_its_own_writes_what_the_local_engine_writes_and_says_nothing_else(photos, tmp_path):
     here, there = tmp_path / "here.csv", tmp_path / "there.csv"
     names = "\n".join(photos).encode()
@@ -132,6 +133,7 @@ def test_a_cluster_of_its_own_writes_what_the_local_engine_writes_and_says_nothi
     assert there.read_bytes() == here.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_and_killed_goes_on_from_its_shards(photos, tmp_path, cluster):
     sources = many(tmp_path)
     here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
@@ -162,6 +164,7 @@ def test_a_run_that_is_interrupted_and_killed_goes_on_from_its_shards(photos, tm
     assert not parts_folder(there).exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nothing(photos, tmp_path, cluster):
     sources = [*many(tmp_path), *photos]
     here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"
@@ -203,6 +206,7 @@ def test_other_settings_are_refused_by_name(score, photos, tmp_path):
         assert "continue it with --engine ray --resume, or remove that folder" in err
 
 
+@pytest.mark.slow
 def test_shards_that_nodes_compute_differently_are_told_and_stay(score, photos, tmp_path, cluster):
     rows = tmp_path / "rows.csv"
     ray = ["--engine", "ray", "--shard-size", "10", "--address", cluster[0], "--output", rows]

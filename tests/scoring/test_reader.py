@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from benchmarks.malformed import slow_jpeg
 from PIL import Image
-from tests.processes import lives, readers_of
+from tests.processes import lives, readers_of, seconds_of
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring import reader, reader_frames, reader_process
@@ -33,6 +33,16 @@ def until(condition, seconds=20):
         assert time.monotonic() < end
         time.sleep(0.02)
     return condition()
+
+
+BEYOND_STARTING = 0.8
+"""Seconds of a processor: a process that has used them has started, and works on what takes far longer than others."""
+
+
+def until_busy(pid):
+    """Wait until a process that has read a photo is at work on one that takes far longer."""
+    before = seconds_of(pid)
+    until(lambda: seconds_of(pid) >= before + 0.1, seconds=60)
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +106,7 @@ def test_no_more_processes_are_started_than_there_are_photos(make_scorer, photos
 
 @linux
 def test_a_single_photo_and_a_call_are_read_in_this_process(make_scorer, photos, monkeypatch):
-    monkeypatch.setattr(reader_process, "_started", None)
+    monkeypatch.setattr(subprocess, "Popen", None)
     [row] = make_scorer().rows(photos[:1])
     assert row.score == make_scorer()(photos[0])
     assert list(make_scorer().rows([])) == []
@@ -112,7 +122,7 @@ def test_a_reader_that_dies_costs_one_row_which_names_the_signal(make_scorer, ph
     with closing(scorer.rows([*photos[:3], slow, *photos[3:]])) as rows:
         found = [next(rows)]
         [child] = readers_of()
-        time.sleep(0.3)  # it is at work on the slow one, which is not in the first two batches
+        until_busy(child)  # with the slow one, which is not in the first two batches
         os.kill(child, kind)
         found += rows
     assert found[3].error.startswith(f"the process that read it died of {kind.name}")
@@ -121,14 +131,14 @@ def test_a_reader_that_dies_costs_one_row_which_names_the_signal(make_scorer, ph
 
 @linux
 def test_a_reader_that_hangs_costs_one_row_which_says_how_long(make_scorer, photos, slow):
-    scorer = make_scorer(workers=1, batch_size=1, read_timeout=1.5)
+    scorer = make_scorer(workers=1, batch_size=1, read_timeout=3)
     with closing(scorer.rows([*photos[:3], slow, *photos[3:]])) as rows:
         found = [next(rows)]
         [child] = readers_of()
-        time.sleep(0.3)
+        until_busy(child)
         os.kill(child, signal.SIGSTOP)
         found += rows
-    assert found[3].error == "took longer than 1.5 s to read; raise read_timeout (--timeout) if it only comes slowly"
+    assert found[3].error == "took longer than 3 s to read; raise read_timeout (--timeout) if it only comes slowly"
     assert [row.score for row in found if row.score] == scorer(photos)
     assert not lives(child)
 
@@ -166,7 +176,7 @@ time.sleep(100)
 """
     parent = subprocess.Popen([sys.executable, "-c", code])
     found = until(lambda: len(now := readers_of(parent.pid)) == 2 and now)
-    time.sleep(0.5)  # both are at work
+    until(lambda: all(seconds_of(pid) > BEYOND_STARTING for pid in found), seconds=60)
     parent.kill()
     parent.wait()
     until(lambda: not any(map(lives, found)), seconds=5)
@@ -238,7 +248,7 @@ def test_an_interrupt_ends_the_command_and_its_readers_at_once(photos, slow, gro
     )
     process.stdout.readline()
     found = until(lambda: readers_of(process.pid))
-    time.sleep(1)
+    until(lambda: any(seconds_of(pid) > BEYOND_STARTING for pid in found), seconds=60)
     (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
     try:
         _, err = process.communicate(timeout=5)
