@@ -161,7 +161,7 @@ def test_all_faults_of_a_table_and_its_pictures_come_in_one_run(table: Path) -> 
 
 
 @pytest.mark.parametrize("command", ["check", "describe"])
-@pytest.mark.parametrize("arguments", [("imagenet",), ("livec",), ("csv:mine.csv", "--root", "."), ("--nonsense",)])
+@pytest.mark.parametrize("arguments", [("imagenet",), ("livec",), ("csv:mine.csv", "--labels", "."), ("--nonsense",)])
 def test_what_cannot_be_meant_has_exit_status_two(command: str, arguments: tuple[str, ...]) -> None:
     done = _mpiqe(command, *arguments)
     assert done.exit_code == 2

@@ -11,6 +11,7 @@ import typer
 
 from mpiqe import bounds
 from mpiqe.cli.reporter import TerminalReporter
+from mpiqe.data.registry import names as dataset_names
 
 if TYPE_CHECKING:
     from mpiqe.experiments.reproduce import Plan
@@ -46,7 +47,7 @@ def reproduce(
         str | None, typer.Option(help="CLIP by hub id or folder, or 'embedded'; default the paper's")
     ] = None,
     datasets: Annotated[
-        str | None, typer.Option(help="only these of live, csiq, kadid, livec, bid, koniq; separated by commas")
+        str | None, typer.Option(help=f"only these of {', '.join(dataset_names())}; separated by commas")
     ] = None,
     repeats: Annotated[int, typer.Option(help="how many of the ten splits")] = 10,
     epochs: Annotated[int | None, typer.Option(help="epochs; default the paper's 30")] = None,

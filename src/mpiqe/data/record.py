@@ -45,6 +45,8 @@ class Dataset:
     """LIQE's ten (index 0 is number 1), empty where they were not given."""
     twins: tuple[tuple[str, str], ...] = ()
     """Pairs of names under which the release itself holds one and the same picture."""
+    notes: tuple[str, ...] = ()
+    """How a table's columns were understood, where that is not plain; for the user to see."""
 
     @property
     def low(self) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from mpiqe.choices import SplitSource
 from mpiqe.data.record import Dataset, Record
-from mpiqe.data.sources import read_dataset
+from mpiqe.data.registry import read_dataset
 from mpiqe.data.splits import choose_split
 from mpiqe.errors import DatasetError
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpiqe.data import Dataset, Record
+from mpiqe.data.registry import title_of
 from mpiqe.errors import ConfigError, DatasetError
 from mpiqe.experiments.protocol import read_predictions
-from mpiqe.experiments.tables import DATASETS
 from mpiqe.model.checkpoint import CheckpointConfig, load_checkpoint
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.training.device import accelerator_for
@@ -31,7 +31,7 @@ class Finished:
     def what(self) -> str:
         """The dataset and the split, for a caption."""
         name = self.config.dataset
-        return f"{DATASETS.get(name, name)} (split: {self.config.split})"
+        return f"{title_of(name)} (split: {self.config.split})"
 
     @property
     def has_text(self) -> bool:

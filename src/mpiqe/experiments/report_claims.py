@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from mpiqe.data.registry import title_of
 from mpiqe.experiments.report_blocks import NOTHING, Block, Column, Drawing, Entry, Facts, Grid, Part, Text, Tone
 from mpiqe.experiments.report_tables import signed
 from mpiqe.experiments.results import SIGNIFICANT, Claim
-from mpiqe.experiments.tables import DATASETS, Table
+from mpiqe.experiments.tables import Table
 
 _TONES: dict[str, Tone] = {"holds": "plus", "the opposite holds": "minus"}
 
@@ -47,7 +48,7 @@ def claims_blocks(claims: Sequence[Claim], tables: Sequence[Table], svg: bytes |
         Column("verdict", numbers=False),
     )
     parts = (
-        Part(DATASETS.get(name, name), tuple(_row(claim, titles.get(claim.table, claim.table)) for claim in of))
+        Part(title_of(name), tuple(_row(claim, titles.get(claim.table, claim.table)) for claim in of))
         for name, of in by_dataset(claims).items()
     )
     blocks.append(Grid("claims", "", columns, tuple(parts)))
@@ -91,7 +92,7 @@ def _such(verdict: str, claims: Sequence[Claim]) -> tuple[str, str]:
     such: dict[str, list[str]] = {}
     for claim in claims:
         if claim.verdict == verdict:
-            such.setdefault(claim.text, []).append(DATASETS.get(claim.dataset, claim.dataset))
+            such.setdefault(claim.text, []).append(title_of(claim.dataset))
     one = len(by_dataset(claims)) == 1
     told = [text if one else f"{text} ({', '.join(names)})" for text, names in such.items()]
     return f"{verdict}, {sum(map(len, such.values()))} of {len(claims)}", "; ".join(told)

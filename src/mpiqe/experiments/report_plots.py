@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from mpiqe.data.registry import title_of
 from mpiqe.experiments.drawing import GREY, INK
 from mpiqe.experiments.report_claims import by_dataset
 from mpiqe.experiments.report_contents import CLAIMS
@@ -12,7 +13,6 @@ from mpiqe.experiments.report_curves import curves
 from mpiqe.experiments.report_marks import diamond, dots, legend, new_figure, plain
 from mpiqe.experiments.report_tables import COMPARED, Pair, by_pair, column_title
 from mpiqe.experiments.results import Claim, Findings, Outcome
-from mpiqe.experiments.tables import DATASETS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def _claims(claims: Sequence[Claim]) -> "Figure":
             if claim.paper is not None:
                 diamond(axes, claim.paper, place)
         axes.axvline(0, color=GREY, linewidth=0.8)
-        axes.set_title(f"{DATASETS.get(name, name)}, differences in SRCC", loc="left", fontsize=8.5, color=INK)
+        axes.set_title(f"{title_of(name)}, differences in SRCC", loc="left", fontsize=8.5, color=INK)
         _name_rows(axes, [claim.text for claim in of])
         axes.tick_params(axis="x", labelbottom=True)
     legend(figure, repeats="ours, a repeat", paper="the paper's difference")

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from mpiqe import metrics
+from mpiqe.data.registry import title_of
 from mpiqe.experiments.protocol import Over
 from mpiqe.experiments.report_blocks import NOTHING, Block, Column, Drawing, Entry, Footnotes, Grid, Part, Text, Tone
 from mpiqe.experiments.results import Outcome
-from mpiqe.experiments.tables import DATASETS
 
 COMPARED = {"srcc": "SRCC", "plcc": "PLCC"}
 """The figures that the paper gives, and their names in a head."""
@@ -50,7 +50,7 @@ def difference(outcome: Outcome, name: str) -> float | None:
 
 def column_title(pair: Pair) -> str:
     """The dataset's name, or both: trained on the first, tested on the second."""
-    return " \N{RIGHTWARDS ARROW} ".join(DATASETS.get(name, name) for name in dict.fromkeys(pair))
+    return " \N{RIGHTWARDS ARROW} ".join(title_of(name) for name in dict.fromkeys(pair))
 
 
 def by_pair(outcomes: Sequence[Outcome]) -> dict[Pair, dict[str, Outcome]]:

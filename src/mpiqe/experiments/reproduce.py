@@ -29,6 +29,7 @@ from mpiqe.training.reporter import Reporter
 from mpiqe.training.run import RunFolder
 
 SPLITS = "splits.json"
+_PER_RUN = ("data", "root", "image_column", "mos_column", "labels", "split")
 Say = Callable[[str], None]
 
 
@@ -217,7 +218,7 @@ def _settings(plan: Plan) -> dict[str, str]:
     shared = replace(study, own={})
     for name in dict.fromkeys(run.dataset for run in plan.runs):
         settings = shared.options(Run(1, name, FULL)).to_mapping()
-        kept = {key: value for key, value in settings.items() if key not in ("data", "root", "labels", "split")}
+        kept = {key: value for key, value in settings.items() if key not in _PER_RUN}
         told[f"Settings, {name}"] = ", ".join(f"{key} = {value}" for key, value in kept.items())
     for variant in dict.fromkeys(run.variant for run in plan.runs):
         own = {**VARIANTS[variant].settings, **study.own.get(variant, {})}

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mpiqe import metrics
+from mpiqe.data.registry import DATASETS
 from mpiqe.experiments.protocol import Over, Paired, compare, measure, over, read_predictions
 from mpiqe.experiments.runner import is_tested, left_to_score, other_predictions
 from mpiqe.experiments.study import Run, Study
-from mpiqe.experiments.tables import DATASETS, Cell, Table
+from mpiqe.experiments.tables import Cell, Table
 from mpiqe.experiments.variants import FULL
 from mpiqe.training.loop import PREDICTIONS
 

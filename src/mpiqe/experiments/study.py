@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from mpiqe.data import Dataset, read_dataset
+from mpiqe.data.registry import DATASETS
 from mpiqe.data.splits import NUMBERS
 from mpiqe.errors import ConfigError
-from mpiqe.experiments.tables import DATASETS, Cell, Table
+from mpiqe.experiments.tables import Cell, Table
 from mpiqe.experiments.variants import FULL, VARIANTS
 from mpiqe.training.device import resolve_precision
 from mpiqe.training.options import TrainOptions, read_toml, resolve
@@ -28,8 +29,18 @@ PROTOCOL: Mapping[str, Any] = {"validation": False, "epoch": "last"}
 """The paper's: the whole 80 % trains, the last epoch is reported."""
 FIGURES: Mapping[str, tuple[str, ...]] = {"figure3": (FULL, "visual-only"), "figure4": (FULL,)}
 """The variants that each figure is drawn from, on split 1."""
-_PICTURED = ("livec", "koniq", "bid", "kadid", "csiq", "live")  # photos of real faults first, as in the paper
-_NEVER = ("data", "root", "labels", "split", "whole", "also")
+_NEVER = (
+    "data",
+    "root",
+    "image_column",
+    "mos_column",
+    "labels",
+    "split",
+    "whole",
+    "also",
+    "train_on_all",
+    "extra_data",
+)
 _SWITCHED = (  # what tells one row of a table from another
     "method",
     "tune",
@@ -165,8 +176,9 @@ class Study:
 
     @property
     def pictured(self) -> str | None:
-        """The dataset that the figures are of: of those that can be used the first of ``_PICTURED``."""
-        usable = [name for name in _PICTURED if self.lacks(Cell("", name, name, None, {})) is None]
+        """The dataset that the figures are of: of those that can be used the one of the lowest ``figure_rank``."""
+        ranked = sorted(DATASETS.values(), key=lambda spec: spec.figure_rank)  # authentic distortions first
+        usable = [spec.name for spec in ranked if self.lacks(Cell("", spec.name, spec.name, None, {})) is None]
         return usable[0] if usable and self.figures else None
 
     def runs(self) -> list[Run]:

@@ -187,7 +187,11 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
         root=as_path(settings.root),
         labels=as_path(settings.labels),
         as_published=settings.labels_as_published,
+        image_column=settings.image_column,
+        mos_column=settings.mos_column,
     )
+    for note in dataset.notes:
+        reporter.note(f"{dataset.name}: {note}")
     if look:
         reporter.note(f"{dataset.name}: checking {len(dataset.records)} images")
         check(dataset)

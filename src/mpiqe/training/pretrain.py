@@ -166,7 +166,15 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
 
 def _photos(options: PretrainOptions, reporter: Reporter) -> Photos:
     """Read and check everything before anything is computed."""
-    dataset = read_dataset(options.data, root=as_path(options.root), labels=as_path(options.labels))
+    dataset = read_dataset(
+        options.data,
+        root=as_path(options.root),
+        labels=as_path(options.labels),
+        image_column=options.image_column,
+        mos_column=options.mos_column,
+    )
+    for note in dataset.notes:
+        reporter.note(f"{dataset.name}: {note}")
     split = choose_split(dataset, options.split)
     learnt = (*split.train, *split.test) if options.whole else split.train
     train, val = ([dataset.records[index] for index in sorted(side)] for side in (learnt, split.val))

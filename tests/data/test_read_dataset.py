@@ -101,7 +101,7 @@ def test_a_release_needs_a_root(spec, folder):
         read_dataset(spec)
 
 
-@pytest.mark.parametrize("option", [{"root": Path()}, {"labels": Path()}, {"as_published": True}])
+@pytest.mark.parametrize("option", [{"labels": Path()}, {"as_published": True}])
 def test_an_option_that_has_no_meaning_for_a_table_is_refused(option):
     with pytest.raises(ConfigError, match="no meaning"):
         read_dataset("csv:mine.csv", **option)
@@ -110,3 +110,13 @@ def test_an_option_that_has_no_meaning_for_a_table_is_refused(option):
 def test_labels_as_published_have_no_meaning_without_labels(tmp_path):
     with pytest.raises(ConfigError, match="live: --labels-as-published has no meaning without --labels"):
         read_dataset("live", root=tmp_path, as_published=True)
+
+
+def test_columns_are_named_for_tables_alone(tmp_path):
+    with pytest.raises(ConfigError, match="livec: --image-column and --mos-column are for a table, csv:FILE"):
+        read_dataset("livec", root=tmp_path, mos_column="MOS")
+
+
+def test_a_table_without_its_prefix_is_guessed():
+    with pytest.raises(ConfigError, match=r"no dataset is called 'mine.csv'; .*; is it the table csv:mine.csv\?"):
+        read_dataset("mine.csv")

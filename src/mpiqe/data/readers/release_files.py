@@ -8,7 +8,7 @@ from pathlib import Path
 from mpiqe.data.faults import refuse
 from mpiqe.data.label_files import Cells, Line
 from mpiqe.data.record import Record
-from mpiqe.data.releases import Release
+from mpiqe.data.registry import DatasetSpec
 from mpiqe.errors import DatasetError
 
 
@@ -46,7 +46,7 @@ class Files:
 
 
 def records_of(
-    lines: Sequence[Line], make: Callable[[Cells], Record], *, release: Release, file: Path
+    lines: Sequence[Line], make: Callable[[Cells], Record], *, spec: DatasetSpec, file: Path
 ) -> tuple[Record, ...]:
     """What ``make`` makes of each line of ``file``, in their order.
 
@@ -66,9 +66,9 @@ def records_of(
         if key in records:
             faults.append(f"{place}: {record.name} again, after {places[key]}")
         records[key], places[key] = record, place
-    if len(lines) != release.images:
-        faults.append(f"{file}: rates {len(lines)} images, the release has {release.images}; is the copy complete?")
-    refuse(f"The labels of {release.title}", faults)
+    if len(lines) != spec.images:
+        faults.append(f"{file}: rates {len(lines)} images, the release has {spec.images}; is the copy complete?")
+    refuse(f"The labels of {spec.title}", faults)
     return tuple(records.values())
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from tests.data import release_folders
 
-from mpiqe.data import RELEASES, Dataset, read_kadid
-from mpiqe.data.kadid import distortions
+from mpiqe.data import DATASETS, Dataset, read_kadid
+from mpiqe.data.readers.kadid import distortions
 from mpiqe.errors import DatasetError
 
 SPLITS2 = Path("IQA_Database/kadid10k/splits2")
@@ -111,7 +111,7 @@ def test_the_scores_of_liqes_other_file_are_the_same(dataset, liqe_labels):
 
 def test_every_image_is_there_and_every_distortion_as_often_as_released(dataset):
     assert all(record.image.is_file() for record in dataset.records)
-    assert Counter(record.name.split("_")[1] for record in dataset.records) == RELEASES["kadid"].parts
+    assert Counter(record.name.split("_")[1] for record in dataset.records) == DATASETS["kadid"].parts
     assert len({record.reference for record in dataset.records}) == 81
 
 

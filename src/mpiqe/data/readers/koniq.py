@@ -10,18 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from mpiqe.data import liqe
 from mpiqe.data.label_files import Cells, csv_lines
+from mpiqe.data.readers import liqe
+from mpiqe.data.readers.release_files import Files, rating, records_of, release_folder
 from mpiqe.data.record import Dataset, Record
-from mpiqe.data.release_files import Files, rating, records_of, release_folder
-from mpiqe.data.releases import RELEASES
+from mpiqe.data.registry import DATASETS
 from mpiqe.errors import DatasetError
 
 Size = Literal["1024x768", "512x384"]
 Mos = Literal["mos", "zscore"]
 SIZES: tuple[Size, ...] = get_args(Size)
 MOS: tuple[Mos, ...] = get_args(Mos)
-_RELEASE = "koniq-10k"
+_SPEC = DATASETS["koniq"]
 _SCORES = "koniq10k_scores_and_distributions.csv"
 _SETS = "koniq10k_distributions_sets.csv"
 _SHARES = ("c1", "c2", "c3", "c4", "c5")
@@ -37,7 +37,7 @@ def read_koniq(root: Path, labels: Path | None = None, *, size: Size = "1024x768
     own splits are drawn by name, so those of the two sizes are not the same. Raises ``DatasetError`` for another
     layout, another count, or labels that disagree with the release.
     """
-    release = release_folder(root, _RELEASE, [size])
+    release = release_folder(root, _SPEC.folder, [size])
     files = Files(release)
     zscores: dict[str, float] = {}
     sets = not (release / _SCORES).is_file() and (release / _SETS).is_file()
@@ -50,9 +50,9 @@ def read_koniq(root: Path, labels: Path | None = None, *, size: Size = "1024x768
 
     file = release / (_SETS if sets else _SCORES)
     lines = csv_lines(file, ("image_name", "MOS", *(_SHARES if sets else ("MOS_zscore",))))
-    dataset = Dataset("koniq", records_of(lines, make, release=RELEASES["koniq"], file=file))
+    dataset = Dataset("koniq", records_of(lines, make, spec=_SPEC, file=file))
     if labels is not None:
-        dataset = liqe.attach(dataset, labels, _RELEASE, "koniq10k")
+        dataset = liqe.attach(dataset, labels, _SPEC.folder, "koniq10k")
     records = []
     for record in dataset.records:
         name = f"{size}/{record.name.removeprefix('1024x768/')}"

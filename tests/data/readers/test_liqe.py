@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mpiqe.data import Dataset, Record, Split
-from mpiqe.data.liqe import attach, read, read_rows, splits_of
+from mpiqe.data.readers.liqe import attach, read, read_rows, splits_of
 from mpiqe.errors import DatasetError
 
 ROWS = {

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from mpiqe.data import liqe
 from mpiqe.data.label_files import Cells, sheet_lines
+from mpiqe.data.readers import liqe
+from mpiqe.data.readers.release_files import Files, rating, records_of, release_folder, whole
 from mpiqe.data.record import Dataset, Record
-from mpiqe.data.release_files import Files, rating, records_of, release_folder, whole
-from mpiqe.data.releases import RELEASES
+from mpiqe.data.registry import DATASETS
 from mpiqe.errors import DatasetError
 
-_RELEASE = "BID"
+_SPEC = DATASETS["bid"]
 _NUMBER, _GRADE = "Image Number", "Average Subjective Grade"
 
 
@@ -22,7 +22,7 @@ def read_bid(root: Path, labels: Path | None = None) -> Dataset:
     that holds LIQE's IQA_Database: with it come scenes, distortions and LIQE's ten splits, without it none of them.
     Raises ``DatasetError`` for another layout, another count, or labels that disagree with the release.
     """
-    release = release_folder(root, _RELEASE, ["ImageDatabase"])
+    release = release_folder(root, _SPEC.folder, ["ImageDatabase"])
     files = Files(release)
 
     def make(cells: Cells) -> Record:
@@ -31,9 +31,9 @@ def read_bid(root: Path, labels: Path | None = None) -> Dataset:
         return Record(files.path(name), name, mos, label=mos)
 
     file = _grades(release)
-    records = records_of(sheet_lines(file, (_NUMBER, _GRADE)), make, release=RELEASES["bid"], file=file)
+    records = records_of(sheet_lines(file, (_NUMBER, _GRADE)), make, spec=_SPEC, file=file)
     dataset = Dataset("bid", records)
-    return dataset if labels is None else liqe.attach(dataset, labels, _RELEASE, "bid")
+    return dataset if labels is None else liqe.attach(dataset, labels, _SPEC.folder, "bid")
 
 
 def _grades(release: Path) -> Path:

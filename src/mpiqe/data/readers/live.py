@@ -7,15 +7,15 @@ one folder after another, each from img1.bmp on; ``orgs`` marks the 203 of the 9
 from dataclasses import replace
 from pathlib import Path
 
-from mpiqe.data import liqe
 from mpiqe.data.faults import refuse
 from mpiqe.data.label_files import Cells, Line, mat_texts, mat_variable
+from mpiqe.data.readers import liqe
+from mpiqe.data.readers.release_files import Files, rating, records_of, release_folder
 from mpiqe.data.record import Dataset, Record
-from mpiqe.data.release_files import Files, rating, records_of, release_folder
-from mpiqe.data.releases import RELEASES
+from mpiqe.data.registry import DATASETS
 
 HIGHEST = 111.7746935263145  # the highest DMOS of all
-_RELEASE = "databaserelease2"
+_SPEC = DATASETS["live"]
 _COLUMNS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}  # in the files' order
 _DISTORTIONS = {
     "jp2k": "JPEG2000 compression",
@@ -39,7 +39,7 @@ def read_live(root: Path, labels: Path | None = None, *, as_published: bool = Fa
     these images are JPEG2000, as in LIQE's own mapping, and have their reference's scenes; ``as_published`` takes every
     word of the file. Raises ``DatasetError`` for another layout, another count, or labels that disagree.
     """
-    release = release_folder(root, _RELEASE, list(_COLUMNS))
+    release = release_folder(root, _SPEC.folder, list(_COLUMNS))
     files = Files(release)
 
     def make(cells: Cells) -> Record:
@@ -47,11 +47,11 @@ def read_live(root: Path, labels: Path | None = None, *, as_published: bool = Fa
         distortion = _DISTORTIONS[name.split("/")[0]]
         return Record(files.path(name), name, HIGHEST - dmos, (), distortion, cells["reference"], dmos)
 
-    records = records_of(_lines(release), make, release=RELEASES["live"], file=release / "dmos_realigned.mat")
+    records = records_of(_lines(release), make, spec=_SPEC, file=release / "dmos_realigned.mat")
     dataset = Dataset("live", records)
     if labels is None:
         return dataset
-    dataset = liqe.attach(dataset, labels, _RELEASE, "live", as_published=as_published)
+    dataset = liqe.attach(dataset, labels, _SPEC.folder, "live", as_published=as_published)
     return dataset if as_published else replace(dataset, records=_with_scenes_of_references(dataset.records))
 
 
@@ -80,7 +80,7 @@ def _lines(release: Path) -> list[Line]:
         "The labels of LIVE (release 2)",
         [
             f"{ratings}: orgs leaves {found[folder]} distorted images in {folder}/, the release has {count}"
-            for folder, count in RELEASES["live"].parts.items()
+            for folder, count in _SPEC.parts.items()
             if found[folder] != count
         ],
     )

@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mpiqe.data import liqe
 from mpiqe.data.label_files import Cells, csv_lines
+from mpiqe.data.readers import liqe
+from mpiqe.data.readers.release_files import Files, rating, records_of, release_folder
 from mpiqe.data.record import Dataset, Record
-from mpiqe.data.release_files import Files, rating, records_of, release_folder
-from mpiqe.data.releases import RELEASES
+from mpiqe.data.registry import DATASETS
 from mpiqe.errors import DatasetError
 
-_RELEASE = "kadid10k"
+_SPEC = DATASETS["kadid"]
 _NAME = re.compile(r"(I\d\d)_(\d\d)_0([1-5])\.png")  # reference, code of the distortion, level
 
 
@@ -23,7 +23,7 @@ def read_kadid(root: Path, labels: Path | None = None) -> Dataset:
     with it come scenes and LIQE's ten splits. Raises ``DatasetError`` for another layout, another count, or labels that
     disagree with the release.
     """
-    release = release_folder(root, _RELEASE, ["images"])
+    release = release_folder(root, _SPEC.folder, ["images"])
     files, classes = Files(release), distortions()
 
     def make(cells: Cells) -> Record:
@@ -37,8 +37,8 @@ def read_kadid(root: Path, labels: Path | None = None) -> Dataset:
 
     file = release / "dmos.csv"
     lines = csv_lines(file, ("dist_img", "ref_img", "dmos"))
-    dataset = Dataset("kadid", records_of(lines, make, release=RELEASES["kadid"], file=file))
-    return dataset if labels is None else liqe.attach(dataset, labels, _RELEASE, "kadid10k")
+    dataset = Dataset("kadid", records_of(lines, make, spec=_SPEC, file=file))
+    return dataset if labels is None else liqe.attach(dataset, labels, _SPEC.folder, "kadid10k")
 
 
 def distortions() -> Mapping[int, str]:

@@ -102,7 +102,7 @@ def test_all_faults_come_in_one_message_with_their_lines(photos):
         f"{file}:3: mos 'inf' is not finite",
         f"{file}:3: 'castle' is no scene",
         f"{file}:3: 'fog' is no distortion",
-        f"{file}:5: no image 'gone.png' under {photos}",
+        f"{file}:5: no image 'gone.png' under {photos}; paths are relative to the table's folder, or to --root",
         f"{file}:6: a.png again, after line 2",
         f"{file}:7: 2 cells where the header has 4",
         f"{file}:8: no image path",
@@ -131,11 +131,16 @@ def test_a_thousand_faults_are_shown_and_the_rest_counted(photos):
 @pytest.mark.parametrize(
     ("header", "fault"),
     [
-        ("image,mos,quality", "unknown column 'quality'"),
-        ("image;mos", "unknown column 'image;mos'"),
-        ("image", "no column 'mos'"),
+        ("image", "no column 'mos' but 'image'"),
         ("image,mos,mos", "column 'mos' more than once"),
-        ("", "no column 'image'"),
+        ("image,mos,MOS", "'mos' and 'MOS' could each be the column 'mos'; choose with --mos-column NAME"),
+        (
+            "filename,path,mos",
+            "'filename' and 'path' could each be the column 'image'; choose with --image-column NAME",
+        ),
+        ("image,dmos", "DMOS is not taken for MOS, since lower is better in most"),
+        ("", "no column 'image' but an empty line"),
+        ("a.png,3.5", "no column 'image' but 'a.png', '3.5'"),
     ],
 )
 def test_a_header_that_is_not_ours_is_refused_with_the_columns_that_are(tmp_path, header, fault):
@@ -143,7 +148,8 @@ def test_a_header_that_is_not_ours_is_refused_with_the_columns_that_are(tmp_path
     file.write_text(f"{header}\n")
     message = _refusal(file)
     assert fault in message
-    assert "columns are image,mos,scene,distortion,reference" in message
+    assert "the first line names the columns: image,mos,scene,distortion,reference" in message
+    assert "--image-column NAME, --mos-column NAME" in message
 
 
 def test_a_table_without_rows_is_refused(tmp_path):
@@ -166,3 +172,54 @@ def test_an_unclosed_quote_is_named_with_its_line(tmp_path):
     file = tmp_path / "mine.csv"
     file.write_text('image,mos\n"a.png,5\n')
     assert f"{file}:2: unexpected end of data" in _refusal(file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "filename,MOS\na.png,1.5\nb.png,2\n",
+        "file_name,mos\na.png,1.5\nb.png,2\n",  # Hugging Face's metadata.csv
+        ",image_name,MOS,std\n0,a.png,1.5,0.1\n1,b.png,2,0.2\n",  # pandas with its index
+        "Image name;MOS\na.png;1,5\nb.png;2\n",  # a spreadsheet where the decimal point is a comma
+        "path\tScore\tvotes\na.png\t1.5\t9\nb.png\t2\t8\n",
+        "img_name|rating\na.png|1.5\nb.png|2\n",
+    ],
+)
+def test_tables_as_other_tools_write_them_are_understood(photos, text):
+    file = photos / "ratings.csv"
+    file.write_text(text)
+    assert [(record.name, record.mos) for record in read_csv(file).records] == [("a.png", 1.5), ("b.png", 2)]
+
+
+def test_named_columns_are_taken_before_the_usual_names(photos):
+    file = photos / "ratings.csv"
+    file.write_text("image,where,mos,dmos\nx,a.png,1,9\ny,b.png,2,8\n")
+    dataset = read_csv(file, image_column="where", mos_column="dmos")
+    assert [(record.name, record.mos) for record in dataset.records] == [("a.png", 9), ("b.png", 8)]
+    with pytest.raises(DatasetError, match=r"no column 'wher' but 'image', 'where', 'mos', 'dmos'"):
+        read_csv(file, image_column="wher")
+    with pytest.raises(DatasetError, match="column 'mos' cannot be both image and mos"):
+        read_csv(file, image_column="mos")
+
+
+def test_what_a_table_has_besides_is_passed_over_and_said(photos):
+    file = photos / "ratings.csv"
+    file.write_text(",filename,mos,camera\n0,a.png,1,x\n1,b.png,2,y\n")
+    assert read_csv(file).notes == ("columns: image is 'filename'", "columns that are not used: (no name), camera")
+    file.write_text("image,mos,reference\na.png,1,x\nb.png,2,y\n")
+    assert read_csv(file).notes == ()
+
+
+def test_a_decimal_comma_is_no_number_where_commas_separate(photos):
+    file = photos / "ratings.csv"
+    file.write_text('image,mos\na.png,"1,5"\n')
+    assert "mos '1,5' is not a number" in _refusal(file)
+
+
+def test_images_may_lie_in_another_folder(photos, tmp_path):
+    file = tmp_path / "elsewhere" / "ratings.csv"
+    file.parent.mkdir()
+    file.write_text("image,mos\na.png,1\nsub/c.png,2\n")
+    assert [record.image for record in read_csv(file, root=photos).records] == [photos / "a.png", photos / "sub/c.png"]
+    with pytest.raises(DatasetError, match=r"no image 'a.png' under .*sub; that is --root"):
+        read_csv(file, root=photos / "sub")

@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-from mpiqe.data import liqe
 from mpiqe.data.label_files import mat_texts, mat_variable
+from mpiqe.data.readers import liqe
+from mpiqe.data.readers.release_files import release_folder
 from mpiqe.data.record import Dataset, Record
-from mpiqe.data.release_files import release_folder
-from mpiqe.data.releases import RELEASES
+from mpiqe.data.registry import DATASETS
 from mpiqe.errors import DatasetError
 
-IMAGES = RELEASES["livec"].images
+_SPEC = DATASETS["livec"]
 _TRAINING = tuple(f"t{number}.bmp" for number in range(1, 8))  # shown to the study's subjects before they rated
 _TWINS = (("Images/246.bmp", "Images/333.bmp"),)  # one picture, rated twice: 52.03 and 51.09
-_RELEASE = "ChallengeDB_release"
 
 
 def read_livec(root: Path, labels: Path | None = None) -> Dataset:
@@ -23,13 +22,13 @@ def read_livec(root: Path, labels: Path | None = None) -> Dataset:
     Raises ``DatasetError`` for another layout, another count, or labels that disagree with the release. Images are not
     opened here: ``mpiqe.data.check`` does that.
     """
-    release = release_folder(root, _RELEASE, ["Data", "Images"])
+    release = release_folder(root, _SPEC.folder, ["Data", "Images"])
     records = tuple(
         Record(release / "Images" / name, f"Images/{name}", mos, label=mos)
         for name, mos in _mos(release / "Data").items()
     )
     dataset = Dataset("livec", records, twins=_TWINS)
-    return dataset if labels is None else liqe.attach(dataset, labels, _RELEASE, "clive")
+    return dataset if labels is None else liqe.attach(dataset, labels, _SPEC.folder, "clive")
 
 
 def _mos(data: Path) -> dict[str, float]:
@@ -44,8 +43,8 @@ def _mos(data: Path) -> dict[str, float]:
             f"{', '.join(_TRAINING)}; is it the official release?"
         )
     rated = dict(zip(names[len(_TRAINING) :], scores[len(_TRAINING) :], strict=True))
-    if len(rated) != IMAGES or len(names) != IMAGES + len(_TRAINING):
+    if len(rated) != _SPEC.images or len(names) != _SPEC.images + len(_TRAINING):
         raise DatasetError(
-            f"{data}: {len(rated)} different rated images, the release has {IMAGES}; is the copy complete?"
+            f"{data}: {len(rated)} different rated images, the release has {_SPEC.images}; is the copy complete?"
         )
     return rated

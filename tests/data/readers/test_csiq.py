@@ -6,7 +6,7 @@ import openpyxl
 import pytest
 from tests.data import release_folders
 
-from mpiqe.data import RELEASES, Dataset, read_csiq
+from mpiqe.data import DATASETS, Dataset, read_csiq
 from mpiqe.errors import ConfigError, DatasetError
 
 SPLITS2 = Path("IQA_Database/CSIQ/splits2")
@@ -83,7 +83,7 @@ def test_every_image_is_found_in_folders_of_another_case(dataset):
     assert all(record.image.is_file() for record in dataset.records)
     assert dataset.records[0].name.startswith("dst_imgs/awgn/")
     assert dataset.records[0].image.parent.name == "AWGN"
-    assert Counter(record.name.split("/")[1] for record in dataset.records) == RELEASES["csiq"].parts
+    assert Counter(record.name.split("/")[1] for record in dataset.records) == DATASETS["csiq"].parts
 
 
 def test_every_split_is_liqes_and_by_reference(dataset, liqe_labels):

@@ -6,7 +6,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from mpiqe.data import Dataset, Record, check
-from mpiqe.data.check import inspect
+from mpiqe.data.inspection import inspect
 from mpiqe.errors import DatasetError
 
 

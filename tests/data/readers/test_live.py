@@ -8,7 +8,7 @@ import pytest
 from scipy.io import loadmat, savemat
 from tests.data import release_folders
 
-from mpiqe.data import RELEASES, Dataset, read_live
+from mpiqe.data import DATASETS, Dataset, read_live
 from mpiqe.errors import DatasetError
 
 SPLITS2 = Path("IQA_Database/databaserelease2/splits2")
@@ -79,7 +79,7 @@ def test_every_image_is_there_in_the_releases_order(dataset):
     assert all(record.image.is_file() for record in dataset.records)
     folders = [record.name.split("/")[0] for record in dataset.records]
     assert list(dict.fromkeys(folders)) == ["jp2k", "jpeg", "wn", "gblur", "fastfading"]
-    assert Counter(folders) == RELEASES["live"].parts
+    assert Counter(folders) == DATASETS["live"].parts
 
 
 def test_every_label_but_those_of_fast_fading_is_liqes(dataset, liqe):

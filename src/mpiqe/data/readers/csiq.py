@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from mpiqe.data import liqe
 from mpiqe.data.label_files import Cells, sheet_lines
+from mpiqe.data.readers import liqe
+from mpiqe.data.readers.release_files import Files, rating, records_of, release_folder, whole
 from mpiqe.data.record import Dataset, Record
-from mpiqe.data.release_files import Files, rating, records_of, release_folder, whole
-from mpiqe.data.releases import RELEASES
+from mpiqe.data.registry import DATASETS
 from mpiqe.errors import DatasetError
 
-_RELEASE = "CSIQ"
+_SPEC = DATASETS["csiq"]
 _SHEET = "csiq.DMOS.xlsx"
 _COLUMNS = ("image", "dst_type", "dst_lev", "dmos")  # dst_idx says dst_type again, dmos_std is not used
 # The sheet's word for a distortion: its folder, the word in its file names (both as LIQE spells them), its class.
@@ -33,7 +33,7 @@ def read_csiq(root: Path, labels: Path | None = None) -> Dataset:
     that holds LIQE's IQA_Database: with it come scenes and LIQE's ten splits. Raises ``DatasetError`` for another
     layout, another count, or labels that disagree with the release.
     """
-    release = release_folder(root, _RELEASE, ["dst_imgs"])
+    release = release_folder(root, _SPEC.folder, ["dst_imgs"])
     files = Files(release)
 
     def make(cells: Cells) -> Record:
@@ -46,9 +46,9 @@ def read_csiq(root: Path, labels: Path | None = None) -> Dataset:
         return Record(files.path(name), name, 1 - dmos, (), distortion, f"{image}.png", dmos)
 
     file = release / _SHEET
-    records = records_of(sheet_lines(file, _COLUMNS, "all_by_image"), make, release=RELEASES["csiq"], file=file)
+    records = records_of(sheet_lines(file, _COLUMNS, "all_by_image"), make, spec=_SPEC, file=file)
     dataset = Dataset("csiq", records)
-    return dataset if labels is None else liqe.attach(dataset, labels, _RELEASE, "csiq", tolerance=_TOLERANCE)
+    return dataset if labels is None else liqe.attach(dataset, labels, _SPEC.folder, "csiq", tolerance=_TOLERANCE)
 
 
 def _word(cell: object) -> str:
