@@ -49,10 +49,10 @@ from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import LossOptions, ModelOptions
 from mpiqe.parse import parse_toml
 from mpiqe.training.device import accelerator_for, resolve_precision
-from mpiqe.training.loop import PREDICTIONS, TEST, train
+from mpiqe.training.loop import train
 from mpiqe.training.options import RunOptions, TrainOptions, read_toml, resolve
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run import CONFIG, RunFolder, as_path
+from mpiqe.training.run import CONFIG, PREDICTIONS, TEST, RunFolder, as_path
 
 Floats = npt.NDArray[np.float64]
 

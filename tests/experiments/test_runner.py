@@ -14,7 +14,8 @@ from mpiqe.data import choose_split, read_livec
 from mpiqe.errors import ConfigError
 from mpiqe.experiments.protocol import read_predictions
 from mpiqe.experiments.results import gather
-from mpiqe.experiments.runner import do, do_all, is_done, look_at_images, other_predictions, refuse_other_study
+from mpiqe.experiments.run_files import is_done, other_predictions, refuse_other_study
+from mpiqe.experiments.runner import do, do_all, look_at_images
 from mpiqe.experiments.study import Place, Run, Study
 from mpiqe.experiments.variants import FULL
 from mpiqe.metrics import srcc

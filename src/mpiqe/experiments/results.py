@@ -7,11 +7,11 @@ from typing import Literal
 from mpiqe import metrics
 from mpiqe.data.registry import DATASETS
 from mpiqe.experiments.protocol import Over, Paired, compare, measure, over, read_predictions
-from mpiqe.experiments.runner import is_tested, left_to_score, other_predictions
+from mpiqe.experiments.run_files import is_tested, left_to_score, other_predictions
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.tables import Cell, Table
 from mpiqe.experiments.variants import FULL
-from mpiqe.training.loop import PREDICTIONS
+from mpiqe.training.run import PREDICTIONS
 
 State = Literal["published", "run", "partly run", "not run"]
 Figures = Mapping[str, float | None]

@@ -1,25 +1,25 @@
 """Do the runs of a study: each once, several at a time if asked, and after a kill only what is missing."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from mpiqe.data import Dataset, check, choose_split
-from mpiqe.errors import ConfigError, MPIQEError
+from mpiqe.data import check, choose_split
+from mpiqe.errors import MPIQEError
 from mpiqe.experiments.processes import each_in_turn
+from mpiqe.experiments.run_files import about_other, is_tested, left_to_score, other_predictions
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import VARIANTS
-from mpiqe.model.backbone_digest import same_backbone, what_differs
 from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, versions
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.training.device import accelerator_for
 from mpiqe.training.evaluate import measure, predict, to_csv
-from mpiqe.training.loop import PREDICTIONS, TEST, train
+from mpiqe.training.loop import train
 from mpiqe.training.options import TrainOptions
 from mpiqe.training.reporter import Reporter, Silent
-from mpiqe.training.run import CONFIG, STATE, RunFolder
+from mpiqe.training.run import CONFIG, PREDICTIONS, STATE, TEST, RunFolder
 
 CHECKED = "checked.json"
 
@@ -31,31 +31,6 @@ class Done:
     run: Run
     seconds: float
     fault: str | None
-
-
-def other_predictions(name: str) -> str:
-    """The file of a run's answers about another dataset."""
-    return f"predictions-{name}.csv"
-
-
-def _about_other(name: str) -> str:
-    return f"predictions-{name}.json"
-
-
-def is_tested(study: Study, run: Run) -> bool:
-    """Whether a run has scored its own test images."""
-    return (run.folder(study.out).path / TEST).exists()
-
-
-def left_to_score(study: Study, run: Run) -> list[str]:
-    """The other datasets (Table 3) that a run has still to score."""
-    folder = run.folder(study.out).path
-    return [name for name in study.others(run) if not (folder / other_predictions(name)).exists()]
-
-
-def is_done(study: Study, run: Run) -> bool:
-    """Whether a run has all its predictions."""
-    return is_tested(study, run) and not left_to_score(study, run)
 
 
 def look_at_images(study: Study, names: Sequence[str], note: Callable[[str], None]) -> dict[str, str]:
@@ -98,7 +73,7 @@ def do(study: Study, run: Run, reporter: Reporter) -> None:
             crops=options.run.crops,
             workers=options.run.workers,
         )
-        folder.write_json(_about_other(name), {"data_digest": dataset.digest})
+        folder.write_json(about_other(name), {"data_digest": dataset.digest})
         folder.write_text(other_predictions(name), to_csv(predictions))
 
 
@@ -146,36 +121,3 @@ def _one(study: Study, reporter: Reporter, run: Run) -> Done:
     except (OSError, RuntimeError, MemoryError) as error:  # a full disk, a GPU without memory: the next one may do
         fault = f"{type(error).__name__}: {error}"
     return Done(run, time.monotonic() - started, fault)
-
-
-def refuse_other_study(study: Study, datasets: Mapping[str, Dataset], backbone_digest: str) -> None:
-    """Raise ``ConfigError`` where a run that is there was made with other settings, data or weights."""
-    faults = []
-    digests = {name: dataset.digest for name, dataset in datasets.items()}  # a look at every file: once
-    for run in study.runs():
-        folder = run.folder(study.out)
-        if not (folder.path / CONFIG).exists():
-            continue
-        try:
-            folder.refuse_other_settings(study.options(run).to_mapping(), but=study.free_for_done_runs)
-        except ConfigError as error:
-            faults.append(str(error))
-            continue
-        config = folder.config()
-        for name in study.others(run):
-            about = folder.read_json(_about_other(name))
-            if about is not None and about["data_digest"] != digests[name]:
-                faults.append(f"{folder.path / other_predictions(name)}: {name} is another copy or version now")
-        now = {"data_digest": digests[run.dataset], "backbone_digest": backbone_digest}
-        faults += [
-            "{}: the {} was {} and is {} now".format(
-                folder.path, key.replace("_", " "), *what_differs(str(config.get(key)), value)[1:]
-            )
-            for key, value in now.items()
-            if not same_backbone(str(config.get(key)), value)  # of data, whether they are the same
-        ]
-    if faults:
-        raise ConfigError(
-            "the folder holds runs of another study. Give the settings that they were made with, or name another --out:"
-            "\n  " + "\n  ".join(faults)
-        )

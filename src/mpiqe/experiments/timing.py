@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from mpiqe.data.loading import Batch
 from mpiqe.data.record import Dataset
 from mpiqe.data.splits import choose_split, fraction, without_val
-from mpiqe.experiments.runner import is_tested, left_to_score
+from mpiqe.experiments.run_files import is_tested, left_to_score
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import VARIANTS
 from mpiqe.labels import SCENES

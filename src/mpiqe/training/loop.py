@@ -28,13 +28,11 @@ from mpiqe.training.evaluate import Prediction, beats, calibrate_on, measure, me
 from mpiqe.training.movement import initial, movement
 from mpiqe.training.options import RunOptions, TrainOptions
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run import STATE, RunFolder, as_path, start_or_check
+from mpiqe.training.run import PREDICTIONS, STATE, TEST, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import learning_rate
 from mpiqe.training.stem_cache import StemCache
 from mpiqe.training.step import take_step
 from mpiqe.training.tensorboard import event_writer
-
-PREDICTIONS, TEST = "predictions.csv", "test.json"
 
 
 @dataclass(frozen=True)
