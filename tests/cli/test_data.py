@@ -243,4 +243,4 @@ def test_without_matplotlib_figures_are_printed_and_a_picture_is_refused(
     assert _mpiqe("describe", f"csv:{table}").exit_code == 0
     done = _mpiqe("describe", f"csv:{table}", "--out", tmp_path / "mine.png")
     assert done.exit_code == 2
-    assert 'pip install "mpiqe[plots]"' in done.stderr
+    assert "pip install 'mpiqe[plots]'" in done.stderr

@@ -12,8 +12,9 @@ from PIL import Image
 
 from mpiqe import metrics
 from mpiqe.experiments import report
+from mpiqe.experiments.figures import FigureFile
 from mpiqe.experiments.protocol import compare, over
-from mpiqe.experiments.report import Picture, write_report
+from mpiqe.experiments.report import write_report
 from mpiqe.experiments.results import Claim, Findings, Outcome
 from mpiqe.experiments.study import Study
 from mpiqe.experiments.tables import Cell, Table, tables
@@ -241,7 +242,7 @@ def test_how_many_cells_were_run_is_said_first(written):
 
 def test_the_page_needs_no_other_file_and_no_script(tmp_path):
     Image.new("RGB", (4, 3), "red").save(tmp_path / "figure3.png")
-    picture = Picture(tmp_path / "figure3.png", "Where <it> hurts.")
+    picture = FigureFile(tmp_path / "figure3.png", "Where <it> hurts.")
     markdown, page, _ = write(tmp_path, pictures={"figure3": picture})
     links = _Page(page).links
     assert all(link.startswith(("data:", "#")) for link in links)
@@ -420,7 +421,7 @@ def test_without_matplotlib_the_report_is_written_and_says_what_the_plots_need(t
 
 
 def test_the_report_leaves_matplotlib_alone_until_it_draws():
-    for file in Path(report.__file__).parent.glob("report*.py"):
+    for file in Path(report.__file__).parent.glob("*.py"):
         for node in ast.parse(file.read_text()).body:
             named = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in getattr(node, "names", ())]
             assert not any(name.startswith("matplotlib") for name in named), file
@@ -428,7 +429,7 @@ def test_the_report_leaves_matplotlib_alone_until_it_draws():
 
 def test_figures_alone_make_a_report_without_tables(tmp_path):
     Image.new("RGB", (4, 3)).save(tmp_path / "figure4.png")
-    picture = Picture(tmp_path / "figure4.png", "t-SNE.")
+    picture = FigureFile(tmp_path / "figure4.png", "t-SNE.")
     markdown, _, cells = write(tmp_path, Findings(study(tmp_path), (), (), {}), pictures={"figure4": picture})
     assert re.findall(r"^## .*", markdown, re.M) == ["## Figure 4", "## How this was made"]
     assert len(cells.splitlines()) == 1

@@ -141,8 +141,7 @@ def describe(
     from mpiqe.data.registry import spec_of
 
     if out is not None:
-        histogram.check_library()
-        histogram.check_name(out)
+        histogram.check(out)
     dataset = read_dataset(
         data, root=root, labels=labels, as_published=as_published, image_column=image_column, mos_column=mos_column
     )

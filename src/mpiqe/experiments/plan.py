@@ -9,11 +9,11 @@ from typing import Any
 from mpiqe.choices import EMBEDDED
 from mpiqe.data import Dataset
 from mpiqe.errors import MPIQEError
-from mpiqe.experiments.drawing import check_libraries
 from mpiqe.experiments.run_files import is_done, refuse_other_study
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.tables import Cell, Table
 from mpiqe.parse import parse_json
+from mpiqe.plotting import check_libraries
 from mpiqe.printable import printable
 from mpiqe.training.options import RunOptions
 
@@ -79,7 +79,7 @@ def make_plan(study: Study, *, measure: bool = True) -> Plan:
     Raises ``WeightsError`` without a backbone, ``ConfigError`` where ``study.out`` holds runs of another study.
     """
     for figure in study.figures:
-        check_libraries(figure, ["matplotlib"] if figure == "figure3" else ["matplotlib", "sklearn"])
+        check_libraries(f"to draw {figure}", "matplotlib", *(["sklearn"] if figure == "figure4" else []))
     datasets, unreadable = {}, {}
     for name in study.places:
         if study.datasets is None or name in study.datasets:

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from mpiqe.data import Dataset, choose_split, describe_split
 from mpiqe.errors import MPIQEError
-from mpiqe.experiments.drawing import Picture
-from mpiqe.experiments.figure3 import figure3
-from mpiqe.experiments.figure4 import figure4
+from mpiqe.experiments.figures import FigureFile
+from mpiqe.experiments.figures.figure3 import figure3
+from mpiqe.experiments.figures.figure4 import figure4
 from mpiqe.experiments.plan import Plan
 from mpiqe.experiments.protocol import measure, read_predictions
 from mpiqe.experiments.report import write_report
@@ -79,8 +79,8 @@ def _store_splits(plan: Plan, name: str) -> None:
     folder.write_json(SPLITS, kept)
 
 
-def _pictures(study: Study, datasets: Mapping[str, Dataset], faults: dict[str, str], say: Say) -> dict[str, Picture]:
-    found: dict[str, Picture] = {}
+def _pictures(study: Study, datasets: Mapping[str, Dataset], faults: dict[str, str], say: Say) -> dict[str, FigureFile]:
+    found: dict[str, FigureFile] = {}
     name = study.pictured
     if name is None:
         return found

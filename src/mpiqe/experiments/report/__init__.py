@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mpiqe.experiments.drawing import Picture
-from mpiqe.experiments.report_contents import TITLE, contents
-from mpiqe.experiments.report_csv import to_csv
-from mpiqe.experiments.report_html import to_html
-from mpiqe.experiments.report_markdown import to_markdown
-from mpiqe.experiments.report_plots import can_plot, draw_plots
+from mpiqe.experiments.figures import FigureFile
+from mpiqe.experiments.report.contents import TITLE, contents
+from mpiqe.experiments.report.html import to_html
+from mpiqe.experiments.report.markdown import to_markdown
+from mpiqe.experiments.report.plots import can_plot, draw_plots
+from mpiqe.experiments.report.tables import to_csv
 from mpiqe.experiments.results import Findings
 from mpiqe.files import write_whole
 
-__all__ = ["Picture", "write_report"]
+__all__ = ["write_report"]
 
 
 def write_report(
@@ -21,7 +21,7 @@ def write_report(
     *,
     about: Mapping[str, str],
     notes: Sequence[str],
-    pictures: Mapping[str, Picture],
+    pictures: Mapping[str, FigureFile],
 ) -> list[Path]:
     """Write the three files into the folder ``out``, each whole or not at all, and return their paths.
 

@@ -19,10 +19,11 @@ from mpiqe import metrics
 from mpiqe.data import Dataset
 from mpiqe.data.loading import CropDataset, loader
 from mpiqe.errors import ConfigError
-from mpiqe.experiments.drawing import GREY, WIDTH, Picture, Sheet, check_ready
-from mpiqe.experiments.finished import Finished, read_finished
+from mpiqe.experiments.figures import FigureFile, check_ready
+from mpiqe.experiments.trained_run import TrainedRun, read_trained_run
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.mpiqe import MPIQE, Folded
+from mpiqe.plotting import GREY, WIDTH, Sheet, save_png
 
 NAME = "figure4.png"
 PERPLEXITY = 30.0
@@ -45,7 +46,7 @@ class Features(NamedTuple):
     """CLS of the trained image tower, with its prompts and its projection."""
 
 
-class Told(NamedTuple):
+class Agreement(NamedTuple):
     """``neighbourhood`` of each of ``Features``."""
 
     before: float
@@ -55,7 +56,7 @@ class Told(NamedTuple):
 
 def figure4(
     full: Path, dataset: Dataset, out: Path, *, backbone: str | Path | None = None, device: str = "auto"
-) -> Picture:
+) -> FigureFile:
     """Draw ``out / "figure4.png"`` of the run in the folder ``full`` on its test photos.
 
     The test photos alone: those trained on lie in order because their ratings were learned. Each photo is seen by the
@@ -66,22 +67,22 @@ def figure4(
     and ``DatasetError`` for a folder that holds no finished run of this dataset.
     """
     path = out / NAME
-    check_ready(path, ["matplotlib", "sklearn"])
-    run = read_finished(full, dataset, backbone=backbone, device=device)
+    check_ready(path, "matplotlib", "sklearn")
+    run = read_trained_run(full, dataset, backbone=backbone, device=device)
     count = len(run.tested)
     if count < FEWEST:
         raise ConfigError(f"figure 4 needs at least {FEWEST} test photos, and {full} has {count}")
     features = extract(run, FrozenCLIP.from_pretrained(run.model.clip.name))
     mos = np.array([record.mos for record in run.tested])
     near = min(NEIGHBOURS, count // 4)
-    told = Told(*(neighbourhood(each, mos, count=near) for each in features))
+    agreement = Agreement(*(neighbourhood(each, mos, count=near) for each in features))
     perplexity = min(PERPLEXITY, count / 3)
     planes = [plane(each, perplexity=perplexity) for each in features[:2]]
-    draw(planes, mos, told, near).save(path)
-    return Picture(path, _caption(run, told, near, perplexity))
+    save_png(draw(planes, mos, agreement, near).figure, path)
+    return FigureFile(path, _caption(run, agreement, near, perplexity))
 
 
-def extract(run: Finished, frozen: FrozenCLIP) -> Features:
+def extract(run: TrainedRun, frozen: FrozenCLIP) -> Features:
     """The features of the run's test photos, in their order; ``frozen`` is the backbone as it was before training."""
     model, crops = run.model, run.config.crops
     device = next(model.parameters()).device
@@ -142,16 +143,16 @@ def _unit(features: Array) -> Array:
     return unit
 
 
-def _caption(run: Finished, told: Told, near: int, perplexity: float) -> str:
+def _caption(run: TrainedRun, agreement: Agreement, near: int, perplexity: float) -> str:
     return (
         f"t-SNE (perplexity {perplexity:.0f}, PCA start, seed {SEED}) of the {len(run.tested)} test photos of "
         f"{run.what}, which this run did not train on, coloured by MOS. Before: CLS of the frozen "
         "backbone without prompts, through CLIP's projection. After: what the trained model's head reads the score "
         f"from, the decoder's pooled answers. A photo is the mean over its {run.config.crops} test crops, as a unit "
         "vector. The places in a plane prove nothing; the SRCC over each is that of a photo's MOS with the mean MOS of "
-        f"its {near} nearest neighbours by cosine among the features themselves: {told.before:.3f} before, "
-        f"{told.after:.3f} after, and {told.tower:.3f} for the trained image tower's CLS, which the decoder has not "
-        "touched."
+        f"its {near} nearest neighbours by cosine among the features themselves: {agreement.before:.3f} before, "
+        f"{agreement.after:.3f} after, and {agreement.tower:.3f} for the trained image tower's CLS, which the decoder "
+        "has not touched."
     )
 
 
@@ -159,13 +160,13 @@ def _caption(run: Finished, told: Told, near: int, perplexity: float) -> str:
 _EDGE, _HEAD, _GAP, _SIDE, _BAR = 0.14, 0.84, 0.2, 0.8, 0.14
 
 
-def draw(planes: Sequence[Array], mos: Array, told: Told, near: int) -> Sheet:
+def draw(planes: Sequence[Array], mos: Array, agreement: Agreement, near: int) -> Sheet:
     """Before and after side by side with one colour bar: planes of (P, 2), mos (P,)."""
     width = (WIDTH - 2 * _EDGE - _GAP - _SIDE) / 2
     sheet = Sheet(_HEAD + width + _EDGE)
     heads = (
-        ("before training", "the frozen backbone's CLS, no prompts", told.before),
-        ("after training", "what the score is read from: the decoder's pooled answers", told.after),
+        ("before training", "the frozen backbone's CLS, no prompts", agreement.before),
+        ("after training", "what the score is read from: the decoder's pooled answers", agreement.after),
     )
     for index, (placed, (title, what, figure)) in enumerate(zip(planes, heads, strict=True)):
         left = _EDGE + index * (width + _GAP)
@@ -173,13 +174,13 @@ def draw(planes: Sequence[Array], mos: Array, told: Told, near: int) -> Sheet:
         sheet.text(left, _EDGE + 0.24, what, size=9, color=GREY)
         text = f"a photo's MOS and that of its {near} nearest neighbours: SRCC {figure:.3f}"
         sheet.text(left, _EDGE + 0.42, text, size=9)
-        axes = sheet.axes(left, _HEAD, width, width)
+        axes = sheet.bare_axes(left, _HEAD, width, width)
         axes.spines[:].set(visible=True, color="#cccccc")
         axes.margins(0.05)
         points = axes.scatter(
             placed[:, 0], placed[:, 1], c=mos, cmap="viridis", s=26, linewidths=0.4, edgecolors="white"
         )
-    bar = sheet.figure.colorbar(points, cax=sheet.axes(WIDTH - _EDGE - _SIDE + 0.22, _HEAD, _BAR, width))
+    bar = sheet.figure.colorbar(points, cax=sheet.bare_axes(WIDTH - _EDGE - _SIDE + 0.22, _HEAD, _BAR, width))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8.5, length=2, colors=GREY)
     bar.set_label("MOS", size=9.5)

@@ -12,9 +12,9 @@ from tests.experiments.made_runs import FULL, VISUAL_ONLY, write_run
 
 from mpiqe.data import Dataset, read_csv
 from mpiqe.errors import ConfigError, DatasetError, MPIQEError, WeightsError
-from mpiqe.experiments import figure3 as module
-from mpiqe.experiments.figure3 import Column, draw, figure3, worst
-from mpiqe.experiments.gradcam import PhotoMap, photo_map
+from mpiqe.experiments.figures import figure3 as module
+from mpiqe.experiments.figures.figure3 import Column, draw, figure3, worst
+from mpiqe.experiments.figures.gradcam import PhotoMap, photo_map
 from mpiqe.model.checkpoint import load_checkpoint
 
 pytest.importorskip("matplotlib", reason="needs mpiqe[plots]")
@@ -189,13 +189,13 @@ def test_without_matplotlib_one_sentence_says_what_to_install(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError, match=r'figure3 needs matplotlib.*pip install "mpiqe\[plots\]"'):
+    with pytest.raises(ConfigError, match=r"to draw figure3 mpiqe needs matplotlib.*pip install 'mpiqe\[plots\]'"):
         figure3(tmp_path, tmp_path, dataset, tmp_path)
 
 
 def test_importing_the_figures_imports_neither_matplotlib_nor_scikit_learn() -> None:
     code = (
-        "import sys, mpiqe.experiments.figure3, mpiqe.experiments.figure4; "
+        "import sys, mpiqe.experiments.figures.figure3, mpiqe.experiments.figures.figure4; "
         "print(sorted({'matplotlib', 'sklearn'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ from mpiqe.training.run import PREDICTIONS
 
 
 @dataclass(frozen=True, eq=False)
-class Finished:
+class TrainedRun:
     """One run."""
 
     folder: Path
@@ -39,7 +39,9 @@ class Finished:
         return self.config.options.names_scenes or self.config.options.names_distortions
 
 
-def read_finished(folder: Path, dataset: Dataset, *, backbone: str | Path | None, device: str = "auto") -> Finished:
+def read_trained_run(
+    folder: Path, dataset: Dataset, *, backbone: str | Path | None, device: str = "auto"
+) -> TrainedRun:
     """A run of MP-IQE, or of a variant of it, that has predicted the test photos of ``dataset``.
 
     Raises ``WeightsError`` without usable weights, ``ConfigError`` for a model of another kind, ``DatasetError``
@@ -62,4 +64,4 @@ def read_finished(folder: Path, dataset: Dataset, *, backbone: str | Path | None
         )
     place = accelerator_for(device=device, precision="fp32").device
     scores = {name: score for name, (_, score) in rated.items()}
-    return Finished(folder, model.to(place), config, tuple(records[name] for name in rated), scores)
+    return TrainedRun(folder, model.to(place), config, tuple(records[name] for name in rated), scores)

@@ -7,7 +7,7 @@ import torch
 from skimage import data as photos_of_scikit_image
 
 from mpiqe.errors import ImageError, WeightsError
-from mpiqe.experiments.gradcam import grad_cam, photo_map
+from mpiqe.experiments.figures.gradcam import grad_cam, photo_map
 from mpiqe.model.mpiqe import MPIQE
 
 

@@ -1,6 +1,7 @@
 """What a report is made of before it is Markdown or HTML: plain text and numbers; whoever writes it out escapes it."""
 
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -56,6 +57,11 @@ class Grid:
     title: str
     columns: tuple[Column, ...]
     parts: tuple[Part, ...]
+
+    @property
+    def heads(self) -> list[tuple[str, list[Column]]]:
+        """Neighbouring columns with what stands over them."""
+        return [(over, list(under)) for over, under in groupby(self.columns, key=lambda column: column.over)]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from mpiqe.experiments.report_blocks import (
+from mpiqe.experiments.report.blocks import (
     Block,
     Column,
     Entry,

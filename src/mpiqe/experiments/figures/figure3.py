@@ -13,9 +13,10 @@ import numpy as np
 from mpiqe.data import Dataset, Record
 from mpiqe.data.describe import decimals
 from mpiqe.errors import ConfigError
-from mpiqe.experiments.drawing import GREY, WIDTH, Picture, Sheet, check_ready
-from mpiqe.experiments.finished import Finished, read_finished
-from mpiqe.experiments.gradcam import PhotoMap, photo_map
+from mpiqe.experiments.figures import FigureFile, check_ready
+from mpiqe.experiments.figures.gradcam import PhotoMap, photo_map
+from mpiqe.experiments.trained_run import TrainedRun, read_trained_run
+from mpiqe.plotting import GREY, WIDTH, Sheet, save_png
 from mpiqe.scoring.picture import colours, overlay
 
 NAME = "figure3.png"
@@ -50,7 +51,7 @@ def figure3(
     backbone: str | Path | None = None,
     photos: int = 4,
     device: str = "auto",
-) -> Picture:
+) -> FigureFile:
     """Draw ``out / "figure3.png"``: the ``photos`` test photos with the lowest MOS, a column each.
 
     ``full`` and ``visual_only`` are run folders of one split of ``dataset``; ``backbone`` says where theirs lies, if
@@ -61,10 +62,10 @@ def figure3(
     photo that cannot be read.
     """
     path = out / NAME
-    check_ready(path, ["matplotlib"])
+    check_ready(path, "matplotlib")
     if photos < 1:
         raise ConfigError(f"figure 3 needs at least one photo, not {photos}")
-    runs = tuple(read_finished(folder, dataset, backbone=backbone, device=device) for folder in (visual_only, full))
+    runs = tuple(read_trained_run(folder, dataset, backbone=backbone, device=device) for folder in (visual_only, full))
     _check(*runs)
     shown = worst(runs[0].tested, photos)
     columns = [
@@ -76,8 +77,8 @@ def figure3(
         )
         for record in shown
     ]
-    draw(columns).save(path)
-    return Picture(path, _caption(columns, runs[1]))
+    save_png(draw(columns).figure, path)
+    return FigureFile(path, _caption(columns, runs[1]))
 
 
 def worst(records: Sequence[Record], count: int) -> list[Record]:
@@ -85,11 +86,11 @@ def worst(records: Sequence[Record], count: int) -> list[Record]:
     return sorted(records, key=lambda record: (record.mos, record.name))[:count]
 
 
-def _map(run: Finished, record: Record) -> PhotoMap:
+def _map(run: TrainedRun, record: Record) -> PhotoMap:
     return photo_map(run.model, record.image, longest=_MAPPED, view=run.config.view)
 
 
-def _check(visual_only: Finished, full: Finished) -> None:
+def _check(visual_only: TrainedRun, full: TrainedRun) -> None:
     faults = []
     if visual_only.has_text:
         faults.append(f"{visual_only.folder} has prompts on the text side, so it is not the visual-only model")
@@ -105,7 +106,7 @@ def _check(visual_only: Finished, full: Finished) -> None:
         raise ConfigError("; ".join(faults))
 
 
-def _caption(columns: Sequence[Column], full: Finished) -> str:
+def _caption(columns: Sequence[Column], full: TrainedRun) -> str:
     view = full.config.view
     seen = "at native resolution" if view.side is None else f"of the photo at {view.side} x {view.side} pixels or less,"
     return (
@@ -144,7 +145,7 @@ def draw(columns: Sequence[Column]) -> Sheet:
         ]
         for index, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
             top = _EDGE + index * row
-            sheet.axes(left, top, width, height).imshow(picture, aspect="auto", interpolation="lanczos")
+            sheet.image(left, top, width, height, picture, interpolation="lanczos")
             weight = "normal" if index else "bold"
             sheet.text(left + width / 2, top + height + 0.05, text, size=10.5, ha="center", weight=weight)
         left += width + _GAP
@@ -156,7 +157,7 @@ def _scale(sheet: Sheet, top: float) -> None:
     """The colour bar that all maps share."""
     left, (width, height) = _EDGE + _LABEL, _BAR
     ramp = np.rint(colours(np.linspace(0, 1, 256, dtype=np.float32))[None]).astype(np.uint8)
-    sheet.axes(left, top, width, height).imshow(ramp, aspect="auto")
+    sheet.image(left, top, width, height, ramp)
     sheet.text(left, top + height + 0.05, "0", size=8.5, color=GREY)
     sheet.text(left + width, top + height + 0.05, "the map's highest", size=8.5, color=GREY, ha="right")
     text = "what speaks for low quality (Grad-CAM of minus the score), each map on its own scale"

@@ -9,8 +9,16 @@ from tests.experiments.made_runs import CROPS, FULL, VISUAL_ONLY, write_run
 
 from mpiqe.data import Dataset, read_csv
 from mpiqe.errors import ConfigError, WeightsError
-from mpiqe.experiments.figure4 import Told, draw, extract, figure4, neighbourhood, plane, what_the_head_reads
-from mpiqe.experiments.finished import read_finished
+from mpiqe.experiments.figures.figure4 import (
+    Agreement,
+    draw,
+    extract,
+    figure4,
+    neighbourhood,
+    plane,
+    what_the_head_reads,
+)
+from mpiqe.experiments.trained_run import read_trained_run
 from mpiqe.images import crop_positions, read_crops
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.mpiqe import MPIQE
@@ -64,7 +72,7 @@ def test_what_the_head_reads_is_what_it_answers_from(tiny_model: MPIQE, pixels: 
 def test_features_are_means_over_the_scorers_crops_in_the_order_of_the_predictions(
     full: Path, dataset: Dataset, tiny_folder: Path
 ) -> None:
-    run = read_finished(full, dataset, backbone=None, device="cpu")
+    run = read_trained_run(full, dataset, backbone=None, device="cpu")
     features = extract(run, FrozenCLIP.from_pretrained(tiny_folder))
     assert {each.shape for each in features} == {(13, 32)}
     for each in features:
@@ -90,13 +98,13 @@ def test_a_whole_tuned_backbone_is_compared_with_the_one_it_was(
     dataset: Dataset, tiny_folder: Path, tmp_path: Path
 ) -> None:
     folder = write_run(tmp_path / "tuned", dataset.records, tiny_folder, {**FULL, "tune": "all"})
-    run = read_finished(folder, dataset, backbone=None, device="cpu")
+    run = read_trained_run(folder, dataset, backbone=None, device="cpu")
     with torch.no_grad():
         for parameter in run.model.clip.parameters():
             parameter.mul_(1.5)
     features = extract(run, FrozenCLIP.from_pretrained(run.model.clip.name))
     plain = write_run(tmp_path / "plain", dataset.records, tiny_folder, FULL)
-    same = extract(read_finished(plain, dataset, backbone=None), FrozenCLIP.from_pretrained(tiny_folder))
+    same = extract(read_trained_run(plain, dataset, backbone=None), FrozenCLIP.from_pretrained(tiny_folder))
     np.testing.assert_allclose(features.before, same.before, atol=1e-6)
     assert np.abs(features.tower - same.tower).max() > 1e-3
 
@@ -119,10 +127,10 @@ def test_the_same_run_makes_the_same_picture(
 
 
 def test_the_caption_and_the_titles_carry_the_figures(dataset: Dataset, full: Path, tmp_path: Path) -> None:
-    run = read_finished(full, dataset, backbone=None)
+    run = read_trained_run(full, dataset, backbone=None)
     mos = np.array([record.mos for record in run.tested])
     features = extract(run, FrozenCLIP.from_pretrained(run.model.clip.name))
-    told = Told(*(neighbourhood(each, mos, count=3) for each in features))
+    told = Agreement(*(neighbourhood(each, mos, count=3) for each in features))
     caption = figure4(full, dataset, tmp_path).caption
     assert f"{told.before:.3f} before, {told.after:.3f} after, and {told.tower:.3f} for" in caption
     planes = [np.zeros((13, 2)), np.ones((13, 2))]
@@ -134,7 +142,7 @@ def test_the_caption_and_the_titles_carry_the_figures(dataset: Dataset, full: Pa
 def test_no_text_runs_out_of_its_panel() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = draw([np.eye(2)] * 2, np.array([1.0, 2.0]), Told(-0.123, -0.456, 0.0), 10).figure
+    figure = draw([np.eye(2)] * 2, np.array([1.0, 2.0]), Agreement(-0.123, -0.456, 0.0), 10).figure
     FigureCanvasAgg(figure).draw()
     boxes = [text.get_window_extent() for text in figure.texts]
     panels = [axes.get_window_extent() for axes in figure.axes]
@@ -167,5 +175,5 @@ def test_without_its_libraries_one_sentence_says_what_to_install(
     library: str, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ConfigError, match=rf'figure4 needs {library}.*pip install "mpiqe\[plots\]"'):
+    with pytest.raises(ConfigError, match=rf"to draw figure4 mpiqe needs {library}.*pip install 'mpiqe\[plots\]'"):
         figure4(tmp_path, dataset, tmp_path)
