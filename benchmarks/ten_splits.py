@@ -39,9 +39,9 @@ from scipy.stats import wilcoxon
 from mpiqe import metrics
 from mpiqe.cli.reporter import TerminalReporter
 from mpiqe.data import Dataset, Split, choose_split, describe_split, fraction, read_dataset, without_val
-from mpiqe.data.loading import CropDataset, loader
+from mpiqe.data.crop_dataset import CropDataset, loader
 from mpiqe.errors import ConfigError, DatasetError, MPIQEError
-from mpiqe.experiments.protocol import measure, over, read_predictions
+from mpiqe.experiments.protocol import measure, read_predictions, summarize
 from mpiqe.model.backbone_digest import same_backbone
 from mpiqe.model.checkpoint import versions
 from mpiqe.model.clip import FrozenCLIP
@@ -207,7 +207,8 @@ def summary(folder: Path) -> dict[str, Any]:
     if not splits:
         raise DatasetError(f"{folder}: no split-NN folder holds {' and '.join(MODELS.values())}")
     whole = {
-        model: {figure: asdict(over([of[model][figure] for of in splits])) for figure in FIGURES} for model in MODELS
+        model: {figure: asdict(summarize([of[model][figure] for of in splits])) for figure in FIGURES}
+        for model in MODELS
     }
     differences = [
         of["mpiqe"]["srcc"] - of["probe"]["srcc"]

@@ -37,7 +37,7 @@ def test_all_faults_come_in_one_message(tmp_path, paint):
         Record(text, "text.png", 1.0),
     )
     for fault in (
-        "mine cannot be used until this is mended: 8 faults",
+        "mine cannot be used until this is corrected: 8 faults",
         f"{a}: 'castle' is not one of the scenes",
         f"{a}: 'fog' is not one of the distortions",
         f"{a}: MOS nan is not finite",

@@ -13,7 +13,7 @@ from PIL import Image
 from mpiqe import metrics
 from mpiqe.experiments import report
 from mpiqe.experiments.figures import FigureFile
-from mpiqe.experiments.protocol import compare, over
+from mpiqe.experiments.protocol import compare, summarize
 from mpiqe.experiments.report import write_report
 from mpiqe.experiments.results import Claim, Findings, Outcome
 from mpiqe.experiments.study import Study
@@ -32,8 +32,8 @@ def figures(*srcc, plcc=0.01):
 
 
 def ran(cell, each, *, state="run", reason="", best=None):
-    looked = {name: over(values) for name, values in (best or {}).items()}
-    return Outcome(cell, state, reason, len(each["srcc"]), {n: over(v) for n, v in each.items()}, looked, each)
+    looked = {name: summarize(values) for name, values in (best or {}).items()}
+    return Outcome(cell, state, reason, len(each["srcc"]), {n: summarize(v) for n, v in each.items()}, looked, each)
 
 
 def empty(cell, state, reason=""):

@@ -1,4 +1,4 @@
-"""``mpiqe data``: sets of rated images."""
+"""``mpiqe data``: rated datasets."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,16 +16,16 @@ data = typer.Typer(
 
 @data.callback()
 def _data() -> None:
-    """Sets of rated images."""
+    """Rated datasets."""
 
 
 @data.command()
 def synthesize(
     clean: Annotated[str, typer.Argument(help="folder of clean photos, or csv:FILE with the columns image,mos")],
     out: Annotated[Path, typer.Argument(help="folder to write the set to")],
-    count: Annotated[int | None, typer.Option(help="so many photos: the best rated, or a folder's first")] = None,
+    count: Annotated[int | None, typer.Option(help="number of photos: the best rated, or a folder's first")] = None,
     each: Annotated[int, typer.Option(help="versions of each photo, drawn from the 25 types x 5 levels")] = 125,
-    seed: Annotated[int, typer.Option(help="seed of everything drawn")] = 0,
+    seed: Annotated[int, typer.Option(help="random seed")] = 0,
     further: Annotated[bool, typer.Option("--further", help="also WebP, AVIF, JPEG twice, thumbnails ..")] = False,
 ) -> None:
     """A synthetic set from clean photos: KADID-10k's 25 distortions in five levels, in its layout.
@@ -80,9 +80,9 @@ def check(
     image_column: ImageColumn = None,
     mos_column: MosColumn = None,
 ) -> None:
-    """Look at every picture and label of a set and print all faults in one list.
+    """Check every image and label of a dataset and print all faults in one list.
 
-    Exit status 1 if there are any. Before them: counts beside the release's, label coverage, sizes of the pictures.
+    Exit status 1 if there are any. Before them: counts beside the release's, label coverage, image sizes.
     """
     from rich.console import Console
 
@@ -104,7 +104,7 @@ def check(
             console.print(note, markup=False, soft_wrap=True)
     if reading.dataset is not None:
         images = len(reading.dataset.records)
-        with ProgressLine(console=Console(stderr=True), unit="pictures", total=images, shared=False) as line:
+        with ProgressLine(console=Console(stderr=True), unit="images", total=images, shared=False) as line:
             seen = inspect(reading.dataset, progress=line.advance)
         faults += [*seen.faults, *seen.alike]
         console.print(overview(figures_of(reading.dataset, spec), spec))
@@ -129,7 +129,7 @@ def describe(
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Figures of a set: counts beside the release's, MOS, scenes, distortions, splits. Opens no picture."""
+    """Statistics of a dataset: counts beside the release's, MOS, scenes, distortions, splits. Opens no image."""
     import dataclasses
     import json
 

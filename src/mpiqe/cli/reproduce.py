@@ -114,11 +114,11 @@ def reproduce(
         _print_plan(plan)
         if plan_only:
             return
-        from mpiqe.experiments.processes import alone_in
+        from mpiqe.experiments.processes import folder_lock
         from mpiqe.experiments.reproduce import reproduce as run_all
 
         try:
-            with alone_in(out):
+            with folder_lock(out):
                 findings = run_all(
                     plan,
                     jobs=jobs,
@@ -144,7 +144,7 @@ def _print_plan(plan: "Plan") -> None:
             cells = f"{part.cells} cell{'s' if part.cells > 1 else ''}"
             typer.echo(f"  {table.key:<8} {part.name:<14} {cells:<8} {state}")
     for figure in plan.study.figures:
-        typer.echo(f"  {figure:<8} {plan.study.pictured or 'no dataset to draw it on'}")
+        typer.echo(f"  {figure:<8} {plan.study.figure_dataset or 'no dataset to draw it on'}")
     left = "how long they take is measured when they start"
     if plan.measured is not None:
         time = timedelta(seconds=round(plan.measured.seconds))

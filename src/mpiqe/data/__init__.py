@@ -1,4 +1,4 @@
-"""Rated images: records, readers, splits and checks. Crops are in ``mpiqe.data.loading``, the one part with torch.
+"""Rated images: records, readers, splits and checks. Crops are in ``mpiqe.data.crop_dataset``, the one part with torch.
 
 Importing the package loads none of its modules; each name does that when it is first used.
 """

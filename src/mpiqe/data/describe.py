@@ -1,4 +1,4 @@
-"""What a dataset holds, in figures: counts beside the release's, ratings, labels, splits. No picture is opened."""
+"""Statistics of a dataset: counts beside the release's, MOS, labels, splits. Images are not opened."""
 
 import math
 import statistics
@@ -15,7 +15,7 @@ from mpiqe.errors import DatasetError
 
 @dataclass(frozen=True)
 class Count:
-    """How many there are, and how many the release has; ``None`` where nothing was released or nobody counted."""
+    """How many there are, and how many the release has; ``None`` where that is not known."""
 
     found: int
     released: int | None
@@ -52,7 +52,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How far one kind of label goes."""
+    """How many images have one kind of label."""
 
     classes: Mapping[str, Group]
     """The most frequent first, without classes that no image has. An image may have several scenes."""
@@ -69,7 +69,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Splits:
-    """The ten splits: whose they are, and the fewest and the most images that a side of them has."""
+    """The ten splits: LIQE's or mpiqe's own, and the fewest and the most images of each side."""
 
     whose: str
     train: tuple[int, int]

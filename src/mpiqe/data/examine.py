@@ -1,4 +1,4 @@
-"""A dataset as far as it can be had: what its label files refuse does not keep its pictures from being looked at."""
+"""Read as much of a faulty dataset as possible, so that ``mpiqe data check`` can report all faults in one run."""
 
 import contextlib
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from mpiqe.errors import DatasetError
 
 @dataclass(frozen=True)
 class Reading:
-    """What came of reading a dataset."""
+    """The result of reading a dataset."""
 
     dataset: Dataset | None
     """``None`` where it could not be read at all; without labels and splits where only LIQE's files have faults."""
     faults: tuple[str, ...] = ()
     """Of label files, one line each."""
     lost: str | None = None
-    """One sentence about what was not read or not looked at for these faults."""
+    """One sentence about what was not read or not checked because of these faults."""
 
 
 def read_leniently(
@@ -48,13 +48,15 @@ def read_leniently(
         )
     except DatasetError as error:
         heading, faults = _taken_apart(error)
-    if data.startswith("csv:"):  # its reader looks at the pictures of a faulty table itself
-        return Reading(None, faults, f"{heading}: the table was not taken, only its rows' and pictures' faults listed")
+    if data.startswith("csv:"):  # its reader checks the images of a faulty table itself
+        return Reading(
+            None, faults, f"{heading}: the table could not be used, only faults of its rows and images are listed"
+        )
     if labels is not None:
         with contextlib.suppress(DatasetError):  # readers begin with the release, so its faults are those already told
             without = read_dataset(data, root=root)
             return Reading(without, faults, f"{heading}: LIQE's labels and splits were left out of what follows")
-    return Reading(None, faults, f"{heading}: the pictures were not looked at")
+    return Reading(None, faults, f"{heading}: the images were not checked")
 
 
 def _taken_apart(error: DatasetError) -> tuple[str, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Is a dataset whole? All its faults in one message, before hours of training rather than after them."""
+"""Check a dataset before training: decode every image, and report all faults in one error."""
 
 import hashlib
 import math
@@ -20,42 +20,42 @@ _PROBE = 65536
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a look at every picture of a dataset has shown."""
+    """The result of decoding every image of a dataset."""
 
     faults: tuple[str, ...]
     """One line each, ``PATH: what``."""
     alike: tuple[str, ...]
-    """Such lines for versions of one reference with the same bytes: a fault of the copy or of the release, but one that
-    no split carries from training to test."""
+    """The same for versions of one reference with equal bytes: a fault of the copy or of the release, but without
+    leakage, since splits keep a reference on one side."""
     sizes: Mapping[tuple[int, int], int]
-    """(width, height) in pixels, upright, and how many of the readable pictures have it; the commonest first."""
+    """(width, height) in pixels, upright, and how many of the readable images have it; the most common first."""
 
 
 def check(dataset: Dataset) -> None:
-    """Raise one ``DatasetError`` with every fault of ``dataset``; silence means that it can be trained on.
+    """Raise one ``DatasetError`` with every fault of ``dataset``; without faults it can be trained on.
 
     Faults are images that are missing, unreadable or there twice (the same name, or the same bytes under two names;
     but for the release's own twins, and for versions of one reference, which no split parts), labels that are not in
-    ``mpiqe.labels``, and a MOS that is not finite. Every picture is decoded, since nothing less finds a truncated one;
-    decoding once is little beside a training, which starts with this.
+    ``mpiqe.labels``, and a MOS that is not finite. Every image is decoded, since nothing less finds a truncated one;
+    decoding once takes little time beside training, which starts with this check.
     """
-    refuse(f"{dataset.name} cannot be used until this is mended", inspect(dataset).faults)
+    refuse(f"{dataset.name} cannot be used until this is corrected", inspect(dataset).faults)
 
 
 def inspect(dataset: Dataset, *, progress: Callable[[], None] | None = None) -> Inspection:
-    """Every fault that ``check`` would refuse, and the pictures' sizes; ``progress`` is called after each picture."""
+    """Find every fault that ``check`` raises for, and the image sizes; ``progress`` is called after each image."""
     faults = [f"{record.image}: {fault}" for record in dataset.records for fault in _label_faults(record)]
-    of_files, alike, sizes = _looked_at(dataset.records, dataset.twins, progress)
+    of_files, alike, sizes = _inspect_files(dataset.records, dataset.twins, progress)
     return Inspection((*faults, *of_files), tuple(alike), dict(sizes.most_common()))
 
 
 def image_faults(records: Sequence[Record], *, twins: Sequence[tuple[str, str]] = ()) -> list[str]:
-    """What is wrong with the files of ``records``, one line per fault: ``PATH: what``; ``twins`` may be the same."""
-    faults, alike, _ = _looked_at(records, twins, None)
+    """Find the faults of the files of ``records``, one line each: ``PATH: what``; ``twins`` may have equal bytes."""
+    faults, alike, _ = _inspect_files(records, twins, None)
     return faults + alike
 
 
-def _looked_at(
+def _inspect_files(
     records: Sequence[Record], twins: Sequence[tuple[str, str]], progress: Callable[[], None] | None
 ) -> tuple[list[str], list[str], Counter[tuple[int, int]]]:
     """Faults of the files, alike versions of one reference, and how many readable ones have which (width, height)."""
@@ -83,7 +83,7 @@ def _label_faults(record: Record) -> list[str]:
 
 
 def _dimensions(image: Path) -> tuple[int, int] | str:
-    """The picture's (width, height), or why it cannot be read."""
+    """Return the image's (width, height), or why it cannot be read."""
     try:
         height, width, _ = images.read(image).shape
     except ImageError as error:
@@ -92,7 +92,7 @@ def _dimensions(image: Path) -> tuple[int, int] | str:
 
 
 def _duplicates(records: Sequence[Record], known: set[tuple[str, str]]) -> tuple[list[str], list[str]]:
-    """Those that a split could part, and those of one reference."""
+    """Return the faults of doubles that splits could separate, and of those of one reference."""
     faults: list[str] = []
     alike: list[str] = []
     names: dict[str, Record] = {}
@@ -112,7 +112,7 @@ def _duplicates(records: Sequence[Record], known: set[tuple[str, str]]) -> tuple
 
 
 def _grouped(records: Sequence[Record], key: Callable[[Path], object]) -> list[list[Record]]:
-    """Those groups of two and more whose files agree in ``key``."""
+    """Return the groups of two and more whose files agree in ``key``."""
     groups: dict[object, list[Record]] = {}
     for record in records:
         groups.setdefault(key(record.image), []).append(record)
@@ -124,7 +124,7 @@ def _size(image: Path) -> int:
 
 
 def _probe(image: Path) -> bytes:
-    """64 KiB from the middle: uncompressed pictures of one size have one header and often one sky."""
+    """Hash 64 KiB from the middle: uncompressed images of one size often begin with the same bytes."""
     with image.open("rb") as file:
         file.seek(max(0, (_size(image) - _PROBE) // 2))
         return hashlib.sha256(file.read(_PROBE)).digest()

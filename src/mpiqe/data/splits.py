@@ -1,10 +1,10 @@
 """Which images train, which validate, which test (decision D13), and Table 5's smaller training sets."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 
 from mpiqe.choices import SplitSource
 from mpiqe.data.faults import refuse
-from mpiqe.data.order import shuffled
 from mpiqe.data.record import Dataset, Record, Split
 from mpiqe.errors import ConfigError, DatasetError
 
@@ -86,6 +86,14 @@ def fraction(split: Split, share: float, *, seed: int = 0) -> Split:
 def without_val(split: Split) -> Split:
     """``split`` with its val images moved to train: the whole 80 %, for runs that do not pick an epoch (D14)."""
     return Split(tuple(sorted((*split.train, *split.val))), (), split.test)
+
+
+def shuffled(names: Iterable[str], key: str) -> list[str]:
+    """``names`` (unique) in an order that depends on ``key`` and on the names themselves, not on how they came.
+
+    It is the same on every machine, in every process and with every version of every library.
+    """
+    return sorted(names, key=lambda name: (hashlib.sha256(f"{key}:{name}".encode()).digest(), name))
 
 
 def check_split(split: Split, records: Sequence[Record]) -> None:

@@ -1,4 +1,4 @@
-"""What a study will take, before anything is done: which cells can run, what they lack, what is left."""
+"""The plan of a study: which table cells can be run, what the others lack, and which runs are left."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from mpiqe.training.options import RunOptions
 
 
 @dataclass(frozen=True)
-class Part:
+class PlannedColumn:
     """One column of a table before it is run."""
 
     name: str
@@ -32,7 +32,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Measured:
-    """What takes the backbone to know."""
+    """What can only be known with the backbone loaded."""
 
     backbone_digest: str
     seconds: float
@@ -55,7 +55,7 @@ class Plan:
     measured: Measured | None = None
     """``None`` where only the plan was asked for."""
 
-    def parts(self, table: Table) -> list[Part]:
+    def parts(self, table: Table) -> list[PlannedColumn]:
         """A table, column by column."""
         columns: dict[tuple[str, str], list[Cell]] = {}
         for cell in self.study.cells(table):
@@ -68,7 +68,7 @@ class Plan:
             }
             name = train if train == test else f"{train} -> {test}"
             lacking = self.study.lacks(cells[0]) or ""
-            found.append(Part(name, len(cells), lacking, len(mine), len(mine - set(self.left))))
+            found.append(PlannedColumn(name, len(cells), lacking, len(mine), len(mine - set(self.left))))
         return found
 
 
@@ -97,9 +97,9 @@ def make_plan(study: Study, *, measure: bool = True) -> Plan:
         measured = _measure(study, datasets, left)
     else:
         refuse_other_study(study, datasets, None)
-    taught = _taught_with(str(study.settings.get("backbone", RunOptions().backbone)))
+    taught = _trained_on(str(study.settings.get("backbone", RunOptions().backbone)))
     used = dict.fromkeys(run.dataset for run in runs)
-    notes = [note for name in used for note in _had_seen(taught, study.places[name].spec)]
+    notes = [note for name in used for note in _notes_on(taught, study.places[name].spec)]
     notes += [study.note] if study.note else []
     return Plan(study, datasets, runs, left, tuple(dict.fromkeys(notes)), measured)
 
@@ -113,7 +113,7 @@ def _measure(study: Study, datasets: Mapping[str, Dataset], left: Sequence[Run])
     return Measured(digest, expected_seconds(study, left, datasets, measure_speeds(study, left)))
 
 
-def _taught_with(backbone: str) -> list[dict[str, Any]]:
+def _trained_on(backbone: str) -> list[dict[str, Any]]:
     """What ``mpiqe pretrain`` wrote into the config.json of a backbone on this machine; nothing for one on the hub."""
     folder = Path(str(files("mpiqe") / "weights" / "backbone")) if backbone == EMBEDDED else Path(backbone)
     if not (folder / "config.json").is_file():
@@ -126,7 +126,7 @@ def _taught_with(backbone: str) -> list[dict[str, Any]]:
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
-def _had_seen(taught: Sequence[Mapping[str, Any]], spec: str) -> list[str]:
+def _notes_on(taught: Sequence[Mapping[str, Any]], spec: str) -> list[str]:
     """What a backbone was taught of a dataset."""
     found, name = [], spec.partition(":")[0]
     for learnt in taught:

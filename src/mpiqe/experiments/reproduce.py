@@ -16,7 +16,7 @@ from mpiqe.experiments.protocol import measure, read_predictions
 from mpiqe.experiments.report import write_report
 from mpiqe.experiments.results import Findings, gather
 from mpiqe.experiments.run_files import is_done
-from mpiqe.experiments.runner import do_all, look_at_images
+from mpiqe.experiments.runner import check_images, do_all
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import FULL, VARIANTS
 from mpiqe.model.backbone_digest import weights_digest
@@ -39,7 +39,7 @@ def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Report
         _store_splits(plan, name)
     started = time.monotonic()
     looked_at = dict.fromkeys(name for run in plan.left for name in (run.dataset, *study.others(run)))
-    broken = look_at_images(study, list(looked_at), say)
+    broken = check_images(study, list(looked_at), say)
     study = replace(study, unreadable={**study.unreadable, **broken})  # it costs their own cells, and no other
     faults = dict(study.unreadable)
     left = [run for run in study.runs() if not is_done(study, run)]
@@ -81,7 +81,7 @@ def _store_splits(plan: Plan, name: str) -> None:
 
 def _pictures(study: Study, datasets: Mapping[str, Dataset], faults: dict[str, str], say: Say) -> dict[str, FigureFile]:
     found: dict[str, FigureFile] = {}
-    name = study.pictured
+    name = study.figure_dataset
     if name is None:
         return found
     backbone = study.settings.get("backbone", RunOptions().backbone)

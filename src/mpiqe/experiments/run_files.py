@@ -1,4 +1,4 @@
-"""What the run folders of a study say: which runs are done, and whether they belong to it. Loads no model."""
+"""Run folders of a study: which runs are done, and whether they are of the same study. Loads no model."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from mpiqe.training.run import CONFIG, TEST
 
 
 def other_predictions(name: str) -> str:
-    """The file of a run's answers about another dataset."""
+    """Return the name of the file with a run's predictions on another dataset."""
     return f"predictions-{name}.csv"
 
 
@@ -24,7 +24,7 @@ def is_tested(study: Study, run: Run) -> bool:
     return (run.folder(study.out).path / TEST).exists()
 
 
-def left_to_score(study: Study, run: Run) -> list[str]:
+def cross_tests_left(study: Study, run: Run) -> list[str]:
     """The other datasets (Table 3) that a run has still to score."""
     folder = run.folder(study.out).path
     return [name for name in study.others(run) if not (folder / other_predictions(name)).exists()]
@@ -32,7 +32,7 @@ def left_to_score(study: Study, run: Run) -> list[str]:
 
 def is_done(study: Study, run: Run) -> bool:
     """Whether a run has all its predictions."""
-    return is_tested(study, run) and not left_to_score(study, run)
+    return is_tested(study, run) and not cross_tests_left(study, run)
 
 
 def refuse_other_study(study: Study, datasets: Mapping[str, Dataset], backbone_digest: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Do the runs of a study: each once, several at a time if asked, and after a kill only what is missing."""
+"""Execute the runs of a study, several at a time if asked; after an interruption only the missing ones."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -7,8 +7,8 @@ from functools import partial
 
 from mpiqe.data import check, choose_split
 from mpiqe.errors import MPIQEError
-from mpiqe.experiments.processes import each_in_turn
-from mpiqe.experiments.run_files import about_other, is_tested, left_to_score, other_predictions
+from mpiqe.experiments.processes import in_processes
+from mpiqe.experiments.run_files import about_other, cross_tests_left, is_tested, other_predictions
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import VARIANTS
 from mpiqe.model.build import build_model
@@ -25,16 +25,16 @@ CHECKED = "checked.json"
 
 
 @dataclass(frozen=True)
-class Done:
-    """How one run went."""
+class FinishedRun:
+    """The outcome of one run."""
 
     run: Run
     seconds: float
     fault: str | None
 
 
-def look_at_images(study: Study, names: Sequence[str], note: Callable[[str], None]) -> dict[str, str]:
-    """Check every image of the datasets once in a study's life; what is wrong, by dataset."""
+def check_images(study: Study, names: Sequence[str], note: Callable[[str], None]) -> dict[str, str]:
+    """Decode every image of the datasets, once per study folder; return the faults by dataset."""
     folder = RunFolder(study.out)
     seen: dict[str, str] = folder.read_json(CHECKED) or {}
     faults = {}
@@ -52,7 +52,7 @@ def look_at_images(study: Study, names: Sequence[str], note: Callable[[str], Non
 
 
 def do(study: Study, run: Run, reporter: Reporter) -> None:
-    """One run, from wherever it stands to its last file."""
+    """Complete one run, from wherever it stands."""
     options, folder = study.options(run), run.folder(study.out)
     if not is_tested(study, run):
         begun = (folder.path / CONFIG).exists()
@@ -61,7 +61,7 @@ def do(study: Study, run: Run, reporter: Reporter) -> None:
         else:
             _answer(study, run, options, folder)
     (folder.path / STATE).unlink(missing_ok=True)  # the optimiser's; nothing continues from it any more
-    for name in left_to_score(study, run):
+    for name in cross_tests_left(study, run):
         dataset = study.read(name)
         accelerator = accelerator_for(device=options.run.device, precision=options.run.precision)
         model, _ = load_checkpoint(folder.path / FILE_NAME, backbone=options.run.backbone)
@@ -78,7 +78,7 @@ def do(study: Study, run: Run, reporter: Reporter) -> None:
 
 
 def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder) -> None:
-    """A model that learns nothing, on the split's test images."""
+    """Evaluate a zero-shot model on the split's test images."""
     dataset = study.read(run.dataset)
     test = choose_split(dataset, run.split, source=options.run.splits).test
     accelerator = accelerator_for(device=options.run.device, precision=options.run.precision)
@@ -98,7 +98,7 @@ def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder) ->
     folder.write_json(TEST, measure(predictions))
 
 
-def do_all(study: Study, runs: Sequence[Run], *, jobs: int, reporter: Reporter) -> Iterator[Done]:
+def do_all(study: Study, runs: Sequence[Run], *, jobs: int, reporter: Reporter) -> Iterator[FinishedRun]:
     """Do ``runs``, ``jobs`` at a time, in processes of their own if several; each is told of when it ends.
 
     A run that fails is told with its fault, and the others go on.
@@ -108,10 +108,10 @@ def do_all(study: Study, runs: Sequence[Run], *, jobs: int, reporter: Reporter) 
             reporter.note(str(run))
             yield _one(study, reporter, run)
     else:
-        yield from each_in_turn(partial(_one, study, Silent()), runs, jobs=jobs)
+        yield from in_processes(partial(_one, study, Silent()), runs, jobs=jobs)
 
 
-def _one(study: Study, reporter: Reporter, run: Run) -> Done:
+def _one(study: Study, reporter: Reporter, run: Run) -> FinishedRun:
     started = time.monotonic()
     fault = None
     try:
@@ -120,4 +120,4 @@ def _one(study: Study, reporter: Reporter, run: Run) -> Done:
         fault = str(error)
     except (OSError, RuntimeError, MemoryError) as error:  # a full disk, a GPU without memory: the next one may do
         fault = f"{type(error).__name__}: {error}"
-    return Done(run, time.monotonic() - started, fault)
+    return FinishedRun(run, time.monotonic() - started, fault)

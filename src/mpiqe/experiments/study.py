@@ -1,4 +1,4 @@
-"""One reproduction: which tables, on which data, with which settings, and the runs that this takes.
+"""A study: tables, datasets and settings of one reproduction, and the runs that it takes.
 
 ::
 
@@ -175,7 +175,7 @@ class Study:
         return None
 
     @property
-    def pictured(self) -> str | None:
+    def figure_dataset(self) -> str | None:
         """The dataset that the figures are of: of those that can be used the one of the lowest ``figure_rank``."""
         ranked = sorted(DATASETS.values(), key=lambda spec: spec.figure_rank)  # authentic distortions first
         usable = [spec.name for spec in ranked if self.lacks(Cell("", spec.name, spec.name, None, {})) is None]
@@ -190,8 +190,8 @@ class Study:
             if cell.variant is not None and self.lacks(cell) is None
             for split in range(1, self.repeats + 1)
         }
-        if self.pictured is not None:
-            wanted |= {Run(1, self.pictured, name) for figure in self.figures for name in FIGURES[figure]}
+        if self.figure_dataset is not None:
+            wanted |= {Run(1, self.figure_dataset, name) for figure in self.figures for name in FIGURES[figure]}
         order = list(VARIANTS)
         return sorted(wanted, key=lambda run: (run.split, list(DATASETS).index(run.dataset), order.index(run.variant)))
 

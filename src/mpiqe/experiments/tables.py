@@ -1,4 +1,4 @@
-"""The paper's tables: what stands in each cell there, and which run would make it here.
+"""The paper's tables: the published value of each cell, and the run that reproduces it.
 
 The figures are the paper's own, copied into ``published/`` as they are printed. "lines" is no table of the paper: two
 models to hold the others against.

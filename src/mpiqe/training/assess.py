@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from mpiqe.choices import ModelCropMode, Precision, SplitSource
 from mpiqe.data import check, choose_split, describe_split, read_dataset
+from mpiqe.data.extra_data import target_statistics
 from mpiqe.data.record import Dataset, Record
 from mpiqe.data.registry import TABLE
 from mpiqe.data.scales import Scale, on_one_scale, scale_of
-from mpiqe.data.several import target_statistics
 from mpiqe.errors import ConfigError
 from mpiqe.intervals import IntervalModel
 from mpiqe.model.checkpoint import CheckpointConfig, load_checkpoint

@@ -12,9 +12,9 @@ import torch
 from accelerate import Accelerator
 
 from mpiqe.data import Dataset, Split, check, choose_split, describe_split, fraction, read_dataset, without_val
-from mpiqe.data.loading import CropDataset
+from mpiqe.data.crop_dataset import CropDataset
+from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
 from mpiqe.data.record import Record
-from mpiqe.data.several import brought_to, read_further, target_statistics
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, read_config, save_checkpoint, versions
@@ -208,7 +208,7 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
     further, digest = [], dataset.digest
     further_val: dict[str, list[Record]] = {}
     scale = target_statistics(train_side)
-    for side in read_further(settings.also, split=settings.split, whole=settings.whole):
+    for side in read_extra_data(settings.also, split=settings.split, whole=settings.whole):
         reporter.note(f"{side.dataset.name}: {len(side.train)} images to train on beside them")
         if look:
             check(side.dataset)

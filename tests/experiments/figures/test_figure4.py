@@ -14,9 +14,9 @@ from mpiqe.experiments.figures.figure4 import (
     draw,
     extract,
     figure4,
+    head_input,
     neighbourhood,
     plane,
-    what_the_head_reads,
 )
 from mpiqe.experiments.trained_run import read_trained_run
 from mpiqe.images import crop_positions, read_crops
@@ -62,7 +62,7 @@ def test_features_in_the_order_of_quality_are_told_from_features_that_know_nothi
 def test_what_the_head_reads_is_what_it_answers_from(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
     with torch.inference_mode():
         folded = tiny_model.fold()
-        read, cls = what_the_head_reads(tiny_model, pixels, folded)
+        read, cls = head_input(tiny_model, pixels, folded)
         prediction = tiny_model(pixels, folded).prediction
         assert torch.equal(tiny_model.decoder.head(read).squeeze(-1), prediction)
         assert torch.equal(cls, tiny_model.look(pixels)[0])
@@ -87,7 +87,7 @@ def test_features_are_means_over_the_scorers_crops_in_the_order_of_the_predictio
         pixels = torch.from_numpy(crops).permute(0, 3, 1, 2)
         with torch.no_grad():
             before = clip.project(clip.encode_image(clip.preprocess(pixels))[0])
-            after, tower = what_the_head_reads(run.model, pixels, run.model.fold())
+            after, tower = head_input(run.model, pixels, run.model.fold())
         for parts, found in zip((before, after, tower), features, strict=True):
             mean = parts.double().mean(dim=0)
             np.testing.assert_allclose(found[place], mean / mean.norm(), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Figure 3: what speaks for low quality in the worst-rated test photos, without text and with it.
+"""Figure 3: Grad-CAM for low quality on the worst-rated test images, without and with text prompts.
 
 The visual-only model has the same image tower with its visual prompts, a decoder of one layer, and one learned query in
 the place of the 20 text features.

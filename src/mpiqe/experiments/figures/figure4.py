@@ -1,4 +1,4 @@
-"""Figure 4: t-SNE of the test photos' features before and after training, coloured by how people rated them.
+"""Figure 4: t-SNE of the test images' features before and after training, coloured by MOS.
 
 A plane of t-SNE shows clusters where there are none and hides some that are there, so each panel carries a figure that
 is computed among the features themselves: how well the ratings of a photo's nearest neighbours tell its own.
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mpiqe import metrics
 from mpiqe.data import Dataset
-from mpiqe.data.loading import CropDataset, loader
+from mpiqe.data.crop_dataset import CropDataset, loader
 from mpiqe.errors import ConfigError
 from mpiqe.experiments.figures import FigureFile, check_ready
 from mpiqe.experiments.trained_run import TrainedRun, read_trained_run
@@ -95,13 +95,13 @@ def extract(run: TrainedRun, frozen: FrozenCLIP) -> Features:
         for batch in loader(dataset, batch_size=_BATCH, shuffle=False, workers=0):
             pixels = batch.crops.flatten(0, 1).to(device)  # (photos * K, 3, S, S)
             before, _ = frozen.encode_image(frozen.preprocess(pixels))
-            after, tower = what_the_head_reads(model, pixels, folded)
+            after, tower = head_input(model, pixels, folded)
             for parts, part in zip(found, (frozen.project(before), after, tower), strict=True):
                 parts.append(part.double().cpu().view(-1, crops, part.shape[1]).mean(dim=1))
     return Features(*(_unit(torch.cat(parts).numpy()) for parts in found))
 
 
-def what_the_head_reads(model: MPIQE, pixels: Tensor, folded: Folded) -> tuple[Tensor, Tensor]:
+def head_input(model: MPIQE, pixels: Tensor, folded: Folded) -> tuple[Tensor, Tensor]:
     """uint8 RGB crops (B, 3, S, S) -> what the decoder's head is given (B, D), and the image tower's CLS (B, D)."""
     given: list[Tensor] = []
 

@@ -1,4 +1,4 @@
-"""What in a photo speaks for low quality: Grad-CAM (Selvaraju et al., ICCV 2017) on the patches that the decoder reads.
+"""Grad-CAM for low quality (Selvaraju et al., ICCV 2017) on the patches that the decoder reads.
 
 Axes: B crops, N patches, D joint width, S pixels and g patches along a crop's side; H, W pixels of a photo's map.
 """

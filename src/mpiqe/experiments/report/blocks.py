@@ -1,4 +1,4 @@
-"""What a report is made of before it is Markdown or HTML: plain text and numbers; whoever writes it out escapes it."""
+"""Building blocks of a report, independent of the output format: plain text and numbers, not escaped."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -42,7 +42,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """Rows under a heading of their own, which may be empty."""
 
     title: str
@@ -56,7 +56,7 @@ class Grid:
     kind: Literal["figures", "quoted", "details", "claims"]
     title: str
     columns: tuple[Column, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Section, ...]
 
     @property
     def heads(self) -> list[tuple[str, list[Column]]]:
@@ -81,7 +81,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Warnings:
-    """What a reader must not miss."""
+    """Caveats, shown at the top."""
 
     items: tuple[str, ...]
 

@@ -16,7 +16,7 @@ from mpiqe.experiments.report.blocks import (
     Heading,
     Image,
     OnlyHTML,
-    Part,
+    Section,
     Text,
     Tone,
     Warnings,
@@ -143,7 +143,7 @@ def claims_blocks(claims: Sequence[Claim], tables: Sequence[Table], svg: bytes |
         Column("verdict", numbers=False),
     )
     parts = (
-        Part(title_of(name), tuple(_row(claim, titles.get(claim.table, claim.table)) for claim in of))
+        Section(title_of(name), tuple(_row(claim, titles.get(claim.table, claim.table)) for claim in of))
         for name, of in by_dataset(claims).items()
     )
     blocks.append(Grid("claims", "", columns, tuple(parts)))

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mpiqe import metrics
 from mpiqe.data.registry import title_of
-from mpiqe.experiments.protocol import Over
-from mpiqe.experiments.report.blocks import NOTHING, Block, Column, Drawing, Entry, Footnotes, Grid, Part, Text, Tone
+from mpiqe.experiments.protocol import Summary
+from mpiqe.experiments.report.blocks import NOTHING, Block, Column, Drawing, Entry, Footnotes, Grid, Section, Text, Tone
 from mpiqe.experiments.results import Outcome
 from mpiqe.experiments.tables import Table
 
 COMPARED = {"srcc": "SRCC", "plcc": "PLCC"}
 """The figures that the paper gives, and their names in a head."""
 BEST = "best epoch on test"
-"""The column of what is no result."""
+"""Best-epoch-on-test column; not a valid result."""
 _TITLES = {
     "srcc": "SRCC",
     "plcc": "PLCC raw",
@@ -84,7 +84,7 @@ def table_blocks(outcomes: Sequence[Outcome], repeats: int, svg: bytes | None) -
         blocks.append(_details(tried, repeats))
     if any(train != test for train, test in tried):
         blocks.append(
-            Text("RMSE here compares scores on one dataset's scale with ratings on another's: raw, it says nothing.")
+            Text("RMSE raw is not defined where the two datasets' MOS are on different scales; RMSE fitted is.")
         )
     return blocks
 
@@ -106,7 +106,7 @@ def _compared(pairs: Mapping[Pair, Mapping[str, Outcome]], reasons: Sequence[str
                 if name in printed:
                     entries += [Entry(figure(outcome.cell.paper.get(name))), signed(difference(outcome, name))]
             written.append(tuple(entries))
-        parts.append(Part(column_title(pair), tuple(written)))
+        parts.append(Section(column_title(pair), tuple(written)))
     return Grid("figures", "", tuple(columns), tuple(parts))
 
 
@@ -134,7 +134,7 @@ def _quoted(pairs: Mapping[Pair, Mapping[str, Outcome]], reasons: Sequence[str])
         "quoted",
         "Not run here: the paper's own figures",
         (_MODEL, _HERE, *(Column(COMPARED[name], over=column_title(pair)) for pair, name in shown)),
-        (Part("", tuple(written)),),
+        (Section("", tuple(written)),),
     )
 
 
@@ -148,7 +148,7 @@ def _details(pairs: Mapping[Pair, Mapping[str, Outcome]], repeats: int) -> Grid:
                 entries = [Entry(outcome.cell.row), Entry(_count(outcome, repeats))]
                 entries += [_spread(outcome.figures[name]) for name in metrics.NAMES]
                 written.append((*entries, _best(outcome)) if looked else tuple(entries))
-        parts.append(Part(column_title(pair), tuple(written)))
+        parts.append(Section(column_title(pair), tuple(written)))
     columns = [_MODEL, Column("repeats"), *(Column(_TITLES[name]) for name in metrics.NAMES)]
     return Grid(
         "details",
@@ -158,7 +158,7 @@ def _details(pairs: Mapping[Pair, Mapping[str, Outcome]], repeats: int) -> Grid:
     )
 
 
-def _spread(over: Over) -> Entry:
+def _spread(over: Summary) -> Entry:
     if over.median is None:
         return Entry("not defined")
     told = figure(over.mean)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mpiqe.data import choose_split, read_csv
+from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
 from mpiqe.data.record import Record
-from mpiqe.data.several import brought_to, read_further, target_statistics
 from mpiqe.errors import DatasetError
 
 
@@ -45,7 +45,7 @@ def test_every_further_set_is_split_and_its_validation_photos_are_never_learnt_f
         "\n".join([lines[0], *(f"{rated_photos.parent / line}" for line in lines[1:] if "rocket" not in line)])
     )
     specs = [f"csv:{rated_photos}", f"csv:{fewer}"]
-    held_back, whole = (read_further(specs, split=split, whole=flag) for flag in (False, True))
+    held_back, whole = (read_extra_data(specs, split=split, whole=flag) for flag in (False, True))
     assert [side.dataset.name for side in held_back] == [rated_photos.stem, "fewer"]
     for table, part, everything in zip((rated_photos, fewer), held_back, whole, strict=True):
         records = read_csv(table).records
@@ -58,4 +58,4 @@ def test_every_further_set_is_split_and_its_validation_photos_are_never_learnt_f
 
 
 def test_without_further_sets_there_are_none() -> None:
-    assert read_further((), split=1) == []
+    assert read_extra_data((), split=1) == []

@@ -1,4 +1,4 @@
-"""Images to batches of crops. Axes: B images, K crops per image, S crop side in pixels.
+"""Batches of crops from images, as a torch dataset. Axes: B images, K crops per image, S crop side in pixels.
 
 An image is decoded once per epoch, and all its K crops are cut from that one decode.
 """
@@ -14,8 +14,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from mpiqe import images
 from mpiqe.choices import SceneTarget
-from mpiqe.data.order import shuffled
 from mpiqe.data.record import Record
+from mpiqe.data.splits import shuffled
 from mpiqe.errors import ConfigError, DatasetError, ImageError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.view import NATIVE, View

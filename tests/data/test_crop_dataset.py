@@ -6,7 +6,7 @@ import torch
 
 from mpiqe import images
 from mpiqe.data import Record
-from mpiqe.data.loading import Batch, CropDataset, EpochSampler, loader, scene_vector
+from mpiqe.data.crop_dataset import Batch, CropDataset, EpochSampler, loader, scene_vector
 from mpiqe.errors import ConfigError, DatasetError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.view import View

@@ -1,4 +1,4 @@
-"""Several rated sets at once, each split, each on its own scale."""
+"""Training on several datasets at once (``--extra-data``): each is split, and each has its own MOS scale."""
 
 import statistics
 from collections.abc import Sequence
@@ -13,15 +13,17 @@ from mpiqe.errors import DatasetError
 
 @dataclass(frozen=True)
 class Side:
-    """What a run learns from and validates on of one set; its test images are in neither, or in ``train``."""
+    """The training and validation images of one dataset; its test images are in neither, or in ``train``."""
 
     dataset: Dataset
     train: list[Record]
     val: list[Record]
 
 
-def read_further(specs: Sequence[str], *, split: int, source: SplitSource = "auto", whole: bool = False) -> list[Side]:
-    """The sets of ``--also``; ``whole`` has them learn from their test images too."""
+def read_extra_data(
+    specs: Sequence[str], *, split: int, source: SplitSource = "auto", whole: bool = False
+) -> list[Side]:
+    """Read the datasets of ``--extra-data`` and split them; with ``whole`` their test images are trained on too."""
     sides = []
     for spec in specs:
         dataset = read_dataset(spec)
@@ -34,7 +36,7 @@ def read_further(specs: Sequence[str], *, split: int, source: SplitSource = "aut
 
 
 def target_statistics(records: Sequence[Record]) -> tuple[float, float]:
-    """Mean and (population) standard deviation of the records' MOS, for D10.
+    """Return mean and (population) standard deviation of the records' MOS, for D10.
 
     Raises ``DatasetError`` where all ratings are the same: there is nothing to learn from.
     """
@@ -48,9 +50,9 @@ def target_statistics(records: Sequence[Record]) -> tuple[float, float]:
 def brought_to(
     scale: tuple[float, float], records: Sequence[Record], *, by: Sequence[Record] | None = None
 ) -> list[Record]:
-    """``records`` of one set with their MOS brought to the mean and deviation of another by the straight line.
+    """Map the MOS of one dataset's ``records`` linearly to the mean and deviation ``scale`` of another dataset.
 
-    The line is that of ``by``, other records of the same set, if given: validation images take the training images'.
+    Mean and deviation of this dataset are those of ``by``, if given: validation images take the training images'.
     """
     mean, deviation = target_statistics(records if by is None else by)
     to_mean, to_deviation = scale
