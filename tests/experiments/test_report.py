@@ -371,7 +371,7 @@ def test_table_3_names_both_datasets_and_warns_of_its_rmse(tmp_path):
     assert compared[0][1:] == ["here", "SRCC ours", "SRCC dev.", "SRCC paper", "SRCC diff", "PLCC ours", "PLCC dev."]
     assert compared[-1][:6] == ["MP-IQE", "run", "0.600 (3)", "0.100", "0.781", f"{MINUS}0.181"]
     assert details[1][0] == "MP-IQE"
-    assert "RMSE here compares scores on one dataset's scale with ratings on another's" in markdown
+    assert "RMSE raw is not defined where the two datasets' MOS are on different scales" in markdown
 
 
 def svgs(page):

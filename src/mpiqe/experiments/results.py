@@ -121,9 +121,7 @@ def _outcome(study: Study, cell: Cell, measured: Mapping[Run, Figures], faults: 
         missing,
         len(done),
         {figure: summarize(numbers) for figure, numbers in each.items()},
-        {figure: summarize([value[figure] for value in best]) for figure in ("srcc", "plcc")}
-        if all(best) and best
-        else {},
+        best_on_test,
         each,
     )
 
