@@ -110,11 +110,11 @@ def head_input(model: MPIQE, pixels: Tensor, folded: Folded) -> tuple[Tensor, Te
 
     handle = model.decoder.head.register_forward_pre_hook(keep)
     try:
-        cls, patches = model.look(pixels)
-        model.answer(folded, cls, patches)
+        image = model.encode_image(pixels)
+        model.decode(folded, image)
     finally:
         handle.remove()
-    return given[0], cls
+    return given[0], image.cls
 
 
 def neighbourhood(features: Array, mos: Array, *, count: int) -> float:
