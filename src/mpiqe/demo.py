@@ -1,4 +1,4 @@
-"""One picture of what a scorer does: photos under rising blur, noise, JPEG and darkness, each with its score.
+"""A figure of a scorer's scores: photos under rising blur, noise, JPEG compression and darkness.
 
 The photos lie within scikit-image, and matplotlib draws; both are imported when they are needed, torch never.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # The photo's name there, and (left, top) of the detail that its tiles show.
 PHOTOS = {"astronaut": (140, 30), "chelsea": (115, 70), "coffee": (160, 95), "rocket": (200, 262)}
 KINDS = {"blur": "gaussian blur", "noise": "white noise", "JPEG": "JPEG", "darkness": "darken"}
-"""What the picture calls a distortion, and which of ``mpiqe.data.synthetic`` it is."""
+"""Name of a distortion in the figure, and in ``mpiqe.data.synthetic``."""
 SHOWN = (1, 3, 5)
 """Levels that have a tile; the curves have all."""
 DETAIL = (240, 150)

@@ -1,4 +1,4 @@
-"""Label files that a damaged copy of could crash or flood a reader: read in a process apart, with bounds."""
+"""Read label files in a child process with limits on memory and time, since damaged ones can crash their reader."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Which images train, which validate, which test (decision D13), and Table 5's smaller training sets."""
+"""Training, validation and test splits (decision D13), and Table 5's smaller training sets."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ def choose_split(dataset: Dataset, number: int, *, source: SplitSource = "auto",
 
 
 def describe_split(dataset: Dataset, number: int, *, source: SplitSource = "auto") -> str:
-    """Whose split ``choose_split`` gives, in words: "LIQE's 1" or "mpiqe's 1"."""
+    """Return the name of the split that ``choose_split`` gives: "LIQE's 1" or "mpiqe's 1"."""
     liqe = source == "liqe" or (source == "auto" and dataset.splits)
     return f"{'LIQE' if liqe else 'mpiqe'}'s {number}"
 
@@ -102,7 +102,7 @@ def check_split(split: Split, records: Sequence[Record]) -> None:
 
 
 def faults_of(split: Split, names: Sequence[str]) -> list[str]:
-    """What is wrong with a split of a dataset whose images are ``names``: strays, doubles, missing, empty sides."""
+    """Find unknown, repeated and missing images and empty sides of a split of the dataset with images ``names``."""
     sides: dict[int, list[str]] = {}
     for side, members in (("train", split.train), ("val", split.val), ("test", split.test)):
         for index in members:

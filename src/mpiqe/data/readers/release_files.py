@@ -1,4 +1,4 @@
-"""What the readers of releases share: where a release and its images lie, and records of its label file's rows."""
+"""Shared by the readers: find a release and its image files, and make records of the rows of its label file."""
 
 import math
 import os
@@ -24,7 +24,7 @@ def release_folder(root: Path, name: str, holds: Sequence[str]) -> Path:
 
 
 class Files:
-    """Finds the files of a release by names whose case may be another on the disk, as it is of CSIQ's folders."""
+    """Find the files of a release by name, whatever the case on the disk; copies of CSIQ differ in it."""
 
     def __init__(self, release: Path) -> None:
         self._release = release
@@ -48,7 +48,7 @@ class Files:
 def records_of(
     lines: Sequence[Line], make: Callable[[Cells], Record], *, spec: DatasetSpec, file: Path
 ) -> tuple[Record, ...]:
-    """What ``make`` makes of each line of ``file``, in their order.
+    """Make a record of each line of ``file`` with ``make``, in their order.
 
     Raises one ``DatasetError`` with every line that ``make`` refuses by one, every name that comes twice (whatever
     its case), and a count of lines that is not the release's.

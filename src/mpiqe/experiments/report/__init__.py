@@ -1,4 +1,4 @@
-"""The report of a study: ``report.md``, ``report.html`` with plots, ``cells.csv``; equal findings give equal bytes."""
+"""The report of a study: ``report.md``, ``report.html`` with plots, ``cells.csv``. Equal findings give equal bytes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
