@@ -71,8 +71,8 @@ def synthesize(
 ) -> int:
     """Write the set and return how many images it has; what a stopped run has written is kept, the rest is made.
 
-    Random parts are a function of the seed, the photo's number and the kind. A photo that cannot be read is left out and reported to
-    ``progress`` with the reason; its number stays free. Raises ``DatasetError`` if none can be read,
+    Random parts are a function of the seed, the photo's number and the kind. A photo that cannot be read is left out
+    and reported to ``progress`` with the reason; its number stays free. Raises ``DatasetError`` if none can be read,
     ``ConfigError`` if ``out`` holds a set of other photos.
     """
     planned = plan(len(photos), each=each, seed=seed, kinds=kinds)
