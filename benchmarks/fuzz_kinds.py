@@ -199,7 +199,7 @@ def _labels(_: Path) -> Files:
 
 @contextmanager
 def _reads_labels(_: Path) -> Generator[Use, None, None]:
-    from mpiqe.data import liqe
+    from mpiqe.data.readers import liqe
 
     def use(path: Path) -> None:
         liqe.read(liqe.folder(path, "ChallengeDB_release", "clive"), "clive")

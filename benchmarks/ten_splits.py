@@ -40,9 +40,9 @@ from scipy.stats import wilcoxon
 from mpiqe import metrics
 from mpiqe.cli.reporter import TerminalReporter
 from mpiqe.data import Dataset, Split, choose_split, describe_split, fraction, read_dataset, without_val
-from mpiqe.data.loading import CropDataset, loader
+from mpiqe.data.crop_dataset import CropDataset, loader
 from mpiqe.errors import ConfigError, DatasetError, MPIQEError
-from mpiqe.experiments.protocol import measure, over, read_predictions
+from mpiqe.experiments.protocol import measure, read_predictions, summarize
 from mpiqe.model.backbone_digest import same_backbone
 from mpiqe.model.checkpoint import versions
 from mpiqe.model.clip import FrozenCLIP
@@ -50,10 +50,10 @@ from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import LossOptions, ModelOptions
 from mpiqe.parse import parse_toml
 from mpiqe.training.device import accelerator_for, resolve_precision
-from mpiqe.training.loop import PREDICTIONS, TEST, train
+from mpiqe.training.loop import train
 from mpiqe.training.options import RunOptions, TrainOptions, read_toml, resolve
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run import CONFIG, RunFolder, as_path
+from mpiqe.training.run import CONFIG, PREDICTIONS, TEST, RunFolder, as_path
 
 Floats = npt.NDArray[np.float64]
 
@@ -226,7 +226,8 @@ def summary(folder: Path) -> dict[str, Any]:
     if not splits:
         raise DatasetError(f"{folder}: no split-NN folder holds {PREDICTIONS} and {RIVALS['probe']}")
     whole = {
-        model: {figure: asdict(over([of[model][figure] for of in splits])) for figure in FIGURES} for model in files
+        model: {figure: asdict(summarize([of[model][figure] for of in splits])) for figure in FIGURES}
+        for model in files
     }
     found = {}
     for rival in rivals:

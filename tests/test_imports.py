@@ -10,12 +10,13 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
 BASE = {"errors", "bounds", "parse", "printable", "extras", "files", "choices", "labels"}
-BASE |= {"images", "view", "intervals", "metrics"}
+BASE |= {"images", "view", "intervals", "metrics", "plotting"}
 MAY_KNOW = {
     "errors": set(),
     "bounds": set(),
     "extras": {"errors"},
     "files": set(),
+    "plotting": {"errors", "extras", "files"},
     "choices": set(),
     "view": {"errors"},
     "labels": {"errors"},
@@ -32,7 +33,7 @@ MAY_KNOW = {
     "scoring": BASE | {"decoding", "model"},
     "bench": BASE | {"model", "training", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
-    "demo": {"errors", "files", "images", "intervals", "data", "scoring"},
+    "demo": {"files", "images", "intervals", "plotting", "data", "scoring"},
     "cli": BASE | {"decoding", "model", "data", "training", "scoring", "demo", "experiments", "bench"},
     "__main__": {"cli"},
     "__init__": {"errors", "scoring"},

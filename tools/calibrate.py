@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mpiqe.data import choose_split, read_dataset
-from mpiqe.data.several import brought_to, read_further, target_statistics
+from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from mpiqe.training.device import accelerator_for
 from mpiqe.training.evaluate import calibrate_on, predict
@@ -29,7 +29,7 @@ def main(run: Path, also: list[str], root: Path | None, labels: Path | None, bac
     learnt = sorted((*split.train, *split.test)) if settings.get("whole") else split.train
     trained = [dataset.records[index] for index in learnt]
     held_out = {dataset.name: [dataset.records[index] for index in split.val]}
-    for side in read_further(also, split=settings["split"], whole=bool(settings.get("whole"))):
+    for side in read_extra_data(also, split=settings["split"], whole=bool(settings.get("whole"))):
         held_out[side.dataset.name] = brought_to(target_statistics(trained), side.val, by=side.train)
     accelerator = accelerator_for(device="cpu", precision="fp32")
     how = {"crops": config.crops, "crop_mode": config.crop_mode, "view": config.view}

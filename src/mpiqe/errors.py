@@ -3,10 +3,10 @@
 ::
 
     MPIQEError
-    ├── ConfigError    an option or a config file that cannot be meant
-    ├── DatasetError   a dataset folder, a label file or a table that does not add up
-    ├── ImageError     one picture that cannot be read; it costs its own row and nothing else
-    └── WeightsError   a checkpoint or a backbone that is missing, damaged, foreign or mismatched
+    ├── ConfigError    an invalid option or config file
+    ├── DatasetError   an invalid dataset folder, label file or table
+    ├── ImageError     one image that cannot be read; only its own row is lost
+    └── WeightsError   a checkpoint or a backbone that is missing, damaged, not mpiqe's or does not match
 """
 
 
@@ -15,16 +15,16 @@ class MPIQEError(Exception):
 
 
 class ConfigError(MPIQEError):
-    """An option or a config file that cannot be meant."""
+    """Invalid option or config file."""
 
 
 class DatasetError(MPIQEError):
-    """A dataset folder, a label file or a table that does not add up."""
+    """Invalid dataset folder, label file or table."""
 
 
 class ImageError(MPIQEError):
-    """One picture that cannot be read."""
+    """One image that cannot be read."""
 
 
 class WeightsError(MPIQEError):
-    """A checkpoint or a backbone that is missing, damaged, foreign or mismatched."""
+    """A checkpoint or a backbone that is missing, damaged, not mpiqe's or does not match."""

@@ -48,7 +48,23 @@ def test_the_plan_is_printed_first_and_alone_if_it_is_all_that_is_asked(
     assert ["table4", "csiq", "5", "cells", "csiq", "was", "not", "asked", "for"] in lines
     assert ["table4", "livec", "5", "cells", "0", "of", "50", "runs", "done"] in lines
     assert "50 of 50 runs are left" in done.stdout
+    assert "how long they take is measured when they start" in done.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_the_plan_alone_takes_neither_the_hub_nor_transformers(roots: Path, settings: Path, tmp_path: Path) -> None:  # noqa: F811
+    code = (
+        "import socket, sys\n"
+        "def refuse(*_): raise AssertionError('no network is needed for a plan')\n"
+        "socket.getaddrinfo = socket.socket.connect = refuse\n"
+        "from mpiqe.cli.main import app\n"
+        "app(sys.argv[1:], standalone_mode=False)\n"
+        "assert 'transformers' not in sys.modules\n"
+    )
+    arguments = _arguments(roots, settings, Path("nobody/has-this-clip"), tmp_path / "out", "table4", "--plan")
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "50 of 50 runs are left" in done.stdout
 
 
 @pytest.mark.slow

@@ -6,19 +6,19 @@ import pytest
 from scipy.stats import ttest_rel, wilcoxon
 
 from mpiqe.errors import DatasetError
-from mpiqe.experiments.protocol import compare, measure, over, read_predictions
+from mpiqe.experiments.protocol import compare, measure, read_predictions, summarize
 
 
 def test_the_median_the_mean_and_the_samples_deviation_are_reported() -> None:
-    found = over([0.5, 0.9, 0.6])
+    found = summarize([0.5, 0.9, 0.6])
     assert (found.median, found.mean) == (0.6, pytest.approx(2.0 / 3))
     assert found.deviation == pytest.approx(statistics.stdev([0.5, 0.9, 0.6]))
-    assert over([0.5]).deviation is None
+    assert summarize([0.5]).deviation is None
 
 
 def test_a_repeat_without_the_figure_leaves_none_at_all() -> None:
-    assert over([0.5, None]).median is None
-    assert over([]).median is None
+    assert summarize([0.5, None]).median is None
+    assert summarize([]).median is None
 
 
 def test_a_pair_is_tested_by_wilcoxon_and_by_the_corrected_t_test() -> None:

@@ -18,7 +18,7 @@ from tests.conftest import TINY
 import mpiqe
 from mpiqe import metrics
 from mpiqe.data import choose_split, read_csv
-from mpiqe.data.loading import CropDataset
+from mpiqe.data.crop_dataset import CropDataset
 from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError, DatasetError, WeightsError
 from mpiqe.model.checkpoint import read_config

@@ -12,7 +12,7 @@ from tests.training.test_loop import _settings, _train
 
 import mpiqe
 from mpiqe.data import choose_split, read_csv
-from mpiqe.data.loading import CropDataset
+from mpiqe.data.crop_dataset import CropDataset
 from mpiqe.errors import ConfigError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.build import build_model

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from mpiqe import images
 from mpiqe.data import read_csv
-from mpiqe.data.loading import EpochSampler
+from mpiqe.data.crop_dataset import EpochSampler
 from mpiqe.data.record import Record
 from mpiqe.data.synthetic import ALL_KINDS, CODECS, distort
 from mpiqe.errors import DatasetError

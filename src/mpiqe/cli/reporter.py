@@ -87,6 +87,8 @@ def figures(result: Mapping[str, float | None], title: str) -> str:
     lines = [f"{result.get('count')} {title}"]
     for key, name in names.items():
         value = result.get(key)
+        if key == "rmse" and value is None and result.get("rmse_fitted") is not None:
+            continue  # left out: the MOS are on another scale
         lines.append(f"  {name:<30}{'not defined' if value is None else f'{value:.4f}'}")
     if "interval_coverage" in result:
         lines.append(f"  {'90 % interval, coverage':<30}{result['interval_coverage']:.4f}")

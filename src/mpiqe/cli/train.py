@@ -8,10 +8,14 @@ import typer
 from mpiqe.cli.flags import with_flags
 from mpiqe.cli.reporter import TerminalReporter, figures, is_main_process
 from mpiqe.model.options import LossOptions, ModelOptions
-from mpiqe.training.options import RunOptions, read_toml, resolve
+from mpiqe.training.options import FLAG_NAMES, RunOptions, read_toml, resolve
 
 
-@with_flags(RunOptions, ModelOptions, LossOptions, defaults={"batch_size": "the paper's for the dataset: 32 or 64"})
+@with_flags(
+    *(RunOptions, ModelOptions, LossOptions),
+    defaults={"batch_size": "the paper's for the dataset: 32 or 64"},
+    renamed=FLAG_NAMES,
+)
 def train(
     given: dict[str, Any],
     out: Annotated[Path, typer.Option("--out", help="folder of the run")],
@@ -40,5 +44,5 @@ def train(
         if result["count"]:
             typer.echo(figures(result, f"test images of split {options.run.split}"))
         else:
-            typer.echo("no images were kept back to test on (--whole), so there are no figures")
+            typer.echo("no images were kept back to test on (--train-on-all), so there are no figures")
         typer.echo(f"run folder: {out}")

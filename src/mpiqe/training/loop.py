@@ -12,9 +12,9 @@ import torch
 from accelerate import Accelerator
 
 from mpiqe.data import Dataset, Split, check, choose_split, describe_split, fraction, read_dataset, without_val
-from mpiqe.data.loading import CropDataset
+from mpiqe.data.crop_dataset import CropDataset
+from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
 from mpiqe.data.record import Record
-from mpiqe.data.several import brought_to, read_further, target_statistics
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, read_config, save_checkpoint, versions
@@ -30,14 +30,12 @@ from mpiqe.training.evaluate import Prediction, beats, calibrate_on, measure, me
 from mpiqe.training.movement import initial, movement
 from mpiqe.training.options import RunOptions, TrainOptions
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run import STATE, RunFolder, as_path, start_or_check
+from mpiqe.training.run import PREDICTIONS, STATE, TEST, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import learning_rate
 from mpiqe.training.stem_cache import StemCache
 from mpiqe.training.stem_head import ShiftedTargets, fit_stem_head
 from mpiqe.training.step import take_step
 from mpiqe.training.tensorboard import event_writer
-
-PREDICTIONS, TEST = "predictions.csv", "test.json"
 
 
 @dataclass(frozen=True)
@@ -195,7 +193,11 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
         root=as_path(settings.root),
         labels=as_path(settings.labels),
         as_published=settings.labels_as_published,
+        image_column=settings.image_column,
+        mos_column=settings.mos_column,
     )
+    for note in dataset.notes:
+        reporter.note(f"{dataset.name}: {note}")
     if look:
         reporter.note(f"{dataset.name}: checking {len(dataset.records)} images")
         check(dataset)
@@ -214,7 +216,7 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
     further, digest = [], dataset.digest
     further_val: dict[str, list[Record]] = {}
     scale = target_statistics(train_side)
-    for side in read_further(settings.also, split=settings.split, whole=settings.whole):
+    for side in read_extra_data(settings.also, split=settings.split, whole=settings.whole):
         reporter.note(f"{side.dataset.name}: {len(side.train)} images to train on beside them")
         if look:
             check(side.dataset)

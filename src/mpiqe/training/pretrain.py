@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mpiqe.data import check, choose_split, read_dataset
-from mpiqe.data.loading import CropDataset, EpochSampler, loader
+from mpiqe.data.crop_dataset import CropDataset, EpochSampler, loader
+from mpiqe.data.extra_data import Side, read_extra_data
 from mpiqe.data.record import Record
-from mpiqe.data.several import Side, read_further
 from mpiqe.errors import ConfigError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.clip import FrozenCLIP
@@ -165,11 +165,19 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
 
 def _photos(options: PretrainOptions, reporter: Reporter) -> Photos:
     """Read and check everything before anything is computed."""
-    dataset = read_dataset(options.data, root=as_path(options.root), labels=as_path(options.labels))
+    dataset = read_dataset(
+        options.data,
+        root=as_path(options.root),
+        labels=as_path(options.labels),
+        image_column=options.image_column,
+        mos_column=options.mos_column,
+    )
+    for note in dataset.notes:
+        reporter.note(f"{dataset.name}: {note}")
     split = choose_split(dataset, options.split)
     learnt = (*split.train, *split.test) if options.whole else split.train
     train, val = ([dataset.records[index] for index in sorted(side)] for side in (learnt, split.val))
-    further = read_further(options.also, split=options.split, whole=options.whole)
+    further = read_extra_data(options.also, split=options.split, whole=options.whole)
     sides = [Side(dataset, train, val), *further]
     for side in sides:
         seen = len(side.train) + len(side.val)

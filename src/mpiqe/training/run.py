@@ -6,6 +6,8 @@
       config.json               every setting, seed, versions, data digest
       metrics.jsonl             one line an epoch
       state.safetensors         weights, optimiser and epoch: what --resume reads
+      predictions.csv           the test images, once training is done
+      test.json                 their figures
 """
 
 import json
@@ -29,6 +31,7 @@ from mpiqe.model.files import check_safetensors, write_safetensors, write_whole
 from mpiqe.parse import parse_json
 
 CONFIG, METRICS, STATE = "config.json", "metrics.jsonl", "state.safetensors"
+PREDICTIONS, TEST = "predictions.csv", "test.json"
 
 
 @dataclass(frozen=True)

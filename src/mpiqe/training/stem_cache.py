@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import Dataset as TorchDataset
 
-from mpiqe.data.loading import CropDataset, Item, collate
+from mpiqe.data.crop_dataset import CropDataset, Item, collate
 from mpiqe.model.clip import FrozenCLIP
 
 _AT_ONCE = 16  # images

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
-from mpiqe.data.loading import CropDataset, Item, collate
+from mpiqe.data.crop_dataset import CropDataset, Item, collate
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.training.ridge import Ridge, fit_ridge
 from mpiqe.training.stem_cache import StemCache

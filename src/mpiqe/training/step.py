@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mpiqe.data.loading import Batch
+from mpiqe.data.crop_dataset import Batch
 from mpiqe.labels import DISTORTIONS
 from mpiqe.model.build import QualityModel
 from mpiqe.model.loss import Counts, Loss, Losses

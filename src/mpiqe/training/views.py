@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from mpiqe import images
-from mpiqe.data.loading import scene_vector
+from mpiqe.data.crop_dataset import scene_vector
+from mpiqe.data.extra_data import target_statistics
 from mpiqe.data.record import Record
-from mpiqe.data.several import target_statistics
 from mpiqe.data.synthetic import ALL_KINDS, CODECS, LEVELS, class_of, distort
 from mpiqe.errors import DatasetError, ImageError
 from mpiqe.labels import DISTORTIONS, SCENES
