@@ -15,6 +15,7 @@ from PIL import Image
 
 from benchmarks import malformed
 from mpiqe.errors import ImageError
+from mpiqe.scoring.sources.photo import Photo
 
 CANARY = "canary"
 """The name of a file that no input may reach."""
@@ -70,21 +71,21 @@ def _reads_photos(folder: Path) -> Generator[Use, None, None]:
 
 
 @contextmanager
-def _readers() -> Generator[Callable[[Iterable[object]], None], None, None]:
+def _readers() -> Generator[Callable[[Iterable[str | bytes | Photo]], None], None, None]:
     """Reads sources as ``Scorer.rows`` does; the same processes for all mutations."""
-    from mpiqe.scoring.reader import Readers, describe
+    from mpiqe.scoring.reader import Readers
     from mpiqe.scoring.scorer import Scorer
 
     scorer = Scorer(predictor=Mean(), crops=1, workers=1, read_timeout=10)
     with closing(Readers(cutting=scorer._cutting(), timeout=scorer.read_timeout)) as readers:
 
-        def read(sources: Iterable[object]) -> None:
+        def read(sources: Iterable[str | bytes | Photo]) -> None:
             reasons = []
             for source in sources:
                 try:
-                    readers.read(source)  # type: ignore[arg-type]
-                except ImageError as error:  # as a row has it
-                    reasons.append(str(error).removeprefix(f"{describe(source)}: "))  # type: ignore[arg-type]
+                    readers.read(source.source() if isinstance(source, Photo) else source)
+                except ImageError as error:
+                    reasons.append(error.reason)
             if reasons:
                 raise Refused("\n".join(reasons))
 
@@ -134,7 +135,7 @@ def _finds(folder: Path, *, mark: str = "") -> Generator[Use, None, None]:
 
         def use(path: Path) -> None:
             found = find([f"{mark}{path}"], stdin=io.BytesIO(), limits=limits)
-            read(photo.source for photo in islice(found, _MOST_PHOTOS))
+            read(islice(found, _MOST_PHOTOS))
 
         yield use
 
@@ -366,7 +367,7 @@ def _downloads(folder: Path) -> Generator[Use, None, None]:
         def use(path: Path) -> None:
             said[0] = path.read_bytes()
             found = find([f"http://127.0.0.1:{port}/x.png"], stdin=io.BytesIO(), limits=limits)
-            read(photo.source for photo in found)
+            read(found)
 
         yield use
 

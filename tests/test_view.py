@@ -185,7 +185,7 @@ def test_what_takes_the_memory_of_the_whole_photo_is_admitted_as_such(kind: str)
 
 def refuse_full(width: int, height: int) -> None:
     if (width, height) == (1203, 901):
-        raise ImageError("so large")
+        raise ImageError(None, "so large")
 
 
 def test_the_limit_of_pixels_is_about_the_size_that_the_file_states() -> None:

@@ -65,15 +65,15 @@ def is_tensor(source: object) -> "TypeGuard[torch.Tensor]":
 
 @contextlib.contextmanager
 def naming(source: Source) -> Iterator[None]:
-    """Turn everything that is raised inside into an ``ImageError`` that begins with the source's name."""
+    """Turn everything that is raised inside into an ``ImageError`` with the source's name."""
     try:
         yield
     except ImageError as error:
         release(error)
-        raise ImageError(f"{describe(source)}: {error}") from None
+        raise ImageError(describe(source), error.reason) from None
     except Exception as error:  # a hostile file makes Pillow raise nearly anything
         release(error)
-        raise ImageError(f"{describe(source)}: {_reason(error)}") from error
+        raise ImageError(describe(source), _reason(error)) from error
 
 
 def release(error: BaseException) -> None:
@@ -123,7 +123,7 @@ def open_photo(source: Source, max_pixels: int, admit: Admit | None = None, enou
     """
     if isinstance(source, (str, os.PathLike)):
         if not stat.S_ISREG(os.stat(source).st_mode):  # a pipe would block
-            raise ImageError("not a regular file")
+            raise ImageError(None, "not a regular file")
         with open(source, "rb") as file:
             return _from_file(file, max_pixels, admit, enough)
     if isinstance(source, bytes):
@@ -137,9 +137,9 @@ def open_photo(source: Source, max_pixels: int, admit: Admit | None = None, enou
     if is_tensor(source):
         source = _tensor_pixels(source)
     if not isinstance(source, np.ndarray):
-        raise ImageError("not a path, bytes, a PIL image, an array or a tensor")
+        raise ImageError(None, "not a path, bytes, a PIL image, an array or a tensor")
     if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-        raise ImageError(f"an array must be (H, W, 3) uint8, this is {source.shape} {source.dtype}")
+        raise ImageError(None, f"an array must be (H, W, 3) uint8, this is {source.shape} {source.dtype}")
     _check_size(source.shape[1], source.shape[0], max_pixels)
     return photo_of(Image.fromarray(np.ascontiguousarray(source)))
 
@@ -163,7 +163,7 @@ def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: En
     load_plugins()
     prefix = file.read(30)
     if not prefix:
-        raise ImageError("empty file")
+        raise ImageError(None, "empty file")
     for name in FORMATS:
         factory, accepts = Image.OPEN.get(name, (None, None))
         if factory and accepts and accepts(prefix[:16]) is True:  # a string: the plugin's library is missing
@@ -174,7 +174,7 @@ def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: En
                     admit = None
             file.seek(0)
             return _loaded(factory(file, ""), max_pixels, admit, enough)
-    raise ImageError(f"not an image in a format that mpiqe reads ({', '.join(FORMATS)})")
+    raise ImageError(None, f"not an image in a format that mpiqe reads ({', '.join(FORMATS)})")
 
 
 def _webp_size(prefix: bytes) -> tuple[int, int] | None:
@@ -233,7 +233,7 @@ def _tensor_pixels(tensor: "torch.Tensor") -> Pixels:
         or not (tensor.is_floating_point() or str(tensor.dtype) == "torch.uint8")
     ):
         raise ImageError(
-            f"a tensor must be (3, H, W), uint8 or floating point, this is {tuple(tensor.shape)} {tensor.dtype}"
+            None, f"a tensor must be (3, H, W), uint8 or floating point, this is {tuple(tensor.shape)} {tensor.dtype}"
         )
     values = tensor.detach().permute(1, 2, 0).cpu()
     if not values.is_floating_point():
@@ -242,8 +242,9 @@ def _tensor_pixels(tensor: "torch.Tensor") -> Pixels:
     floats = values.float().numpy()
     if floats.size and not (floats.min() >= 0 and floats.max() <= 1):  # as written, NaN is refused too
         raise ImageError(
+            None,
             f"a floating point tensor must lie in [0, 1], this is {floats.min():g} to {floats.max():g}; "
-            "undo its normalisation or clamp it"
+            "undo its normalisation or clamp it",
         )
     rounded: Pixels = np.rint(floats * 255).astype(np.uint8)
     return rounded
@@ -251,9 +252,10 @@ def _tensor_pixels(tensor: "torch.Tensor") -> Pixels:
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if not width or not height:
-        raise ImageError(f"{width} x {height} pixels: nothing to see")
+        raise ImageError(None, f"{width} x {height} pixels: nothing to see")
     if width * height > max_pixels:
         raise ImageError(
+            None,
             f"{width} x {height} pixels are over the limit of {max_pixels}; "
-            "raise max_pixels (--max-pixels) if you trust the file"
+            "raise max_pixels (--max-pixels) if you trust the file",
         )

@@ -132,8 +132,9 @@ def _enlarged(width: int, height: int, *, size: int, max_pixels: int) -> tuple[i
     large = round(width * size / short), round(height * size / short)
     if large[0] * large[1] > max_pixels:
         raise ImageError(
+            None,
             f"a strip of {width} x {height} pixels would become {large[0]} x {large[1]} to hold {size} x {size} crops, "
-            f"over the limit of {max_pixels}; cut it to a photo's shape or raise max_pixels"
+            f"over the limit of {max_pixels}; cut it to a photo's shape or raise max_pixels",
         )
     return large
 
@@ -214,7 +215,7 @@ def cut(image: Pixels | Image.Image | Photo, positions: Positions, *, size: int)
     crops = np.empty((len(positions), size, size, 3), dtype=np.uint8)
     for crop, (left, top) in zip(crops, positions.tolist(), strict=True):
         if not (0 <= left <= width - size and 0 <= top <= height - size):
-            raise ImageError(f"no {size} x {size} crop at ({left}, {top}) of {width} x {height} pixels")
+            raise ImageError(None, f"no {size} x {size} crop at ({left}, {top}) of {width} x {height} pixels")
         box = left, top, left + size, top + size
         if isinstance(image, Photo):
             crop[:] = np.asarray(image.piece(box))
@@ -232,7 +233,9 @@ def _size(image: Pixels | Image.Image | Photo) -> tuple[int, int]:
 def _room(width: int, height: int, size: int) -> tuple[int, int]:
     """How far a crop can move to the right and down, in pixels."""
     if min(width, height) < size:
-        raise ImageError(f"{width} x {height} pixels cannot hold a crop of {size} x {size}; enlarge the photo first")
+        raise ImageError(
+            None, f"{width} x {height} pixels cannot hold a crop of {size} x {size}; enlarge the photo first"
+        )
     return width - size, height - size
 
 

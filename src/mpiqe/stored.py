@@ -111,7 +111,7 @@ def photo_of(image: Image.Image, *, full: tuple[int, int] | None = None, divisor
 def _conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     """What makes RGB of the loaded image and of each of its pieces."""
     if image.mode == "F":
-        raise ImageError("floating point pixels have no agreed white; save it with 8 or 16 bits")
+        raise ImageError(None, "floating point pixels have no agreed white; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         return _from_16_bits(image)
     if image.mode == "CMYK":
@@ -137,7 +137,7 @@ def _from_16_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     if image.mode == "I":  # 32 bits with a sign
         lowest, highest = cast("tuple[int, int]", image.getextrema())
         if lowest < 0 or highest > 0xFFFF:
-            raise ImageError("grey values outside 0..65535 have no agreed white; save it with 8 or 16 bits")
+            raise ImageError(None, "grey values outside 0..65535 have no agreed white; save it with 8 or 16 bits")
     tags = getattr(image, "tag_v2", {})  # of a TIFF: two cases that Pillow hands on as they lie in the file
     bits = 12 if tags.get(ExifTags.Base.BitsPerSample) == (12,) else 16
     white_is_zero = tags.get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO

@@ -19,8 +19,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mpiqe.cli.main import app
-from mpiqe.scoring import paths, pictures, table_process
-from mpiqe.scoring.sources.held import Budget
+from mpiqe.scoring import pictures, table_process
+from mpiqe.scoring.sources import archive
+from mpiqe.scoring.sources.photo import Budget
 
 
 def png(level):
@@ -130,7 +131,7 @@ def test_more_is_never_held_than_there_is_room_for(score, tmp_path, monkeypatch)
             held.append(self.held)
             return taken
 
-    monkeypatch.setattr(paths, "Budget", Watched)
+    monkeypatch.setattr(archive, "Budget", Watched)
     tar(tmp_path / "a.tar.gz", "w:gz", **{f"{i:03}": png(i) for i in range(200)})
     status, out, _ = score(tmp_path / "a.tar.gz", "--format", "csv")
     assert status == 0

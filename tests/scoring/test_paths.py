@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.scoring.paths import count, find, photo_files
+from mpiqe.scoring.paths import count, find, find_closed, photo_files
 
 
 def expanded(*paths, stdin=b""):
-    return [found.path for found in find(paths, stdin=io.BytesIO(stdin))]
+    return [found.name for found in find(paths, stdin=io.BytesIO(stdin))]
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_stdin_is_read_while_its_paths_are_used():
             assert self.read == 1, "read too far"
             return b"a.jpg\n"
 
-    assert next(find(["-"], stdin=Lines())).path == "a.jpg"
+    assert next(find(["-"], stdin=Lines())).name == "a.jpg"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
@@ -100,7 +100,7 @@ def test_a_found_photo_knows_the_folder_that_stood_for_it(folder):
     deep, named = str(folder / "deep"), str(folder / "a.png")
     found = list(find([deep, named, "-"], stdin=io.BytesIO(f"{deep}\nmissing.jpg".encode())))
     assert [photo.below for photo in found] == [deep, deep, None, deep, deep, None]
-    assert [photo.path for photo in found] == expanded(deep, named, deep, "missing.jpg")
+    assert [photo.name for photo in found] == expanded(deep, named, deep, "missing.jpg")
 
 
 def below(folder, *patterns):
@@ -131,7 +131,7 @@ def test_a_pattern_stands_for_what_it_matches_by_name(folder, pattern, expected)
 def test_a_pattern_without_a_match_is_a_photo_that_fails(folder):
     (found,) = find([f"{folder}/*.none"], stdin=None)
     with pytest.raises(ImageError, match=r"\*\.none: nothing matches this pattern"):
-        found.source.fetch()
+        found.read()
 
 
 def test_a_file_with_a_pattern_for_a_name_stands_for_itself(folder):
@@ -144,7 +144,7 @@ def test_braces_stand_for_one_path_each():
     assert expanded("s-{008..011}.x") == ["s-008.x", "s-009.x", "s-010.x", "s-011.x"]
     assert expanded("{b,a}/{2..1}.x") == ["b/2.x", "b/1.x", "a/2.x", "a/1.x"]
     assert expanded("{9..10}.x", "{x}.y", "{}") == ["9.x", "10.x", "{x}.y", "{}"]
-    assert [found.path for found in islice(find(["{0..999999999999}.x"], stdin=None), 2)] == ["0.x", "1.x"]
+    assert [found.name for found in islice(find(["{0..999999999999}.x"], stdin=None), 2)] == ["0.x", "1.x"]
 
 
 def test_a_list_stands_for_its_lines_where_it_is_named(folder, tmp_path):
@@ -166,13 +166,13 @@ def test_a_line_longer_than_any_path_is_one_row_and_never_held(tmp_path):
             return b"x" * most if line is None else line
 
     found = list(find(["-"], stdin=Endless()))
-    assert [photo.path for photo in found] == ["a.jpg", "standard input, line 2", "b.jpg"]
-    assert found[1].fetched.reason == "longer than any path or address: over 65536 bytes"
+    assert [photo.name for photo in found] == ["a.jpg", "standard input, line 2", "b.jpg"]
+    assert found[1].fault == "longer than any path or address: over 65536 bytes"
     longest = "y" * 65535
     (tmp_path / "list").write_text(f"{longest}\n{longest}z\nc.jpg\n{longest}zz")
     found = list(find([f"@{tmp_path / 'list'}"], stdin=None))
     names = [longest, f"{tmp_path / 'list'}, line 2", "c.jpg", f"{tmp_path / 'list'}, line 4"]
-    assert [photo.path for photo in found] == names
+    assert [photo.name for photo in found] == names
 
 
 def test_a_list_that_is_not_there_is_said_at_once():
@@ -204,7 +204,7 @@ def test_an_output_is_no_source_of_its_own_folder(tmp_path):
     pq.write_table(table, tmp_path / "now.parquet")
     pq.write_table(table, tmp_path / "source.parquet")
     found = find([str(tmp_path), f"{tmp_path}/*.parquet"], stdin=None, output=tmp_path / "now.parquet")
-    assert [photo.path for photo in found] == ["a.jpg", "a.jpg"]
+    assert [photo.name for photo in found] == ["a.jpg", "a.jpg"]
     assert expanded(str(tmp_path / "earlier.parquet")) == ["a.jpg"]  # where it is named, it is meant
 
 
@@ -215,15 +215,15 @@ def test_without_pyarrow_a_table_in_a_folder_costs_its_row(tmp_path, monkeypatch
     with pytest.raises(
         ImageError, match=r"a\.parquet: to read Parquet mpiqe needs pyarrow.*pip install 'mpiqe\[parquet\]'"
     ):
-        found.source.fetch()
+        found.read()
     with pytest.raises(ConfigError, match="needs pyarrow"):
         expanded(str(tmp_path / "a.parquet"))
 
 
-def test_whole_archives_are_found_as_what_another_find_takes(tmp_path):
+def test_archives_can_be_left_closed(tmp_path):
     names = [shard(tmp_path / f"{i}.tar", "a.jpg") for i in range(2)]
-    found = list(find([f"{tmp_path}/*.tar", "x.jpg"], stdin=None, whole=True))
-    assert [photo.source for photo in found] == [*names, "x.jpg"]
+    found = list(find_closed([f"{tmp_path}/*.tar", "x.jpg"], stdin=None))
+    assert [source.name for source in found] == [*names, "x.jpg"]
 
 
 def test_photos_are_counted_where_that_is_cheap(folder, tmp_path):
@@ -256,8 +256,8 @@ def test_a_line_that_no_library_takes_is_one_row(folder, line):
     lines = f"{line}\n{folder}\n".encode()
     found = list(find(["-"], stdin=io.BytesIO(lines)))
     assert len(found) > 1
-    assert found[0].fetched is not None or found[0].path == line
-    assert found[-1].below == str(folder)
+    assert found[0].fault is not None or found[0].name == line
+    assert found[-1].folder == str(folder)
 
 
 def test_a_members_size_that_no_file_has_is_one_row(tmp_path):
@@ -272,7 +272,7 @@ def test_a_members_size_that_no_file_has_is_one_row(tmp_path):
         (tmp_path / name).write_bytes(content + bytes(1024))
         (found,) = find([str(tmp_path / name)], stdin=io.BytesIO())
         with pytest.raises(ImageError, match="a size that is no size"):
-            found.fetched.fetch()
+            found.read()
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_a_struct_that_holds_neither_bytes_nor_a_path_costs_its_rows(tmp_path, c
     pq.write_table(pa.table({"image": column}), tmp_path / "odd.parquet")
     for found in find([str(tmp_path / "odd.parquet")], stdin=io.BytesIO()):
         with pytest.raises(ImageError):
-            found.fetched.fetch()
+            found.read()
 
 
 def test_files_are_told_from_what_only_looks_like_one(tmp_path):

@@ -8,10 +8,10 @@ from PIL import Image
 
 from mpiqe.errors import ConfigError
 from mpiqe.scoring.explanation import Explanation
-from mpiqe.scoring.paths import Found, find
+from mpiqe.scoring.paths import find
 from mpiqe.scoring.pictures import PictureFolder
 from mpiqe.scoring.score import Scale, Score
-from mpiqe.scoring.sources.found import Broken
+from mpiqe.scoring.sources.photo import file_photo, unreadable
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def out(tmp_path):
 
 def places(out, *found):
     folder = PictureFolder(out)
-    return [folder.place(Found(*photo)).relative_to(out).as_posix() for photo in found]
+    return [folder.place(file_photo(*photo)).relative_to(out).as_posix() for photo in found]
 
 
 def test_pictures_are_laid_out_as_the_photos_are(out):
@@ -52,7 +52,7 @@ def test_photos_of_one_name_do_not_share_a_picture(out):
     ("./a.jpg", "."), ("x/../a.jpg", "x/.."), ("/a.jpg", "/"), ("/x//a.jpg", "/x/"), ("....jpg", None), (".jpg", None),
 ])  # fmt: skip
 def test_no_path_leads_out_of_the_folder(out, found):
-    place = PictureFolder(out).place(Found(*found))
+    place = PictureFolder(out).place(file_photo(*found))
     assert ".." not in place.relative_to(out).parts
     assert place.suffix == ".png"
     assert os.path.normpath(place) == str(place)
@@ -61,21 +61,21 @@ def test_no_path_leads_out_of_the_folder(out, found):
 def test_a_name_as_long_as_it_may_be_leaves_room_for_more(out, explanation):
     folder = PictureFolder(out)
     for _ in range(2):
-        path = folder.write(Found("é" * 125 + ".jpg", None), explanation)
+        path = folder.write(file_photo("é" * 125 + ".jpg"), explanation)
         assert path.is_file()
     assert len(list(out.iterdir())) == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
 def test_a_name_that_is_not_utf8_has_its_picture(out, explanation):
-    path = PictureFolder(out).write(Found(os.fsdecode(b"caf\xe9.jpg"), None), explanation)
+    path = PictureFolder(out).write(file_photo(os.fsdecode(b"caf\xe9.jpg")), explanation)
     assert os.listdir(os.fsencode(out)) == [b"caf\xe9.png"]
     assert path.is_file()
 
 
 def test_a_picture_is_whole_and_writes_over_that_of_an_earlier_run(out, explanation):
     for _ in range(2):
-        path = PictureFolder(out).write(Found("photos/deep/a.jpg", "photos"), explanation)
+        path = PictureFolder(out).write(file_photo("photos/deep/a.jpg", "photos"), explanation)
         assert path == out / "deep" / "a.png"
         with Image.open(path) as picture:
             picture.load()
@@ -84,7 +84,7 @@ def test_a_picture_is_whole_and_writes_over_that_of_an_earlier_run(out, explanat
 
 
 def outside(out, *paths):
-    return [found.path for found in PictureFolder(out).photos_outside(find(map(str, paths), stdin=None))]
+    return [found.name for found in PictureFolder(out).photos_outside(find(map(str, paths), stdin=None))]
 
 
 @pytest.fixture
@@ -137,12 +137,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     ],
 )
 def test_no_name_out_of_an_archive_leads_out_of_the_folder(out, explanation, inside, expected):
-    photo = Found("shard.tar::whatever", fetched=Broken("x", "y"), inside=inside)
+    photo = unreadable("shard.tar::whatever", "y", inside)
     assert PictureFolder(out).place(photo).relative_to(out).as_posix() == expected
     assert PictureFolder(out).write(photo, explanation).is_file()
 
 
 def test_what_is_no_file_cannot_be_written_over(out):
     out.mkdir()
-    photo = Found(f"{out}/shard.tar::a.jpg", fetched=Broken("x", "y"), inside="shard/a.jpg")
+    photo = unreadable(f"{out}/shard.tar::a.jpg", "y", "shard/a.jpg")
     assert list(PictureFolder(out).photos_outside([photo])) == [photo]

@@ -13,14 +13,16 @@ import pytest
 from PIL import Image
 
 from mpiqe.errors import ConfigError
-from mpiqe.scoring.cluster import shards, worker
+from mpiqe.scoring.cluster import worker
 from mpiqe.scoring.cluster.parts import common, counted, finished, merge, part_named
 from mpiqe.scoring.cluster.shards import Shard, cut
 from mpiqe.scoring.cluster.worker import Job, ShardScorer, planned
 from mpiqe.scoring.parquet_sink import ParquetSink, parts_folder
-from mpiqe.scoring.paths import Limits, count_one, find, inside, is_closed
+from mpiqe.scoring.paths import Archive, Limits, find, find_closed
 from mpiqe.scoring.resume import identity
 from mpiqe.scoring.sinks import CsvSink, JsonLinesSink
+from mpiqe.scoring.sources import archive
+from mpiqe.scoring.sources.archive import Shared
 
 LIMITS = Limits()
 
@@ -52,12 +54,16 @@ def sources(tmp_path, monkeypatch):
     return ["photos", "plain.tar", "packed.tar.gz", "missing.tar", "rows.parquet", "named.parquet", "no-*.png"]
 
 
-def found_in(paths, *, whole=True, column=None):
-    return find(paths, stdin=io.BytesIO(), whole=whole, column=column)
+def closed_in(paths):
+    return find_closed(paths, stdin=io.BytesIO())
+
+
+def found_in(paths):
+    return find(paths, stdin=io.BytesIO())
 
 
 def names(found):
-    return [photo.path for photo in found]
+    return [photo.name for photo in found]
 
 
 def job_for(paths, tmp_path, *, form="csv", size=4):
@@ -81,7 +87,7 @@ def scored(job, monkeypatch, scorer):
 
 def written_here(paths, output, scorer):
     """What the local engine writes."""
-    rows = list(scorer.rows(photo.source for photo in found_in(paths, whole=False)))
+    rows = list(scorer.rows(found_in(paths)))
     if output.suffix == ".parquet":
         sink = ParquetSink(output, scorer.predictor, settings={"mpiqe": version("mpiqe"), "model": identity(None)})
         for row in rows:
@@ -99,51 +105,50 @@ def content(path):
 
 
 @pytest.mark.parametrize("size", [1, 4, 1000])
-@pytest.mark.parametrize("large", [0, shards._LARGE_TAR])
+@pytest.mark.parametrize("large", [0, archive._LARGE_TAR])
 def test_shards_have_all_photos_in_order_after_a_journey_as_text(sources, monkeypatch, size, large):
-    monkeypatch.setattr(shards, "_LARGE_TAR", large)
-    cuts = [Shard.from_json(shard.to_json(), limits=LIMITS) for shard in cut(found_in(sources), size=size)]
-    assert [shard.number for shard in cuts] == list(range(len(cuts)))
-    photos = [photo for shard in cuts for photo in shard.photos(limits=LIMITS, column=None)]
-    assert names(photos) == names(found_in(sources, whole=False))
-    assert [type(photo.fetched) for photo in photos] == [
-        type(photo.fetched) for photo in found_in(sources, whole=False)
-    ]
-    assert [shard.digest for shard in cuts] == [shard.digest for shard in cut(found_in(sources), size=size)]
+    monkeypatch.setattr(archive, "_LARGE_TAR", large)
+    with Shared(LIMITS) as shared:
+        cuts = [Shard.from_json(shard.to_json(), shared) for shard in cut(closed_in(sources), size=size)]
+        assert [shard.number for shard in cuts] == list(range(len(cuts)))
+        photos = [photo for shard in cuts for photo in shard.photos()]
+    expected = list(found_in(sources))
+    assert names(photos) == names(expected)
+    assert [(photo.file, photo.fault) for photo in photos] == [(photo.file, photo.fault) for photo in expected]
+    assert [shard.digest for shard in cuts] == [shard.digest for shard in cut(closed_in(sources), size=size)]
 
 
 def test_a_shard_has_as_many_photos_as_it_should_where_that_is_known(sources):
-    sizes = [
-        len(list(shard.photos(limits=LIMITS, column=None)))
-        for shard in cut(found_in(["photos", "rows.parquet"]), size=4)
-    ]
+    sizes = [len(list(shard.photos())) for shard in cut(closed_in(["photos", "rows.parquet"]), size=4)]
     assert sizes == [4, 4, 1, 4, 4, 4, 4, 4, 3]
-    assert len(list(cut(found_in(["rows.parquet", "photos", "plain.tar"]), size=1000))) == 1
+    assert len(list(cut(closed_in(["rows.parquet", "photos", "plain.tar"]), size=1000))) == 1
 
 
 def test_text_of_a_shard_is_ascii_and_its_digest_knows_no_secrets(sources):
-    first, second = (next(cut(found_in([f"https://u:{word}@x.invalid/a.png"]), size=4)) for word in ("secret", "other"))
+    first, second = (
+        next(cut(closed_in([f"https://u:{word}@x.invalid/a.png"]), size=4)) for word in ("secret", "other")
+    )
     assert first.digest == second.digest
     assert "secret" in first.to_json()
-    assert all(shard.to_json().isascii() for shard in cut(found_in(sources), size=4))
+    assert all(shard.to_json().isascii() for shard in cut(closed_in(sources), size=4))
 
 
 def test_a_range_of_an_archive_is_what_find_finds_there(sources):
     for path in ("plain.tar", "packed.tar.gz", "rows.parquet"):
-        (closed,) = found_in([path])
-        assert is_closed(closed)
-        everything = names(found_in([path], whole=False))
-        assert names(inside(closed, limits=LIMITS, first=3, last=8)) == everything[3:8]
-        assert names(inside(closed, limits=LIMITS, first=8)) == everything[8:]
-    assert count_one(next(found_in(["rows.parquet"]))) == 23
+        (closed,) = closed_in([path])
+        assert isinstance(closed, Archive)
+        everything = names(found_in([path]))
+        assert names(replace(closed, first=3, last=8).photos()) == everything[3:8]
+        assert names(replace(closed, first=8).photos()) == everything[8:]
+    assert next(closed_in(["rows.parquet"])).count() == 23
 
 
 def test_rows_before_a_range_are_not_read(sources, tmp_path):
     whole = (tmp_path / "rows.parquet").read_bytes()
     (tmp_path / "rows.parquet").write_bytes(whole[:4] + bytes(200) + whole[204:])  # the first row group is gone
-    (closed,) = found_in(["rows.parquet"])
-    assert names(inside(closed, limits=LIMITS, first=0, last=4)) == ["rows.parquet"]
-    assert names(inside(closed, limits=LIMITS, first=5, last=7)) == ["rows.parquet::5", "rows.parquet::6"]
+    (closed,) = closed_in(["rows.parquet"])
+    assert names(replace(closed, first=0, last=4).photos()) == ["rows.parquet"]
+    assert names(replace(closed, first=5, last=7).photos()) == ["rows.parquet::5", "rows.parquet::6"]
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
@@ -191,7 +196,7 @@ def test_shards_that_are_there_are_not_scored_again(sources, tmp_path, monkeypat
 
 def test_other_photos_are_refused_with_the_shard_that_differs(sources, tmp_path):
     job = job_for(["photos"], tmp_path)
-    there = {shard.number: shard.digest for shard in cut(found_in(["photos"]), size=4)}
+    there = {shard.number: shard.digest for shard in cut(closed_in(["photos"]), size=4)}
     (tmp_path / "photos" / "5-new.png").write_bytes(png(1))
     *_, last = planned(job, there)
     assert "shard 1, which begins with" in last["error"]

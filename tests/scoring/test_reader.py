@@ -17,11 +17,11 @@ from tests.processes import lives, readers_of
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring import reader, reader_frames, reader_process
-from mpiqe.scoring.reader import Fetched, Readers
+from mpiqe.scoring.reader import Readers
 from mpiqe.scoring.reader_frames import Buffers
 from mpiqe.scoring.reader_process import Cutting, Reader
-from mpiqe.scoring.sources.found import Limits
-from mpiqe.scoring.sources.http import Download
+from mpiqe.scoring.sources import http
+from mpiqe.scoring.sources.photo import Limits, Photo
 
 CUTTING = Cutting(size=32, count=8, mode="seeded", seed=0, max_pixels=200_000_000)
 linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes in /proc")
@@ -63,16 +63,15 @@ def at_start(monkeypatch):
     return insert
 
 
-class Held:
+def fetched(name, content):
     """A photo that comes from elsewhere."""
 
-    def __init__(self, name, content):
-        self.name, self._content = name, content
+    def fetch():
+        if content is None:
+            raise ImageError(None, "404 Not Found")
+        return content
 
-    def fetch(self):
-        if self._content is None:
-            raise ImageError(f"{self.name}: 404 Not Found")
-        return self._content
+    return Photo(name, fetch)
 
 
 @linux
@@ -216,7 +215,7 @@ def test_closing_the_rows_waits_for_no_server(make_scorer, photos, isolate, monk
     monkeypatch.setenv("no_proxy", "*")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.jpg"
-        hangs = Download(url, Limits(timeout=60))
+        hangs = http.photo(url, Limits(timeout=60))
         rows = make_scorer(workers=2, batch_size=1, isolate=isolate).rows([*photos[:5], *[hangs] * 5])
         next(rows)
         silent.accept()[0].close()  # it is tried again
@@ -315,9 +314,8 @@ def test_what_libraries_print_does_not_reach_the_answers(photos, at_start, capfd
 
 def test_fetched_photos_score_as_files_do_and_fail_by_name(make_scorer, photos):
     contents = [Path(path).read_bytes() for path in photos]
-    sources = [Held(f"s3://{i}", content) for i, content in enumerate(contents)]
-    assert isinstance(sources[0], Fetched)
-    sources[3:3] = [Held("gone", None), Held("broken", contents[0][:60]), photos[0]]
+    sources = [fetched(f"s3://{i}", content) for i, content in enumerate(contents)]
+    sources[3:3] = [fetched("gone", None), fetched("broken", contents[0][:60]), photos[0]]
     for isolate in (True, False):
         scorer = make_scorer(isolate=isolate)
         rows = list(scorer.rows(sources))

@@ -16,9 +16,8 @@ from tests.processes import children_of, lives, most_memory
 from mpiqe.errors import ConfigError
 from mpiqe.scoring import table_child, table_process
 from mpiqe.scoring.paths import count, find
-from mpiqe.scoring.sources.found import Limits
-from mpiqe.scoring.sources.held import Budget
 from mpiqe.scoring.sources.parquet import photos
+from mpiqe.scoring.sources.photo import Budget, Limits
 from mpiqe.scoring.table_process import TableError, Tables
 
 linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes in /proc")
@@ -59,7 +58,7 @@ def test_nothing_of_a_table_is_decoded_in_this_process(tmp_path, monkeypatch):
     found = find([path, str(tmp_path / "outputs")], stdin=None)
     first = next(found)
     [child] = children_of("table_child")
-    assert first.fetched.fetch() == b"0"
+    assert first.read() == b"0"
     assert len(list(found)) == 40
     assert not lives(child)
     assert count([path, str(tmp_path / "outputs")], output=None, stopped=threading.Event()) == 41

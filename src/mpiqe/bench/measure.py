@@ -242,7 +242,7 @@ def _steady(scorer: Scorer, paths: Sequence[Path], *, skip: int, photos: int) ->
         def draw(number: int) -> None:
             for row in islice(rows, number):
                 if row.error is not None:
-                    raise ImageError(f"{row.path}: {row.error}")
+                    raise ImageError(row.path, row.error)
 
         draw(skip)
         return seconds(lambda: draw(photos))

@@ -23,7 +23,7 @@ from mpiqe.errors import ConfigError, ImageError, MPIQEError
 if TYPE_CHECKING:
     from mpiqe.cli.cluster import Cluster
     from mpiqe.cli.progress_line import ProgressLine
-    from mpiqe.scoring.paths import Fetched, Found
+    from mpiqe.scoring.paths import Photo
     from mpiqe.scoring.pictures import PictureFolder
     from mpiqe.scoring.resume import Earlier
     from mpiqe.scoring.score import Row
@@ -160,7 +160,7 @@ def run(
 
 def _here(
     paths: list[str],
-    found: "Iterator[Found]",
+    found: "Iterator[Photo]",
     folder: "PictureFolder | None",
     *,
     target: Output,
@@ -225,11 +225,10 @@ class _Tally:
 
 
 def _earlier(
-    target: Output, found: "Iterator[Found]", folder: "PictureFolder | None", settings: dict[str, Any]
+    target: Output, found: "Iterator[Photo]", folder: "PictureFolder | None", settings: dict[str, Any]
 ) -> "tuple[Earlier | None, _Tally]":
     """Pass over the photos whose rows are there already; ``None`` where there are none to continue."""
     from mpiqe.scoring.resume import check_order, check_settings
-    from mpiqe.scoring.sources.held import Held
 
     earlier, tally = target.earlier(), _Tally()
     if earlier is None or target.path is None:
@@ -238,10 +237,10 @@ def _earlier(
         if not tally.done:
             check_settings(target.path, settings)
         photo = next(found, None)
-        check_order(target.path, tally.done + 1, row.path, None if photo is None else earlier.written(photo.path))
+        check_order(target.path, tally.done + 1, row.path, None if photo is None else earlier.written(photo.name))
         tally.add(failed=row.failed)
-        if photo and isinstance(photo.fetched, Held):
-            photo.fetched.drop()
+        if photo:
+            photo.discard()
         if photo and folder and not row.failed:
             folder.place(photo)  # so that the pictures of later photos have the names they would have had
     return earlier if tally.done else None, tally
@@ -298,38 +297,32 @@ def counting(progress: "ProgressLine", paths: Sequence[str], output: Path | None
 
 
 def _rows(
-    scorer: "Scorer", found: "Iterator[Found]", folder: "PictureFolder | None", *, named: bool
+    scorer: "Scorer", found: "Iterator[Photo]", folder: "PictureFolder | None", *, named: bool
 ) -> "Generator[Row, None, None]":
     """The scorer's rows; with a ``folder`` each one after its picture was written, which it names if ``named``."""
     if folder is None:
-        with contextlib.closing(scorer.rows(photo.source for photo in found)) as rows:
+        with contextlib.closing(scorer.rows(found)) as rows:
             yield from rows
         return
-    from mpiqe.images import describe
     from mpiqe.scoring.explanation import explain
     from mpiqe.scoring.score import Row
 
-    waiting: deque[Found] = deque()
+    waiting: deque[Photo] = deque()
 
-    def sources() -> "Iterator[str | Fetched]":
+    def remembered() -> "Iterator[Photo]":
         for photo in found:
             waiting.append(photo)
-            yield photo.source
+            yield photo
 
-    with contextlib.closing(scorer.rows(sources())) as rows:
+    with contextlib.closing(scorer.rows(remembered())) as rows:
         for row in rows:
             photo = waiting.popleft()
             if row.score is None:
                 yield row
                 continue
-            source: str | bytes = photo.path
             try:
-                if photo.fetched is not None:
-                    source = photo.fetched.fetch()
-                picture = folder.write(photo, explain(scorer, source, score=row.score))
+                picture = folder.write(photo, explain(scorer, photo.source(), score=row.score))
             except ImageError as error:  # it was there a moment ago
-                yield Row(
-                    row.path, None, str(error).removeprefix(f"{photo.path}: ").removeprefix(f"{describe(source)}: ")
-                )
+                yield Row(row.path, None, error.reason)
             else:
                 yield Row(f"{row.path} -> {picture}", row.score, None) if named else row

@@ -10,8 +10,8 @@ from pathlib import Path
 from mpiqe.errors import ConfigError
 from mpiqe.files import write_whole
 from mpiqe.scoring.explanation import Explanation
-from mpiqe.scoring.paths import Found
 from mpiqe.scoring.picture import draw
+from mpiqe.scoring.sources.photo import Photo
 
 _DEEPEST = 16  # folders in each other that a name out of an archive may ask for
 _LONGEST_STEM = 200  # bytes; file systems take 255, and a file that is being written has a longer name
@@ -40,27 +40,27 @@ class PictureFolder:
             reason = error.strerror
             raise ConfigError(f"cannot write pictures to {self.folder}: {reason}; name another folder") from error
 
-    def photos_outside(self, found: Iterable[Found]) -> Iterator[Found]:
+    def photos_outside(self, found: Iterable[Photo]) -> Iterator[Photo]:
         """The photos without those in this folder: pictures of this run or an earlier one, found on the way.
 
         Raises ``ConfigError`` where photos in this folder were asked for: their pictures could take their place.
         """
         for photo in found:
-            if photo.fetched is not None or not self._holds_photo(photo.path):
+            if photo.file is None or not self._holds_photo(photo.file):
                 yield photo
-            elif photo.below is None or self._holds(photo.below):
+            elif photo.folder is None or self._holds(photo.folder):
                 raise ConfigError(
-                    f"{photo.path} lies in the folder that pictures are to be written to, {self.folder}; "
+                    f"{photo.name} lies in the folder that pictures are to be written to, {self.folder}; "
                     "name another folder for them, so that no photo is written over"
                 )
 
-    def place(self, photo: Found) -> Path:
+    def place(self, photo: Photo) -> Path:
         """The path of a photo's picture, another one at each call."""
-        if photo.inside is None:
-            folder, name = os.path.split(photo.path)
-            within = "" if photo.below is None else os.path.relpath(folder, photo.below)
+        if photo.file is None:
+            within, name = os.path.split(_harmless(photo.relative))
         else:
-            within, name = os.path.split(_harmless(photo.inside))
+            folder, name = os.path.split(photo.file)
+            within = "" if photo.folder is None else os.path.relpath(folder, photo.folder)
         stem = os.fsdecode(os.fsencode(os.path.splitext(name)[0])[:_LONGEST_STEM])
         for number in count(1):
             named = os.path.normpath(os.path.join(within, f"{stem}.png" if number == 1 else f"{stem}-{number}.png"))
@@ -69,7 +69,7 @@ class PictureFolder:
         self._taken.add(named.casefold())
         return self.folder / named
 
-    def write(self, photo: Found, explanation: Explanation) -> Path:
+    def write(self, photo: Photo, explanation: Explanation) -> Path:
         """Draw the explanation and write it to the photo's place, whole or not at all; returns that place."""
         content = io.BytesIO()
         draw(explanation).save(content, "PNG", compress_level=3)  # twice as quick as Pillow's 6 for a tenth more bytes

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mpiqe import images
-from mpiqe.decoding import describe, load_plugins
+from mpiqe.decoding import load_plugins
 from mpiqe.errors import ImageError
 from mpiqe.images import Pixels, Source
 from mpiqe.scoring.child import Memory, Requests, set_alarm, take_pipes
@@ -81,7 +81,7 @@ class Child:
                 view=View.from_json(request["view"]),
             )
         except ImageError as error:
-            reason = str(error).removeprefix(f"{describe(source)}: ")
+            reason = error.reason
             if isinstance(error.__cause__, MemoryError):
                 reason = f"needs more memory than the {self._memory.allowed >> 20} MB that a photo of its size may take"
             return {"error": reason}, _NOTHING

@@ -193,13 +193,13 @@ class Reader:
                         send(self.process.requests, {"go": True})
                         header, crops = receive(self.process.answers, most=cutting.crops_bytes, buffers=buffers)
                 if "error" in header:
-                    raise ImageError(str(header["error"]))
+                    raise ImageError(None, str(header["error"]))
                 size = int(header["width"]), int(header["height"])
                 return crops.reshape(cutting.count, cutting.size, cutting.size, 3), size
             except (EOFError, OSError, ValueError, KeyError):  # it ended, or no longer makes sense
                 reason = self.process.how_it_ended()
                 self.close()
-                raise ImageError(reason) from None
+                raise ImageError(None, reason) from None
 
 
 class Watch:

@@ -13,8 +13,7 @@ import pytest
 
 from mpiqe.errors import ImageError
 from mpiqe.scoring.sources import http, patience, reach
-from mpiqe.scoring.sources.found import Limits
-from mpiqe.scoring.sources.http import Download
+from mpiqe.scoring.sources.photo import Limits
 from mpiqe.scoring.sources.reach import Reach
 
 QUICK = Limits(max_bytes=100_000, timeout=5, connect_timeout=2, read_timeout=0.5, attempts=3, pause=0.01)
@@ -184,13 +183,13 @@ def base(monkeypatch):
 
 def refused(url, limits=QUICK):
     with pytest.raises(ImageError) as error:
-        Download(url, limits).fetch()
+        http.photo(url, limits).read()
     return str(error.value)
 
 
 @pytest.mark.parametrize("path", ["photo.jpg", "without-length", "moved", "elsewhere", "busy", "cut-once"])
 def test_a_photo_comes_whole(base, path):
-    assert Download(f"{base}/{path}", QUICK).fetch() == PHOTO
+    assert http.photo(f"{base}/{path}", QUICK).read() == PHOTO
 
 
 @pytest.mark.parametrize(
@@ -229,12 +228,12 @@ def test_no_server_takes_longer_than_the_limit_on_the_whole(base, path):
 
 
 def test_a_redirect_is_followed_without_reading_what_it_says(base):
-    assert Download(f"{base}/moved-with-much-to-say", QUICK).fetch() == PHOTO
+    assert http.photo(f"{base}/moved-with-much-to-say", QUICK).read() == PHOTO
     assert "/all-of-it" not in Server.asked
 
 
 def test_a_body_is_never_unpacked(base):
-    assert gzip.decompress(Download(f"{base}/zipped", QUICK).fetch()) == bytes(10_000_000)
+    assert gzip.decompress(http.photo(f"{base}/zipped", QUICK).read()) == bytes(10_000_000)
 
 
 def test_a_name_server_that_hangs_takes_no_longer_either(monkeypatch):
@@ -257,7 +256,7 @@ def test_a_download_that_is_given_up_ends_its_thread_too(base, path):
     def read():
         helpers.append(patience.call(threading.current_thread, store="", timeout=10))
         with patience.stopped_by(stop), pytest.raises(ImageError, match="reading was stopped"):
-            Download(f"{base}/{path}", replace(QUICK, timeout=60, read_timeout=60)).fetch()
+            http.photo(f"{base}/{path}", replace(QUICK, timeout=60, read_timeout=60)).read()
 
     thread = threading.Thread(target=read)
     thread.start()
@@ -279,8 +278,8 @@ def test_an_address_that_is_none_is_a_refusal(url):
 
 def test_a_password_goes_to_its_own_server_alone_and_is_never_shown(base):
     url = f"{base.replace('//', '//me:secret@')}/elsewhere?id=7&X-Amz-Signature=hidden&token=hidden"
-    download = Download(url, QUICK)
-    assert download.fetch() == PHOTO
+    download = http.photo(url, QUICK)
+    assert download.read() == PHOTO
     first, second = Server.seen
     assert base64.b64decode(first[1].removeprefix("Basic ")) == b"me:secret"
     assert first[0].endswith("token=hidden")
@@ -292,13 +291,13 @@ def test_a_password_goes_to_its_own_server_alone_and_is_never_shown(base):
 
 
 def test_spaces_and_letters_of_any_alphabet_are_quoted(base):
-    assert Download(f"{base}/a/é b.jpg?x=ü%20", QUICK).fetch() == b"/a/%C3%A9%20b.jpg?x=%C3%BC%20"
+    assert http.photo(f"{base}/a/é b.jpg?x=ü%20", QUICK).read() == b"/a/%C3%A9%20b.jpg?x=%C3%BC%20"
 
 
 def cell_refused(url, limits=QUICK):
     """Why what stands in a table's cell was not fetched."""
     with pytest.raises(ImageError) as error:
-        Download(url, limits, own=False).fetch()
+        http.photo(url, limits, own=False).read()
     return str(error.value)
 
 
@@ -334,9 +333,9 @@ def test_a_cell_leads_into_no_private_network(host, monkeypatch):
 def test_a_cell_leads_to_hosts_that_the_user_has_named_or_allowed(base):
     port = base.rpartition(":")[2]
     for there in (Reach(named=("127.0.0.1",)), Reach(hosts=("127.0.0.1",)), Reach(hosts=("127.0.0.0/8",))):
-        assert Download(f"{base}/moved", replace(QUICK, reach=there), own=False).fetch() == PHOTO
+        assert http.photo(f"{base}/moved", replace(QUICK, reach=there), own=False).read() == PHOTO
     limits = replace(QUICK, reach=Reach(named=("localhost",)))
-    assert Download(f"http://localhost:{port}/moved", limits, own=False).fetch() == PHOTO
+    assert http.photo(f"http://localhost:{port}/moved", limits, own=False).read() == PHOTO
     assert "not a public one" in cell_refused(f"{base}/photo.jpg", limits)
 
 
@@ -388,7 +387,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is an addr
 @pytest.mark.parametrize("own", [True, False])
 def test_a_redirect_from_a_public_server_leads_into_no_private_network(public, everywhere, own):
     def moved(host):
-        return Download(f"http://public.example:{everywhere}/to/{host}:{everywhere}", QUICK, own).fetch()
+        return http.photo(f"http://public.example:{everywhere}/to/{host}:{everywhere}", QUICK, own=own).read()
 
     assert moved("127.0.0.2") == moved("public.example") == PHOTO
     for host in ("127.0.0.1", "private.example", "[::1]", "2130706433"):
@@ -404,12 +403,12 @@ def test_a_name_that_changes_its_address_gets_nothing_into_a_private_network(pub
     answers = iter([["127.0.0.2"], ["127.0.0.1"]])
     names["rebind.example"] = lambda: next(answers)
     url = f"http://rebind.example:{everywhere}"
-    assert Download(f"{url}/photo.jpg", QUICK, own=False).fetch() == PHOTO
+    assert http.photo(f"{url}/photo.jpg", QUICK, own=False).read() == PHOTO
     assert asked.count("rebind.example") == 1  # what was checked is what was connected to
     assert "is not a public one" in cell_refused(f"{url}/photo.jpg")
     answers = iter([["127.0.0.2"], ["127.0.0.1"]])
     with pytest.raises(ImageError, match=r"redirects to rebind\.example, whose address, 127\.0\.0\.1, is not"):
-        Download(f"{url}/moved", QUICK).fetch()  # even where the user has named it
+        http.photo(f"{url}/moved", QUICK).read()  # even where the user has named it
 
 
 @linux
@@ -424,14 +423,14 @@ def test_of_a_names_addresses_only_the_public_ones_are_connected_to(public, ever
 
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(socket, "socket", Watched)
-        assert Download(f"http://both.example:{everywhere}/photo.jpg", QUICK, own=False).fetch() == PHOTO
+        assert http.photo(f"http://both.example:{everywhere}/photo.jpg", QUICK, own=False).read() == PHOTO
     assert peers == ["127.0.0.2"]
 
 
 @linux
 def test_a_private_server_that_the_user_named_may_redirect_to_itself_and_not_to_its_neighbours(public, everywhere):
     def moved(host):
-        return Download(f"http://127.0.0.1:{everywhere}/to/{host}:{everywhere}", QUICK).fetch()
+        return http.photo(f"http://127.0.0.1:{everywhere}/to/{host}:{everywhere}", QUICK).read()
 
     assert moved("127.0.0.1") == moved("private.example") == moved("public.example") == PHOTO
     with pytest.raises(ImageError, match=r"redirects to 127\.0\.0\.3, whose address"):
@@ -447,8 +446,8 @@ def test_a_proxy_is_asked_for_nothing_that_is_known_to_be_private(public, everyw
     assert Server.seen == []
     monkeypatch.setattr(Server, "do_GET", lambda self: (self.seen.append((self.path, None)), self.say(200, PHOTO)))
     for host in ("public.example", "only-the-proxy-knows.invalid"):
-        assert Download(f"http://{host}/photo.jpg", QUICK, own=False).fetch() == PHOTO
-    assert Download("http://intranet/photo.jpg", QUICK).fetch() == PHOTO
+        assert http.photo(f"http://{host}/photo.jpg", QUICK, own=False).read() == PHOTO
+    assert http.photo("http://intranet/photo.jpg", QUICK).read() == PHOTO
     assert [path for path, _ in Server.seen] == [
         "http://public.example/photo.jpg", "http://only-the-proxy-knows.invalid/photo.jpg", "http://intranet/photo.jpg"
     ]  # fmt: skip

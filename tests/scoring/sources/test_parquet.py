@@ -5,9 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.scoring.sources.found import Found, Limits
-from mpiqe.scoring.sources.held import Budget
 from mpiqe.scoring.sources.parquet import count, is_ours, photos
+from mpiqe.scoring.sources.photo import Budget, Limits, file_photo
 
 
 def write(file, rows, /, **columns):
@@ -18,16 +17,18 @@ def write(file, rows, /, **columns):
 
 def found(path, column=None, *, budget=None, max_bytes=1000):
     limits = Limits(max_bytes=max_bytes)
-    return list(photos(path, shown="t.parquet", column=column, limits=limits, budget=budget or Budget(), named=Found))
+    return list(
+        photos(path, shown="t.parquet", column=column, limits=limits, budget=budget or Budget(), named=file_photo)
+    )
 
 
 def read(*arguments, **options):
     rows = []
     for photo in found(*arguments, **options):
         try:
-            rows.append((photo.path, None if photo.fetched is None else photo.fetched.fetch()))
+            rows.append((photo.name, photo.read() if photo.file is None else None))
         except ImageError as error:
-            rows.append((photo.path, str(error)))
+            rows.append((photo.name, str(error)))
     return rows
 
 
@@ -97,8 +98,8 @@ def test_what_nobody_fetches_is_bounded_and_can_still_be_had(tmp_path):
     budget = Budget(room=2000, patience=0.001)
     rows = found(path, budget=budget)
     assert budget.held == 1800
-    assert [photo.fetched.fetch() for photo in rows] == values
-    assert [photo.fetched.fetch() for photo in rows[::9]] == values[::9]
+    assert [photo.read() for photo in rows] == values
+    assert [photo.read() for photo in rows[::9]] == values[::9]
 
 
 def test_without_pyarrow_one_sentence_says_what_to_install(monkeypatch):

@@ -22,8 +22,8 @@ from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring.paths import find
 from mpiqe.scoring.reader import read_here
 from mpiqe.scoring.reader_process import Cutting
-from mpiqe.scoring.sources import patience, remote
-from mpiqe.scoring.sources.found import Limits
+from mpiqe.scoring.sources import patience, store
+from mpiqe.scoring.sources.photo import Limits
 from mpiqe.scoring.sources.reach import Reach
 
 ALLOWED = Reach(schemes=("memory", "file", "zip", "hanging", "cancelled", "counted"))
@@ -49,9 +49,9 @@ def read(*paths, **limits):
     rows = []
     for photo in find(paths, stdin=None, limits=Limits(reach=ALLOWED, **limits)):
         try:
-            rows.append((photo.path, photo.source.fetch()))
+            rows.append((photo.name, photo.read()))
         except ImageError as error:
-            rows.append((photo.path, str(error).removeprefix(f"{photo.path}: ")))
+            rows.append((photo.name, error.reason))
     return rows
 
 
@@ -110,7 +110,7 @@ def test_a_package_that_is_missing_is_said_once(monkeypatch):
     with pytest.raises(ConfigError, match=r"^memory://x.jpg: .* mpiqe needs fsspec, .*: pip install 'mpiqe\[remote\]'"):
         read("memory://x.jpg")
     with pytest.raises(ImageError, match=r"^memory://x.jpg: for addresses other than http\(s\) mpiqe needs fsspec, "):
-        remote.Object("memory://x.jpg", Limits(reach=ALLOWED)).fetch()
+        store.photo("memory://x.jpg", Limits(reach=ALLOWED)).read()
     monkeypatch.undo()
     pytest.importorskip("fsspec")
     try:
@@ -211,7 +211,7 @@ def hanging(monkeypatch):
     ],
 )
 def test_a_store_that_does_not_answer_costs_a_row_in_time(hanging, silent, url, monkeypatch):
-    monkeypatch.setattr(remote, "_LISTING", 2)
+    monkeypatch.setattr(store, "_LISTING", 2)
     hanging(silent)
     started = time.monotonic()
     if "*" in url:
@@ -232,7 +232,7 @@ def test_an_object_that_does_not_answer_is_one_row_among_others(hanging):
 
 def test_an_archive_that_has_been_left_is_not_asked_to_close(hanging):
     hanging("read 1048576")
-    file = remote.opened("hanging://x/s.tar", limits=Limits(timeout=0.3, reach=ALLOWED))
+    file = store.opened("hanging://x/s.tar", limits=Limits(timeout=0.3, reach=ALLOWED))
     with pytest.raises(OSError, match=r"no answer within 0\.3 s"):
         file.read()
     hanging("close")
@@ -243,7 +243,7 @@ def test_an_archive_that_has_been_left_is_not_asked_to_close(hanging):
 
 def test_an_asynchronous_call_that_takes_too_long_is_ended(monkeypatch):
     fsspec.register_implementation("cancelled", Cancelled, clobber=True)
-    monkeypatch.setattr(remote, "_LATER", 0.1)
+    monkeypatch.setattr(store, "_LATER", 0.1)
     monkeypatch.setattr(Cancelled, "ended", [])
     ((_, reason),) = read("cancelled://x/a.jpg", timeout=0.3)
     assert reason == "no answer within 0.3 s; raise --timeout if it only comes slowly"
@@ -279,14 +279,14 @@ def test_what_stands_in_a_list_or_a_table_gets_to_fsspec_only_if_its_scheme_is_a
     (tmp_path / "list").write_text("\n".join(urls))
     pq.write_table(pa.table({"url": urls}), tmp_path / "t.parquet")
     for source in (f"@{tmp_path / 'list'}", str(tmp_path / "t.parquet")):
-        rows = [(photo.path, photo.fetched.reason) for photo in find([source], stdin=None)]
+        rows = [(photo.name, photo.fault) for photo in find([source], stdin=None)]
         assert [path for path, _ in rows] == urls
         assert all("--allow-scheme" in reason or "(::)" in reason for _, reason in rows)
     for photo in find(urls[:3], stdin=None):
-        assert "--allow-scheme" in photo.fetched.reason
+        assert "--allow-scheme" in photo.fault
     for url in urls[:3]:
         with pytest.raises(ImageError, match="--allow-scheme"):
-            remote.Object(url, Limits()).fetch()
+            store.photo(url, Limits()).read()
     assert asked == []
 
 
@@ -302,9 +302,9 @@ def test_a_device_or_a_pipe_is_no_photo_archive_or_table(tmp_path):
     pq.write_table(pa.table({"path": ["file:///dev/zero", "/dev/zero"]}), table)
     first, second = find([str(table)], stdin=None, limits=Limits(reach=ALLOWED))
     with pytest.raises(ImageError, match="not a regular file"):
-        first.source.fetch()
+        first.read()
     with pytest.raises(ImageError, match="not a regular file"):
-        read_here(second.source, Cutting(size=8, count=1, mode="seeded", seed=0, max_pixels=100))
+        read_here(second.source(), Cutting(size=8, count=1, mode="seeded", seed=0, max_pixels=100))
 
 
 def test_no_more_is_read_than_the_limit_and_one_byte_whatever_a_store_says_of_the_size():
@@ -341,7 +341,7 @@ def test_a_table_elsewhere_is_read_and_names_no_file_of_this_machine(tmp_path):
     assert missing == "No such object"
     here = tmp_path / "t.parquet"
     here.write_bytes(fsspec.filesystem("memory").cat_file("/bucket/t.parquet"))
-    assert [found.path for found in find([str(here)], stdin=None)][1] == str(photo)
+    assert [found.name for found in find([str(here)], stdin=None)][1] == str(photo)
 
 
 def test_a_name_in_a_store_leads_nowhere_else():

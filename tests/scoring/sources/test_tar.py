@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from mpiqe.errors import ImageError
-from mpiqe.scoring.sources.found import Limits
-from mpiqe.scoring.sources.held import Budget
+from mpiqe.scoring.sources.photo import Budget, Limits
 from mpiqe.scoring.sources.tar import count, photos
 
 LIMITS = Limits(max_bytes=100_000)
@@ -30,16 +29,16 @@ def write(path, members=MEMBERS, *, mode="w", form=tarfile.PAX_FORMAT):
 
 def fetched(photo):
     try:
-        return photo.source.fetch()
+        return photo.read()
     except ImageError as error:
-        name, reason = str(error)[: len(photo.path) + 2], str(error)[len(photo.path) + 2 :]
-    assert name == f"{photo.path}: "
+        name, reason = error.name, error.reason
+    assert name == photo.name
     return reason
 
 
 def read(path, *, limits=LIMITS, budget=None):
     found = photos(str(path), shown=str(path), limits=limits, budget=budget or Budget())
-    return [(photo.path.removeprefix(f"{path}"), fetched(photo)) for photo in found]
+    return [(photo.name.removeprefix(f"{path}"), fetched(photo)) for photo in found]
 
 
 GOOD = [(f"::{name}", content) for name, content in zip(NAMES, CONTENTS, strict=True)]
@@ -150,8 +149,8 @@ def test_what_nobody_fetches_is_bounded_and_can_still_be_had(tmp_path):
     budget = Budget(room=2500, patience=0.01)
     found = list(photos(str(path), shown="a", limits=LIMITS, budget=budget))
     assert budget.held == 2000
-    assert [photo.source.fetch() for photo in found] == list(members.values())
-    assert [photo.source.fetch() for photo in found] == list(members.values())  # a picture needs it a second time
+    assert [photo.read() for photo in found] == list(members.values())
+    assert [photo.read() for photo in found] == list(members.values())  # a picture needs it a second time
     assert budget.held == 0
 
 
@@ -159,7 +158,7 @@ def test_an_archive_that_changed_meanwhile_is_said(tmp_path):
     path = write(tmp_path / "a.tar")
     compressed = write(tmp_path / "a.tar.gz", mode="w:gz")
     first = [next(photos(str(p), shown="a", limits=LIMITS, budget=Budget(room=0))) for p in (path, compressed)]
-    first[1].source.drop()
+    first[1].discard()
     write(path, {"b.jpg": b"b"})
     path.write_bytes(path.read_bytes()[:600])
     write(compressed, {"b.jpg": b"b"}, mode="w:gz")

@@ -20,11 +20,13 @@ from mpiqe.scoring.cluster.parts import Part, part_of
 from mpiqe.scoring.cluster.shards import Shard, cut
 from mpiqe.scoring.loading import load
 from mpiqe.scoring.parquet_sink import encoded, parts_folder, schema
-from mpiqe.scoring.paths import Limits, find
+from mpiqe.scoring.paths import find_closed
 from mpiqe.scoring.resume import VERSION, identity
 from mpiqe.scoring.score import Row
 from mpiqe.scoring.scorer import Scorer
 from mpiqe.scoring.sinks import CsvSink, JsonLinesSink
+from mpiqe.scoring.sources.archive import Shared
+from mpiqe.scoring.sources.photo import Limits
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def planned(job: Job, finished: dict[int, str]) -> Iterator[dict[str, str]]:
     try:
         job.enter()
         with open(os.devnull, "rb") as nothing:
-            found = find(job.paths, stdin=nothing, limits=job.limits, column=job.column, output=job.output, whole=True)
+            found = find_closed(job.paths, stdin=nothing, limits=job.limits, column=job.column, output=job.output)
             number = -1
             for shard in cut(found, size=job.shard_size):
                 number = shard.number
@@ -114,17 +116,18 @@ class ShardScorer:
         try:
             if self._scorer is None:
                 self._scorer = _loaded(self.job)
-            part = score_shard(self._scorer, Shard.from_json(text, limits=self.job.limits), self.job)
+            part = score_shard(self._scorer, text, self.job)
         except (MPIQEError, OSError) as problem:
             return {"part": [""], "error": [str(problem)]}
         return {"part": [part.name], "error": [""]}
 
 
-def score_shard(scorer: Scorer, shard: Shard, job: Job) -> Part:
-    """Write the rows of a shard, whole or not at all; raises ``OSError`` where they cannot be written."""
-    photos = shard.photos(limits=job.limits, column=job.column)
-    with closing(scorer.rows(photo.source for photo in photos)) as scored:
-        rows = list(scored)
+def score_shard(scorer: Scorer, text: str, job: Job) -> Part:
+    """Write the rows of the shard in ``text``, whole or not at all; raises ``OSError`` where that fails."""
+    with Shared(job.limits, job.column) as shared:
+        shard = Shard.from_json(text, shared)
+        with closing(scorer.rows(shard.photos())) as scored:
+            rows = list(scored)
     part = part_of(
         shard,
         rows=len(rows),

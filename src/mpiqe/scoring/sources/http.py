@@ -15,7 +15,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import cache, partial
 from http import HTTPStatus
 from importlib.metadata import version
@@ -24,9 +23,9 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from mpiqe.errors import ImageError
 from mpiqe.scoring.sources import patience
-from mpiqe.scoring.sources.found import Limits, too_large
+from mpiqe.scoring.sources.photo import Limits, Photo, too_large
 from mpiqe.scoring.sources.reach import Reach, host_name, is_public, plain_host
-from mpiqe.scoring.sources.urls import host_of, shown
+from mpiqe.scoring.sources.urls import host_of, last_name, shown
 
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _STEP = 1 << 16
@@ -38,43 +37,41 @@ _UNSAFE = (
 )
 
 
-@dataclass(frozen=True)
-class Download:
-    """A photo at an address."""
+def photo(url: str, limits: Limits, *, own: bool = True) -> Photo:
+    """Return the photo at an address.
 
-    url: str = field(repr=False)  # may hold a password
-    limits: Limits
-    own: bool = True
-    """Whether the user named it himself; a table's cell did otherwise, which then leads to fewer hosts."""
+    ``own`` if the user named it himself; a table's cell did otherwise, which then leads to fewer hosts.
+    """
+    return Photo(
+        shown(url), partial(_fetch, url, limits, own), relative=last_name(url), origin={"http": url, "own": own}
+    )
 
-    @property
-    def name(self) -> str:
-        """The address without its secrets."""
-        return shown(self.url)
 
-    def fetch(self) -> bytes:
-        """Its bytes; raises ``ImageError`` with the server's answer or whatever kept it from answering."""
+def _fetch(url: str, limits: Limits, own: bool) -> bytes:
+    """The bytes at an address; raises ``ImageError`` with the server's answer or whatever kept it from answering."""
+    try:
+        work = partial(_download, url, limits, own)
+        return patience.call(work, store=host_of(url), timeout=limits.timeout + _GRACE)
+    except OSError as error:  # no name server answers, for one, which has no time-out here
+        raise ImageError(None, error.strerror or str(error)) from error
+
+
+def _download(url: str, limits: Limits, own: bool) -> bytes:
+    deadline = time.monotonic() + limits.timeout
+    for attempt in range(limits.attempts):
         try:
-            return patience.call(self._fetch, store=host_of(self.url), timeout=self.limits.timeout + _GRACE)
-        except OSError as error:  # no name server answers, for one, which has no time-out here
-            raise ImageError(f"{self.name}: {error.strerror}") from error
-
-    def _fetch(self) -> bytes:
-        deadline = time.monotonic() + self.limits.timeout
-        for attempt in range(self.limits.attempts):
-            try:
-                return _get(self.url, self.limits, deadline, own=self.own)
-            except _RefusedError as error:
-                raise ImageError(f"{self.name}: {error}") from None
-            except _PassingError as error:
-                pause = self.limits.pause * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 # all at once is no help
-                pause = max(pause, error.wait)
-                last = attempt + 1 == self.limits.attempts
-                if last or time.monotonic() + pause >= deadline:
-                    tries = "once" if attempt == 0 else f"{attempt + 1} times"
-                    raise ImageError(f"{self.name}: {error} (tried {tries})") from None
-            patience.pause(pause)
-        raise ImageError(f"{self.name}: not tried at all: attempts must be at least 1")
+            return _get(url, limits, deadline, own=own)
+        except _RefusedError as error:
+            raise ImageError(None, str(error)) from None
+        except _PassingError as error:
+            pause = limits.pause * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 # all at once is no help
+            pause = max(pause, error.wait)
+            last = attempt + 1 == limits.attempts
+            if last or time.monotonic() + pause >= deadline:
+                tries = "once" if attempt == 0 else f"{attempt + 1} times"
+                raise ImageError(None, f"{error} (tried {tries})") from None
+        patience.pause(pause)
+    raise ImageError(None, "not tried at all: attempts must be at least 1")
 
 
 class _RefusedError(Exception):

@@ -14,8 +14,7 @@ from mpiqe.errors import ImageError
 from mpiqe.extras import needing
 from mpiqe.scoring.sources import patience
 from mpiqe.scoring.sources.folders import PARQUET_SUFFIX
-from mpiqe.scoring.sources.found import Broken, Found, Limits, broken, too_large
-from mpiqe.scoring.sources.held import Budget, Held
+from mpiqe.scoring.sources.photo import Budget, Limits, Photo, held_photo, too_large, unreadable
 from mpiqe.scoring.table_process import Cell, Open, TableError, Tables
 
 
@@ -26,14 +25,14 @@ def is_parquet(name: str) -> bool:
 
 def count(path: str, *, tables: Tables | None = None) -> int:
     """How many rows there are; raises ``TableError``."""
-    _check_installed(path)
+    check_installed(path)
     with _reading(tables, Limits()) as reading:
         return reading.about(path).rows
 
 
 def is_ours(path: str, *, tables: Tables | None = None) -> bool:
     """Whether it is an output of ``mpiqe score``, which is no source unless it is named."""
-    _check_installed(path)
+    check_installed(path)
     try:
         with _reading(tables, Limits()) as reading:
             return reading.about(path).is_ours
@@ -48,12 +47,12 @@ def photos(
     column: str | None,
     limits: Limits,
     budget: Budget,
-    named: Callable[[str], Found],
+    named: Callable[[str], Photo],
     opened: Open | None = None,
     first: int = 0,
     last: int | None = None,
     tables: Tables | None = None,
-) -> Iterator[Found]:
+) -> Iterator[Photo]:
     """One photo for each row of the table; ``named`` says what a path or an address in it stands for.
 
     Of these the rows from ``first`` to before ``last``, counted from 0; row groups without any are not read.
@@ -61,7 +60,7 @@ def photos(
     or not within the bounds of ``tables``, ends with a photo that fails and has the table's name. Raises
     ``ConfigError`` where pyarrow is not installed.
     """
-    _check_installed(shown)
+    check_installed(shown)
     again = _Again(path, column, opened, limits)
     try:
         with (
@@ -71,26 +70,24 @@ def photos(
             for cell in cells:
                 yield _photo(cell, shown, limits, budget, named, again)
     except TableError as error:
-        yield broken(shown, str(error))
+        yield unreadable(shown, str(error))
 
 
 def _photo(
-    cell: Cell, shown: str, limits: Limits, budget: Budget, named: Callable[[str], Found], again: "_Again"
-) -> Found:
+    cell: Cell, shown: str, limits: Limits, budget: Budget, named: Callable[[str], Photo], again: "_Again"
+) -> Photo:
     row, is_held = cell.row, cell.content is not None or cell.size is not None
     if cell.path and not is_held and cell.odd is None:
         return named(cell.path)
     label = cell.path if cell.path and is_held else str(row)
     name = f"{shown}::{label}"
     stem = shown.replace("\\", "/").rpartition("/")[2].removesuffix(PARQUET_SUFFIX)
-    inside = f"{stem}/{label}"
+    relative = f"{stem}/{label}"
     if cell.content is not None:
-        held = Held(name, cell.content, budget=budget, again=partial(again, name, row))
-        return Found(name, None, held, inside)
+        return held_photo(name, cell.content, budget=budget, again=partial(again, row), relative=relative)
     if cell.size is not None:
-        return Found(name, None, Broken(name, too_large(cell.size, limits.max_bytes)), inside)
-    reason = f"row {row} holds {cell.odd or 'neither bytes nor a path'}"
-    return Found(name, None, Broken(name, reason), inside)
+        return unreadable(name, too_large(cell.size, limits.max_bytes), relative)
+    return unreadable(name, f"row {row} holds {cell.odd or 'neither bytes nor a path'}", relative)
 
 
 class _Again:
@@ -105,15 +102,15 @@ class _Again:
         self._tables = Tables(limits)
         weakref.finalize(self, self._tables.close)
 
-    def __call__(self, name: str, row: int) -> bytes:
+    def __call__(self, row: int) -> bytes:
         """The bytes of a row's cell; raises ``ImageError``."""
         try:
             content = patience.call(partial(self._read, row), store=self._path, timeout=2 * self._timeout)
         except (OSError, TableError) as error:
             reason = error.strerror if isinstance(error, OSError) else None
-            raise ImageError(f"{name}: {reason or error}") from error
+            raise ImageError(None, reason or str(error)) from error
         if content is None:
-            raise ImageError(f"{name}: the table has changed meanwhile")
+            raise ImageError(None, "the table has changed meanwhile")
         return content
 
     def _read(self, row: int) -> bytes | None:
@@ -128,6 +125,7 @@ def _reading(tables: Tables | None, limits: Limits) -> "nullcontext[Tables] | Ta
     return Tables(limits) if tables is None else nullcontext(tables)
 
 
-def _check_installed(path: str) -> None:
-    with needing(f"{path}: to read Parquet"):
+def check_installed(path: str | None = None) -> None:
+    """Raise ``ConfigError`` where pyarrow is not installed; it begins with ``path``, the table that needs it."""
+    with needing("to read Parquet" if path is None else f"{path}: to read Parquet"):
         import pyarrow.parquet  # noqa: F401

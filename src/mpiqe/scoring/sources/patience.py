@@ -69,7 +69,7 @@ def stopped_by(event: threading.Event) -> Generator[None, None, None]:
 def check() -> None:
     """Raises ``ImageError`` if nobody waits any more for what this thread is doing."""
     if _here.stop is not None and _here.stop.is_set():
-        raise ImageError("reading was stopped")
+        raise ImageError(None, "reading was stopped")
 
 
 def pause(seconds: float) -> None:

@@ -12,15 +12,13 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import IO, NamedTuple, cast
 
 from mpiqe.errors import ImageError
 from mpiqe.scoring.sources.folders import TAR_SUFFIXES, is_image
-from mpiqe.scoring.sources.found import Broken, Found, Limits, too_large
-from mpiqe.scoring.sources.held import Budget, Held
 from mpiqe.scoring.sources.local import open_regular
+from mpiqe.scoring.sources.photo import Budget, Limits, Photo, held_photo, too_large, unreadable
 
 _BLOCK = tarfile.BLOCKSIZE
 _LONGEST_NAME = 1 << 20  # bytes of a long name or an extended header; a hostile one says gigabytes
@@ -32,31 +30,10 @@ _UNPACK: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
     b"BZh": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
     b"\xfd7zXZ\x00": lambda file: cast("IO[bytes]", lzma.LZMAFile(file)),  # noqa: SIM115 # closed with what it reads
 }
+_CUT_SHORT = "cut short: the archive ends within it"
 _FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 Open = Callable[[str], IO[bytes]]
-
-
-@dataclass(frozen=True)
-class Slice:
-    """A photo that lies as it is in a larger file."""
-
-    name: str
-    archive: str
-    offset: int
-    size: int
-
-    def fetch(self) -> bytes:
-        """Its bytes; raises ``ImageError``."""
-        try:
-            with open_regular(self.archive) as file:
-                file.seek(self.offset)
-                content = file.read(self.size)
-        except OSError as error:
-            raise ImageError(f"{self.name}: {error.strerror}") from error
-        if len(content) < self.size:
-            raise ImageError(f"{self.name}: cut short: the archive ends within it")
-        return content
 
 
 class Member(NamedTuple):
@@ -155,7 +132,7 @@ def count(archive: str) -> int | None:
         return sum(_is_photo(member) for member in TarStream(file, can_seek=True))
 
 
-def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: Open | None = None) -> Iterator[Found]:
+def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: Open | None = None) -> Iterator[Photo]:
     """The members with the names of images, in order; links, devices and hidden names are passed over.
 
     ``opened`` opens what is no file of this machine, and is then called ``shown``. A member that is too large or cut
@@ -172,27 +149,40 @@ def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: 
                 if not _is_photo(member):
                     continue
                 name = member.name.removeprefix("./")
-                path, inside = f"{shown}::{name}", f"{_stem(shown)}/{name}"
+                path, relative = f"{shown}::{name}", f"{_stem(shown)}/{name}"
                 whole = end is None or member.offset + member.size <= end
                 if member.size > limits.max_bytes:
-                    yield Found(path, None, Broken(path, too_large(member.size, limits.max_bytes)), inside)
+                    yield unreadable(path, too_large(member.size, limits.max_bytes), relative)
                 elif whole and sliced:
-                    yield Found(path, None, Slice(path, archive, member.offset, member.size), inside)
+                    yield Photo(path, partial(_slice, archive, member.offset, member.size), relative=relative)
                 elif whole and len(content := stream.read(member.size)) == member.size:
-                    again = partial(_again, path, archive, index, member.size, opened or open_regular)
-                    yield Found(path, None, Held(path, content, budget=budget, again=again), inside)
+                    again = partial(_again, archive, index, member.size, opened or open_regular)
+                    yield held_photo(path, content, budget=budget, again=again, relative=relative)
                     del content
                 else:
-                    yield Found(path, None, Broken(path, "cut short: the archive ends within it"), inside)
+                    yield unreadable(path, _CUT_SHORT, relative)
                     return
                 if not whole:
                     return
     except (DamagedError, *_FAULTS) as error:
-        yield Found(shown, None, Broken(shown, _reason(error)), _stem(shown))
+        yield unreadable(shown, _reason(error), _stem(shown))
 
 
-def _again(name: str, archive: str, index: int, size: int, opened: Open) -> bytes:
-    """A member's bytes, after going over all that lies before it."""
+def _slice(archive: str, offset: int, size: int) -> bytes:
+    """The bytes of a member that lies as it is in a plain archive; raises ``ImageError``."""
+    try:
+        with open_regular(archive) as file:
+            file.seek(offset)
+            content = file.read(size)
+    except OSError as error:
+        raise ImageError(None, error.strerror or str(error)) from error
+    if len(content) < size:
+        raise ImageError(None, _CUT_SHORT)
+    return content
+
+
+def _again(archive: str, index: int, size: int, opened: Open) -> bytes:
+    """A member's bytes, after going over all that lies before it; raises ``ImageError``."""
     try:
         with opened(archive) as file:
             unpack = _unpacking(file) if file.seekable() else None
@@ -201,8 +191,8 @@ def _again(name: str, archive: str, index: int, size: int, opened: Open) -> byte
                 if place == index and member.size == size:
                     return stream.read(size)
     except (DamagedError, *_FAULTS) as error:
-        raise ImageError(f"{name}: {_reason(error)}") from error
-    raise ImageError(f"{name}: the archive has changed meanwhile")
+        raise ImageError(None, _reason(error)) from error
+    raise ImageError(None, "the archive has changed meanwhile")
 
 
 def _unpacking(file: IO[bytes]) -> Callable[[IO[bytes]], IO[bytes]] | None:

@@ -3,7 +3,6 @@
 import errno
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any, TypeVar, cast
 
@@ -11,44 +10,43 @@ from mpiqe.errors import ConfigError, ImageError
 from mpiqe.extras import needing
 from mpiqe.scoring.sources import patience
 from mpiqe.scoring.sources.folders import is_archive, is_image
-from mpiqe.scoring.sources.found import Found, Limits, broken, too_large
 from mpiqe.scoring.sources.local import open_regular, read_regular
 from mpiqe.scoring.sources.patterns import Entry, is_wild, match, names_a_suffix, split_wild
+from mpiqe.scoring.sources.photo import Limits, Photo, too_large, unreadable
 from mpiqe.scoring.sources.urls import host_of, last_name, scheme, shown
 
 Result = TypeVar("Result")
+Archive = TypeVar("Archive")
 
 _LISTING = 10  # times as long as a photo: a folder of a million objects is told in a thousand answers
 _AHEAD = 1 << 20  # bytes of an archive that are read at once
 _LATER = 1.0  # seconds after ours that a store's own time-out comes, so that ours is the one that is told
 
 
-@dataclass(frozen=True)
-class Object:
-    """A photo that fsspec gets."""
-
-    url: str = field(repr=False)  # may hold a password
-    limits: Limits
-    size: int | None = None
-    """Its bytes, where a listing has told them."""
-
-    @property
-    def name(self) -> str:
-        """The address without its secrets."""
-        return shown(self.url)
-
-    def fetch(self) -> bytes:
-        """Its bytes; raises ``ImageError`` with what the store says, or that it does not answer."""
-        try:
-            return _Store(self.url, self.limits).content(self.size)
-        except ImageError as error:
-            raise ImageError(f"{self.name}: {error}") from error.__cause__
-        except Exception as error:  # each store has exceptions of its own
-            raise ImageError(f"{self.name}: {_reason(error)}") from error
+def photo(url: str, limits: Limits, *, size: int | None = None, relative: str | None = None) -> Photo:
+    """Return the photo at an address; ``size`` is its bytes, where a listing has told them."""
+    return Photo(
+        shown(url),
+        partial(_fetch, url, limits, size),
+        relative=last_name(url) if relative is None else relative,
+        origin={"object": url, "size": size},
+    )
 
 
-def objects(url: str, *, limits: Limits) -> Iterator[Found]:
-    """What an address stands for: itself, the images below a folder, or what a pattern matches; archives stay closed.
+def _fetch(url: str, limits: Limits, size: int | None) -> bytes:
+    """The bytes of an object; raises ``ImageError`` with what the store says, or that it does not answer."""
+    try:
+        return _Store(url, limits).content(size)
+    except ImageError:
+        raise
+    except Exception as error:  # each store has exceptions of its own
+        raise ImageError(None, _reason(error)) from error
+
+
+def objects(url: str, *, limits: Limits, archive: Callable[[str], Archive]) -> Iterator[Photo | Archive]:
+    """Yield what an address stands for: itself, the images below a folder, or what a pattern matches.
+
+    ``archive`` makes of the address of an archive what stands for it.
 
     Raises ``ConfigError`` where fsspec, or its part for this store, is not installed.
     """
@@ -58,12 +56,12 @@ def objects(url: str, *, limits: Limits) -> Iterator[Found]:
     except (ImportError, ConfigError) as error:
         raise ConfigError(_missing(url, error)) from error
     except Exception as error:  # an unknown scheme, credentials that are none
-        yield broken(shown(url), _reason(error))
+        yield unreadable(shown(url), _reason(error))
         return
     try:
-        yield from _below(store, url, limits)
+        yield from _below(store, url, limits, archive)
     except Exception as error:  # a listing that the store refuses; rows that came before it stand
-        yield broken(shown(url), _reason(error))
+        yield unreadable(shown(url), _reason(error))
 
 
 def opened(url: str, *, limits: Limits) -> IO[bytes]:
@@ -74,7 +72,7 @@ def opened(url: str, *, limits: Limits) -> IO[bytes]:
     return io.BufferedReader(_File(_Store(url, limits)), _AHEAD)
 
 
-def _below(store: "_Store", url: str, limits: Limits) -> Iterator[Found]:
+def _below(store: "_Store", url: str, limits: Limits, archive: Callable[[str], Archive]) -> Iterator[Photo | Archive]:
     path = store.path
 
     def listing(folder: str) -> Iterator[Entry]:
@@ -92,19 +90,24 @@ def _below(store: "_Store", url: str, limits: Limits) -> Iterator[Found]:
         folder = path
         chosen = (entry for entry in match(path, ["**"], listing) if is_image(entry.name))
     else:
-        yield Found(shown(url), None, Object(url, limits), last_name(url))
+        yield archive(url) if is_archive(shown(url)) else photo(url, limits)
         return
     none = True
     for entry in chosen:
         none = False
         address = _address(store.system, entry.path, url, path)
         if address.count("::") != url.count("::"):  # the store's word, which is not to lead anywhere else
-            yield broken(shown(address), "its name holds ::, by which fsspec would take it for several addresses")
+            reason = "its name holds ::, by which fsspec would take it for several addresses"
+            yield unreadable(shown(address), reason)
             continue
-        inside = entry.path.removeprefix(folder).lstrip("/")
-        yield Found(shown(address), None, Object(address, limits, entry.size), inside)
+        relative = entry.path.removeprefix(folder).lstrip("/")
+        if is_archive(shown(address)):
+            yield archive(address)
+        else:
+            yield photo(address, limits, size=entry.size, relative=relative)
     if none:
-        yield broken(shown(url), "nothing matches this pattern" if is_wild(path) else "no image in this folder")
+        reason = "nothing matches this pattern" if is_wild(path) else "no image in this folder"
+        yield unreadable(shown(url), reason)
 
 
 def _address(system: Any, path: str, url: str, asked: str) -> str:
@@ -163,7 +166,7 @@ class _Store:
         limit = self.limits.max_bytes
         said = self._asked("info").get("size") if size is None else size
         if said is not None and said > limit:
-            raise ImageError(too_large(said, limit))
+            raise ImageError(None, too_large(said, limit))
         if self._is_local():  # a device has no size and no end
             content = read_regular(self.path, limit)
         elif said == 0:  # some stores give no range of nothing
@@ -171,7 +174,7 @@ class _Store:
         else:
             content = bytes(self._asked("cat_file", 0, limit + 1))  # no more, whatever it said
         if len(content) > limit:
-            raise ImageError(too_large(None, limit))
+            raise ImageError(None, too_large(None, limit))
         return content
 
     def _is_local(self) -> bool:
