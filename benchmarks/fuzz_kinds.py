@@ -304,8 +304,8 @@ def _checkpoint(folder: Path) -> Files:
 def _loads(_: Path) -> Generator[Use, None, None]:
     """A model, and the score of a photo by it."""
     import mpiqe
+    from mpiqe.batch.sinks import plain_values
     from mpiqe.scoring.score import Row
-    from mpiqe.scoring.sinks import plain_values
 
     photo = malformed.encoded(Image.linear_gradient("L"), "PNG")
 

@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mpiqe.scoring.cluster.parts import finished, part_of
-from mpiqe.scoring.cluster.shards import cut
-from mpiqe.scoring.lock import alone
-from mpiqe.scoring.parquet_sink import parts_folder
+from mpiqe.batch.lock import alone
+from mpiqe.batch.parquet_sink import parts_folder
+from mpiqe.batch.ray.parts import finished, part_of
+from mpiqe.batch.ray.shards import cut
+from mpiqe.batch.resume import settings_file
 from mpiqe.scoring.paths import find_closed
-from mpiqe.scoring.resume import settings_file
 
 pytest.importorskip("ray", reason="needs the extra [ray]")
 

@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from mpiqe.batch import figures
 from mpiqe.cli.main import app
-from mpiqe.scoring import pictures, table_process
+from mpiqe.scoring import table_process
 from mpiqe.scoring.sources import archive
 from mpiqe.scoring.sources.photo import Budget
 
@@ -225,8 +226,8 @@ def test_pictures_of_members_lie_in_folders_named_after_their_archives(score, tm
         drawn.append(len(source))
         return score
 
-    monkeypatch.setattr("mpiqe.scoring.explanation.explain", explain)
-    monkeypatch.setattr(pictures, "draw", lambda _: Image.new("L", (1, 1)))
+    monkeypatch.setattr("mpiqe.batch.local.explain", explain)
+    monkeypatch.setattr(figures, "draw", lambda _: Image.new("L", (1, 1)))
     status, _, err = score(archive, "--explain", tmp_path / "why")
     assert (status, err) == (0, "")
     files = sorted(path.relative_to(tmp_path / "why").as_posix() for path in Path(tmp_path / "why").rglob("*.png"))
@@ -236,7 +237,7 @@ def test_pictures_of_members_lie_in_folders_named_after_their_archives(score, tm
 
 def test_nothing_that_is_not_needed_is_imported(folder):
     code = (
-        "import sys, mpiqe.scoring.paths, mpiqe.scoring.pictures, mpiqe.scoring.resume, mpiqe.scoring.sinks\n"
+        "import sys, mpiqe.scoring.paths, mpiqe.batch.figures, mpiqe.batch.resume, mpiqe.batch.sinks\n"
         "list(mpiqe.scoring.paths.find([sys.argv[1], 'http://x/y.jpg'], stdin=None))\n"
         "heavy = {'torch', 'transformers', 'scipy', 'safetensors', 'pyarrow', 'fsspec'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)"

@@ -2,9 +2,11 @@
 
 import os
 import stat
+import sys
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -16,7 +18,7 @@ from mpiqe.scoring.sources.photo import Limits, Photo, file_photo, unreadable
 from mpiqe.scoring.sources.reach import Reach
 from mpiqe.scoring.sources.urls import scheme, shown
 
-__all__ = ["Archive", "Limits", "Photo", "Reach", "count", "find", "find_closed", "photo_files"]
+__all__ = ["Archive", "Limits", "Photo", "Reach", "count", "find", "find_closed", "photo_files", "standard_input"]
 
 Source = TypeVar("Source")
 
@@ -85,6 +87,15 @@ def _checked(paths: Iterable[str]) -> list[str]:
         if _is_list(path) and not os.access(path[1:], os.R_OK):
             raise ConfigError(f"cannot read the list {path[1:]}; for a photo of that name write ./{path}")
     return paths
+
+
+def standard_input(paths: Sequence[str]) -> IO[bytes]:
+    """Standard input; where it is closed, nothing, or a ``ConfigError`` if ``paths`` name it."""
+    if "-" not in paths:
+        return BytesIO()
+    if sys.stdin is None:
+        raise ConfigError("standard input is closed, so no paths can come from there: give a list as @FILE")
+    return sys.stdin.buffer
 
 
 def count(paths: Iterable[str], *, output: str | os.PathLike[str] | None, stopped: threading.Event) -> int | None:

@@ -57,6 +57,8 @@ class Row:
     path: str
     score: Score | None
     error: str | None
+    figure: str | None = None
+    """The file in which its explanation was drawn, if one was asked for."""
 
 
 def likeliest(probabilities: dict[str, float]) -> str | None:

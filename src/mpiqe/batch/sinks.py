@@ -87,8 +87,9 @@ class CsvSink:
 class TableSink:
     """Lines to look at. The path comes last, since it alone is of no known width: no row has to wait for the others."""
 
-    def __init__(self, console: Console, predictor: Predictor) -> None:
+    def __init__(self, console: Console, predictor: Predictor, *, name_figures: bool = False) -> None:
         self.console = console
+        self.name_figures = name_figures
         self.scale = predictor.scale
         span = self.scale.high - self.scale.low
         self.decimals = self.scale.decimals
@@ -107,6 +108,8 @@ class TableSink:
     def write(self, row: Row) -> None:
         """Write the row and flush it."""
         path = _printable(row.path)
+        if self.name_figures and row.figure is not None:
+            path += f" -> {_printable(row.figure)}"
         if row.score is None:
             failed = Text("failed".rjust(self.number_width), "bold red")
             self._print([failed, Text(f"{path}: {_printable(row.error or '')}", "red")])

@@ -1,25 +1,26 @@
-"""``mpiqe score --engine ray``: the driver's side of a run on a cluster."""
+"""The driver's side of a job on a Ray cluster: it hands out shards and makes one file of their rows."""
 
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import typer
+from typing import IO, Any
 
 from mpiqe import bounds
-from mpiqe.cli.interrupts import Interrupts
-from mpiqe.cli.output import Output
+from mpiqe.batch.interrupts import Interrupts, JobInterrupted
+from mpiqe.batch.output import Output
+from mpiqe.batch.parquet_sink import parts_folder, remove_parts
+from mpiqe.batch.progress import OnProgress, Tracker, counting
+from mpiqe.batch.ray.engine import cluster, scored
+from mpiqe.batch.ray.parts import Part, common, counted, finished, merge
+from mpiqe.batch.ray.worker import Job
+from mpiqe.batch.resume import COMPUTES, VERSION, check_settings, write_settings
 from mpiqe.errors import ConfigError
-
-if TYPE_CHECKING:
-    from mpiqe.scoring.cluster.parts import Part
-    from mpiqe.scoring.cluster.worker import Job
-    from mpiqe.scoring.paths import Limits
+from mpiqe.scoring.loading import version_of_folder
+from mpiqe.scoring.paths import Limits
 
 SHARD_SIZE = 4096
 _MOST_OF_A_SHARD = 10_000_000
@@ -27,17 +28,17 @@ _MOST_OF_A_SHARD = 10_000_000
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where a run is done that is not done here."""
+    """Where a job is done that is not done here."""
 
     address: str | None
-    """Of the cluster; ``None`` for that of ``RAY_ADDRESS`` or one that is started for the run."""
+    """Of the cluster; ``None`` for that of ``RAY_ADDRESS`` or one that is started for the job."""
     shard_size: int
 
-    def check(self, target: Output, *, pictures: bool, device: str) -> None:
-        """Raise ``ConfigError`` for what such a run cannot do."""
+    def check(self, target: Output, *, figures: bool, device: str) -> None:
+        """Raise ``ConfigError`` for what such a job cannot do."""
         if not target.can_resume:
             raise ConfigError("--engine ray writes a file: give --output FILE, as csv, jsonl or parquet")
-        if pictures:
+        if figures:
             raise ConfigError("--explain draws on this machine; leave --engine ray away, or --explain")
         if device not in ("auto", "cpu"):
             raise ConfigError(f"--engine ray scores on processors; leave --device {device} away")
@@ -45,9 +46,7 @@ class Cluster:
             raise ConfigError(fault)
 
     def is_over(self, target: Output) -> bool:
-        """Whether ``--resume`` has rows to look at but none in shards: the run is over, or was none of a cluster."""
-        from mpiqe.scoring.cluster.parts import finished
-
+        """Whether ``--resume`` has rows to look at but none in shards: the job is over, or was none of a cluster."""
         if target.path is None or finished(target.path):
             return False
         return target.resume and any(True for _ in target.earlier() or ())
@@ -55,37 +54,33 @@ class Cluster:
     def run(
         self,
         paths: list[str],
+        stdin: IO[bytes],
         *,
         target: Output,
         settings: Mapping[str, Any],
         options: dict[str, Any],
-        limits: "Limits",
+        limits: Limits,
         column: str | None,
-    ) -> tuple[int, int]:
-        """Score all that is not there yet and write the output; how many rows it has, and how many that failed."""
-        from mpiqe.scoring.cluster.engine import cluster
-        from mpiqe.scoring.cluster.parts import common, counted, finished, merge
-        from mpiqe.scoring.cluster.worker import Job
-        from mpiqe.scoring.loading import version_of_folder
-        from mpiqe.scoring.parquet_sink import parts_folder, remove_parts
-        from mpiqe.scoring.resume import COMPUTES, VERSION, check_settings, write_settings
-
+        on_progress: OnProgress | None,
+        count_total: bool,
+    ) -> Tracker:
+        """Score all that is not there yet and write the output; return how many rows it has, and how many failed."""
         output = Path(os.path.abspath(target.path or ""))
         version = version_of_folder(options.get("weights"))
         settings = {**settings, VERSION: version} if version else settings
-        told = {**settings, "shard_size": self.shard_size}
+        shard_settings = {**settings, "shard_size": self.shard_size}
         if not target.resume:
             target.earlier()  # refuses to throw rows away
         parts = {part.number: part for part in finished(output)}
         if parts:
-            check_settings(output, told)
+            check_settings(output, shard_settings)
         computes = common(output, parts.values())
         with ExitStack() as until_done:
             processors = until_done.enter_context(cluster(self.address))
             if not parts:
-                _begin(output, told)
+                _begin(output, shard_settings)
             job = Job(
-                paths=tuple(_kept(paths, parts_folder(output))),
+                paths=tuple(_kept(paths, stdin, parts_folder(output))),
                 output=output,
                 form=target.form,
                 directory=os.getcwd(),
@@ -96,7 +91,7 @@ class Cluster:
                 shard_size=self.shard_size,
                 computes=computes,
             )
-            _score(job, parts, processors)
+            _score(job, parts, processors, on_progress, count_total=count_total)
         ordered = list(counted(parts[number] for number in sorted(parts)))
         rows = sum(part.rows for part in ordered)
         if rows:
@@ -105,14 +100,11 @@ class Cluster:
             write_settings(output, {**settings, COMPUTES: ordered[0].computes})
         remove_parts(output)
         if not rows:
-            raise ConfigError(f"there is no image to score in {' '.join(paths)}")
-        return rows, sum(part.failed for part in ordered)
+            raise ConfigError(f"there is no image in {' '.join(paths)}")
+        return Tracker(None, done=rows, failed=sum(part.failed for part in ordered))
 
 
 def _begin(output: Path, settings: Mapping[str, Any]) -> None:
-    from mpiqe.scoring.parquet_sink import parts_folder, remove_parts
-    from mpiqe.scoring.resume import write_settings
-
     try:
         output.unlink(missing_ok=True)
         remove_parts(output)
@@ -122,53 +114,40 @@ def _begin(output: Path, settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"cannot write to {output}: {error.strerror}; name another --output") from error
 
 
-def _kept(paths: list[str], folder: Path) -> Iterator[str]:
+def _kept(paths: list[str], stdin: IO[bytes], folder: Path) -> Iterator[str]:
     """The paths, with lists that only this process can read, standard input say, copied to where all nodes see them."""
-    from mpiqe.cli.photos import standard_input
-
     for number, path in enumerate(paths):
         if path != "-" and not (path.startswith("@") and len(path) > 1 and not Path(path[1:]).is_file()):
             yield path
             continue
         kept = folder / f"list-{number}"
         with kept.open("wb") as file, ExitStack() as until_copied:
-            source = standard_input(paths) if path == "-" else until_copied.enter_context(open(path[1:], "rb"))
+            source = stdin if path == "-" else until_copied.enter_context(open(path[1:], "rb"))
             shutil.copyfileobj(source, file)
         yield f"@{kept}"
 
 
-def _score(job: "Job", parts: "dict[int, Part]", processors: int) -> None:
+def _score(
+    job: Job, parts: dict[int, Part], processors: int, on_progress: OnProgress | None, *, count_total: bool
+) -> None:
     """Add to ``parts`` those that are not there.
 
     Nodes resolve "auto" each for itself, so what computed a part is in its name: shards that are not all computed with
-    the same end the run with a ``ConfigError`` when the first such one comes.
+    the same end the job with a ``ConfigError`` when the first such one comes.
     """
-    from rich.console import Console
-
-    from mpiqe.cli.photos import counting
-    from mpiqe.cli.progress_line import ProgressLine
-    from mpiqe.scoring.cluster.engine import scored
-    from mpiqe.scoring.cluster.parts import common
-
-    console = Console(stderr=True)
-    done = sum(part.rows for part in parts.values())
-    progress = ProgressLine(console=console, unit="photos", total=None, shared=False, done=done)
+    done, failed = sum(part.rows for part in parts.values()), sum(part.failed for part in parts.values())
+    tracker = Tracker(on_progress, done=done, failed=failed)
     with Interrupts() as interrupts:
         try:
             with (
-                counting(progress, job.paths, job.output) if console.is_terminal else nullcontext(),
-                progress,
+                counting(tracker, job.paths, job.output, wanted=count_total),
                 closing(scored(job, list(parts.values()), actors=processors)) as coming,
             ):
+                tracker.tell()
                 for part in coming:
                     common(job.output, [*islice(parts.values(), 1), part])
                     with interrupts.held():
                         parts[part.number] = part
-                        progress.advance(part.rows)
-        except KeyboardInterrupt:
-            rows = sum(part.rows for part in parts.values())
-            typer.echo(
-                f"mpiqe: interrupted, {rows} rows are written; the same command with --resume goes on from there",
-                err=True,
-            )
-            raise typer.Exit(130) from None
+                        tracker.add_many(part.rows, failed=part.failed)
+        except KeyboardInterrupt as interrupt:
+            raise JobInterrupted(tracker.done, can_resume=True) from interrupt

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mpiqe.batch.figures import FigureFolder
 from mpiqe.errors import ConfigError
 from mpiqe.scoring.explanation import Explanation
 from mpiqe.scoring.paths import find
-from mpiqe.scoring.pictures import PictureFolder
 from mpiqe.scoring.score import Scale, Score
 from mpiqe.scoring.sources.photo import file_photo, unreadable
 
@@ -33,7 +33,7 @@ def out(tmp_path):
 
 
 def places(out, *found):
-    folder = PictureFolder(out)
+    folder = FigureFolder(out)
     return [folder.place(file_photo(*photo)).relative_to(out).as_posix() for photo in found]
 
 
@@ -52,14 +52,14 @@ def test_photos_of_one_name_do_not_share_a_picture(out):
     ("./a.jpg", "."), ("x/../a.jpg", "x/.."), ("/a.jpg", "/"), ("/x//a.jpg", "/x/"), ("....jpg", None), (".jpg", None),
 ])  # fmt: skip
 def test_no_path_leads_out_of_the_folder(out, found):
-    place = PictureFolder(out).place(file_photo(*found))
+    place = FigureFolder(out).place(file_photo(*found))
     assert ".." not in place.relative_to(out).parts
     assert place.suffix == ".png"
     assert os.path.normpath(place) == str(place)
 
 
 def test_a_name_as_long_as_it_may_be_leaves_room_for_more(out, explanation):
-    folder = PictureFolder(out)
+    folder = FigureFolder(out)
     for _ in range(2):
         path = folder.write(file_photo("é" * 125 + ".jpg"), explanation)
         assert path.is_file()
@@ -68,14 +68,14 @@ def test_a_name_as_long_as_it_may_be_leaves_room_for_more(out, explanation):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
 def test_a_name_that_is_not_utf8_has_its_picture(out, explanation):
-    path = PictureFolder(out).write(file_photo(os.fsdecode(b"caf\xe9.jpg")), explanation)
+    path = FigureFolder(out).write(file_photo(os.fsdecode(b"caf\xe9.jpg")), explanation)
     assert os.listdir(os.fsencode(out)) == [b"caf\xe9.png"]
     assert path.is_file()
 
 
 def test_a_picture_is_whole_and_writes_over_that_of_an_earlier_run(out, explanation):
     for _ in range(2):
-        path = PictureFolder(out).write(file_photo("photos/deep/a.jpg", "photos"), explanation)
+        path = FigureFolder(out).write(file_photo("photos/deep/a.jpg", "photos"), explanation)
         assert path == out / "deep" / "a.png"
         with Image.open(path) as picture:
             picture.load()
@@ -84,7 +84,7 @@ def test_a_picture_is_whole_and_writes_over_that_of_an_earlier_run(out, explanat
 
 
 def outside(out, *paths):
-    return [found.name for found in PictureFolder(out).photos_outside(find(map(str, paths), stdin=None))]
+    return [found.name for found in FigureFolder(out).photos_outside(find(map(str, paths), stdin=None))]
 
 
 @pytest.fixture
@@ -111,14 +111,14 @@ def test_pictures_found_among_the_photos_are_passed_over(photos, monkeypatch):
 def test_photos_that_a_picture_could_replace_are_refused(photos, tmp_path, out, asked):
     (tmp_path / "linked").symlink_to(photos)
     (tmp_path / "a-link.jpg").symlink_to(photos / "a.jpg")
-    with pytest.raises(ConfigError, match=r"lies in the folder that pictures are to be written to, .*name another"):
+    with pytest.raises(ConfigError, match=r"lies in the folder that figures are to be written to, .*name another"):
         outside(tmp_path / out, tmp_path / asked)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"cannot write pictures to .*file/out: .*name another folder"):
-        PictureFolder(tmp_path / "file" / "out").make()
+    with pytest.raises(ConfigError, match=r"cannot write figures to .*file/out: .*name another folder"):
+        FigureFolder(tmp_path / "file" / "out").make()
 
 
 @pytest.mark.parametrize(
@@ -138,11 +138,11 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 )
 def test_no_name_out_of_an_archive_leads_out_of_the_folder(out, explanation, inside, expected):
     photo = unreadable("shard.tar::whatever", "y", inside)
-    assert PictureFolder(out).place(photo).relative_to(out).as_posix() == expected
-    assert PictureFolder(out).write(photo, explanation).is_file()
+    assert FigureFolder(out).place(photo).relative_to(out).as_posix() == expected
+    assert FigureFolder(out).write(photo, explanation).is_file()
 
 
 def test_what_is_no_file_cannot_be_written_over(out):
     out.mkdir()
     photo = unreadable(f"{out}/shard.tar::a.jpg", "y", "shard/a.jpg")
-    assert list(PictureFolder(out).photos_outside([photo])) == [photo]
+    assert list(FigureFolder(out).photos_outside([photo])) == [photo]

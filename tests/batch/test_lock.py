@@ -3,15 +3,15 @@ import sys
 
 import pytest
 
+from mpiqe.batch.lock import alone, lock_file
 from mpiqe.errors import ConfigError
 from mpiqe.scoring import lock
-from mpiqe.scoring.lock import alone, lock_file
 
 CONTEND = """
 import os, sys, time
 from pathlib import Path
 from mpiqe.errors import ConfigError
-from mpiqe.scoring.lock import alone
+from mpiqe.batch.lock import alone
 
 output, until, entered = Path(sys.argv[1]), time.monotonic() + 2, 0
 while time.monotonic() < until:

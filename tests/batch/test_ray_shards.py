@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mpiqe.batch.parquet_sink import ParquetSink, parts_folder
+from mpiqe.batch.ray import worker
+from mpiqe.batch.ray.parts import common, counted, finished, merge, part_named
+from mpiqe.batch.ray.shards import Shard, cut
+from mpiqe.batch.ray.worker import Job, ShardScorer, planned
+from mpiqe.batch.resume import identity
+from mpiqe.batch.sinks import CsvSink, JsonLinesSink
 from mpiqe.errors import ConfigError
-from mpiqe.scoring.cluster import worker
-from mpiqe.scoring.cluster.parts import common, counted, finished, merge, part_named
-from mpiqe.scoring.cluster.shards import Shard, cut
-from mpiqe.scoring.cluster.worker import Job, ShardScorer, planned
-from mpiqe.scoring.parquet_sink import ParquetSink, parts_folder
 from mpiqe.scoring.paths import Archive, Limits, find, find_closed
-from mpiqe.scoring.resume import identity
-from mpiqe.scoring.sinks import CsvSink, JsonLinesSink
 from mpiqe.scoring.sources import archive
 from mpiqe.scoring.sources.archive import Shared
 

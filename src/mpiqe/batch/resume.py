@@ -13,10 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
+from mpiqe.batch.sinks import COLUMNS, INTERVAL, encode_name
 from mpiqe.errors import ConfigError
 from mpiqe.files import write_whole
 from mpiqe.parse import parse_json
-from mpiqe.scoring.sinks import COLUMNS, INTERVAL, encode_name
 
 COMPUTES = "computes"
 """The setting that is only known when a model is loaded: ``Predictor.computes``, whatever was asked for."""

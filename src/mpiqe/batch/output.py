@@ -1,21 +1,32 @@
-"""Where rows go: standard output or a file, new or continued."""
+"""Where rows go: a text stream or a file, new or continued."""
 
 import contextlib
-import io
 import os
 import stat
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, Any, Literal, cast
 
+from rich.console import Console
+
+from mpiqe.batch.lock import alone
+from mpiqe.batch.parquet_sink import EarlierParquet, ParquetSink, merge, refuse_unfinished, remove_parts
+from mpiqe.batch.ray.parts import refuse_unfinished as refuse_shards
+from mpiqe.batch.resume import (
+    COMPUTES,
+    VERSION,
+    Earlier,
+    EarlierText,
+    check_settings,
+    refuse_foreign,
+    write_settings,
+)
+from mpiqe.batch.sinks import CsvSink, JsonLinesSink, Sink, Stream, TableSink
+from mpiqe.decoding import begins_image
 from mpiqe.errors import ConfigError
-
-if TYPE_CHECKING:
-    from mpiqe.scoring.predictor import Predictor
-    from mpiqe.scoring.resume import Earlier
-    from mpiqe.scoring.sinks import Sink
+from mpiqe.scoring.predictor import Predictor
+from mpiqe.scoring.sources import parquet
 
 Format = Literal["table", "csv", "jsonl", "parquet"]
 
@@ -25,19 +36,28 @@ _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"PK\3\4")  # gzip, bzip2, xz, zi
 
 
 class Output:
-    """A file for rows, or standard output where ``path`` is ``None``.
+    """A file for rows, or a text ``stream`` where ``path`` is ``None``.
 
     ``form`` is by default what the file's suffix says, or else a table. Of a link, ``path`` becomes the file that it
-    leads to, which is replaced while the link stays. Raises ``ConfigError`` for what cannot be meant: Parquet without a
-    file, ``resume`` without a file that scripts read, standard output where it is closed.
+    leads to, which is replaced while the link stays. ``name_figures``: whether a table says which figure belongs to a
+    row. Raises ``ConfigError`` for invalid combinations: Parquet without a file, ``resume`` without a file that scripts
+    read.
     """
 
-    def __init__(self, path: Path | None, form: Format | None, *, resume: bool) -> None:
-        if path is None and sys.stdout is None:
-            raise ConfigError("standard output is closed, so the rows cannot go there: give --output FILE")
+    def __init__(
+        self,
+        path: Path | None,
+        form: Format | None,
+        *,
+        stream: Stream | None = None,
+        resume: bool,
+        name_figures: bool = False,
+    ) -> None:
         self.path = path
+        self.stream = stream
         self.form: Format = form or (_BY_SUFFIX.get(path.suffix.lower(), "table") if path else "table")
         self.resume = resume
+        self.name_figures = name_figures
         if resume and not self.can_resume:
             raise ConfigError("--resume continues a file: give --output FILE, as csv, jsonl or parquet")
         if self.form == "parquet" and path is None:
@@ -60,17 +80,11 @@ class Output:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other runs from the file meanwhile; raises ``ConfigError`` where one is at it."""
-        from mpiqe.scoring.lock import alone
-
         with alone(self.path) if self.path and self._is_file else contextlib.nullcontext():
             yield
 
-    def earlier(self) -> "Earlier | None":
+    def earlier(self) -> Earlier | None:
         """The rows that are to be continued, if any can be there; raises ``ConfigError`` where some would be lost."""
-        from mpiqe.scoring.cluster.parts import refuse_unfinished as refuse_shards
-        from mpiqe.scoring.parquet_sink import EarlierParquet, refuse_unfinished
-        from mpiqe.scoring.resume import EarlierText, refuse_foreign
-
         if self.path is None:
             return None
         refuse_shards(self.path)
@@ -83,8 +97,6 @@ class Output:
 
     def finish(self) -> None:
         """Do what an earlier run had left to do after its last row."""
-        from mpiqe.scoring.parquet_sink import merge, remove_parts
-
         if self.form == "parquet" and self.path:
             if self.path.exists():
                 remove_parts(self.path)
@@ -92,19 +104,12 @@ class Output:
                 merge(self.path)
 
     @contextlib.contextmanager
-    def opened(
-        self, predictor: "Predictor", *, earlier: "Earlier | None", settings: Mapping[str, Any]
-    ) -> "Iterator[Sink]":
+    def opened(self, predictor: Predictor, *, earlier: Earlier | None, settings: Mapping[str, Any]) -> Iterator[Sink]:
         """A sink, after the rows of ``earlier`` or for a new beginning; whatever happens, it keeps the rows it took.
 
         Raises ``ConfigError`` where those rows were computed with something else than the ``predictor`` computes with,
         or by another version of the model.
         """
-        from rich.console import Console
-
-        from mpiqe.scoring.resume import COMPUTES, VERSION, check_settings
-        from mpiqe.scoring.sinks import CsvSink, JsonLinesSink, TableSink
-
         settings = {**settings, VERSION: predictor.scale.model, COMPUTES: predictor.computes}
         if earlier and self.path:
             check_settings(self.path, settings)
@@ -118,15 +123,13 @@ class Output:
             elif self.form == "jsonl":
                 yield JsonLinesSink(stream)
             else:
-                yield TableSink(Console(file=stream, highlight=False), predictor)
+                console = Console(file=cast("IO[str]", stream), highlight=False)
+                yield TableSink(console, predictor, name_figures=self.name_figures)
 
     @contextlib.contextmanager
     def _parquet(
-        self, path: Path, predictor: "Predictor", earlier: "Earlier | None", settings: Mapping[str, Any]
-    ) -> "Iterator[Sink]":
-        from mpiqe.scoring.parquet_sink import ParquetSink, remove_parts
-        from mpiqe.scoring.resume import write_settings
-
+        self, path: Path, predictor: Predictor, earlier: Earlier | None, settings: Mapping[str, Any]
+    ) -> Iterator[Sink]:
         if earlier:
             earlier.cut()
         else:
@@ -143,17 +146,10 @@ class Output:
         sink.finish()
 
     @contextlib.contextmanager
-    def _stream(self, earlier: "Earlier | None", settings: Mapping[str, Any]) -> Iterator[Any]:
+    def _stream(self, earlier: Earlier | None, settings: Mapping[str, Any]) -> Iterator[Any]:
         """In UTF-8 where scripts read it, with whatever bytes a path may hold."""
-        from mpiqe.scoring.resume import write_settings
-
         if self.path is None:
-            if isinstance(sys.stdout, io.TextIOWrapper):
-                if self.form == "table":
-                    sys.stdout.reconfigure(errors="replace")
-                else:
-                    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
-            yield sys.stdout
+            yield self.stream
             return
         with self._writable(self.path):
             if earlier:
@@ -163,9 +159,8 @@ class Output:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 yield file
                 return
-            if (
-                self.can_resume and not earlier
-            ):  # after the old rows are gone: they are not to be taken for rows of these settings
+            # after the old rows are gone: they are not to be taken for rows of these settings
+            if self.can_resume and not earlier:
                 write_settings(self.path, settings)
             synced = _Synced(file, self.path)
             try:
@@ -238,9 +233,6 @@ def refuse_inputs(output: Path, paths: Iterable[str]) -> None:
 
 def _content(path: Path) -> str | None:
     """What kind of input a file is by its first bytes; ``None`` for anything else, such as earlier rows."""
-    from mpiqe.decoding import begins_image
-    from mpiqe.scoring.sources import parquet
-
     with path.open("rb") as file:
         beginning = file.read(512)
     if begins_image(beginning):

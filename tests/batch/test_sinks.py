@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from mpiqe.batch.parquet_sink import ParquetSink, parts_folder
+from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, TableSink, decode_name
 from mpiqe.intervals import IntervalModel
-from mpiqe.scoring.parquet_sink import ParquetSink, parts_folder
 from mpiqe.scoring.score import Row, Scale, Score
-from mpiqe.scoring.sinks import COLUMNS, CsvSink, JsonLinesSink, TableSink, decode_name
 
 GOOD = Row(
     "photos/a, b.jpg",

@@ -12,10 +12,10 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
+from mpiqe.batch.parquet_sink import join, parts_folder
+from mpiqe.batch.ray.shards import Shard
+from mpiqe.batch.sinks import CsvSink
 from mpiqe.errors import ConfigError
-from mpiqe.scoring.cluster.shards import Shard
-from mpiqe.scoring.parquet_sink import join, parts_folder
-from mpiqe.scoring.sinks import CsvSink
 
 _NAME = re.compile(r"shard-(\d{9})-([0-9a-f]{16})-(\d+)-(\d+)-([a-z0-9_]+)(-follows)?(-ends)?\.(csv|jsonl|parquet)")
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from mpiqe.batch.sinks import CsvSink, JsonLinesSink, decode_name, encode_name
 from mpiqe.scoring.score import Row, Score
-from mpiqe.scoring.sinks import CsvSink, JsonLinesSink, decode_name, encode_name
 
 SCORE = Score(score=1.5, spread=0.0, scene={}, distortion={}, size=(1, 1))
 ODD = (

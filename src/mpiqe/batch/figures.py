@@ -1,4 +1,4 @@
-"""The folder that the pictures of explanations go to. Knows nothing of torch."""
+"""The folder that the figures of explanations go to. Knows nothing of torch."""
 
 import io
 import os
@@ -17,14 +17,14 @@ _DEEPEST = 16  # folders in each other that a name out of an archive may ask for
 _LONGEST_STEM = 200  # bytes; file systems take 255, and a file that is being written has a longer name
 
 
-class PictureFolder:
-    """A picture for each photo, in a folder laid out as the photos are; nothing is ever written outside of it.
+class FigureFolder:
+    """A figure for each image, in a folder laid out as the images are; nothing is ever written outside of it.
 
-    A photo that was found in a folder has its picture at the same place below this one, a photo that was named itself
+    An image that was found in a folder has its figure at the same place below this one, an image that was named itself
     right in it; that of an archive's member lies in a folder named after the archive, and what comes from an address is
-    named after its end. The name is the photo's with ``.png``; ``-2`` and so on is added where two photos of one run
-    would share a picture, even on a file system that ignores capitals. Pictures of earlier runs are written over,
-    photos that are to be explained never are (``photos_outside``).
+    named after its end. The name is the image's with ``.png``; ``-2`` and so on is added where two images of one run
+    would share a figure, even on a file system that ignores capitals. Figures of earlier runs are written over, images
+    that are to be explained never are (``photos_outside``).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,24 +38,24 @@ class PictureFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror
-            raise ConfigError(f"cannot write pictures to {self.folder}: {reason}; name another folder") from error
+            raise ConfigError(f"cannot write figures to {self.folder}: {reason}; name another folder") from error
 
     def photos_outside(self, found: Iterable[Photo]) -> Iterator[Photo]:
-        """The photos without those in this folder: pictures of this run or an earlier one, found on the way.
+        """Yield the photos without those in this folder: figures of this run or an earlier one, found on the way.
 
-        Raises ``ConfigError`` where photos in this folder were asked for: their pictures could take their place.
+        Raises ``ConfigError`` where photos in this folder were asked for: their figures could take their place.
         """
         for photo in found:
             if photo.file is None or not self._holds_photo(photo.file):
                 yield photo
             elif photo.folder is None or self._holds(photo.folder):
                 raise ConfigError(
-                    f"{photo.name} lies in the folder that pictures are to be written to, {self.folder}; "
+                    f"{photo.name} lies in the folder that figures are to be written to, {self.folder}; "
                     "name another folder for them, so that no photo is written over"
                 )
 
     def place(self, photo: Photo) -> Path:
-        """The path of a photo's picture, another one at each call."""
+        """Return the path for a photo's figure, another one at each call."""
         if photo.file is None:
             within, name = os.path.split(_harmless(photo.relative))
         else:
@@ -91,4 +91,4 @@ def _harmless(name: str) -> str:
     parts = (re.sub(r'[\x00-\x1f\x7f:*?"<>|]', "_", part).strip(" ") for part in re.split(r"[/\\]+", name))
     kept = [os.fsdecode(os.fsencode(part)[:_LONGEST_STEM]) for part in parts if part.strip(".")] or ["photo"]
     folders = [f"{part}_" if part.casefold().endswith(".png") else part for part in kept[-_DEEPEST:-1]]
-    return "/".join([*folders, kept[-1]])  # no folder is where a picture may come to lie
+    return "/".join([*folders, kept[-1]])  # no folder is where a figure may come to lie

@@ -17,13 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mpiqe.batch.resume import COMPUTES, Done, columns_of_before
+from mpiqe.batch.sinks import INTERVAL, encode_name, storable_values
 from mpiqe.errors import ConfigError
 from mpiqe.extras import needing
 from mpiqe.files import write_whole
 from mpiqe.scoring.predictor import Predictor
-from mpiqe.scoring.resume import COMPUTES, Done, columns_of_before
 from mpiqe.scoring.score import Row
-from mpiqe.scoring.sinks import INTERVAL, encode_name, storable_values
 
 PART_ROWS = 10_000
 PART_SECONDS = 30.0

@@ -14,17 +14,17 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from mpiqe.batch.parquet_sink import encoded, parts_folder, schema
+from mpiqe.batch.ray.parts import Part, part_of
+from mpiqe.batch.ray.shards import Shard, cut
+from mpiqe.batch.resume import VERSION, identity
+from mpiqe.batch.sinks import CsvSink, JsonLinesSink
 from mpiqe.errors import ConfigError, MPIQEError
 from mpiqe.files import write_whole
-from mpiqe.scoring.cluster.parts import Part, part_of
-from mpiqe.scoring.cluster.shards import Shard, cut
 from mpiqe.scoring.loading import load
-from mpiqe.scoring.parquet_sink import encoded, parts_folder, schema
 from mpiqe.scoring.paths import find_closed
-from mpiqe.scoring.resume import VERSION, identity
 from mpiqe.scoring.score import Row
 from mpiqe.scoring.scorer import Scorer
-from mpiqe.scoring.sinks import CsvSink, JsonLinesSink
 from mpiqe.scoring.sources.archive import Shared
 from mpiqe.scoring.sources.photo import Limits
 

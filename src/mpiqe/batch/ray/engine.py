@@ -18,10 +18,10 @@ from contextlib import closing
 from importlib import import_module
 from typing import Any
 
+from mpiqe.batch.ray.parts import Part, part_named
+from mpiqe.batch.ray.worker import Job, ShardScorer, planned
 from mpiqe.errors import ConfigError, MPIQEError
 from mpiqe.extras import needing
-from mpiqe.scoring.cluster.parts import Part, part_named
-from mpiqe.scoring.cluster.worker import Job, ShardScorer, planned
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
