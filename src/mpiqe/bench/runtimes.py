@@ -3,7 +3,7 @@
 Knows no torch: with the light install the runtimes that read graphs are measured, without what has to be made by torch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from mpiqe.bench.photos import SIZES, make_photo
+from mpiqe.bench.signatures import Float, Look
 from mpiqe.errors import ConfigError, WeightsError
-from mpiqe.images import Pixels
 from mpiqe.scoring.eight_bits import in_eight_bits, quantise
 from mpiqe.scoring.graph import CARD, read_card
 from mpiqe.scoring.loading import EMBEDDED, embedded_folder
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 Runtime = Literal["torch-fp32", "torch-bf16", "onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
-Float = Literal["fp32", "bf16"]
 Precision = Literal["fp32", "bf16", "int8"]
-Look = Callable[[Pixels], object]
 _TORCH = ("torch", "transformers")
 _EXPORT = ("onnx", "onnxscript")
 _NEEDED = {"torch": _TORCH, "onnx": ("onnxruntime",), "openvino": ("openvino",)}

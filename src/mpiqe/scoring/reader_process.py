@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import mpiqe
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import CropMode, Pixels
 from mpiqe.scoring.reader_frames import Buffers, Bytes, Pipe, receive, send, widen
@@ -253,7 +252,7 @@ def start_apart(child: str, *, timeout: float, **environment: str) -> "subproces
     """Start a process with ``main`` of the module ``mpiqe.scoring.<child>``; raises ``OSError``."""
     if not sys.executable or getattr(sys, "frozen", False):
         raise OSError("this program has no Python interpreter of its own to start")
-    home = str(Path(mpiqe.__file__).parents[1])
+    home = str(Path(__file__).parents[2])  # of the package mpiqe
     command = [sys.executable, "-c", _BOOT.replace("{child}", child), home, str(os.getpid()), str(timeout + _GRACE)]
     process = subprocess.Popen(  # noqa: S603
         [*command, *(entry for entry in sys.path if isinstance(entry, str))],
