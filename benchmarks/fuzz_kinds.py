@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks import malformed
 from mpiqe.errors import ImageError
-from mpiqe.scoring.sources.photo import Photo
+from mpiqe.sources.photo import Photo
 
 CANARY = "canary"
 """The name of a file that no input may reach."""
@@ -128,7 +128,7 @@ def _lists(folder: Path) -> Files:
 
 @contextmanager
 def _finds(folder: Path, *, mark: str = "") -> Generator[Use, None, None]:
-    from mpiqe.scoring.paths import Limits, find
+    from mpiqe.sources.find import Limits, find
 
     limits = Limits(max_bytes=1 << 20, timeout=2, connect_timeout=1, read_timeout=1, attempts=2, pause=0.01)
     with _readers() as read:
@@ -342,7 +342,7 @@ def _answers(_: Path) -> Files:
 @contextmanager
 def _downloads(folder: Path) -> Generator[Use, None, None]:
     """From a server of ours that answers each request with the file's bytes."""
-    from mpiqe.scoring.paths import Limits, find
+    from mpiqe.sources.find import Limits, find
 
     limits = Limits(max_bytes=1 << 20, timeout=2, connect_timeout=1, read_timeout=1, attempts=2, pause=0.01)
     said = [b""]

@@ -27,7 +27,7 @@ from mpiqe.batch.parquet_sink import parts_folder
 from mpiqe.batch.ray.engine import cluster, scored
 from mpiqe.batch.ray.worker import Job
 from mpiqe.batch.resume import identity
-from mpiqe.scoring.paths import Limits
+from mpiqe.sources.find import Limits
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

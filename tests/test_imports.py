@@ -30,12 +30,15 @@ MAY_KNOW = {
     "model": BASE,
     "data": BASE,
     "training": BASE | {"model", "data"},
-    "scoring": BASE | {"decoding", "model"},
-    "batch": BASE | {"decoding", "scoring"},
+    "regular_files": set(),
+    "sources": BASE | {"decoding", "regular_files", "scoring"},
+    "scoring": BASE | {"decoding", "model", "regular_files", "sources"},
+    "batch": BASE | {"decoding", "scoring", "sources"},
     "bench": BASE | {"model", "training", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
     "demo": {"errors", "files", "images", "intervals", "data", "scoring"},
-    "cli": BASE | {"decoding", "model", "data", "training", "scoring", "batch", "demo", "experiments", "bench"},
+    "cli": BASE
+    | {"decoding", "model", "data", "training", "sources", "scoring", "batch", "demo", "experiments", "bench"},
     "__main__": {"cli"},
     "__init__": {"errors", "scoring", "batch"},
 }

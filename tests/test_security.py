@@ -82,7 +82,7 @@ def test_only_the_process_that_is_for_it_decodes_tables_of_others():
 
 
 def test_one_module_asks_fsspec_and_one_the_web():
-    for call, only in (("url_to_fs", {"scoring/sources/remote.py"}), ("OpenerDirector", {"scoring/sources/http.py"})):
+    for call, only in (("url_to_fs", {"sources/store.py"}), ("OpenerDirector", {"sources/http.py"})):
         found = {
             module
             for module, path in MODULES.items()

@@ -9,9 +9,9 @@ from PIL import Image
 from mpiqe.batch.figures import FigureFolder
 from mpiqe.errors import ConfigError
 from mpiqe.scoring.explanation import Explanation
-from mpiqe.scoring.paths import find
 from mpiqe.scoring.score import Scale, Score
-from mpiqe.scoring.sources.photo import file_photo, unreadable
+from mpiqe.sources.find import find
+from mpiqe.sources.photo import file_photo, unreadable
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from mpiqe.batch.ray.worker import Job, ShardScorer, planned
 from mpiqe.batch.resume import identity
 from mpiqe.batch.sinks import CsvSink, JsonLinesSink
 from mpiqe.errors import ConfigError
-from mpiqe.scoring.paths import Archive, Limits, find, find_closed
-from mpiqe.scoring.sources import archive
-from mpiqe.scoring.sources.archive import Shared
+from mpiqe.sources import archive
+from mpiqe.sources.archive import Shared
+from mpiqe.sources.find import Archive, Limits, find, find_closed
 
 LIMITS = Limits()
 

@@ -28,7 +28,7 @@ from mpiqe.batch.parquet_sink import parts_folder
 from mpiqe.batch.ray.parts import finished, part_of
 from mpiqe.batch.ray.shards import cut
 from mpiqe.batch.resume import settings_file
-from mpiqe.scoring.paths import find_closed
+from mpiqe.sources.find import find_closed
 
 pytest.importorskip("ray", reason="needs the extra [ray]")
 

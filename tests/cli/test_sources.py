@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from mpiqe.batch import figures
 from mpiqe.cli.main import app
 from mpiqe.scoring import table_process
-from mpiqe.scoring.sources import archive
-from mpiqe.scoring.sources.photo import Budget
+from mpiqe.sources import archive
+from mpiqe.sources.photo import Budget
 
 
 def png(level):
@@ -237,8 +237,8 @@ def test_pictures_of_members_lie_in_folders_named_after_their_archives(score, tm
 
 def test_nothing_that_is_not_needed_is_imported(folder):
     code = (
-        "import sys, mpiqe.scoring.paths, mpiqe.batch.figures, mpiqe.batch.resume, mpiqe.batch.sinks\n"
-        "list(mpiqe.scoring.paths.find([sys.argv[1], 'http://x/y.jpg'], stdin=None))\n"
+        "import sys, mpiqe.sources.find, mpiqe.batch.figures, mpiqe.batch.resume, mpiqe.batch.sinks\n"
+        "list(mpiqe.sources.find.find([sys.argv[1], 'http://x/y.jpg'], stdin=None))\n"
         "heavy = {'torch', 'transformers', 'scipy', 'safetensors', 'pyarrow', 'fsspec'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)"
     )

@@ -20,8 +20,8 @@ from mpiqe.scoring import reader, reader_frames, reader_process
 from mpiqe.scoring.reader import Readers
 from mpiqe.scoring.reader_frames import Buffers
 from mpiqe.scoring.reader_process import Cutting, Reader
-from mpiqe.scoring.sources import http
-from mpiqe.scoring.sources.photo import Limits, Photo
+from mpiqe.sources import http
+from mpiqe.sources.photo import Limits, Photo
 
 CUTTING = Cutting(size=32, count=8, mode="seeded", seed=0, max_pixels=200_000_000)
 linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes in /proc")

@@ -15,10 +15,10 @@ from tests.processes import children_of, lives, most_memory
 
 from mpiqe.errors import ConfigError
 from mpiqe.scoring import table_child, table_process
-from mpiqe.scoring.paths import count, find
-from mpiqe.scoring.sources.parquet import photos
-from mpiqe.scoring.sources.photo import Budget, Limits
 from mpiqe.scoring.table_process import TableError, Tables
+from mpiqe.sources.find import count, find
+from mpiqe.sources.parquet import photos
+from mpiqe.sources.photo import Budget, Limits
 
 linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes in /proc")
 

@@ -11,7 +11,7 @@ from mpiqe.errors import ConfigError
 from mpiqe.files import write_whole
 from mpiqe.scoring.explanation import Explanation
 from mpiqe.scoring.picture import draw
-from mpiqe.scoring.sources.photo import Photo
+from mpiqe.sources.photo import Photo
 
 _DEEPEST = 16  # folders in each other that a name out of an archive may ask for
 _LONGEST_STEM = 200  # bytes; file systems take 255, and a file that is being written has a longer name

@@ -18,7 +18,7 @@ from mpiqe.batch.sinks import Stream
 from mpiqe.choices import CropMode, Runtime, ScoringPrecision
 from mpiqe.errors import ConfigError
 from mpiqe.images import DEFAULT_MAX_PIXELS
-from mpiqe.scoring.paths import Limits, Reach, find, standard_input
+from mpiqe.sources.find import Limits, Reach, find, standard_input
 
 Engine = Literal["local", "ray"]
 

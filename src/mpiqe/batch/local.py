@@ -15,9 +15,9 @@ from mpiqe.batch.resume import Earlier, check_order, check_settings
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring import loading
 from mpiqe.scoring.explanation import explain
-from mpiqe.scoring.paths import Photo
 from mpiqe.scoring.score import Row
 from mpiqe.scoring.scorer import Scorer
+from mpiqe.sources.find import Photo
 
 
 def score_here(

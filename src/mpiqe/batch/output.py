@@ -26,7 +26,7 @@ from mpiqe.batch.sinks import CsvSink, JsonLinesSink, Sink, Stream, TableSink
 from mpiqe.decoding import begins_image
 from mpiqe.errors import ConfigError
 from mpiqe.scoring.predictor import Predictor
-from mpiqe.scoring.sources import parquet
+from mpiqe.sources import parquet
 
 Format = Literal["table", "csv", "jsonl", "parquet"]
 

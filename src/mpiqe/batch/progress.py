@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mpiqe.errors import MPIQEError
-from mpiqe.scoring.paths import count
 from mpiqe.scoring.score import Row
+from mpiqe.sources.find import count
 
 _FIRST_LOOK = 0.2  # seconds; a small number of inputs is counted by then
 _LAST_LOOK = 5.0  # seconds for the count to stop

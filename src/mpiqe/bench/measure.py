@@ -21,7 +21,8 @@ from mpiqe.bench.floor import operations, products
 from mpiqe.bench.machine import describe_machine
 from mpiqe.bench.photos import QUALITY, SIZES, bits_per_pixel, write_photos
 from mpiqe.bench.report import Decoding, Pipelines, Report, RuntimeFigures
-from mpiqe.bench.runtimes import Look, Source, Subject, build
+from mpiqe.bench.runtimes import Source, Subject, build
+from mpiqe.bench.signatures import Look
 from mpiqe.bench.timing import Timed, interleaved, seconds
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.extras import needing

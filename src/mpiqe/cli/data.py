@@ -48,7 +48,7 @@ def synthesize(
     from mpiqe.data.synthesize import synthesize as make
     from mpiqe.data.synthetic import ALL_KINDS, KINDS
     from mpiqe.errors import DatasetError
-    from mpiqe.scoring.paths import photo_files, standard_input
+    from mpiqe.sources.find import photo_files, standard_input
 
     if clean.startswith("csv:"):
         records = sorted(read_dataset(clean).records, key=lambda record: (-record.mos, record.name))

@@ -25,8 +25,8 @@ from mpiqe.scoring.predictor import Prediction, Predictor, ViewedPredictor, inte
 from mpiqe.scoring.reader import Readers, read_here
 from mpiqe.scoring.reader_process import Cutting
 from mpiqe.scoring.score import Row, Scale, Score
-from mpiqe.scoring.sources import patience
-from mpiqe.scoring.sources.photo import Photo
+from mpiqe.sources import timeouts
+from mpiqe.sources.photo import Photo
 from mpiqe.view import LARGEST_SIDE, NATIVE, View
 
 
@@ -229,7 +229,7 @@ def _read(
     """The name of a source with its crops, or with the reason why there are none; given up once ``stopped`` is set."""
     name = source.name if isinstance(source, Photo) else describe(source)
     try:
-        with patience.stopped_by(stopped), image_named(name):
+        with timeouts.stopped_by(stopped), image_named(name):
             return name, _Crops(*read(source.source() if isinstance(source, Photo) else source))
     except ImageError as error:
         release(error)

@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mpiqe.regular_files import open_regular
 from mpiqe.scoring.child import Memory, Requests, set_alarm, take_pipes
 from mpiqe.scoring.reader_frames import Bytes, send
-from mpiqe.scoring.sources.local import open_regular
 
 ROWS = 16  # decoded at a time
 OURS = b"mpiqe"  # the key of the metadata that our own sink writes

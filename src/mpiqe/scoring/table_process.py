@@ -13,7 +13,7 @@ from mpiqe.errors import ImageError
 from mpiqe.images import Pixels
 from mpiqe.scoring.reader_frames import receive, send
 from mpiqe.scoring.reader_process import ChildProcess, Watch, start_apart
-from mpiqe.scoring.sources.photo import Limits
+from mpiqe.sources.photo import Limits
 
 _AT_ONCE = 16  # cells that are asked for
 _HEADROOM = 512 << 20  # bytes of address space to read any table

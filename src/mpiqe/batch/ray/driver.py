@@ -20,7 +20,7 @@ from mpiqe.batch.ray.worker import Job
 from mpiqe.batch.resume import COMPUTES, VERSION, check_settings, write_settings
 from mpiqe.errors import ConfigError
 from mpiqe.scoring.loading import version_of_folder
-from mpiqe.scoring.paths import Limits
+from mpiqe.sources.find import Limits
 
 SHARD_SIZE = 4096
 _MOST_OF_A_SHARD = 10_000_000

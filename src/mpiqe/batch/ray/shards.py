@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from mpiqe.parse import parse_json
-from mpiqe.scoring.sources.archive import Archive, Shared, source_from_json
-from mpiqe.scoring.sources.photo import Photo
+from mpiqe.sources.archive import Archive, Shared, source_from_json
+from mpiqe.sources.photo import Photo
 
 Piece: TypeAlias = Photo | Archive
 

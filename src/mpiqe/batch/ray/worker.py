@@ -22,11 +22,11 @@ from mpiqe.batch.sinks import CsvSink, JsonLinesSink
 from mpiqe.errors import ConfigError, MPIQEError
 from mpiqe.files import write_whole
 from mpiqe.scoring.loading import load
-from mpiqe.scoring.paths import find_closed
 from mpiqe.scoring.score import Row
 from mpiqe.scoring.scorer import Scorer
-from mpiqe.scoring.sources.archive import Shared
-from mpiqe.scoring.sources.photo import Limits
+from mpiqe.sources.archive import Shared
+from mpiqe.sources.find import find_closed
+from mpiqe.sources.photo import Limits
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, NoReturn
 
 from mpiqe.errors import ImageError, image_named
-from mpiqe.scoring.sources.local import open_regular
-from mpiqe.scoring.sources.reach import Reach
+from mpiqe.regular_files import open_regular
+from mpiqe.sources.reach import Reach
 
 _BUDGET = 256 << 20  # bytes; one image alone may be larger
 _BUDGET_SECONDS = 30.0  # until an image is read again later rather than waited for
@@ -67,7 +67,7 @@ class Photo:
     def read(self) -> bytes:
         """Return the bytes of its file.
 
-        Raises ``ImageError`` with its name. Called on a reading thread: what may hang is asked with ``patience.call``,
+        Raises ``ImageError`` with its name. Called on a reading thread: what may hang is asked with ``timeouts.call``,
         so that it ends in time and when the job is stopped.
         """
         with image_named(self.name):
@@ -137,16 +137,16 @@ def too_large(size: int | None, limit: int) -> str:
 class Budget:
     """How many bytes of images may be held at a time, all archives of a job together."""
 
-    def __init__(self, *, room: int = _BUDGET, patience: float = _BUDGET_SECONDS) -> None:
+    def __init__(self, *, room: int = _BUDGET, wait_seconds: float = _BUDGET_SECONDS) -> None:
         self.room = room
-        self.patience = patience
+        self.wait_seconds = patience
         self.held = 0
         self.changed = threading.Condition()
 
     def take(self, size: int) -> bool:
         """Wait until there is room for ``size`` bytes or nothing is held; ``False`` if nobody makes room."""
         with self.changed:
-            free = self.changed.wait_for(lambda: not self.held or self.held + size <= self.room, self.patience)
+            free = self.changed.wait_for(lambda: not self.held or self.held + size <= self.room, self.wait_seconds)
             if free:
                 self.held += size
             return free

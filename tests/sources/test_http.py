@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from mpiqe.errors import ImageError
-from mpiqe.scoring.sources import http, patience, reach
-from mpiqe.scoring.sources.photo import Limits
-from mpiqe.scoring.sources.reach import Reach
+from mpiqe.sources import http, reach, timeouts
+from mpiqe.sources.photo import Limits
+from mpiqe.sources.reach import Reach
 
 QUICK = Limits(max_bytes=100_000, timeout=5, connect_timeout=2, read_timeout=0.5, attempts=3, pause=0.01)
 PHOTO = bytes(range(256)) * 40
@@ -254,8 +254,8 @@ def test_a_download_that_is_given_up_ends_its_thread_too(base, path):
     helpers = []
 
     def read():
-        helpers.append(patience.call(threading.current_thread, store="", timeout=10))
-        with patience.stopped_by(stop), pytest.raises(ImageError, match="reading was stopped"):
+        helpers.append(timeouts.call(threading.current_thread, store="", timeout=10))
+        with timeouts.stopped_by(stop), pytest.raises(ImageError, match="reading was stopped"):
             http.photo(f"{base}/{path}", replace(QUICK, timeout=60, read_timeout=60)).read()
 
     thread = threading.Thread(target=read)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.scoring.paths import count, find, find_closed, photo_files
+from mpiqe.sources.find import count, find, find_closed, photo_files
 
 
 def expanded(*paths, stdin=b""):

@@ -19,12 +19,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.scoring.paths import find
 from mpiqe.scoring.reader import read_here
 from mpiqe.scoring.reader_process import Cutting
-from mpiqe.scoring.sources import patience, store
-from mpiqe.scoring.sources.photo import Limits
-from mpiqe.scoring.sources.reach import Reach
+from mpiqe.sources import store, timeouts
+from mpiqe.sources.find import find
+from mpiqe.sources.photo import Limits
+from mpiqe.sources.reach import Reach
 
 ALLOWED = Reach(schemes=("memory", "file", "zip", "hanging", "cancelled", "counted"))
 
@@ -248,7 +248,7 @@ def test_an_asynchronous_call_that_takes_too_long_is_ended(monkeypatch):
     ((_, reason),) = read("cancelled://x/a.jpg", timeout=0.3)
     assert reason == "no answer within 0.3 s; raise --timeout if it only comes slowly"
     end = time.monotonic() + 5
-    while not Cancelled.ended or patience._hanging.of:
+    while not Cancelled.ended or timeouts._hanging.of:
         assert time.monotonic() < end
         time.sleep(0.01)
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from mpiqe.decoding import SUFFIXES
-from mpiqe.scoring.sources.patterns import Entry
+from mpiqe.sources.patterns import Entry
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 PARQUET_SUFFIX = ".parquet"

@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.scoring.sources.parquet import count, is_ours, photos
-from mpiqe.scoring.sources.photo import Budget, Limits, file_photo
+from mpiqe.sources.parquet import count, is_ours, photos
+from mpiqe.sources.photo import Budget, Limits, file_photo
 
 
 def write(file, rows, /, **columns):
@@ -95,7 +95,7 @@ def test_a_table_cut_short_or_none_at_all_is_one_row(tmp_path):
 def test_what_nobody_fetches_is_bounded_and_can_still_be_had(tmp_path):
     values = [bytes([i]) * 900 for i in range(40)]
     path = write(tmp_path / "a.parquet", 7, image=(values, pa.binary()))
-    budget = Budget(room=2000, patience=0.001)
+    budget = Budget(room=2000, wait_seconds=0.001)
     rows = found(path, budget=budget)
     assert budget.held == 1800
     assert [photo.read() for photo in rows] == values

@@ -3,7 +3,7 @@
 import pytest
 
 from mpiqe.errors import ConfigError
-from mpiqe.scoring.sources.reach import Reach, is_public
+from mpiqe.sources.reach import Reach, is_public
 
 
 @pytest.mark.parametrize(

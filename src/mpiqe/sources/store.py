@@ -8,12 +8,12 @@ from typing import IO, Any, TypeVar, cast
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.extras import needing
-from mpiqe.scoring.sources import patience
-from mpiqe.scoring.sources.folders import is_archive, is_image
-from mpiqe.scoring.sources.local import open_regular, read_regular
-from mpiqe.scoring.sources.patterns import Entry, is_wild, match, names_a_suffix, split_wild
-from mpiqe.scoring.sources.photo import Limits, Photo, too_large, unreadable
-from mpiqe.scoring.sources.urls import host_of, last_name, scheme, shown
+from mpiqe.regular_files import open_regular, read_regular
+from mpiqe.sources import timeouts
+from mpiqe.sources.local import is_archive, is_image
+from mpiqe.sources.patterns import Entry, is_wild, match, names_a_suffix, split_wild
+from mpiqe.sources.photo import Limits, Photo, too_large, unreadable
+from mpiqe.sources.urls import host_of, last_name, scheme, shown
 
 Result = TypeVar("Result")
 Archive = TypeVar("Archive")
@@ -129,7 +129,7 @@ class _Store:
         self.path = ""
 
     def patiently(self, work: Callable[[], Result], *, times: int = 1) -> Result:
-        return patience.call(work, store=host_of(self.url), timeout=times * self.limits.timeout)
+        return timeouts.call(work, store=host_of(self.url), timeout=times * self.limits.timeout)
 
     def connect(self) -> None:
         """Raises ``ConfigError`` without fsspec, ``ImportError`` without its part for this store."""

@@ -1,6 +1,6 @@
 import pytest
 
-from mpiqe.scoring.sources.urls import last_name, scheme, shown
+from mpiqe.sources.urls import last_name, scheme, shown
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from itertools import islice
 from types import TracebackType
 from typing import Any
 
-from mpiqe.scoring.sources import parquet, store, tar
-from mpiqe.scoring.sources.photo import Budget, Limits, Photo, file_photo, unreadable
-from mpiqe.scoring.sources.urls import scheme, shown
 from mpiqe.scoring.table_process import Tables
+from mpiqe.sources import parquet, store, tar
+from mpiqe.sources.photo import Budget, Limits, Photo, file_photo, unreadable
+from mpiqe.sources.urls import scheme, shown
 
 _LARGE_TAR = 4 << 30  # bytes; smaller ones are not gone over just to be split
 _BYTES_PER_PHOTO = 64 << 10  # a guess, to put small tars together
@@ -145,7 +145,7 @@ def photo_in_cell(path: str, *, limits: Limits, is_elsewhere: bool) -> Photo:
             return unreadable(path, "a table that is not on this machine names no files of this machine")
         return file_photo(path)
     if kind in ("http", "https"):
-        from mpiqe.scoring.sources import http  # its libraries take as long to load as an image takes to score
+        from mpiqe.sources import http  # its libraries take as long to load as an image takes to score
 
         return http.photo(path, limits, own=False)
     refusal = limits.reach.refusal(path, files=not is_elsewhere)
@@ -161,7 +161,7 @@ def photo_from_json(values: dict[str, Any], limits: Limits) -> Photo:
     if "unreadable" in values:
         return unreadable(values["unreadable"], values["reason"])
     if "http" in values:
-        from mpiqe.scoring.sources import http
+        from mpiqe.sources import http
 
         return http.photo(values["http"], limits, own=values["own"])
     return store.photo(values["object"], limits, size=values["size"])

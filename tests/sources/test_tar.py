@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mpiqe.errors import ImageError
-from mpiqe.scoring.sources.photo import Budget, Limits
-from mpiqe.scoring.sources.tar import count, photos
+from mpiqe.sources.photo import Budget, Limits
+from mpiqe.sources.tar import count, photos
 
 LIMITS = Limits(max_bytes=100_000)
 MEMBERS = {"./000.jpg": b"a" * 700, "000.json": b"{}", "deep/001.PNG": b"b" * 512, "._x.jpg": b"no", "x/é.webp": b"",
@@ -146,7 +146,7 @@ def test_a_compressed_bomb_takes_little_memory(tmp_path):
 def test_what_nobody_fetches_is_bounded_and_can_still_be_had(tmp_path):
     members = {f"{i}.jpg": bytes([i]) * 1000 for i in range(8)}
     path = write(tmp_path / "a.tar.gz", members, mode="w:gz")
-    budget = Budget(room=2500, patience=0.01)
+    budget = Budget(room=2500, wait_seconds=0.01)
     found = list(photos(str(path), shown="a", limits=LIMITS, budget=budget))
     assert budget.held == 2000
     assert [photo.read() for photo in found] == list(members.values())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from mpiqe.errors import ConfigError
-from mpiqe.scoring.sources.urls import scheme
+from mpiqe.sources.urls import scheme
 
 PLAIN = ("http", "https", "s3", "gs", "az", "abfs")
 _LOCAL = frozenset({"file", "local"})  # what fsspec calls files of this machine

@@ -16,9 +16,9 @@ from functools import partial
 from typing import IO, NamedTuple, cast
 
 from mpiqe.errors import ImageError
-from mpiqe.scoring.sources.folders import TAR_SUFFIXES, is_image
-from mpiqe.scoring.sources.local import open_regular
-from mpiqe.scoring.sources.photo import Budget, Limits, Photo, held_photo, too_large, unreadable
+from mpiqe.regular_files import open_regular
+from mpiqe.sources.local import TAR_SUFFIXES, is_image
+from mpiqe.sources.photo import Budget, Limits, Photo, held_photo, too_large, unreadable
 
 _BLOCK = tarfile.BLOCKSIZE
 _LONGEST_NAME = 1 << 20  # bytes of a long name or an extended header; a hostile one says gigabytes

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from mpiqe.errors import ImageError
-from mpiqe.scoring.sources import patience
+from mpiqe.sources import timeouts
 
 
 @pytest.fixture
@@ -16,14 +16,14 @@ def gate():
     yield gate
     gate.set()
     end = time.monotonic() + 10
-    while patience._hanging.of:
+    while timeouts._hanging.of:
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
 def fails(work, *, store="a", timeout=0.01):
     with pytest.raises(TimeoutError) as error:
-        patience.call(work, store=store, timeout=timeout)
+        timeouts.call(work, store=store, timeout=timeout)
     return error.value.strerror
 
 
@@ -35,19 +35,19 @@ def in_thread(work):
 
 
 def test_calls_of_a_thread_are_made_on_one_other_and_its_answers_come_back():
-    found = {patience.call(threading.get_ident, store="a", timeout=10) for _ in range(20)}
+    found = {timeouts.call(threading.get_ident, store="a", timeout=10) for _ in range(20)}
     assert len(found) == 1
     assert found != {threading.get_ident()}
     with pytest.raises(ZeroDivisionError):
-        patience.call(lambda: 1 // 0, store="a", timeout=10)
+        timeouts.call(lambda: 1 // 0, store="a", timeout=10)
     others = []
-    in_thread(lambda: others.append(patience.call(threading.get_ident, store="a", timeout=10)))
+    in_thread(lambda: others.append(timeouts.call(threading.get_ident, store="a", timeout=10)))
     assert others != list(found)
 
 
 def test_a_helper_ends_with_the_thread_that_it_helps():
     helpers = []
-    in_thread(lambda: helpers.append(patience.call(threading.current_thread, store="a", timeout=10)))
+    in_thread(lambda: helpers.append(timeouts.call(threading.current_thread, store="a", timeout=10)))
     helpers[0].join(5)
     assert not helpers[0].is_alive()
 
@@ -56,22 +56,22 @@ def test_a_call_that_hangs_costs_its_time_out_and_no_more(gate):
     started = time.monotonic()
     assert fails(gate.wait, timeout=0.3) == "no answer within 0.3 s; raise --timeout if it only comes slowly"
     assert 0.3 <= time.monotonic() - started < 1.5
-    assert patience.call(lambda: 7, store="a", timeout=10) == 7
+    assert timeouts.call(lambda: 7, store="a", timeout=10) == 7
 
 
 def test_threads_that_hang_do_not_pile_up_and_a_store_that_wakes_is_asked_again(gate, monkeypatch):
-    monkeypatch.setattr(patience, "_MOST_OF_ONE", 3)
-    monkeypatch.setattr(patience, "_MOST", 5)
+    monkeypatch.setattr(timeouts, "_MOST_OF_ONE", 3)
+    monkeypatch.setattr(timeouts, "_MOST", 5)
     before = threading.active_count()
     told = [fails(gate.wait) for _ in range(10)]
     assert [reason.startswith("no answer") for reason in told] == [True] * 3 + [False] * 7
     assert told[3] == "not asked: 3 earlier requests there, 3 in all, still hang"
-    assert patience.call(lambda: 7, store="b", timeout=10) == 7
+    assert timeouts.call(lambda: 7, store="b", timeout=10) == 7
     assert [fails(gate.wait, store="b")[:2] for _ in range(3)] == ["no", "no", "no"]
     assert fails(gate.wait, store="c") == "not asked: 0 earlier requests there, 5 in all, still hang"
     assert threading.active_count() <= before + 5
     threading.Timer(0.2, gate.set).start()
-    assert patience.call(lambda: 7, store="a", timeout=10) == 7
+    assert timeouts.call(lambda: 7, store="a", timeout=10) == 7
 
 
 def test_a_call_that_nobody_waits_for_any_more_is_left_and_told(gate):
@@ -79,19 +79,19 @@ def test_a_call_that_nobody_waits_for_any_more_is_left_and_told(gate):
 
     def work():
         try:
-            patience.pause(20)
+            timeouts.pause(20)
         except ImageError:
             told.set()
 
     threading.Timer(0.2, stop.set).start()
     started = time.monotonic()
-    with patience.stopped_by(stop), pytest.raises(ImageError, match="reading was stopped"):
-        patience.call(work, store="a", timeout=20)
+    with timeouts.stopped_by(stop), pytest.raises(ImageError, match="reading was stopped"):
+        timeouts.call(work, store="a", timeout=20)
     assert time.monotonic() - started < 2
     assert told.wait(2)
-    with patience.stopped_by(stop), pytest.raises(ImageError, match="reading was stopped"):
-        patience.call(gate.wait, store="a", timeout=20)
-    assert patience.call(lambda: 7, store="a", timeout=20) == 7
+    with timeouts.stopped_by(stop), pytest.raises(ImageError, match="reading was stopped"):
+        timeouts.call(gate.wait, store="a", timeout=20)
+    assert timeouts.call(lambda: 7, store="a", timeout=20) == 7
 
 
 def test_a_system_without_threads_to_spare_is_an_error_of_the_call(monkeypatch):
@@ -101,7 +101,7 @@ def test_a_system_without_threads_to_spare_is_an_error_of_the_call(monkeypatch):
     def work():
         monkeypatch.setattr(threading.Thread, "start", start)
         with pytest.raises(OSError, match="can't start new thread"):
-            patience.call(lambda: 7, store="a", timeout=1)
+            timeouts.call(lambda: 7, store="a", timeout=1)
         monkeypatch.undo()
 
     in_thread(work)
@@ -110,11 +110,11 @@ def test_a_system_without_threads_to_spare_is_an_error_of_the_call(monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_fork_has_a_helper_of_its_own():
-    assert patience.call(lambda: 7, store="a", timeout=10) == 7
+    assert timeouts.call(lambda: 7, store="a", timeout=10) == 7
     child = os.fork()
     if child == 0:
         status = 1
         with contextlib.suppress(BaseException):
-            status = patience.call(lambda: 0, store="a", timeout=5)
+            status = timeouts.call(lambda: 0, store="a", timeout=5)
         os._exit(status)
     assert os.waitpid(child, 0)[1] == 0

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from mpiqe.errors import ConfigError, MPIQEError
-from mpiqe.scoring.sources import parquet, patterns, store
-from mpiqe.scoring.sources.archive import Archive, Shared
-from mpiqe.scoring.sources.folders import below, is_archive, is_image, listing
-from mpiqe.scoring.sources.photo import Limits, Photo, file_photo, unreadable
-from mpiqe.scoring.sources.reach import Reach
-from mpiqe.scoring.sources.urls import scheme, shown
+from mpiqe.sources import parquet, patterns, store
+from mpiqe.sources.archive import Archive, Shared
+from mpiqe.sources.local import below, is_archive, is_image, listing
+from mpiqe.sources.photo import Limits, Photo, file_photo, unreadable
+from mpiqe.sources.reach import Reach
+from mpiqe.sources.urls import scheme, shown
 
 __all__ = ["Archive", "Limits", "Photo", "Reach", "count", "find", "find_closed", "photo_files", "standard_input"]
 
@@ -193,7 +193,7 @@ class _Finder:
 
     def _at(self, url: str, is_typed: bool) -> Iterator[Photo | Archive]:
         if scheme(url) in ("http", "https"):
-            from mpiqe.scoring.sources import http  # its libraries take as long to load as a photo takes to score
+            from mpiqe.sources import http  # its libraries take as long to load as a photo takes to score
 
             yield http.photo(url, self.limits)
             return

@@ -12,10 +12,10 @@ from functools import partial
 
 from mpiqe.errors import ImageError
 from mpiqe.extras import needing
-from mpiqe.scoring.sources import patience
-from mpiqe.scoring.sources.folders import PARQUET_SUFFIX
-from mpiqe.scoring.sources.photo import Budget, Limits, Photo, held_photo, too_large, unreadable
 from mpiqe.scoring.table_process import Cell, Open, TableError, Tables
+from mpiqe.sources import timeouts
+from mpiqe.sources.local import PARQUET_SUFFIX
+from mpiqe.sources.photo import Budget, Limits, Photo, held_photo, too_large, unreadable
 
 
 def is_parquet(name: str) -> bool:
@@ -105,7 +105,7 @@ class _Again:
     def __call__(self, row: int) -> bytes:
         """The bytes of a row's cell; raises ``ImageError``."""
         try:
-            content = patience.call(partial(self._read, row), store=self._path, timeout=2 * self._timeout)
+            content = timeouts.call(partial(self._read, row), store=self._path, timeout=2 * self._timeout)
         except (OSError, TableError) as error:
             reason = error.strerror if isinstance(error, OSError) else None
             raise ImageError(None, reason or str(error)) from error

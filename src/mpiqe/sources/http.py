@@ -22,10 +22,10 @@ from typing import Any, cast
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from mpiqe.errors import ImageError
-from mpiqe.scoring.sources import patience
-from mpiqe.scoring.sources.photo import Limits, Photo, too_large
-from mpiqe.scoring.sources.reach import Reach, host_name, is_public, plain_host
-from mpiqe.scoring.sources.urls import host_of, last_name, shown
+from mpiqe.sources import timeouts
+from mpiqe.sources.photo import Limits, Photo, too_large
+from mpiqe.sources.reach import Reach, host_name, is_public, plain_host
+from mpiqe.sources.urls import host_of, last_name, shown
 
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _STEP = 1 << 16
@@ -51,7 +51,7 @@ def _fetch(url: str, limits: Limits, own: bool) -> bytes:
     """The bytes at an address; raises ``ImageError`` with the server's answer or whatever kept it from answering."""
     try:
         work = partial(_download, url, limits, own)
-        return patience.call(work, store=host_of(url), timeout=limits.timeout + _GRACE)
+        return timeouts.call(work, store=host_of(url), timeout=limits.timeout + _GRACE)
     except OSError as error:  # no name server answers, for one, which has no time-out here
         raise ImageError(None, error.strerror or str(error)) from error
 
@@ -70,7 +70,7 @@ def _download(url: str, limits: Limits, own: bool) -> bytes:
             if last or time.monotonic() + pause >= deadline:
                 tries = "once" if attempt == 0 else f"{attempt + 1} times"
                 raise ImageError(None, f"{error} (tried {tries})") from None
-        patience.pause(pause)
+        timeouts.pause(pause)
     raise ImageError(None, "not tried at all: attempts must be at least 1")
 
 
@@ -334,7 +334,7 @@ class _TimedFile(io.RawIOBase):
 
 
 def _left(deadline: float) -> float:
-    patience.check()
+    timeouts.check()
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError
