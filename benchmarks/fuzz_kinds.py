@@ -73,7 +73,7 @@ def _reads_photos(folder: Path) -> Generator[Use, None, None]:
 @contextmanager
 def _readers() -> Generator[Callable[[Iterable[str | bytes | Photo]], None], None, None]:
     """Reads sources as ``Scorer.rows`` does; the same processes for all mutations."""
-    from mpiqe.scoring.reader import Readers
+    from mpiqe.isolation.pool import Readers
     from mpiqe.scoring.scorer import Scorer
 
     scorer = Scorer(predictor=Mean(), crops=1, workers=1, read_timeout=10)

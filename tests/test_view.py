@@ -11,8 +11,8 @@ from PIL import Image
 from mpiqe import decoding
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import Pixels, crop_positions, read, read_canvas, read_crops, sliding_positions
-from mpiqe.scoring.reader import Readers
-from mpiqe.scoring.reader_process import Cutting
+from mpiqe.isolation.pool import Readers
+from mpiqe.isolation.process import Cutting
 from mpiqe.view import LARGEST_SIDE, NATIVE, View
 
 SIZE = 32

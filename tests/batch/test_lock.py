@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
+from mpiqe.batch import lock
 from mpiqe.batch.lock import alone, lock_file
 from mpiqe.errors import ConfigError
-from mpiqe.scoring import lock
 
 CONTEND = """
 import os, sys, time

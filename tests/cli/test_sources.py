@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from mpiqe.batch import figures
 from mpiqe.cli.main import app
-from mpiqe.scoring import table_process
+from mpiqe.isolation import table_process
 from mpiqe.sources import archive
 from mpiqe.sources.photo import Budget
 

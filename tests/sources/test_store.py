@@ -19,8 +19,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.scoring.reader import read_here
-from mpiqe.scoring.reader_process import Cutting
+from mpiqe.isolation.pool import read_here
+from mpiqe.isolation.process import Cutting
 from mpiqe.sources import store, timeouts
 from mpiqe.sources.find import find
 from mpiqe.sources.photo import Limits

@@ -20,10 +20,10 @@ from mpiqe import bounds, images
 from mpiqe.decoding import is_tensor, release
 from mpiqe.errors import ConfigError, ImageError, WeightsError, image_named
 from mpiqe.images import CropMode, Pixels, Source, describe
+from mpiqe.isolation.pool import Readers, read_here
+from mpiqe.isolation.process import Cutting
 from mpiqe.scoring.pipeline import batches, in_order, taken
 from mpiqe.scoring.predictor import Prediction, Predictor, ViewedPredictor, interval_model_of
-from mpiqe.scoring.reader import Readers, read_here
-from mpiqe.scoring.reader_process import Cutting
 from mpiqe.scoring.score import Row, Scale, Score
 from mpiqe.sources import timeouts
 from mpiqe.sources.photo import Photo

@@ -8,7 +8,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any
 
-from mpiqe.scoring.table_process import Tables
+from mpiqe.isolation.table_process import Tables
 from mpiqe.sources import parquet, store, tar
 from mpiqe.sources.photo import Budget, Limits, Photo, file_photo, unreadable
 from mpiqe.sources.urls import scheme, shown
@@ -27,7 +27,7 @@ class Shared:
         self.limits = limits
         self.column = column
         self.budget = Budget()
-        self.tables = Tables(limits)
+        self.tables = Tables(max_bytes=limits.max_bytes, timeout=limits.timeout)
 
     def __enter__(self) -> "Shared":
         return self

@@ -1,7 +1,7 @@
 """Photos in Parquet files: a column of paths and addresses, of bytes, or of Hugging Face's struct of both.
 
-Read a few rows at a time, in a process apart (``mpiqe.scoring.table_process``). Bytes are held, within a budget, until
-they are fetched.
+A few rows at a time are read, in a child process (``mpiqe.isolation.table_process``). Bytes are held, within a budget,
+until they are read.
 """
 
 import threading
@@ -12,7 +12,7 @@ from functools import partial
 
 from mpiqe.errors import ImageError
 from mpiqe.extras import needing
-from mpiqe.scoring.table_process import Cell, Open, TableError, Tables
+from mpiqe.isolation.table_process import Cell, Open, TableError, Tables
 from mpiqe.sources import timeouts
 from mpiqe.sources.local import PARQUET_SUFFIX
 from mpiqe.sources.photo import Budget, Limits, Photo, held_photo, too_large, unreadable
@@ -99,7 +99,7 @@ class _Again:
         self._opened = opened
         self._timeout = limits.timeout
         self._lock = threading.Lock()
-        self._tables = Tables(limits)
+        self._tables = Tables(max_bytes=limits.max_bytes, timeout=limits.timeout)
         weakref.finalize(self, self._tables.close)
 
     def __call__(self, row: int) -> bytes:
@@ -122,7 +122,9 @@ class _Again:
 
 def _reading(tables: Tables | None, limits: Limits) -> "nullcontext[Tables] | Tables":
     """``tables``, left open, or new ones for the time."""
-    return Tables(limits) if tables is None else nullcontext(tables)
+    if tables is not None:
+        return nullcontext(tables)
+    return Tables(max_bytes=limits.max_bytes, timeout=limits.timeout)
 
 
 def check_installed(path: str | None = None) -> None:

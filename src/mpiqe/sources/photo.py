@@ -139,7 +139,7 @@ class Budget:
 
     def __init__(self, *, room: int = _BUDGET, wait_seconds: float = _BUDGET_SECONDS) -> None:
         self.room = room
-        self.wait_seconds = patience
+        self.wait_seconds = wait_seconds
         self.held = 0
         self.changed = threading.Condition()
 

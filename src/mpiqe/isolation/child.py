@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from mpiqe.images import Pixels
-from mpiqe.scoring.reader_frames import receive
+from mpiqe.isolation.protocol import receive
 
 Frame = tuple[dict[str, Any], Pixels]
 

@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mpiqe.isolation.child import Memory, Requests, set_alarm, take_pipes
+from mpiqe.isolation.protocol import Bytes, send
 from mpiqe.regular_files import open_regular
-from mpiqe.scoring.child import Memory, Requests, set_alarm, take_pipes
-from mpiqe.scoring.reader_frames import Bytes, send
 
 ROWS = 16  # decoded at a time
 OURS = b"mpiqe"  # the key of the metadata that our own sink writes

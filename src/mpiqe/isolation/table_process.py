@@ -11,9 +11,8 @@ from typing import IO, Any, NamedTuple
 
 from mpiqe.errors import ImageError
 from mpiqe.images import Pixels
-from mpiqe.scoring.reader_frames import receive, send
-from mpiqe.scoring.reader_process import ChildProcess, Watch, start_apart
-from mpiqe.sources.photo import Limits
+from mpiqe.isolation.process import ChildProcess, Watch, start_apart
+from mpiqe.isolation.protocol import receive, send
 
 _AT_ONCE = 16  # cells that are asked for
 _HEADROOM = 512 << 20  # bytes of address space to read any table
@@ -49,14 +48,14 @@ class TableError(Exception):
 class Tables:
     """Reads tables, one after the other, in a process that is started for the first of them.
 
-    Use it as a context; at its end the process is. ``limits.timeout`` seconds for a few rows and it is replaced, so it
-    is where it takes more memory than some cells of ``limits.max_bytes`` need.
+    Use it as a context; it ends with it. A process that takes more than ``timeout`` seconds for a few rows, or more
+    memory than some cells of ``max_bytes`` need, is replaced.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self._max_bytes = limits.max_bytes
-        self._timeout = limits.timeout
-        self._memory = _HEADROOM + _PER_BYTE * limits.max_bytes
+    def __init__(self, *, max_bytes: int, timeout: float) -> None:
+        self._max_bytes = max_bytes
+        self._timeout = timeout
+        self._memory = _HEADROOM + _PER_BYTE * max_bytes
         self._process: ChildProcess | None = None
         self._watch: Watch | None = None
 

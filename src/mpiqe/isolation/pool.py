@@ -1,6 +1,6 @@
 """Reading photos apart from the scorer: a file that makes a decoder crash, hang or eat memory costs its own row.
 
-Each thread that reads drives a process (``reader_process`` from this side, ``reader_child`` from the other). Photos
+Each thread that reads drives a process (``process`` from this side, ``image_child`` from the other). Photos
 that lie in this process as pixels already are taken as they are.
 """
 
@@ -13,8 +13,8 @@ from functools import partial
 from mpiqe import images
 from mpiqe.errors import ConfigError, ImageError, image_named
 from mpiqe.images import Pixels, Source, describe
-from mpiqe.scoring.reader_frames import FILE_BYTES_PER_PIXEL, Buffers
-from mpiqe.scoring.reader_process import Cutting, Reader, Watch
+from mpiqe.isolation.process import Cutting, Reader, Watch
+from mpiqe.isolation.protocol import FILE_BYTES_PER_PIXEL, Buffers
 
 _ATTEMPTS = 4
 _PAUSE = 0.5  # seconds before the second attempt to start a process, and twice as long before each further one

@@ -14,8 +14,8 @@ import pytest
 from tests.processes import children_of, lives, most_memory
 
 from mpiqe.errors import ConfigError
-from mpiqe.scoring import table_child, table_process
-from mpiqe.scoring.table_process import TableError, Tables
+from mpiqe.isolation import table_child, table_process
+from mpiqe.isolation.table_process import TableError, Tables
 from mpiqe.sources.find import count, find
 from mpiqe.sources.parquet import photos
 from mpiqe.sources.photo import Budget, Limits
@@ -36,10 +36,10 @@ def write(path, cells, **options):
     return str(path)
 
 
-def cells_of(path, limits=None, **options):
+def cells_of(path, max_bytes=256 << 20, **options):
     """Numbers and contents of a table's rows, and what ended it if that was not its end."""
     found, fault = [], None
-    with Tables(limits or Limits()) as tables:
+    with Tables(max_bytes=max_bytes, timeout=60) as tables:
         try:
             for cell in tables.cells(path, column=None, **options):
                 found.append((cell.row, cell.content))
@@ -69,7 +69,7 @@ def test_a_cell_that_is_far_larger_than_its_file_is_refused_within_the_bound(tmp
     monkeypatch.setattr(table_process, "_HEADROOM", 128 << 20)
     bomb = write(tmp_path / "bomb.parquet", [b"ok", bytes(200 << 20), b"ok"], compression="zstd", row_group_size=1)
     assert os.path.getsize(bomb) < 100_000
-    found, fault = cells_of(bomb, Limits(max_bytes=1000))
+    found, fault = cells_of(bomb, max_bytes=1000)
     assert found == [(0, b"ok")]
     assert "128 MB" in fault
 
@@ -82,7 +82,7 @@ def test_a_value_that_a_dictionary_repeats_is_read_one_row_at_a_time_where_memor
     path = write(tmp_path / "a.parquet", [value] * 24, compression="zstd", dictionary_pagesize_limit=1 << 30)
     assert os.path.getsize(path) < 10_000
     most = 0
-    with Tables(Limits(max_bytes=8 << 20)) as tables, closing(tables.cells(path, column=None)) as cells:
+    with Tables(max_bytes=8 << 20, timeout=60) as tables, closing(tables.cells(path, column=None)) as cells:
         rows = []
         for cell in cells:
             rows.append((cell.row, len(cell.content)))
@@ -94,7 +94,7 @@ def test_a_value_that_a_dictionary_repeats_is_read_one_row_at_a_time_where_memor
 
 def test_a_cell_over_the_limit_is_told_by_its_size_and_not_taken(tmp_path):
     path = write(tmp_path / "a.parquet", [b"a" * 1001, b"ok"])
-    with Tables(Limits(max_bytes=1000)) as tables:
+    with Tables(max_bytes=1000, timeout=60) as tables:
         first, second = tables.cells(path, column=None)
     assert (first.content, first.size) == (None, 1001)
     assert (second.content, second.size) == (b"ok", None)
@@ -117,7 +117,7 @@ def test_a_table_that_unpacks_to_far_more_than_its_size_ends_there(tmp_path):
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
 def test_a_process_that_dies_costs_the_rest_of_its_table_and_the_next_is_read(tmp_path, kind):
     path = write(tmp_path / "a.parquet", [b"%d" % i for i in range(100)])
-    with Tables(Limits()) as tables:
+    with Tables(max_bytes=256 << 20, timeout=60) as tables:
         with closing(tables.cells(path, column=None)) as cells:
             assert [next(cells).row for _ in range(16)] == list(range(16))
             [child] = children_of("table_child")
@@ -130,7 +130,7 @@ def test_a_process_that_dies_costs_the_rest_of_its_table_and_the_next_is_read(tm
 @linux
 def test_a_process_that_does_not_answer_costs_its_table_in_time(tmp_path):
     path = write(tmp_path / "a.parquet", [b"%d" % i for i in range(100)])
-    with Tables(Limits(timeout=1)) as tables, closing(tables.cells(path, column=None)) as cells:
+    with Tables(max_bytes=256 << 20, timeout=1) as tables, closing(tables.cells(path, column=None)) as cells:
         for _ in range(16):
             next(cells)
         [child] = children_of("table_child")
@@ -151,7 +151,7 @@ def test_a_table_that_is_left_in_the_middle_leaves_no_process(tmp_path):
 
 
 def test_an_answer_that_is_none_costs_its_table(tmp_path, monkeypatch):
-    monkeypatch.setattr("mpiqe.scoring.reader_process._LAST_SECONDS", 0.1)
+    monkeypatch.setattr("mpiqe.isolation.process._LAST_SECONDS", 0.1)
     path = write(tmp_path / "a.parquet", [b"x"] * 3)
     receive = table_process.receive
 
@@ -170,7 +170,7 @@ NONSENSE = "the process that read it gave an answer without meaning"
 
 @pytest.mark.parametrize("want", [[0, 1 << 62], [-1, 10], ["a", 1], [1], 7])
 def test_a_process_that_wants_what_it_may_not_have_is_ended(tmp_path, monkeypatch, want):
-    monkeypatch.setattr("mpiqe.scoring.reader_process._LAST_SECONDS", 0.1)
+    monkeypatch.setattr("mpiqe.isolation.process._LAST_SECONDS", 0.1)
     path = write(tmp_path / "a.parquet", [b"x"] * 3)
     receive, wanting = table_process.receive, []
 
@@ -192,7 +192,7 @@ def test_a_process_that_wants_what_it_may_not_have_is_ended(tmp_path, monkeypatc
 def test_odd_cells_are_rows(tmp_path):
     texts = pa.array([b"\xff\xfe", b"y" * 70_000, b"a.jpg"], pa.binary()).view(pa.string())
     pq.write_table(pa.table({"path": texts}), tmp_path / "t.parquet")
-    with Tables(Limits()) as tables:
+    with Tables(max_bytes=256 << 20, timeout=60) as tables:
         odd = [(cell.path, cell.odd) for cell in tables.cells(str(tmp_path / "t.parquet"), column=None)]
     assert odd == [(None, "a path that is not UTF-8"), (None, "a path of 70000 bytes"), ("a.jpg", None)]
 

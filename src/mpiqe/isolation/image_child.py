@@ -1,4 +1,4 @@
-"""What runs in a process that reads photos, until its standard input ends. ``reader_frames`` says what it says.
+"""What runs in a process that reads photos, until its standard input ends. ``protocol`` says what it says.
 
 ``child`` is what keeps a hostile photo from more than its own row.
 """
@@ -18,8 +18,8 @@ from mpiqe import images
 from mpiqe.decoding import load_plugins
 from mpiqe.errors import ImageError
 from mpiqe.images import Pixels, Source
-from mpiqe.scoring.child import Memory, Requests, set_alarm, take_pipes
-from mpiqe.scoring.reader_frames import FILE_BYTES_PER_PIXEL, send
+from mpiqe.isolation.child import Memory, Requests, set_alarm, take_pipes
+from mpiqe.isolation.protocol import FILE_BYTES_PER_PIXEL, send
 from mpiqe.view import View
 
 LARGE = 20_000_000  # pixels; such photos are decoded one at a time

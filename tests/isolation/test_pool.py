@@ -16,10 +16,10 @@ from PIL import Image
 from tests.processes import lives, readers_of
 
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.scoring import reader, reader_frames, reader_process
-from mpiqe.scoring.reader import Readers
-from mpiqe.scoring.reader_frames import Buffers
-from mpiqe.scoring.reader_process import Cutting, Reader
+from mpiqe.isolation import pool, process, protocol
+from mpiqe.isolation.pool import Readers
+from mpiqe.isolation.process import Cutting, Reader
+from mpiqe.isolation.protocol import Buffers
 from mpiqe.sources import http
 from mpiqe.sources.photo import Limits, Photo
 
@@ -54,11 +54,11 @@ def slow(tmp_path):
 @pytest.fixture
 def at_start(monkeypatch):
     """Has every reader process do something before it begins."""
-    boot = reader_process._BOOT
+    boot = process._BOOT
 
     def insert(*lines):
-        before, from_, rest = boot.partition("from mpiqe.scoring")
-        monkeypatch.setattr(reader_process, "_BOOT", "; ".join([before.rstrip("; "), *lines, from_ + rest]))
+        before, from_, rest = boot.partition("from mpiqe.isolation")
+        monkeypatch.setattr(process, "_BOOT", "; ".join([before.rstrip("; "), *lines, from_ + rest]))
 
     return insert
 
@@ -95,7 +95,7 @@ def test_no_more_processes_are_started_than_there_are_photos(make_scorer, photos
 
 @linux
 def test_a_single_photo_and_a_call_are_read_in_this_process(make_scorer, photos, monkeypatch):
-    monkeypatch.setattr(reader_process, "_started", None)
+    monkeypatch.setattr(process, "_started", None)
     [row] = make_scorer().rows(photos[:1])
     assert row.score == make_scorer()(photos[0])
     assert list(make_scorer().rows([])) == []
@@ -142,7 +142,7 @@ def test_a_file_that_keeps_a_decoder_busy_costs_one_row(make_scorer, photos, slo
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no alarms")
 def test_a_reader_without_a_parent_to_end_it_ends_itself(slow, monkeypatch):
-    monkeypatch.setattr(reader_process, "_GRACE", 0.0)
+    monkeypatch.setattr(process, "_GRACE", 0.0)
     alone = Reader(timeout=0.5)  # nobody calls its tick
     alone.wait_until_ready()
     with pytest.raises(ImageError, match=r"took longer than 0\.5 s"):
@@ -153,9 +153,9 @@ def test_a_reader_without_a_parent_to_end_it_ends_itself(slow, monkeypatch):
 @linux
 def test_a_parent_that_is_killed_leaves_no_readers(slow):
     code = f"""
-from mpiqe.scoring.reader import Readers
-from mpiqe.scoring.reader_frames import Buffers
-from mpiqe.scoring.reader_process import Cutting
+from mpiqe.isolation.pool import Readers
+from mpiqe.isolation.protocol import Buffers
+from mpiqe.isolation.process import Cutting
 from mpiqe.view import View
 import threading, time
 readers = Readers(cutting=Cutting(**{CUTTING.__dict__}), timeout=60)
@@ -175,9 +175,9 @@ time.sleep(100)
 def test_idle_readers_end_with_their_parent_even_if_a_pipe_stays_open(photos):
     code = f"""
 import json, os, time
-from mpiqe.scoring.reader import Readers
-from mpiqe.scoring.reader_frames import Buffers
-from mpiqe.scoring.reader_process import Cutting
+from mpiqe.isolation.pool import Readers
+from mpiqe.isolation.protocol import Buffers
+from mpiqe.isolation.process import Cutting
 from mpiqe.view import View
 readers = Readers(cutting=Cutting(**{CUTTING.__dict__}), timeout=60)
 readers.read({photos[0]!r})
@@ -257,21 +257,21 @@ def test_readers_that_cannot_be_started_are_told_once(make_scorer, photos, monke
 
 
 def test_what_a_reader_says_when_it_cannot_start_is_told(make_scorer, photos, monkeypatch):
-    monkeypatch.setattr(reader_process, "_BOOT", "import nothing_of_that_name")
+    monkeypatch.setattr(process, "_BOOT", "import nothing_of_that_name")
     with pytest.raises(ConfigError, match="No module named 'nothing_of_that_name'"):
         list(make_scorer().rows(photos))
 
 
 def test_starting_is_tried_again_once_it_has_worked(photos, monkeypatch):
-    monkeypatch.setattr(reader, "_PAUSE", 0.01)
-    start, failures = reader_process._started, iter([False, True, True])
+    monkeypatch.setattr(pool, "_PAUSE", 0.01)
+    start, failures = process._started, iter([False, True, True])
 
     def started(timeout):
         if next(failures, False):
             raise OSError("resource temporarily unavailable")
         return start(timeout)
 
-    monkeypatch.setattr(reader_process, "_started", started)
+    monkeypatch.setattr(process, "_started", started)
     with closing(Readers(cutting=CUTTING, timeout=60)) as readers:
         first = readers.read(photos[3])
         for one in readers._all:
@@ -282,14 +282,14 @@ def test_starting_is_tried_again_once_it_has_worked(photos, monkeypatch):
 
 
 def test_an_answer_without_meaning_costs_its_row_and_no_signal_is_blamed(make_scorer, photos, monkeypatch):
-    monkeypatch.setattr(reader_process, "_LAST_SECONDS", 0.1)
+    monkeypatch.setattr(process, "_LAST_SECONDS", 0.1)
     at_once = iter([False, True])  # the second photo's
 
     def receive(pipe, *, most, buffers=None):
-        header, crops = reader_frames.receive(pipe, most=most, buffers=buffers)
+        header, crops = protocol.receive(pipe, most=most, buffers=buffers)
         return ({"widht": 1} if "width" in header and next(at_once, False) else header), crops
 
-    monkeypatch.setattr(reader_process, "receive", receive)
+    monkeypatch.setattr(process, "receive", receive)
     rows = list(make_scorer(workers=1).rows(photos[:3]))
     assert [row.error for row in rows] == [None, "the process that read it gave an answer without meaning", None]
 
@@ -375,7 +375,7 @@ def test_memory_is_used_again_when_its_array_and_all_views_of_it_are_gone():
 
 @linux
 def test_a_file_that_needs_too_much_memory_costs_its_row(make_scorer, photos, tmp_path, at_start):
-    at_start("from mpiqe.scoring import reader_child as c; c._HEADROOM = 16 << 20; c._BYTES_PER_PIXEL = 0")
+    at_start("from mpiqe.isolation import image_child as c; c._HEADROOM = 16 << 20; c._BYTES_PER_PIXEL = 0")
     large = tmp_path / "large.png"
     Image.new("RGB", (3000, 3000)).save(large)
     rows = list(make_scorer(workers=1).rows([photos[0], str(large), photos[1]]))

@@ -16,14 +16,14 @@ from typing import Any, cast
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import CropMode, Pixels
-from mpiqe.scoring.reader_frames import Buffers, Bytes, Pipe, receive, send, widen
+from mpiqe.isolation.protocol import Buffers, Bytes, Pipe, receive, send, widen
 from mpiqe.view import NATIVE, View
 
 # The child sees the parent's modules: mpiqe from where it was imported, and everything else by the parent's sys.path.
 # Not the working directory, which python -c puts first: photos may have been downloaded there with a keyword.py.
 _BOOT = (
     "import sys; sys.path[:] = [sys.argv[1], *sys.argv[4:]]; import mpiqe; sys.path[:] = sys.argv[4:]; "
-    "from mpiqe.scoring.{child} import main; main(int(sys.argv[2]), float(sys.argv[3]))"
+    "from mpiqe.isolation.{child} import main; main(int(sys.argv[2]), float(sys.argv[3]))"
 )
 _START_SECONDS = 60.0
 _LAST_SECONDS = 5.0  # for a process whose pipes are closed to end
@@ -245,7 +245,7 @@ _ADVICE = "Scorer(isolate=False) reads in this process"
 
 
 def _started(timeout: float) -> "subprocess.Popen[bytes]":
-    return start_apart("reader_child", timeout=timeout)
+    return start_apart("image_child", timeout=timeout)
 
 
 def start_apart(child: str, *, timeout: float, **environment: str) -> "subprocess.Popen[bytes]":
