@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mpiqe.batch.progress import Progress
     from mpiqe.scoring.explanation import Explanation, explain
     from mpiqe.scoring.loading import load
-    from mpiqe.scoring.picture import draw
+    from mpiqe.scoring.render import draw
     from mpiqe.scoring.score import Scale, Score
     from mpiqe.scoring.scorer import Scorer
 
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "draw": "mpiqe.scoring.picture",
+    "draw": "mpiqe.scoring.render",
     "explain": "mpiqe.scoring.explanation",
     "load": "mpiqe.scoring.loading",
     "score_to": "mpiqe.batch.job",

@@ -1,4 +1,4 @@
-"""Whatever a photo lies in, as an upright 8-bit RGB Pillow image. Knows nothing of torch.
+"""Decode images of every supported kind to upright 8-bit RGB Pillow images. Does not import torch.
 
 Axes: H, W pixels.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from mpiqe.errors import ImageError
-from mpiqe.stored import Photo, photo_of
+from mpiqe.orientation import DecodedImage, decoded_image
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ SUFFIXES = frozenset(
 
 
 def describe(source: Source) -> str:
-    """What messages call a source: its path where it has one."""
+    """Return the name of a source for messages: its path, if it has one."""
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
     if isinstance(source, bytes):
@@ -58,7 +58,7 @@ def describe(source: Source) -> str:
 
 
 def is_tensor(source: object) -> "TypeGuard[torch.Tensor]":
-    """Whether it is a torch tensor, found out without importing torch: who has one has loaded it."""
+    """Whether it is a torch tensor; does not import torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(source, torch.Tensor)
 
@@ -105,15 +105,17 @@ def _reason(error: Exception) -> str:
 
 
 def decode(source: Source, max_pixels: int) -> Image.Image:
-    """The source as an upright RGB image, fully loaded; ``mpiqe.images.read`` says by which rules.
+    """Decode the source to an upright RGB image, fully loaded; see ``mpiqe.images.read`` for the rules.
 
     Raises as ``open_photo`` does.
     """
     return open_photo(source, max_pixels).upright()
 
 
-def open_photo(source: Source, max_pixels: int, admit: Admit | None = None, enough: Enough | None = None) -> Photo:
-    """The source, fully loaded, not yet RGB and upright.
+def open_photo(
+    source: Source, max_pixels: int, admit: Admit | None = None, enough: Enough | None = None
+) -> DecodedImage:
+    """Decode the source, not yet to RGB and upright.
 
     With ``enough`` a JPEG in RGB or grey is decoded at 1/2, 1/4 or 1/8 where that many pixels are left; ``max_pixels``
     is about the size that the file states then too, ``admit`` is told the one that is decoded.
@@ -133,7 +135,7 @@ def open_photo(source: Source, max_pixels: int, admit: Admit | None = None, enou
         if admit:
             admit(*source.size)
         source.load()
-        return photo_of(source)
+        return decoded_image(source)
     if is_tensor(source):
         source = _tensor_pixels(source)
     if not isinstance(source, np.ndarray):
@@ -141,7 +143,7 @@ def open_photo(source: Source, max_pixels: int, admit: Admit | None = None, enou
     if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
         raise ImageError(None, f"an array must be (H, W, 3) uint8, this is {source.shape} {source.dtype}")
     _check_size(source.shape[1], source.shape[0], max_pixels)
-    return photo_of(Image.fromarray(np.ascontiguousarray(source)))
+    return decoded_image(Image.fromarray(np.ascontiguousarray(source)))
 
 
 def load_plugins() -> None:
@@ -158,7 +160,7 @@ def begins_image(prefix: bytes) -> bool:
     return any(accept is not None and accept(prefix[:16]) for accept in accepts)
 
 
-def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: Enough | None) -> Photo:
+def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: Enough | None) -> DecodedImage:
     """``Image.open`` for FORMATS only, without Pillow's process-wide pixel limit and its warning: ours comes next."""
     load_plugins()
     prefix = file.read(30)
@@ -178,7 +180,7 @@ def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: En
 
 
 def _webp_size(prefix: bytes) -> tuple[int, int] | None:
-    """Width and height that the first 30 bytes of a WebP file state; ``None`` if they are cut short or odd."""
+    """Return width and height from the first 30 bytes of a WebP file; ``None`` if they are cut short or invalid."""
     kind = prefix[12:16]
     if kind == b"VP8L" and len(prefix) >= 25:
         bits = int.from_bytes(prefix[21:25], "little")
@@ -191,7 +193,7 @@ def _webp_size(prefix: bytes) -> tuple[int, int] | None:
     return width, height
 
 
-def _loaded(image: ImageFile.ImageFile, max_pixels: int, admit: Admit | None, enough: Enough | None) -> Photo:
+def _loaded(image: ImageFile.ImageFile, max_pixels: int, admit: Admit | None, enough: Enough | None) -> DecodedImage:
     full = image.size
     _check_size(*full, max_pixels)
     least = enough(*full) if enough and image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") else None
@@ -202,11 +204,11 @@ def _loaded(image: ImageFile.ImageFile, max_pixels: int, admit: Admit | None, en
     if admit:
         admit(*(full if keeps_all else image.size))
     image.load()
-    return photo_of(image, full=full, divisor=divisor)
+    return decoded_image(image, full=full, divisor=divisor)
 
 
 def _divisor(full: tuple[int, int], least: tuple[int, int]) -> int:
-    """The largest by which both sides can be divided and keep that many pixels."""
+    """Return the largest divisor of both sides that keeps that many pixels."""
     return next((n for n in _DIVISORS if full[0] >= n * least[0] and full[1] >= n * least[1]), 1)
 
 
@@ -252,7 +254,7 @@ def _tensor_pixels(tensor: "torch.Tensor") -> Pixels:
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if not width or not height:
-        raise ImageError(None, f"{width} x {height} pixels: nothing to see")
+        raise ImageError(None, f"{width} x {height} pixels: the image is empty")
     if width * height > max_pixels:
         raise ImageError(
             None,

@@ -3,7 +3,7 @@
 ::
 
     MPIQEError
-    ├── ConfigError    an option or a config file that cannot be meant
+    ├── ConfigError    an invalid option or config file
     ├── DatasetError   a dataset folder, a label file or a table that does not add up
     ├── ImageError     one image that cannot be read; it costs its own row and nothing else
     └── WeightsError   a checkpoint or a backbone that is missing, damaged, foreign or mismatched
@@ -18,7 +18,7 @@ class MPIQEError(Exception):
 
 
 class ConfigError(MPIQEError):
-    """An option or a config file that cannot be meant."""
+    """An invalid option or config file."""
 
 
 class DatasetError(MPIQEError):

@@ -15,7 +15,7 @@ from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import CheckpointConfig, save_checkpoint
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.options import ModelOptions
-from mpiqe.scoring import explanation, loading, picture
+from mpiqe.scoring import explanation, loading
 
 OPTIONS = ModelOptions(windows=3, decoder_layers=2)
 
@@ -113,7 +113,7 @@ def test_scores_are_those_of_score_whatever_else_is_written(mpiqe, photos, tmp_p
 
 def test_the_score_in_the_picture_is_the_scorers_bit_for_bit(mpiqe, weights, photos, tmp_path, monkeypatch):
     explained = []
-    draw = picture.draw
+    draw = render.draw
 
     def recording(explanation):
         explained.append(explanation.score)

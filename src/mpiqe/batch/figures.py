@@ -1,4 +1,4 @@
-"""The folder that the figures of explanations go to. Knows nothing of torch."""
+"""The folder for the figures of explanations. Does not import torch."""
 
 import io
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from mpiqe.errors import ConfigError
 from mpiqe.files import write_whole
 from mpiqe.scoring.explanation import Explanation
-from mpiqe.scoring.picture import draw
+from mpiqe.scoring.render import draw
 from mpiqe.sources.photo import Photo
 
 _DEEPEST = 16  # folders in each other that a name out of an archive may ask for

@@ -1,4 +1,4 @@
-"""Ctrl-C, kept out of what must not be left half done."""
+"""Delay Ctrl-C until a row is written."""
 
 import contextlib
 import signal
@@ -32,7 +32,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Finish what is inside first."""
+        """Delay interrupts until the end of this context."""
         self._holding = True
         try:
             yield

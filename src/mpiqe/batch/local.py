@@ -60,7 +60,7 @@ def score_here(
                 counting(tracker, paths, target.path, wanted=count_total),
                 closing(_rows(scorer, chain([first], found), folder)) as rows,
             ):
-                tracker.tell()
+                tracker.report()
                 for row in rows:
                     with interrupts.held():
                         sink.write(row)

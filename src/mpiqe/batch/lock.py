@@ -1,4 +1,4 @@
-"""One run at a time for an output: two would write their rows into each other."""
+"""Lock an output, so that only one job writes it at a time."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ _TRIES = 100
 
 @contextlib.contextmanager
 def alone(output: Path) -> Iterator[None]:
-    """Keep other runs from ``output`` meanwhile.
+    """Lock ``output`` while the context lasts.
 
     The system's own lock is held on a file beside it (``lock_file``), which is removed in the end. The lock is gone
     with the process, whatever ends that: a run that is killed locks nobody out. It leaves the file, which the next run
@@ -35,7 +35,7 @@ def alone(output: Path) -> Iterator[None]:
 
 
 def lock_file(output: Path) -> Path:
-    """What is locked: beside the file itself, by whatever link that is named."""
+    """Return the file that is locked, beside the output itself also if that is named by a link."""
     output = Path(os.path.realpath(output))
     return output.with_name(f"{output.name}.run.lock")
 

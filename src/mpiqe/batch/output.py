@@ -1,4 +1,4 @@
-"""Where rows go: a text stream or a file, new or continued."""
+"""The output of a job: a text stream, or a file that is new or continued."""
 
 import contextlib
 import os
@@ -74,17 +74,17 @@ class Output:
 
     @property
     def _is_file(self) -> bool:
-        """Neither a pipe nor /dev/stdout."""
+        """Whether it is, or will be, a regular file and not a pipe or device."""
         return self.path is not None and (self.path.is_file() or not self.path.exists())
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other runs from the file meanwhile; raises ``ConfigError`` where one is at it."""
+        """Lock the file while the context lasts; raises ``ConfigError`` if another job writes it."""
         with alone(self.path) if self.path and self._is_file else contextlib.nullcontext():
             yield
 
     def earlier(self) -> Earlier | None:
-        """The rows that are to be continued, if any can be there; raises ``ConfigError`` where some would be lost."""
+        """Return the rows to continue, if there can be any; raises ``ConfigError`` where some would be lost."""
         if self.path is None:
             return None
         refuse_shards(self.path)
@@ -96,7 +96,7 @@ class Output:
         return None
 
     def finish(self) -> None:
-        """Do what an earlier run had left to do after its last row."""
+        """Finish the output of an earlier run that was killed after its last row."""
         if self.form == "parquet" and self.path:
             if self.path.exists():
                 remove_parts(self.path)
@@ -105,7 +105,7 @@ class Output:
 
     @contextlib.contextmanager
     def opened(self, predictor: Predictor, *, earlier: Earlier | None, settings: Mapping[str, Any]) -> Iterator[Sink]:
-        """A sink, after the rows of ``earlier`` or for a new beginning; whatever happens, it keeps the rows it took.
+        """Open a sink that continues the rows of ``earlier`` or starts anew; rows it took are kept whatever happens.
 
         Raises ``ConfigError`` where those rows were computed with something else than the ``predictor`` computes with,
         or by another version of the model.

@@ -1,4 +1,4 @@
-"""How far a job is, for whoever watches it."""
+"""Progress of a job, reported to a callback."""
 
 import contextlib
 import threading
@@ -17,7 +17,7 @@ _LAST_LOOK = 5.0  # seconds for the count to stop
 
 @dataclass(frozen=True)
 class Progress:
-    """What a job tells after each step: a row, or with Ray the rows of a shard."""
+    """State of a job after a row, or with Ray after a shard."""
 
     done: int
     """Rows that are written, those of an earlier run included."""
@@ -33,7 +33,7 @@ OnProgress: TypeAlias = Callable[[Progress], None]
 
 
 class Tracker:
-    """Counts the rows of a job and tells ``on_progress``."""
+    """Counts the rows of a job and calls ``on_progress``."""
 
     def __init__(self, on_progress: OnProgress | None, *, done: int = 0, failed: int = 0) -> None:
         self.on_progress = on_progress
@@ -41,20 +41,20 @@ class Tracker:
         self.failed = failed
         self.total: int | None = None
 
-    def tell(self, row: Row | None = None) -> None:
-        """Tell how far it is."""
+    def report(self, row: Row | None = None) -> None:
+        """Call ``on_progress``."""
         if self.on_progress is not None:
             self.on_progress(Progress(self.done, self.failed, self.total, row))
 
     def add(self, row: Row) -> None:
-        """Count a row and tell."""
+        """Count a row and report."""
         self.add_many(1, failed=int(row.score is None), row=row)
 
     def add_many(self, rows: int, *, failed: int, row: Row | None = None) -> None:
-        """Count so many rows and tell."""
+        """Count so many rows and report."""
         self.done += rows
         self.failed += failed
-        self.tell(row)
+        self.report(row)
 
 
 @contextlib.contextmanager

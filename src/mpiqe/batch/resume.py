@@ -1,4 +1,4 @@
-"""What an earlier run has written already: its rows, one by one, and the settings they were made with.
+"""Rows and settings that an earlier run has written.
 
 A run that is killed leaves whole rows and perhaps the beginning of one more. Here it is found out where the whole ones
 end, whatever the tear went through: a header, a quoted field with a line break in it, a letter of several bytes.
@@ -30,7 +30,7 @@ _STEP = 1 << 20
 
 
 class Done(NamedTuple):
-    """A row that is there."""
+    """A row of an earlier run."""
 
     path: str
     failed: bool
@@ -43,14 +43,14 @@ class Earlier(Protocol):
         """From the first to the last whole one; raises ``ConfigError`` for what ``mpiqe score`` did not write."""
 
     def written(self, path: str) -> str:
-        """A path as the format has it."""
+        """Return a path as it is written in this format."""
 
     def cut(self) -> None:
-        """Make ready for the next row: leave away what follows the last one that was iterated to."""
+        """Prepare for the next row: remove what follows the last one that was iterated over."""
 
 
 class EarlierText:
-    """Those in a csv or jsonl file, in memory one at a time."""
+    """The rows of a csv or jsonl file, read one at a time."""
 
     def __init__(self, path: Path, form: str) -> None:
         self.path = path
@@ -95,7 +95,7 @@ class EarlierText:
 
 
 def columns_of_before(path: Path) -> ConfigError:
-    """What to raise for rows that were written before they had an interval."""
+    """Return the error for rows of a version that had no intervals."""
     return ConfigError(
         f"{path} was written by an earlier mpiqe, without the columns {' and '.join(INTERVAL)}, so it cannot be "
         "continued; name another --output, or start anew without --resume"
@@ -103,7 +103,7 @@ def columns_of_before(path: Path) -> ConfigError:
 
 
 def check_order(output: Path, number: int, there: str, found: str | None) -> None:
-    """Raise ``ConfigError`` unless row ``number`` (from 1) is that of the photo which was found as that one."""
+    """Raise ``ConfigError`` unless row ``number`` (from 1) is of the image that was found in its place."""
     if there == found:
         return
     now = "there is no such photo any more" if found is None else f"that photo is now {found!r}"
@@ -114,12 +114,12 @@ def check_order(output: Path, number: int, there: str, found: str | None) -> Non
 
 
 def settings_file(output: Path) -> Path:
-    """Where the settings lie that an output was made with."""
+    """Return the path of the settings that an output was made with."""
     return output.with_name(f"{output.name}.run.json")
 
 
 def refuse_foreign(output: Path) -> None:
-    """Raise ``ConfigError`` if something lies at ``output`` that no run has said how it was made."""
+    """Raise ``ConfigError`` if ``output`` is not empty and has no settings file beside it."""
     if output.is_file() and output.stat().st_size and not settings_file(output).is_file():
         raise ConfigError(
             f"{output} is there without {settings_file(output).name}, so nobody knows how it was made, or by what; "
@@ -128,12 +128,12 @@ def refuse_foreign(output: Path) -> None:
 
 
 def write_settings(output: Path, settings: Mapping[str, Any]) -> None:
-    """Lay the settings beside the output."""
+    """Write the settings beside the output."""
     write_whole(settings_file(output), (json.dumps(settings, indent=1) + "\n").encode())
 
 
 def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
-    """Raise ``ConfigError`` that names each setting which is not as it was when the output was begun.
+    """Raise ``ConfigError`` that names each setting that differs from when the output was started.
 
     ``COMPUTES`` and ``VERSION`` are compared where ``settings`` have them, the latter where it was known before.
     """
@@ -159,7 +159,7 @@ def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
 
 
 def identity(weights: str | None) -> str:
-    """What tells a model from others: a digest of its files, or its name where they are not on this machine."""
+    """Return what identifies a model: a digest of its files, or its name if they are not on this machine."""
     path = Path(str(files("mpiqe") / "weights")) if weights is None else Path(weights)
     if path.is_dir():
         parts = sorted(part for part in path.rglob("*") if part.suffix in _OF_A_MODEL)

@@ -1,4 +1,4 @@
-r"""Rows on their way out: a table for people, CSV and JSON lines for scripts. Each row is flushed as it comes.
+r"""Writers of rows: a table for people, CSV and JSON lines for scripts. Each row is flushed as it comes.
 
 CSV and JSON lines have the same columns, ``COLUMNS``, in that order. Numbers are rounded to six decimals and are never
 NaN. A row that failed has its ``path`` and its ``error``; all else is null in JSON and empty in CSV, and so are the
@@ -85,7 +85,7 @@ class CsvSink:
 
 
 class TableSink:
-    """Lines to look at. The path comes last, since it alone is of no known width: no row has to wait for the others."""
+    """A table for people. The path comes last: only its width is unknown before all rows are."""
 
     def __init__(self, console: Console, predictor: Predictor, *, name_figures: bool = False) -> None:
         self.console = console

@@ -1,4 +1,4 @@
-"""Ctrl-C, kept out of what must not be left half done."""
+"""Delay Ctrl-C until a row is written."""
 
 import contextlib
 import os

@@ -32,28 +32,28 @@ Weights = Annotated[
 Crops = Annotated[int | None, typer.Option(help="Crops per photo; as in training if not given.", metavar="N")]
 ViewSide = Annotated[
     int | None,
-    typer.Option(help="Bring photos down to at most N x N pixels first; 0: not. The model's own else.", metavar="N"),
+    typer.Option(help="Downscale photos to at most N x N pixels first; 0: not. Default: the model's own.", metavar="N"),
 ]
 CropMode = Annotated[
     Literal["seeded", "grid", "random"] | None,
-    typer.Option(help="Where crops are cut: seeded, grid, random; the model's own else.", metavar="M"),
+    typer.Option(help="Where crops are cut: seeded, grid, random. Default: the model's own.", metavar="M"),
 ]
 Seed = Annotated[int, typer.Option(help="Another seed cuts the crops elsewhere.", metavar="S")]
 BatchSize = Annotated[
     int | None,
-    typer.Option(help="Photos that the model sees at once.", metavar="N"),
+    typer.Option(help="Photos per batch of the model.", metavar="N"),
 ]
 Workers = Annotated[
     int | None, typer.Option(help="Photos that are read at once; one per processor if not given.", metavar="N")
 ]
 Runtime = Annotated[
     Literal["auto", "onnx", "openvino", "torch"],
-    typer.Option(help="onnx, openvino, torch or auto, what suits the weights.", metavar="R"),
+    typer.Option(help="onnx, openvino, torch, or auto: by the weights.", metavar="R"),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="D")]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"],
-    typer.Option(help="fp32, bf16 or auto, what suits the runtime.", metavar="P"),
+    typer.Option(help="fp32, bf16, or auto: by the runtime.", metavar="P"),
 ]
 MaxPixels = Annotated[int, typer.Option(help="Refuse photos with more pixels.", metavar="N")]
 Column = Annotated[str | None, typer.Option(help="Column of .parquet files with paths or bytes.", metavar="NAME")]

@@ -1,4 +1,4 @@
-"""``mpiqe score``: photos in, a row for each out."""
+"""``mpiqe score``: score images and write a row for each."""
 
 from pathlib import Path
 from typing import Annotated

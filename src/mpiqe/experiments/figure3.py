@@ -16,7 +16,7 @@ from mpiqe.errors import ConfigError
 from mpiqe.experiments.drawing import GREY, WIDTH, Picture, Sheet, check_ready
 from mpiqe.experiments.finished import Finished, read_finished
 from mpiqe.experiments.gradcam import PhotoMap, photo_map
-from mpiqe.scoring.picture import colours, overlay
+from mpiqe.scoring.render import colours, overlay
 
 NAME = "figure3.png"
 _MAPPED = 640  # pixels along the longer side of a map: more than a panel ever has

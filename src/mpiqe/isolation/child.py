@@ -1,4 +1,4 @@
-"""What every process that reads apart is built on, seen from within: its pipes, its bounds, and its end.
+"""What every child process is built on, on the child's side: its pipes, its limits and its end.
 
 Hostile bytes may make such a process hang, eat memory or crash; all it must not do is outlive its parent. A thread
 waits for requests and ends the process when there can be no more; an alarm, which needs no turn of the interpreter,

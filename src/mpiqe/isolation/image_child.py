@@ -1,4 +1,4 @@
-"""What runs in a process that reads photos, until its standard input ends. ``protocol`` says what it says.
+"""The child process that reads images until its standard input ends; ``protocol`` describes its messages.
 
 ``child`` is what keeps a hostile photo from more than its own row.
 """
@@ -50,7 +50,7 @@ class Child:
         self._has_leave = False  # to decode a large photo; it ends with the answer
 
     def run(self) -> None:
-        """Until there is no parent."""
+        """Run until there is no parent."""
         send(self._answers, {"ready": True})
         while True:
             header, crops = self._answer(*self._requests.next())

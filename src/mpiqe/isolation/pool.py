@@ -1,4 +1,4 @@
-"""Reading photos apart from the scorer: a file that makes a decoder crash, hang or eat memory costs its own row.
+"""A pool of child processes that read images: a file that makes a decoder crash, hang or eat memory costs its own row.
 
 Each thread that reads drives a process (``process`` from this side, ``image_child`` from the other). Photos
 that lie in this process as pixels already are taken as they are.
@@ -32,7 +32,7 @@ def read_here(source: Source, cutting: Cutting) -> tuple[Pixels, tuple[int, int]
 
 
 class Readers:
-    """Reader processes, as many as there are threads that call ``read`` at once; started when they are needed.
+    """A pool of reader processes, one for each thread that calls ``read`` at the same time, started on demand.
 
     A process that ends, or takes longer than ``timeout`` seconds for a photo, is replaced. ``close`` ends them all, and
     with them the reading and fetching that is under way. Without ``isolate`` all reading is done in this process.
@@ -131,7 +131,7 @@ class Readers:
 
 
 def _absolute(path: str) -> str:
-    """As a process with another working directory must be told it."""
+    """Return the path for a process with another working directory."""
     try:
         return os.path.join(os.getcwd(), path) if path else path
     except FileNotFoundError:  # the working directory was removed

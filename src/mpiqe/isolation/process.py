@@ -1,4 +1,4 @@
-"""A process that reads apart from its parent, seen from the parent: ``ChildProcess``, and ``Reader`` for photos."""
+"""The parent's side of a child process: ``ChildProcess``, and ``Reader`` for images."""
 
 import contextlib
 import io
@@ -50,7 +50,7 @@ class Cutting:
 
 
 class ChildProcess:
-    """A process that reads what is not to be trusted, one thing at a time, and answers on a pipe.
+    """A process that reads untrusted data, one request at a time, and answers on a pipe.
 
     ``timeout`` seconds ``within`` which it does not answer and it is killed, by whoever calls ``tick`` now and then.
     Raises ``ConfigError``, with ``reads`` and ``advice`` in it, if it cannot be started.
@@ -75,7 +75,7 @@ class ChildProcess:
         self.requests, self.answers = cast(Pipe, self._process.stdin), cast(Pipe, self._process.stdout)
 
     def wait_until_ready(self) -> None:
-        """Raises ``ConfigError``, with what the process said, if it will not read anything."""
+        """Wait for its first message. Raises ``ConfigError``, with the process's last output, if it cannot start."""
         try:
             with self.within(_START_SECONDS):
                 receive(self.answers, most=0)
@@ -92,7 +92,7 @@ class ChildProcess:
         return ConfigError(f"cannot start a process that reads {self._reads}: {reason}{self._advice}")
 
     def tick(self, seconds: float) -> None:
-        """Let that much of its time be over."""
+        """Subtract so many seconds from its time."""
         with self._lock:
             if self._left is not None:
                 self._left -= seconds
@@ -115,7 +115,7 @@ class ChildProcess:
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Generator[None, None, None]:
-        """Have it killed if what is done inside takes longer."""
+        """Kill it if the body of the context takes longer."""
         with self._lock:
             self._left = seconds
         try:
@@ -125,7 +125,7 @@ class ChildProcess:
                 self.left, self._left = self._left, None
 
     def how_it_ended(self) -> str:
-        """Why there is no answer, or none with a meaning."""
+        """Return why there is no answer, or none that makes sense."""
         try:
             code = self._process.wait(_LAST_SECONDS)
         except subprocess.TimeoutExpired:
@@ -158,11 +158,11 @@ class Reader:
         return self.process.alive
 
     def wait_until_ready(self) -> None:
-        """Raises ``ConfigError``, with what the process said, if it will not read anything."""
+        """Wait for its first message. Raises ``ConfigError``, with the process's last output, if it cannot start."""
         self.process.wait_until_ready()
 
     def tick(self, seconds: float) -> None:
-        """Let that much of its time be over."""
+        """Subtract so many seconds from its time."""
         self.process.tick(seconds)
 
     def kill(self) -> None:
@@ -202,7 +202,7 @@ class Reader:
 
 
 class Watch:
-    """Ticks for processes, from a thread of its own; time in which this process itself was stopped does not count."""
+    """Measures the processes' time on a thread of its own; time in which this process was stopped does not count."""
 
     def __init__(self, *, timeout: float) -> None:
         self._step = min(0.5, timeout / 10)
@@ -249,7 +249,7 @@ def _started(timeout: float) -> "subprocess.Popen[bytes]":
 
 
 def start_apart(child: str, *, timeout: float, **environment: str) -> "subprocess.Popen[bytes]":
-    """Start a process with ``main`` of the module ``mpiqe.scoring.<child>``; raises ``OSError``."""
+    """Start a process with ``main`` of the module ``mpiqe.isolation.<child>``; raises ``OSError``."""
     if not sys.executable or getattr(sys, "frozen", False):
         raise OSError("this program has no Python interpreter of its own to start")
     home = str(Path(__file__).parents[2])  # of the package mpiqe

@@ -1,4 +1,4 @@
-"""How a scorer and its reader processes talk: frames on pipes, a small JSON object and the bytes that go with it.
+"""Messages between a parent and its child processes: frames on pipes, a small JSON object and bytes.
 
 A frame is two little-endian uint32 and uint64, the lengths of the object and of the bytes, and then both. A request is
 ``{"size", "count", "mode", "seed", "max_pixels", "view", "kind"}`` with a path (``kind`` is ``path``) or a file's

@@ -1,4 +1,4 @@
-"""What runs in a process that reads Parquet tables, until its standard input ends. ``table_process`` is its parent.
+"""The child process that reads Parquet tables until its standard input ends; ``table_process`` is its parent.
 
 A request is ``{"do": "about" | "open" | "next", ..}``. ``about`` is answered by ``{"rows", "ours"}``, ``open`` by
 ``{"opened"}``, ``next`` by so many cells, ``{"row", ..}`` with bytes where there are some, or ``{"end"}``; any of them
@@ -62,7 +62,7 @@ class TableChild:
         self._cells: Iterator[Cell] = iter(())
 
     def run(self) -> None:
-        """Until there is no parent."""
+        """Run until there is no parent."""
         send(self._answers, {"ready": True})
         while True:
             header, body = self._requests.next()

@@ -1,7 +1,7 @@
-"""A process that reads Parquet tables, seen from its parent: a table that floods or crashes costs its own rows.
+"""The parent's side of a child process that reads Parquet tables: one that floods or crashes costs its own rows.
 
 The process is bounded in memory and time; nothing of a table is decoded in this one, which takes a cell only after it
-was told the cell's size. ``table_child`` is the other side.
+knows the cell's size. ``table_child`` is the other side.
 """
 
 import os
@@ -216,7 +216,7 @@ class Tables:
 
 
 class _Source:
-    """A table that is elsewhere, as far as the child needs it."""
+    """A table that is not on this machine, read for the child."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self.size = size

@@ -1,4 +1,4 @@
-"""Photos in, scores out, one or a million. Knows nothing of torch.
+"""Score images with a predictor. Does not import torch.
 
 Axes: K crops of a photo, S pixels along a crop's side, N = crops of a whole batch.
 """
@@ -52,7 +52,7 @@ class Scorer:
     predictor. ``workers``: how many photos are read at once, by default one for each processor and 16 at most.
     ``max_pixels``: larger photos are refused. ``isolate``: whether ``rows`` reads in processes apart from this one, so
     that a file that crashes a decoder, or keeps it longer than ``read_timeout`` seconds, costs no more than its row.
-    Raises ``ConfigError`` for values that cannot be meant.
+    Raises ``ConfigError`` for invalid values.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Scorer:
     def __call__(self, source: Iterable[Source]) -> list[Score]: ...
 
     def __call__(self, source: "Source | Iterable[Source]") -> Score | list[Score]:
-        """The ``Score`` of one photo, or a list of them, in order, for several.
+        """Return the ``Score`` of one photo, or a list of them, in order, for several.
 
         A photo is a path, the bytes of a file, a PIL image, an array (H, W, 3) uint8, or a torch tensor (3, H, W),
         uint8 or floating point in [0, 1]. Raises ``ImageError`` naming the first photo that cannot be read; ``rows``
@@ -131,7 +131,7 @@ class Scorer:
         return _score_or_raise(self._predict([read(cast("Source", source))])[0][1])
 
     def rows(self, sources: Iterable["Source | Photo"]) -> Generator[Row, None, None]:
-        """A ``Row`` for each path, in order and as they come; a photo that cannot be read has its ``error`` there.
+        """Yield a ``Row`` for each source, in order; a photo that cannot be read has its ``error`` there.
 
         ``sources`` may be without end: they are read only a few batches ahead. Close the rows to stop before their end.
         A single photo is read in this process, ``isolate`` or not: no other can suffer from it. Raises ``ConfigError``
@@ -157,7 +157,7 @@ class Scorer:
         *,
         release: Callable[[], object] | None = None,
     ) -> Generator[tuple[str, Score | ImageError], None, None]:
-        """Photos are read on ``workers`` threads and predicted on one more, both while the caller uses the results."""
+        """Read on ``workers`` threads and predict on one more, both while the caller uses the results."""
         ahead = self.batch_size + 2 * self.workers
         with (
             closing(in_order(read, items, workers=self.workers, ahead=ahead, release=release)) as photos,
@@ -185,7 +185,7 @@ class Scorer:
             return []
         answer = _predict(self.predictor, [photo.crops for photo in photos])
         if not all(np.isfinite(values).all() for values in answer):
-            raise WeightsError("the model answers with values that are not finite: its weights are damaged")
+            raise WeightsError("the model's predictions are not finite: its weights are damaged")
         score, scene, distortion = (  # (N, ...) -> (photos, K, ...); sums of many float32 are safer in double
             values.astype(np.float64).reshape(len(photos), self.crops, *values.shape[1:]) for values in answer
         )
@@ -207,14 +207,14 @@ class Scorer:
 
 
 def _predict(predictor: Predictor, crops: list[Pixels]) -> Prediction:
-    """The answer for the crops (K, S, S, 3) of several photos, ``crops_at_once`` in a call: that bounds the memory."""
+    """Predict for the crops (K, S, S, 3) of several photos, ``crops_at_once`` in a call to bound the memory."""
     step, together = predictor.crops_at_once, crops[0] if len(crops) == 1 else np.concatenate(crops)
     parts = [predictor.predict(together[start : start + step]) for start in range(0, len(together), step)]
     return parts[0] if len(parts) == 1 else Prediction(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _by_name(names: tuple[str, ...], probabilities: NDArray[np.float64]) -> dict[str, float]:
-    """Mean over crops (K, classes) by class name."""
+    """Return the mean over crops (K, classes) by class name."""
     return dict(zip(names, probabilities.mean(axis=0).tolist(), strict=True))
 
 

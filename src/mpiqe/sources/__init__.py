@@ -1,4 +1,4 @@
-"""The kinds of places that photos come from. ``mpiqe.sources.find`` puts them together.
+"""Finders of images, one for each kind of source; ``find`` puts them together.
 
-Everything here hands out names and plain positions (archive, offset, size); bytes are fetched by whoever reads them.
+A finder yields ``Photo``s without reading their bytes, which the reading threads do.
 """

@@ -1,4 +1,4 @@
-"""What the command line's PATHs stand for."""
+"""Find the images that paths, patterns, lists and addresses stand for."""
 
 import os
 import stat
@@ -26,7 +26,7 @@ _LONGEST_LINE = 1 << 16  # bytes; the longest paths have 4,096, signed addresses
 
 
 def photo_files(paths: Iterable[str], *, stdin: IO[bytes]) -> Iterator[Path]:
-    """The files that ``find`` finds; raises ``ConfigError`` for a photo that is none, such as an archive's member."""
+    """Yield the files that ``find`` finds; raises ``ConfigError`` for a photo that is not a file of its own."""
     for photo in find(paths, stdin=stdin):
         if photo.fault is not None:
             raise ConfigError(f"{photo.name}: {photo.fault}")
@@ -43,7 +43,7 @@ def find(
     column: str | None = None,
     output: str | os.PathLike[str] | None = None,
 ) -> Iterator[Photo]:
-    """The photos that ``paths`` stand for, one after the other and found while they are used, always in one order.
+    """Yield the photos that ``paths`` stand for, lazily and always in the same order.
 
     - A folder: every file below it that has the name of an image (``mpiqe.decoding.SUFFIXES``), ordered by name within
       each folder; where a folder has no image of its own, the photos in its tar and Parquet files. Names that begin
@@ -99,7 +99,7 @@ def standard_input(paths: Sequence[str]) -> IO[bytes]:
 
 
 def count(paths: Iterable[str], *, output: str | os.PathLike[str] | None, stopped: threading.Event) -> int | None:
-    """How many photos ``find`` will find; ``None`` where that takes reading everything, or when ``stopped``.
+    """Return how many photos ``find`` will find; ``None`` if that takes reading everything, or when ``stopped``.
 
     Nobody can know for standard input and other pipes; compressed archives and stores elsewhere are not asked.
     """
@@ -134,13 +134,13 @@ class _Finder:
         self.shared = Shared(limits, column)
 
     def closed(self, paths: Iterable[str], stdin: IO[bytes]) -> Generator[Photo | Archive, None, None]:
-        """Everything, archives closed; no process that reads tables is left when it ends or is closed."""
+        """Yield photos and closed archives; the process that reads tables ends with it."""
         with self.shared:
             for path in paths:
                 yield from self._path(path, stdin)
 
     def photos(self, paths: Iterable[str], stdin: IO[bytes]) -> Generator[Photo, None, None]:
-        """Every photo, those in archives too; likewise."""
+        """Yield every photo, those in archives too; the process that reads tables ends with it."""
         with self.shared:
             for path in paths:
                 for source in self._path(path, stdin):
@@ -242,7 +242,7 @@ class _Finder:
 
 
 def _as_rows(name: str, sources: Iterator[Source]) -> Iterator[Source | Photo]:
-    """``sources``; a path or an archive that makes a library fail in a way nobody thought of is one row."""
+    """Yield ``sources``; a path or an archive that makes a library fail unexpectedly becomes one row."""
     try:
         yield from sources
     except MPIQEError:

@@ -1,4 +1,4 @@
-"""Photos at http and https addresses, within limits of size, time, redirects and attempts.
+"""Download images over http and https, with limits of size, time, redirects and attempts.
 
 The standard library alone: its opener brings proxies and certificates along. What it lacks is a limit on the whole, so
 each read waits no longer than is left of it, and a say in where it connects to: names are looked up here, and what was

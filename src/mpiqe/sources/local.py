@@ -1,4 +1,4 @@
-"""Photos in folders of this machine."""
+"""Images in folders of this machine."""
 
 import os
 from collections.abc import Iterable, Iterator

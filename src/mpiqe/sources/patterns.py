@@ -26,7 +26,7 @@ Listing = Callable[[str], Iterable[Entry]]
 
 
 def has_braces(path: str) -> bool:
-    """Whether there is something for ``expand_braces``."""
+    """Whether ``expand_braces`` has something to expand."""
     return _BRACES.search(path) is not None
 
 

@@ -1,4 +1,4 @@
-"""Which addresses may be followed, by who named them. ``docs/security.md`` says why.
+"""Rules for the addresses that may be followed, by who named them; see ``docs/security.md``.
 
 A user's own words, that is a PATH of the command line, standard input and a list on this machine, may lead to any host.
 What stands in data, that is a table's cell or a server's redirect, leads to public addresses and to hosts that the user
@@ -26,7 +26,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True)
 class Reach:
-    """What a run may get to beyond public servers and the plain schemes."""
+    """Schemes and hosts that a job may reach beyond public servers and the default schemes."""
 
     schemes: tuple[str, ...] = ()
     """Further schemes of addresses (``--allow-scheme``)."""

@@ -1,4 +1,4 @@
-"""Photos in object stores, by fsspec: s3://, gs://, az:// and, where the user allows more, wherever else it gets."""
+"""Images in object stores, through fsspec: s3://, gs://, az:// and further schemes that the user allows."""
 
 import errno
 import io
@@ -18,13 +18,13 @@ from mpiqe.sources.urls import host_of, last_name, scheme, shown
 Result = TypeVar("Result")
 Archive = TypeVar("Archive")
 
-_LISTING = 10  # times as long as a photo: a folder of a million objects is told in a thousand answers
+_LISTING = 10  # times as long as a photo: a folder of a million objects is listed in a thousand answers
 _AHEAD = 1 << 20  # bytes of an archive that are read at once
-_LATER = 1.0  # seconds after ours that a store's own time-out comes, so that ours is the one that is told
+_LATER = 1.0  # seconds after ours that a store's own time-out comes, so that ours is the one in the message
 
 
 def photo(url: str, limits: Limits, *, size: int | None = None, relative: str | None = None) -> Photo:
-    """Return the photo at an address; ``size`` is its bytes, where a listing has told them."""
+    """Return the photo at an address; ``size`` is its bytes, if a listing has them."""
     return Photo(
         shown(url),
         partial(_fetch, url, limits, size),
@@ -34,7 +34,7 @@ def photo(url: str, limits: Limits, *, size: int | None = None, relative: str | 
 
 
 def _fetch(url: str, limits: Limits, size: int | None) -> bytes:
-    """The bytes of an object; raises ``ImageError`` with what the store says, or that it does not answer."""
+    """Return an object's bytes; raises ``ImageError`` with the store's error, or that it does not answer."""
     try:
         return _Store(url, limits).content(size)
     except ImageError:
@@ -120,7 +120,7 @@ def _address(system: Any, path: str, url: str, asked: str) -> str:
 
 
 class _Store:
-    """What fsspec has at an address; it is asked on a thread apart, and not for ever."""
+    """An address in fsspec; every call has a timeout and runs on a helper thread."""
 
     def __init__(self, url: str, limits: Limits) -> None:
         self.url = url
@@ -183,7 +183,7 @@ class _Store:
         return isinstance(self.system, LocalFileSystem)
 
     def _asked(self, method: str, *arguments: Any) -> Any:
-        """An asynchronous store is told the time-out too: it can end a call that nobody waits for any more."""
+        """Call a method of the store; an asynchronous one gets the time-out too, so that it can end the call."""
         if method not in vars(self.system):  # where fsspec puts what it derives from an asynchronous method
             return getattr(self.system, method)(self.path, *arguments)
         from fsspec.asyn import sync
@@ -193,7 +193,7 @@ class _Store:
 
 
 class _File(io.RawIOBase):
-    """An object that is read step by step; after a step that fails it is asked no more, not even to close."""
+    """An object as a file; after a call that fails it is not used any more, not even closed."""
 
     def __init__(self, store: _Store) -> None:
         self._store = store

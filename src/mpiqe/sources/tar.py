@@ -46,11 +46,11 @@ class Member(NamedTuple):
 
 
 class DamagedError(Exception):
-    """An archive that cannot be read on."""
+    """An archive that cannot be read any further."""
 
 
 class TarStream:
-    """A tar from front to back: iterate over its members and ``read`` the ones that matter before the next."""
+    """Read a tar from front to back: iterate over its members and ``read`` the wanted ones before the next."""
 
     def __init__(self, file: IO[bytes], *, can_seek: bool) -> None:
         self.file = file
@@ -60,7 +60,7 @@ class TarStream:
 
     def __iter__(self) -> Iterator[Member]:
         """The members; raises ``DamagedError``, or what the decompression raises."""
-        told: dict[str, str] = {}
+        extended: dict[str, str] = {}
         while True:
             self._pass_over(self._next - self.position)
             start = self.position
@@ -75,22 +75,22 @@ class TarStream:
                 short = "cut short" if len(block) < _BLOCK else "damaged or no tar archive"
                 raise DamagedError(f"{short}: no header at byte {start} ({error})") from None
             if header.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE):
-                told |= self._told(header)
+                extended |= self._extension(header)
                 continue
             if header.type == tarfile.GNUTYPE_SPARSE and block[482]:
                 while self.read(_BLOCK)[504:505] not in (b"", b"\0"):  # further maps of holes
                     pass
             try:
-                size = int(told.get("size", header.size))
+                size = int(extended.get("size", header.size))
             except ValueError:
                 size = -1
             if not 0 <= size <= _LARGEST:
                 raise DamagedError(f"damaged: a size that is no size at byte {start}")
             has_content = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES
             self._next = self.position + (-(-size // _BLOCK) * _BLOCK if has_content else 0)
-            sparse = header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in told)
-            yield Member(told.get("path", header.name), self.position, size, header.isreg() and not sparse)
-            told = {}
+            sparse = header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in extended)
+            yield Member(extended.get("path", header.name), self.position, size, header.isreg() and not sparse)
+            extended = {}
 
     def read(self, size: int) -> bytes:
         """The next bytes, fewer only where the archive ends."""
@@ -98,7 +98,7 @@ class TarStream:
         self.position += len(content)
         return content
 
-    def _told(self, header: tarfile.TarInfo) -> dict[str, str]:
+    def _extension(self, header: tarfile.TarInfo) -> dict[str, str]:
         if not 0 <= header.size <= _LONGEST_NAME:
             raise DamagedError(f"a name or header of {header.size} bytes at byte {self.position - _BLOCK}")
         content = self.read(header.size)
@@ -209,16 +209,16 @@ def _is_photo(member: Member) -> bool:
 
 def _records(content: bytes) -> dict[str, str]:
     """Of an extended header: lines of "length key=value", each length counting itself and the line feed."""
-    told = {}
+    extended = {}
     while content:
         match = re.match(rb"(\d{1,9}) ([^=]+)=", content)
         length = int(match[1]) if match else 0
         if match is None or not match.end() < length <= len(content):
             raise DamagedError("damaged: an extended header that does not add up")
         if match[2] in (b"path", b"size") or match[2].startswith(b"GNU.sparse"):
-            told[_text(match[2])[:_LONGEST_KEY]] = _text(content[match.end() : length - 1])
+            extended[_text(match[2])[:_LONGEST_KEY]] = _text(content[match.end() : length - 1])
         content = content[length:]
-    return told
+    return extended
 
 
 def _text(content: bytes) -> str:

@@ -1,7 +1,7 @@
-"""Waiting, but not for ever: a call that may hang is made on a thread apart, and left behind when it takes too long.
+"""Blocking calls with a timeout, run in helper threads.
 
-No thread can be ended from outside, so one that hangs stays until its call returns; it does not keep the process from
-ending. Only so many are left behind at a time, of one store and of all together.
+A thread cannot be ended from outside, so one that hangs stays until its call returns; it does not keep the process from
+ending. The number of such threads is bounded, per store and in all.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _MOST = 512  # of all stores; a thread that hangs costs some ten kilobytes
 
 
 def call(work: Callable[[], Result], *, store: str, timeout: float) -> Result:
-    """``work()``, made on another thread, which is always the same for the same calling thread as long as none hangs.
+    """Run ``work()`` on a helper thread: the same one for the same calling thread as long as no call hangs.
 
     Raises ``TimeoutError``, with a ``strerror``, after ``timeout`` seconds, be it that the call takes so long or that
     as many of the same ``store`` hang already as may; ``ImageError`` where ``stopped_by`` ends it; ``OSError`` if the
@@ -58,7 +58,7 @@ def call(work: Callable[[], Result], *, store: str, timeout: float) -> Result:
 
 @contextlib.contextmanager
 def stopped_by(event: threading.Event) -> Generator[None, None, None]:
-    """Within it, calls of this thread are given up once the event is set."""
+    """Give up the calls of this thread, made within the context, once the event is set."""
     before, _here.stop = _here.stop, event
     try:
         yield
@@ -67,13 +67,13 @@ def stopped_by(event: threading.Event) -> Generator[None, None, None]:
 
 
 def check() -> None:
-    """Raises ``ImageError`` if nobody waits any more for what this thread is doing."""
+    """Raise ``ImageError`` if the job of this thread was stopped."""
     if _here.stop is not None and _here.stop.is_set():
         raise ImageError(None, "reading was stopped")
 
 
 def pause(seconds: float) -> None:
-    """Sleep; raises ``ImageError`` as soon as nobody waits any more."""
+    """Sleep; raises ``ImageError`` as soon as the job is stopped."""
     if _here.stop is None:
         time.sleep(seconds)
     else:
@@ -82,7 +82,7 @@ def pause(seconds: float) -> None:
 
 
 class _Task:
-    """A call, and what came of it."""
+    """A call and its result."""
 
     def __init__(self, work: Callable[[], Any], store: str) -> None:
         self.work = work
@@ -113,7 +113,7 @@ class _Task:
 
 
 class _Helper:
-    """A thread that makes the calls of another, until that ends or leaves it behind.
+    """A thread that runs the calls of another one, until that ends or gives up a call.
 
     Always the same, since fsspec keeps a connection for each thread that uses a store.
     """
@@ -142,7 +142,7 @@ class _Here(threading.local):
 
 
 class _Hanging:
-    """The calls that were left behind and have not come back."""
+    """The calls that were given up and have not returned."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()

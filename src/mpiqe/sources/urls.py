@@ -1,4 +1,4 @@
-"""Addresses: which strings are some, and what of them may be shown."""
+"""Addresses: recognise them, and remove secrets before they are shown."""
 
 import re
 from urllib.parse import unquote, urlsplit

@@ -143,7 +143,7 @@ def _score(
                 counting(tracker, job.paths, job.output, wanted=count_total),
                 closing(scored(job, list(parts.values()), actors=processors)) as coming,
             ):
-                tracker.tell()
+                tracker.report()
                 for part in coming:
                     common(job.output, [*islice(parts.values(), 1), part])
                     with interrupts.held():

@@ -131,11 +131,11 @@ def _environment(*, own: bool) -> Iterator[None]:
     A cluster of our ``own`` answers to nobody else: it has a password that is made for it and kept nowhere, unless the
     user has said whether there shall be one.
     """
-    told = dict(_QUIET)
+    variables = dict(_QUIET)
     if own and "RAY_AUTH_MODE" not in os.environ:
-        told |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
+        variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -164,7 +164,7 @@ def _quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _errors_aside() -> Iterator[None]:
-    """Keep what C++ writes to stderr away: that it was told to write nothing, say."""
+    """Keep away what Ray's C++ writes to stderr, even when its log level says nothing."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:

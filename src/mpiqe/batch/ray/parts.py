@@ -1,4 +1,4 @@
-"""The rows of finished shards, until they are all there and become one file.
+"""Files with the rows of finished shards, which are merged at the end.
 
 Each shard's rows are a file in a folder beside the output which every node sees. It is whole or not there, and its name
 says all that the driver needs to know of it, so that to go on with a million of them takes one listing.
@@ -28,7 +28,7 @@ class Part(NamedTuple):
     rows: int
     failed: int
     computes: str
-    """What computed them, as the predictor has told."""
+    """What computed them, ``Predictor.computes``."""
     follows: bool
     """The shard goes on in an archive with which the one before it ends."""
     ends: bool
@@ -43,7 +43,7 @@ class Part(NamedTuple):
 
 
 def part_of(shard: Shard, *, rows: int, failed: int, computes: str, last: str | None, form: str) -> Part:
-    """What a shard with so many rows is called; ``last`` is the last row's path.
+    """Return the part of a shard with so many rows; ``last`` is the last row's path.
 
     A row that has the name of the archive itself says that it cannot be read on.
     """
@@ -81,7 +81,7 @@ def refuse_unfinished(output: Path) -> None:
 
 
 def common(output: Path, parts: Iterable[Part]) -> str | None:
-    """What computed all of the parts, ``None`` if there are none; raises ``ConfigError`` where they differ."""
+    """Return what all parts were computed with, ``None`` without parts; raises ``ConfigError`` if they differ."""
     first = None
     for part in parts:
         first = first or part

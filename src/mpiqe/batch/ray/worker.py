@@ -1,6 +1,6 @@
-"""What happens on the nodes: sources are cut into shards in one place, and each shard is scored by some worker.
+"""The nodes' side of a job: one task cuts the sources into shards, workers score them.
 
-Knows nothing of Ray: both take and give plain values. What a user can mend goes back to the driver as text, since an
+Does not import Ray: both take and return plain values. What a user can mend goes back to the driver as text, since an
 exception that is raised here would come wrapped in Ray's.
 """
 
@@ -31,7 +31,7 @@ from mpiqe.sources.photo import Limits
 
 @dataclass(frozen=True)
 class Job:
-    """All that a node must know; plain data."""
+    """The description of a job for the nodes; plain data."""
 
     paths: tuple[str, ...]
     """As the command line had them; lists are files that all nodes see."""
@@ -101,7 +101,7 @@ def planned(job: Job, finished: dict[int, str]) -> Iterator[dict[str, str]]:
 class ShardScorer:
     """Scores shards one after the other and writes their rows; the scorer is loaded once, with the first shard.
 
-    Not when it is made: what is wrong with weights could not be told then.
+    Not in the constructor: an error in the weights could not be reported from there.
     """
 
     def __init__(self, job: Job) -> None:

@@ -1,4 +1,4 @@
-"""A decoded photo as it lies in its file, and how it becomes upright 8-bit RGB."""
+"""Decoded images and their conversion to upright 8-bit RGB."""
 
 import contextlib
 import io
@@ -46,8 +46,8 @@ _FROM_BELOW = {
 
 
 @dataclass(frozen=True)
-class Photo:
-    """A decoded photo as it lies in its file, which becomes RGB and upright piece by piece.
+class DecodedImage:
+    """A decoded image in the orientation and colour space of its file, converted to upright RGB piece by piece.
 
     What is done to a pixel does not depend on its neighbours, so that a piece is the same as if it had been cut from
     the whole; and a large photo need not lie in memory twice.
@@ -68,7 +68,7 @@ class Photo:
         return self._turned(self.full)
 
     def scaled(self, size: tuple[int, int]) -> Image.Image:
-        """All of it, brought down to ``size`` (width and height, upright) by Lanczos' filter."""
+        """Return all of it, downscaled to ``size`` (width and height, upright) with a Lanczos filter."""
         image = self.convert(self.stored)
         # the last column and row of a fraction stand for fewer pixels than the others
         covered = (0.0, 0.0, self.full[0] / self.divisor, self.full[1] / self.divisor)
@@ -100,16 +100,16 @@ class Photo:
         return left, top, right, bottom
 
 
-def photo_of(image: Image.Image, *, full: tuple[int, int] | None = None, divisor: int = 1) -> Photo:
-    """A loaded image, with what is to be done to it; ``full`` and ``divisor`` if it was decoded at a fraction.
+def decoded_image(image: Image.Image, *, full: tuple[int, int] | None = None, divisor: int = 1) -> DecodedImage:
+    """Wrap a loaded image; ``full`` and ``divisor`` if it was decoded at a fraction of its size.
 
     Raises ``ImageError`` for pixels that are no colours.
     """
-    return Photo(image, _conversion(image), _TURNS.get(_orientation(image)), full or image.size, divisor)
+    return DecodedImage(image, _conversion(image), _TURNS.get(_orientation(image)), full or image.size, divisor)
 
 
 def _conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """What makes RGB of the loaded image and of each of its pieces."""
+    """Return the function that converts the loaded image, or a piece of it, to RGB."""
     if image.mode == "F":
         raise ImageError(None, "floating point pixels have no agreed white; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
@@ -133,7 +133,7 @@ def _orientation(image: Image.Image) -> object:
 
 
 def _from_16_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """Grey by its upper eight bits; Pillow's own conversion clips instead."""
+    """Convert 16-bit grey by its upper eight bits; Pillow's own conversion clips instead."""
     if image.mode == "I":  # 32 bits with a sign
         lowest, highest = cast("tuple[int, int]", image.getextrema())
         if lowest < 0 or highest > 0xFFFF:

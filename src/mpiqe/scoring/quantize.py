@@ -1,4 +1,4 @@
-"""A graph whose products with weights are of eight bits: smaller, and quicker on CPUs without bf16."""
+"""INT8 dynamic quantization of an exported graph: smaller, and faster on CPUs without bf16."""
 
 import logging
 import tempfile
@@ -10,11 +10,11 @@ from mpiqe.extras import needing
 from mpiqe.scoring.graph import ONNX, read_card, write_card
 
 
-def quantise(source: Path, target: Path) -> None:
+def quantize(source: Path, target: Path) -> None:
     """Write an ONNX graph with weights of int8, each output channel with a scale of its own, as one file.
 
-    What they are multiplied with gets its eight bits while the graph runs, with one scale for all crops of a call: give
-    it one crop at a time, or a crop's answer hangs on its company. The graph is prepared first, as ONNX Runtime
+    Activations are quantized while the graph runs, with one scale for all crops of a call: give it one crop at a time,
+    or a prediction depends on the rest of the batch. The graph is prepared first, as ONNX Runtime
     advises. Without that, a weight that is transposed within the graph is no constant to the quantiser, which then
     takes one scale for products that cannot do with that; the answers were off by 40 % of the score's range.
 
@@ -44,14 +44,14 @@ def quantise(source: Path, target: Path) -> None:
         root.setLevel(level)
 
 
-def in_eight_bits(graph: Path, folder: Path) -> Path:
-    """An exported ONNX graph, quantised into a new ``folder`` and not compared with anything: to be measured.
+def to_int8(graph: Path, folder: Path) -> Path:
+    """Quantize an exported ONNX graph into a new ``folder``, without comparing it with PyTorch: for benchmarks.
 
-    Returns the folder; raises ``WeightsError`` if there is no such graph, and as ``quantise`` does.
+    Returns the folder; raises ``WeightsError`` if there is no such graph, and as ``quantize`` does.
     """
     if not (graph / ONNX).is_file():
         raise WeightsError(f"there is no {ONNX} in {graph}; mpiqe export --format onnx writes one")
     folder.mkdir()
-    quantise(graph / ONNX, folder / ONNX)
+    quantize(graph / ONNX, folder / ONNX)
     write_card(folder, replace(read_card(graph), precision="int8"))
     return folder

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpiqe.scoring.explanation import Explanation, Label
-from mpiqe.scoring.picture import INFERNO, colours, draw, overlay
+from mpiqe.scoring.render import INFERNO, colours, draw, overlay
 from mpiqe.scoring.score import Scale, Score
 
 SCALE = Scale(low=0, high=100, unit="MOS of livec")

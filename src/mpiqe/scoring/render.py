@@ -1,4 +1,4 @@
-"""An explanation as a picture to show: the photo, its two maps laid over it, the score and the likeliest labels.
+"""Draw an explanation: the image, its two maps laid over it, the score and the most probable labels.
 
 Pillow and numpy alone, the font included: it is Pillow's own, which has the Latin alphabet and little else.
 """
@@ -64,7 +64,7 @@ class _Panel(NamedTuple):
 
 
 def draw(explanation: Explanation) -> Image.Image:
-    """The picture of an explanation, RGB.
+    """Draw the figure of an explanation, RGB.
 
     Panels stand side by side, those of a panorama one above the other. Each shows the photo within 600 x 512 pixels, a
     long one within 1,024 along its longer side; a small one is enlarged.
