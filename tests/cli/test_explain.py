@@ -15,7 +15,7 @@ from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import CheckpointConfig, save_checkpoint
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.options import ModelOptions
-from mpiqe.scoring import explanation, loading
+from mpiqe.scoring import explanation, loading, render
 
 OPTIONS = ModelOptions(windows=3, decoder_layers=2)
 
