@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_listed_stands_for_itself(folder, monkeypatch):
 def test_a_found_photo_knows_the_folder_that_stood_for_it(folder):
     deep, named = str(folder / "deep"), str(folder / "a.png")
     found = list(find([deep, named, "-"], stdin=io.BytesIO(f"{deep}\nmissing.jpg".encode())))
-    assert [photo.below for photo in found] == [deep, deep, None, deep, deep, None]
+    assert [photo.folder for photo in found] == [deep, deep, None, deep, deep, None]
     assert [photo.name for photo in found] == expanded(deep, named, deep, "missing.jpg")
 
 
