@@ -6,7 +6,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, cast, get_args
 
 from rich.console import Console
 
@@ -53,6 +53,8 @@ class Output:
         resume: bool,
         name_figures: bool = False,
     ) -> None:
+        if form is not None and form not in get_args(Format):
+            raise ConfigError(f"file_format must be one of {', '.join(get_args(Format))}, not {form!r}")
         self.path = path
         self.stream = stream
         self.form: Format = form or (_BY_SUFFIX.get(path.suffix.lower(), "table") if path else "table")
