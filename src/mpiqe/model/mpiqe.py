@@ -69,8 +69,8 @@ class MPIQE(nn.Module):
     the visual-only model of Fig. 3.
 
     Two parts are not the paper's (D16). With ``linear_head`` a linear map of CLS and the mean patch is added to the
-    decoder's number; with ``stem_head`` a linear map of the stem's pooled features, which ``mpiqe train`` fits in closed
-    form and no gradient changes.
+    decoder's number; with ``stem_head`` a linear map of the stem's pooled features, which ``mpiqe train`` fits in
+    closed form and no gradient changes.
 
     ``target_mean`` and ``target_std`` bring the head's number to the training set's units (D10).
     """

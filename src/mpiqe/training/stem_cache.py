@@ -18,7 +18,8 @@ _AT_ONCE = 16  # images
 class StemCache(TorchDataset[Item]):
     """The items of ``crops`` in its first epoch with ``Embedded.pack`` (K, N W + F), float16, in place of pixels.
 
-    An image takes 2 K (N W + F) bytes: 68 KB for 4 crops of 36 patches of 192 and 1632 pooled features. Right while the stem is frozen.
+    An image takes 2 K (N W + F) bytes: 68 KB for 4 crops of 36 patches of 192 and 1632 pooled features.
+    Right while the stem is frozen.
     """
 
     def __init__(
