@@ -57,7 +57,7 @@ def cluster(address: str | None, *, processors: int | None = None) -> Iterator[i
                 try:
                     with _errors_aside():
                         ray.init(**options)
-                except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+                except Exception as error:  # Ray raises a bare one where its processes do not start in time
                     raise ConfigError(
                         f"cannot reach the Ray cluster at {chosen}: {_first_line(error)}; does ray status find it "
                         "from here, with RAY_AUTH_MODE and its token where it wants one? Without --address and "
