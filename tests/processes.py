@@ -6,7 +6,7 @@ from pathlib import Path
 
 def readers_of(pid=None):
     """Those that a process, by default this one, has started and not yet waited for, without the ended ones."""
-    return children_of("reader_child", pid)
+    return children_of("image_child", pid)
 
 
 def children_of(module, pid=None):

@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mpiqe.batch import figures, output, parquet_sink
+from mpiqe.batch.parquet_sink import parts_folder
+from mpiqe.batch.resume import settings_file
 from mpiqe.cli.main import main
-from mpiqe.scoring import loading, parquet_sink, pictures
-from mpiqe.scoring.parquet_sink import parts_folder
-from mpiqe.scoring.resume import settings_file
+from mpiqe.scoring import loading
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("conftest.py"))]
 FORMS = ("csv", "jsonl", "parquet")
@@ -74,7 +75,7 @@ def test_a_file_torn_at_any_byte_becomes_the_same_file(score, photos, tmp_path, 
 def test_parts_become_the_same_file_whichever_are_there(score, photos, tmp_path, monkeypatch):
     rows, whole, kept = tmp_path / "rows.parquet", tmp_path / "whole.parquet", tmp_path / "kept"
     assert score(photos, "--output", whole)[0] == 1
-    monkeypatch.setattr(parquet_sink, "ParquetSink", partial(parquet_sink.ParquetSink, rows=3))
+    monkeypatch.setattr(output, "ParquetSink", partial(parquet_sink.ParquetSink, rows=3))
     with monkeypatch.context() as patches:
         patches.setattr(parquet_sink, "merge", lambda output: None)  # as if killed just before
         assert score(photos, "--output", rows)[0] == 1
@@ -280,7 +281,7 @@ def test_parquet_needs_a_file(score, photos):
 def test_pictures_keep_their_names_over_a_kill(score, photos, tmp_path, monkeypatch):
     """Names given to pictures count on from those of the rows that are there."""
     placed = []
-    monkeypatch.setattr(pictures.PictureFolder, "place", lambda self, photo: placed.append(photo.path))
+    monkeypatch.setattr(figures.FigureFolder, "place", lambda self, photo: placed.append(photo.name))
     rows = tmp_path / "rows.csv"
     assert score(photos, "--output", rows)[0] == 1
     assert score(photos, "--output", rows, "--resume", "--explain", tmp_path / "why")[0] == 1

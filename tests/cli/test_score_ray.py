@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mpiqe.scoring.cluster.parts import finished, part_of
-from mpiqe.scoring.cluster.shards import cut
-from mpiqe.scoring.lock import alone
-from mpiqe.scoring.parquet_sink import parts_folder
-from mpiqe.scoring.paths import find
-from mpiqe.scoring.resume import settings_file
+from mpiqe.batch.lock import alone
+from mpiqe.batch.parquet_sink import parts_folder
+from mpiqe.batch.ray.parts import finished, part_of
+from mpiqe.batch.ray.shards import cut
+from mpiqe.batch.resume import settings_file
+from mpiqe.sources.find import find_closed
 
 pytest.importorskip("ray", reason="needs the extra [ray]")
 
@@ -216,7 +216,7 @@ def test_shards_that_nodes_compute_differently_are_told_and_stay(score, photos, 
     del settings["computes"]  # of each shard it is in the name
     settings_file(rows).write_text(json.dumps(settings | {"shard_size": 10}))
     parts_folder(rows).mkdir()
-    for shard in islice(cut(find(photos, stdin=None, whole=True), size=10), 2):
+    for shard in islice(cut(find_closed(photos, stdin=None), size=10), 2):
         words = "openvino bf16 cpu" if shard.number else "onnx fp32 cpu"
         part = part_of(shard, rows=10, failed=0, computes=words, last=None, form="csv")
         (parts_folder(rows) / part.name).touch()

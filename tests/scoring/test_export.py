@@ -79,7 +79,7 @@ def test_a_graph_answers_as_torch_does_for_any_number_of_crops(exported, kind):
             assert one.shape == other.shape
             np.testing.assert_allclose(other, one, atol=1e-3, rtol=0)
         if kind != "CLIP-IQA":
-            for one, other in zip(torch_says.gaze(crops), onnx_says.gaze(crops), strict=True):
+            for one, other in zip(torch_says.attention_maps(crops), onnx_says.attention_maps(crops), strict=True):
                 assert one.shape == other.shape
                 np.testing.assert_allclose(other, one, atol=1e-4, rtol=0)
 
@@ -88,7 +88,7 @@ def test_a_graph_answers_as_torch_does_for_any_number_of_crops(exported, kind):
 def test_a_graph_of_clip_iqa_has_no_map_as_in_torch(exported, runtime):
     predictor = mpiqe.load(exported["CLIP-IQA"][1], runtime=runtime).predictor
     with pytest.raises(ConfigError, match="no map of where"):
-        predictor.gaze(np.zeros((1, 32, 32, 3), dtype=np.uint8))
+        predictor.attention_maps(np.zeros((1, 32, 32, 3), dtype=np.uint8))
 
 
 def test_openvino_reads_both_formats_and_agrees(exported, openvino_folder):
@@ -102,7 +102,9 @@ def test_openvino_reads_both_formats_and_agrees(exported, openvino_folder):
         assert predictor.computes == "openvino fp32 cpu"
         for one, other in zip(expected.predict(crops), predictor.predict(crops), strict=True):
             np.testing.assert_allclose(other, one, atol=1e-3, rtol=0)
-        np.testing.assert_allclose(predictor.gaze(crops).attention, expected.gaze(crops).attention, atol=1e-4, rtol=0)
+        np.testing.assert_allclose(
+            predictor.attention_maps(crops).attention, expected.attention_maps(crops).attention, atol=1e-4, rtol=0
+        )
     assert isinstance(mpiqe.load(folder_of_openvino).predictor, OpenVINOPredictor)
     chosen = mpiqe.load(graph, runtime="openvino").predictor
     assert isinstance(chosen, OpenVINOPredictor)
