@@ -1,4 +1,4 @@
-"""What the report's plots have in common: a repeat is a dot, their median a bar, the paper's figure a diamond."""
+"""What the report's plots have in common: a repeat is a dot, their median or mean a bar, the paper's a diamond."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,9 +24,9 @@ def new_figure(height: float) -> "Figure":
 
 
 def dots(
-    axes: "Axes", place: float, values: Sequence[float | None], median: float | None, *, along: Literal["x", "y"]
+    axes: "Axes", place: float, values: Sequence[float | None], centre: float | None, *, along: Literal["x", "y"]
 ) -> None:
-    """One cell's repeats in the splits' order, a little apart from each other, with a bar at their median.
+    """One cell's repeats in the splits' order, a little apart from each other, with a bar at ``centre``.
 
     Values lie ``along`` an axis, the cell at ``place`` on the other. Repeats without a figure have no dot.
     """
@@ -36,8 +36,8 @@ def dots(
     if along == "y":
         x, y = y, x
     axes.scatter(x, y, s=11, color=OURS, alpha=0.5, linewidths=0, zorder=3)
-    if median is not None:
-        ends = ([median, median], [place - _BAR[along], place + _BAR[along]])
+    if centre is not None:
+        ends = ([centre, centre], [place - _BAR[along], place + _BAR[along]])
         axes.plot(*(ends if along == "x" else ends[::-1]), color=OURS, linewidth=2, solid_capstyle="butt", zorder=4)
 
 
@@ -55,7 +55,7 @@ def plain(axes: "Axes", *, grid: Literal["x", "y"]) -> None:
     axes.spines[["bottom" if grid == "x" else "left"]].set_color(EDGE)
 
 
-def legend(figure: "Figure", *, repeats: str, paper: str, lines: bool = False) -> None:
+def legend(figure: "Figure", *, repeats: str, paper: str, centre: str = "their median", lines: bool = False) -> None:
     """What the marks mean, above everything."""
     from matplotlib.lines import Line2D
 
@@ -65,7 +65,7 @@ def legend(figure: "Figure", *, repeats: str, paper: str, lines: bool = False) -
 
     handles = [
         mark("o", repeats, OURS, alpha=0.5, markeredgewidth=0, markersize=4),
-        mark("_" if lines else "|", "their median", OURS, markeredgewidth=2, markersize=8),
+        mark("_" if lines else "|", centre, OURS, markeredgewidth=2, markersize=8),
         mark("D", paper, PAPER, markerfacecolor="white", markeredgewidth=1.2, markersize=4.5),
     ]
     figure.legend(

@@ -68,14 +68,14 @@ def _claims(claims: Sequence[Claim]) -> "Figure":
     panels = figure.subplots(len(datasets), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})
     for axes, (name, of) in zip(panels[:, 0], datasets.items(), strict=True):
         for place, claim in enumerate(of):
-            dots(axes, place, claim.paired.differences, claim.paired.median, along="x")
+            dots(axes, place, claim.paired.differences, claim.paired.mean, along="x")
             if claim.paper is not None:
                 diamond(axes, claim.paper, place)
         axes.axvline(0, color=GREY, linewidth=0.8)
         axes.set_title(f"{DATASETS.get(name, name)}, differences in SRCC", loc="left", fontsize=8.5, color=INK)
         _name_rows(axes, [claim.text for claim in of])
         axes.tick_params(axis="x", labelbottom=True)
-    legend(figure, repeats="ours, a repeat", paper="the paper's difference")
+    legend(figure, repeats="ours, a repeat", centre="their mean", paper="the paper's difference")
     return figure
 
 
