@@ -23,7 +23,7 @@ def lines() -> Iterator[str]:
 
     yield "# Command line"
     yield ""
-    yield "Exit status of all commands: 0 done, 1 done in part, 2 a usage error or any error of this package, 130 interrupted."
+    yield "Exit status of all commands: 0 done, 1 done in part, 2 a usage error or an error, 130 interrupted."
     yield ""
     yield from _commands(get_command(app), "mpiqe")
 
@@ -43,8 +43,8 @@ def _one(command: Any, name: str) -> Iterator[str]:
     yield ""
     yield re.sub(r"(?m)^[ \t]+", "", command.help or "").replace("\b", "")
     yield ""
-    yield "| option | | default |"
-    yield "|---|---|---|"
+    yield "| option | meaning |"
+    yield "|---|---|"
     for parameter in command.params:
         if getattr(parameter, "hidden", False) or parameter.name == "help":
             continue
@@ -53,23 +53,19 @@ def _one(command: Any, name: str) -> Iterator[str]:
             text, default = text[: found.start()], found[1]
         elif parameter.param_type_name == "option" and parameter.default not in (None, False, ()):
             default = str(parameter.default)
-        yield f"| {_names(parameter)} | {_cell(text)} | {_cell(default)} |"
+        yield f"| {_names(parameter)} | {_cell(text)}{f' (default: {_cell(default)})' if default else ''} |"
     yield ""
 
 
 def _names(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return f"`{parameter.metavar or parameter.name.upper()}`"
-    value = "" if parameter.is_flag else f" {_value(parameter)}"
-    names = [f"`{parameter.opts[0]}{value}`", *(f"`{name}`" for name in parameter.secondary_opts)]
-    return " ".join(names) + (" (required)" if parameter.required else "")
-
-
-def _value(parameter: Any) -> str:
-    choices = getattr(parameter.type, "choices", None)
-    if choices:
-        return "|".join(str(choice) for choice in choices)
-    return parameter.metavar or {"integer": "N", "float": "X"}.get(parameter.type.name, "TEXT")
+    choices = None if parameter.metavar else getattr(parameter.type, "choices", None)
+    metavar = parameter.metavar or {"integer": "N", "float": "X"}.get(parameter.type.name, "TEXT")
+    value = "" if parameter.is_flag or choices else f" {metavar}"
+    names = ", ".join([f"`{parameter.opts[0]}{value}`", *(f"`{name}`" for name in parameter.secondary_opts)])
+    among = f" {', '.join(str(choice) for choice in choices)}" if choices else ""
+    return names + among + (" (required)" if parameter.required else "")
 
 
 def _plain(text: str) -> str:
