@@ -62,7 +62,7 @@ def test_contexts_too_long_for_the_text_tower_are_refused(tiny_clip: FrozenCLIP)
 def _as_printed(clip: FrozenCLIP, prompts: DeepVisualPrompts, pixels: torch.Tensor) -> torch.Tensor:
     """Eq. 7 word for word, with transformers' own layers: prompts are tokens like all others, renewed each layer."""
     tower = clip.clip.vision_model
-    patches = clip.embed_patches(pixels)
+    patches = clip.embed(pixels).patches
     cls = tower.embeddings.class_embedding.expand(len(patches), 1, -1)
     tokens = torch.cat([cls, patches], dim=1) + tower.embeddings.position_embedding.weight
     tokens = tower.pre_layrnorm(tokens)

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,20 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 PromptHook = Callable[[int], Tensor | None]
+
+
+class Embedded(NamedTuple):
+    """What the image tower's stem makes of B crops: all that is needed of them while the stem is frozen."""
+
+    patches: Tensor
+    """(B, N, W), before any layer and without positions."""
+    pooled: Tensor | None
+    """(B, F) in fp32, an ``EfficientNetStem``'s pooled features; ``None`` for other stems."""
+
+    def pack(self) -> Tensor:
+        """Both in one tensor (B, N W + F), as a cache keeps them."""
+        flat = self.patches.flatten(1)
+        return flat if self.pooled is None else torch.cat([flat, self.pooled.to(flat.dtype)], dim=1)
 
 
 class ConvStem(nn.Module):
@@ -153,6 +167,7 @@ class FrozenCLIP(nn.Module):
         vision, text = model.config.vision_config, model.config.text_config
         self.image_size: int = vision.image_size
         self.grid: int = vision.image_size // vision.patch_size
+        self.pooled_width: int = getattr(stem, "pooled_width", 0)
         self.vision_width: int = vision.hidden_size
         self.vision_layers: int = vision.num_hidden_layers
         self.text_width: int = text.hidden_size
@@ -310,18 +325,29 @@ class FrozenCLIP(nn.Module):
         ``prompts(layer)``: the tokens (P, W) that enter before a layer (counted from 0) in place of the ones before it,
         or ``None`` to keep those. What enters has to do so from the first layer on without a gap.
         """
-        return self.encode_patches(self.embed_patches(pixels), prompts)
+        return self.encode_patches(self.embed(pixels).patches, prompts)
 
-    def embed_patches(self, pixels: Tensor) -> Tensor:
-        """Preprocessed pixels (B, 3, S, S) -> patch embeddings (B, N, W), before any layer and without positions."""
-        return self.stem_maps(pixels)[-1].flatten(2).transpose(1, 2)
+    def embed(self, pixels: Tensor) -> Embedded:
+        """Preprocessed pixels (B, 3, S, S) -> patch embeddings and, of an EfficientNet stem, its pooled features."""
+        maps, pooled = self.stem_maps(pixels)
+        return Embedded(maps[-1].flatten(2).transpose(1, 2), pooled)
 
-    def stem_maps(self, pixels: Tensor) -> list[Tensor]:
-        """The same as maps (B, C, side, side), with those of a convolutional stem's earlier stages before the last."""
+    def unpack(self, packed: Tensor) -> Embedded:
+        """``Embedded.pack`` undone: (B, N W + F) in any floating-point type -> both parts, in fp32."""
+        patches, pooled = packed.float().split([self.grid**2 * self.vision_width, self.pooled_width], dim=1)
+        return Embedded(patches.view(len(packed), -1, self.vision_width), pooled if self.pooled_width else None)
+
+    def stem_maps(self, pixels: Tensor, *, detach_tokens: bool = False) -> tuple[list[Tensor], Tensor | None]:
+        """The patch embeddings as maps (B, C, side, side), after those of a convolutional stem's earlier stages.
+
+        The second is ``Embedded.pooled``; ``detach_tokens`` is of an ``EfficientNetStem``.
+        """
         stem = self.clip.vision_model.embeddings.patch_embedding
         if self.steady:
             stem.eval()  # its running statistics must stay, even if somebody put this very module in train mode
-        return stem.maps(pixels) if isinstance(stem, Stem) else [stem(pixels)]
+        if isinstance(stem, EfficientNetStem):
+            return stem.maps_and_pooled(pixels, detach_tokens=detach_tokens)
+        return (stem.maps(pixels) if isinstance(stem, ConvStem) else [stem(pixels)]), None
 
     def stem_sides(self) -> dict[int, int]:
         """Side of each map of ``stem_maps`` -> its channels."""
@@ -330,7 +356,7 @@ class FrozenCLIP(nn.Module):
         return {self.grid * 2**halvings: width for halvings, width in enumerate(reversed(channels))}
 
     def encode_patches(self, patches: Tensor, prompts: PromptHook | None = None) -> tuple[Tensor, Tensor]:
-        """The layers of the image tower: what ``encode_image`` does after ``embed_patches``."""
+        """The layers of the image tower: what ``encode_image`` does after ``embed``."""
         tower = self.clip.vision_model
         number = patches.shape[1]
         cls = tower.embeddings.class_embedding.expand(patches.shape[0], 1, -1)
