@@ -3,7 +3,6 @@ import sys
 
 import pytest
 
-from mpiqe.batch import lock
 from mpiqe.batch.lock import alone, lock_file
 from mpiqe.errors import ConfigError
 

@@ -65,9 +65,7 @@ def plain(axes: "Axes", *, grid: Literal["x", "y"]) -> None:
     axes.spines[["bottom" if grid == "x" else "left"]].set_color(EDGE)
 
 
-def legend(
-    figure: "Figure", *, repeats: str, paper: str, centre: str = "their median", lines: bool = False
-) -> None:
+def legend(figure: "Figure", *, repeats: str, paper: str, centre: str = "their median", lines: bool = False) -> None:
     """What the marks mean, above everything."""
     from matplotlib.lines import Line2D
 
