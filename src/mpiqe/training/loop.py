@@ -51,6 +51,8 @@ class Sides:
     """Each further set's validation images by its name, their MOS brought to the same scale by the same line."""
     digest: str
     """Of all sets."""
+    sizes: tuple[int, ...]
+    """How many of ``learnt`` each set has, in order."""
 
     @property
     def learnt(self) -> list[Record]:
@@ -110,7 +112,7 @@ def train(
     items = _crops(crops, model, options, accelerator, reporter)
     asked: CropDataset | StemCache | ShiftedTargets = items
     if isinstance(model, MPIQE) and model.stem_head is not None:
-        asked, ridge = fit_stem_head(model, items, accelerator)
+        asked, ridge = fit_stem_head(model, items, accelerator, sizes=sides.sizes)
         reporter.note(f"the stem's head is fitted (penalty {ridge.penalty:g})")
     batches = step_loader(asked, sampler, workers=settings.workers)
     checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
@@ -213,7 +215,7 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
     held = f"{len(val)} to validate on" if val else "none to validate on (the whole training side trains)"
     whose = describe_split(dataset, settings.split, source=settings.splits)
     reporter.note(f"split {whose}: {len(train_side)} images to train on, {held}, {len(test)} to test on")
-    further, digest = [], dataset.digest
+    further, digest, sizes = [], dataset.digest, [len(train_side)]
     further_val: dict[str, list[Record]] = {}
     scale = target_statistics(train_side)
     for side in read_extra_data(settings.also, split=settings.split, whole=settings.whole):
@@ -221,12 +223,13 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
         if look:
             check(side.dataset)
         further += brought_to(scale, side.train)
+        sizes.append(len(side.train))
         name = side.dataset.name
         while name in {dataset.name, *further_val}:
             name += "'"
         further_val[name] = brought_to(scale, side.val, by=side.train)
         digest += f"+{side.dataset.digest}"
-    return dataset, Sides(train_side, val, test, further, further_val, digest)
+    return dataset, Sides(train_side, val, test, further, further_val, digest, tuple(sizes))
 
 
 def _crops(
