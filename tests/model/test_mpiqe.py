@@ -88,7 +88,7 @@ def test_what_is_folded_equals_the_model_written_out(tiny_model: MPIQE, pixels: 
             torch.cat([clip.encode_text(words[row : row + 1], last[row : row + 1]) for row in range(len(last))])
         )
     cls, patches = (
-        clip.project(tokens) for tokens in clip.encode_image(clip.preprocess(pixels), tiny_model.visual_prompts)
+        clip.project(tokens) for tokens in clip.encode_image(clip.preprocess(pixels), tiny_model.visual_prompts())
     )
     expected = unfolded(tiny_model.decoder, torch.cat(features), torch.cat([cls[:, None], patches], dim=1))
     torch.testing.assert_close(output.prediction, expected, atol=1e-5, rtol=0)

@@ -18,7 +18,8 @@ from mpiqe.data.several import brought_to, read_further, target_statistics
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, read_config, save_checkpoint, versions
-from mpiqe.model.clip import EMBEDDED, FrozenCLIP
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.clip_files import EMBEDDED
 from mpiqe.model.clip_iqa import CLIPIQA
 from mpiqe.model.files import check_safetensors
 from mpiqe.model.loss import Counts, Loss
@@ -108,11 +109,12 @@ def train(
         scene_target=settings.scene_target,
         view=settings.view,
     )
-    items: CropDataset | StemCache | ShiftedTargets = _crops(crops, model, options, accelerator, reporter)
+    items = _crops(crops, model, options, accelerator, reporter)
+    asked: CropDataset | StemCache | ShiftedTargets = items
     if isinstance(model, MPIQE) and model.stem_head is not None:
-        items, ridge = fit_stem_head(model, items, accelerator)
+        asked, ridge = fit_stem_head(model, items, accelerator)
         reporter.note(f"the stem's head is fitted (penalty {ridge.penalty:g})")
-    batches = step_loader(items, sampler, workers=settings.workers)
+    batches = step_loader(asked, sampler, workers=settings.workers)
     checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
 
     events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
