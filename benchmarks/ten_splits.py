@@ -292,7 +292,7 @@ def _cell(figure: str, value: float | None) -> str:
     return "" if value is None else f"{value:.2f}" if figure.startswith("rmse") else f"{value:.4f}"
 
 
-def _numbers(text: str) -> list[int]:
+def split_numbers(text: str) -> list[int]:
     """``1-3,7`` -> 1, 2, 3, 7"""
     found: list[int] = []
     for part in text.split(","):
@@ -312,7 +312,7 @@ def _value(text: str) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--splits", type=_numbers, default="1-10", help="1-10, or 1,3,5-7")
+    parser.add_argument("--splits", type=split_numbers, default="1-10", help="1-10, or 1,3,5-7")
     parser.add_argument("--backbone", help="CLIP by hub id or folder; {split} stands for the split's number")
     parser.add_argument("--config", type=Path, help="TOML file of settings; flags go before it")
     settings = parser.add_argument_group("settings of mpiqe train")

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from mpiqe.batch.resume import EarlierText, check_settings, settings_file
 from mpiqe.errors import ConfigError
 from mpiqe.parse import MOST_LEVELS, parse_json, parse_toml
-from mpiqe.scoring.resume import EarlierText, check_settings, settings_file
 from mpiqe.training.options import read_toml
 from mpiqe.training.run import RunFolder
 

@@ -9,6 +9,9 @@
     └── WeightsError   a checkpoint or a backbone that is missing, damaged, not mpiqe's or does not match
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MPIQEError(Exception):
     """What went wrong, where, and what to do about it."""
@@ -23,8 +26,29 @@ class DatasetError(MPIQEError):
 
 
 class ImageError(MPIQEError):
-    """One image that cannot be read."""
+    """One image that cannot be read.
+
+    ``name`` is what its row calls the image, ``None`` where the code that found the fault does not know it: whoever
+    does adds it with ``image_named``. ``reason`` says what is wrong and, where something helps, what to do.
+    """
+
+    def __init__(self, name: str | None, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason if self.name is None else f"{self.name}: {self.reason}"
 
 
 class WeightsError(MPIQEError):
     """A checkpoint or a backbone that is missing, damaged, not mpiqe's or does not match."""
+
+
+@contextmanager
+def image_named(name: str) -> Iterator[None]:
+    """Give every ``ImageError`` that is raised inside the image's ``name``, in place of the one that it may have."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(name, error.reason) from error.__cause__

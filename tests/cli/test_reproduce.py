@@ -67,6 +67,7 @@ def test_the_plan_alone_takes_neither_the_hub_nor_transformers(roots: Path, sett
     assert "50 of 50 runs are left" in done.stdout
 
 
+@pytest.mark.slow
 def test_table_4_survives_a_kill_and_ends_with_the_same_numbers(
     roots: Path,  # noqa: F811
     settings: Path,
@@ -168,7 +169,7 @@ def test_nothing_to_read_is_said_in_one_line(tmp_path: Path) -> None:
     assert "roots.toml" in done.stderr
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     roots: Path,  # noqa: F811
     settings: Path,
@@ -197,6 +198,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     assert 1 <= len(_done(out)) < 15
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
 def test_workers_end_with_their_parent_and_the_same_command_goes_on(
     roots: Path,  # noqa: F811
@@ -240,6 +242,7 @@ def _group(leader: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_broken_picture_of_the_other_dataset_costs_table_3_alone(
     livec: Path,  # noqa: F811
     settings: Path,

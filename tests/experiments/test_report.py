@@ -267,7 +267,7 @@ def test_a_claim_is_told_with_both_differences_its_tests_and_its_verdict(tmp_pat
     markdown, page, _ = write(tmp_path, found)
     (grid,) = [grid for grid in grids(markdown)["LIVE Challenge"] if "verdict" in grid[0]]
     assert grid[0][1:] == row(
-        "in  paper's difference  our median difference  wins / ties / losses  Wilcoxon p  corrected p  verdict"
+        "in  paper's difference  our mean difference  wins / ties / losses  Wilcoxon p  corrected p  verdict"
     )
     # t = 0.02 / sqrt((1/3 + 1/4) 0.0001) = 2.6186, two-sided with 2 degrees of freedom: 0.1201; Wilcoxon's is 2 / 2^3
     assert grid[1] == [
@@ -280,7 +280,7 @@ def test_a_claim_is_told_with_both_differences_its_tests_and_its_verdict(tmp_pat
         "0.1201",
         "holds",
     ]
-    assert grid[2][:5] == ["text \\| helps", "Table 1", DASH, f"{MINUS}0.010 (3)", "0 / 1 / 2"]
+    assert grid[2][:5] == ["text \\| helps", "Table 1", DASH, f"{MINUS}0.013 (3)", "0 / 1 / 2"]
     assert grid[2][-1] == "not found"
     assert "- **holds, 1 of 1**: scene prompts help\n\nComparisons that the paper does not make, or not" in markdown
     assert "With 3 repeats Wilcoxon's p cannot be below 0.2500." in markdown

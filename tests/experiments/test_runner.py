@@ -61,6 +61,7 @@ def test_other_settings_are_refused(make_study: Make) -> None:
         refuse_other_study(study, datasets, "0" * 64)
 
 
+@pytest.mark.slow
 def test_several_at_a_time_end_with_the_numbers_of_one_after_another_but_for_rounding(
     make_study: Make, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_best_on_test_stands_beside_and_changes_nothing(make_study: Make) -> Non
     assert outcome.figures["srcc"].median == pytest.approx(rows[-1]["test_srcc"])
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_study_with_a_sentence(make_study: Make, tmp_path: Path) -> None:
     study = make_study("table4", repeats=3, settings={"epochs": 200})
 

@@ -30,6 +30,7 @@ def test_sizes_at_vit_b_16(tiny_clip: FrozenCLIP) -> None:
     assert sizes["clip"] == 0
 
 
+@pytest.mark.slow
 def test_at_vit_b_16_every_layer_of_the_prompts_gets_a_gradient(tiny_clip: FrozenCLIP) -> None:
     torch.manual_seed(0)
     config = CLIPConfig(vision_config={"patch_size": 16}, text_config={}, projection_dim=512)
@@ -88,7 +89,7 @@ def test_what_is_folded_equals_the_model_written_out(tiny_model: MPIQE, pixels: 
             torch.cat([clip.encode_text(words[row : row + 1], last[row : row + 1]) for row in range(len(last))])
         )
     cls, patches = (
-        clip.project(tokens) for tokens in clip.encode_image(clip.preprocess(pixels), tiny_model.visual_prompts)
+        clip.project(tokens) for tokens in clip.encode_image(clip.preprocess(pixels), tiny_model.visual_prompts())
     )
     expected = unfolded(tiny_model.decoder, torch.cat(features), torch.cat([cls[:, None], patches], dim=1))
     torch.testing.assert_close(output.prediction, expected, atol=1e-5, rtol=0)

@@ -35,13 +35,12 @@ def synthesize(
     """
     from rich.console import Console
 
-    from mpiqe.cli.photos import standard_input
     from mpiqe.cli.progress_line import ProgressLine
     from mpiqe.data import read_dataset
     from mpiqe.data.synthesize import synthesize as make
     from mpiqe.data.synthetic import ALL_KINDS, KINDS
     from mpiqe.errors import DatasetError
-    from mpiqe.scoring.paths import photo_files
+    from mpiqe.sources.find import photo_files, standard_input
 
     if clean.startswith("csv:"):
         records = sorted(read_dataset(clean).records, key=lambda record: (-record.mos, record.name))

@@ -1,4 +1,4 @@
-"""What a long run shows while it works: notes, a bar with the time left, a line an epoch. All of it on stderr."""
+"""Progress of a training run on stderr: notes, a bar with the time left, a line per epoch."""
 
 import os
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from rich.progress import (
 
 
 class TerminalReporter:
-    """Tells a terminal how a run goes; without a terminal the bar is left out and the lines remain."""
+    """Report a run's progress; without a terminal the bar is left out and the lines remain."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, highlight=False, quiet=quiet)

@@ -25,7 +25,7 @@ READERS: dict[Kind, tuple[str, str]] = {
 _MOST_BYTES = 256 << 20  # of a file; the largest official one has under one million
 _MOST_ANSWER = 512 << 20
 _GRACE = 10  # seconds to start in, and by which the child's own alarm comes first
-# As in scoring/reader_process.py: the child has the parent's modules, and none of the working directory's.
+# As in isolation/process.py: the child has the parent's modules, and none of the working directory's.
 _BOOT = (
     "import sys; sys.path[:] = [sys.argv[1], *sys.argv[4:]]; import mpiqe; sys.path[:] = sys.argv[4:]; "
     "from mpiqe.data.label_child import main; main(sys.argv[2], sys.argv[3])"

@@ -37,7 +37,8 @@ class PairedTest:
     wins: int
     ties: int
     losses: int
-    median: float
+    mean: float
+    """What ``corrected_p`` is a test of, so the direction of a verdict as well."""
     wilcoxon_p: float | None
     """Wilcoxon's signed-rank test, two-sided (exact without ties); at least 2 / 2^n for n repeats."""
     corrected_p: float | None
@@ -84,16 +85,17 @@ def compare(differences: Sequence[float], *, test_share: float) -> PairedTest:
     signed = corrected = None
     if wins or losses:
         signed = float(wilcoxon(differences).pvalue)
+    mean = statistics.fmean(differences) if differences else 0.0
     variance = statistics.variance(differences) if count > 1 else 0.0
     if variance > 0:
-        statistic = statistics.fmean(differences) / math.sqrt((1 / count + test_share) * variance)
+        statistic = mean / math.sqrt((1 / count + test_share) * variance)
         corrected = float(2 * student_t.sf(abs(statistic), count - 1))
     return PairedTest(
         tuple(differences),
         wins,
         signs.count(0),
         losses,
-        statistics.median(differences) if differences else 0.0,
+        mean,
         signed,
         corrected,
     )

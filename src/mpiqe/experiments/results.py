@@ -187,9 +187,10 @@ def _paper(table: Table, dataset: str, better: str, worse: str) -> float | None:
 
 
 def _verdict(paired: PairedTest) -> str:
+    """Direction and significance of the mean difference: both from the corrected t-test."""
     if paired.corrected_p is None:
         return "cannot be tested"
     clear = paired.corrected_p < SIGNIFICANT
-    if paired.median > 0:
+    if paired.mean > 0:
         return "holds" if clear else "same direction, not significant"
-    return "the opposite holds" if clear and paired.median < 0 else "not found"
+    return "the opposite holds" if clear and paired.mean < 0 else "not found"

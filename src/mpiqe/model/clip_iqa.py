@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from mpiqe.choices import ClassPosition
 from mpiqe.errors import ConfigError
-from mpiqe.model.clip import Embedded, FrozenCLIP
+from mpiqe.model.backbone import Embedded
+from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.mpiqe import AttentionMaps, MPIQEOutput
 from mpiqe.model.prompts import PromptLearner
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpiqe.model.alignment import distortion_logits, scene_logits, window_similarity
-from mpiqe.model.clip import Embedded, FrozenCLIP
+from mpiqe.model.backbone import Embedded
+from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.decoder import FoldedQueries, QualityDecoder
 from mpiqe.model.prompts import DeepVisualPrompts, PromptLearner
 
@@ -167,7 +168,7 @@ class MPIQE(nn.Module):
 
     def encode_embedded(self, embedded: Embedded) -> ImageFeatures:
         """The same from what the stem makes of the crops."""
-        cls, patches = self.clip.encode_patches(embedded.patches, self.visual_prompts)
+        cls, patches = self.clip.encode_patches(embedded.patches, self.visual_prompts())
         project = self.projection or self.clip.project
         return ImageFeatures(project(cls), project(patches), embedded.pooled)
 

@@ -18,7 +18,8 @@ from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, read_config, save_checkpoint, versions
-from mpiqe.model.clip import EMBEDDED, FrozenCLIP
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.clip_files import EMBEDDED
 from mpiqe.model.clip_iqa import CLIPIQA
 from mpiqe.model.files import check_safetensors
 from mpiqe.model.loss import Counts, Loss
@@ -50,6 +51,8 @@ class Sides:
     """Each further set's validation images by its name, their MOS brought to the same scale by the same line."""
     digest: str
     """Of all sets."""
+    sizes: tuple[int, ...]
+    """How many of ``learnt`` each set has, in order."""
 
     @property
     def learnt(self) -> list[Record]:
@@ -106,11 +109,12 @@ def train(
         scene_target=settings.scene_target,
         view=settings.view,
     )
-    items: CropDataset | StemCache | ShiftedTargets = _crops(crops, model, options, accelerator, reporter)
+    items = _crops(crops, model, options, accelerator, reporter)
+    asked: CropDataset | StemCache | ShiftedTargets = items
     if isinstance(model, MPIQE) and model.stem_head is not None:
-        items, ridge = fit_stem_head(model, items, accelerator)
+        asked, ridge = fit_stem_head(model, items, accelerator, sizes=sides.sizes)
         reporter.note(f"the stem's head is fitted (penalty {ridge.penalty:g})")
-    batches = step_loader(items, sampler, workers=settings.workers)
+    batches = step_loader(asked, sampler, workers=settings.workers)
     checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
 
     events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
@@ -211,7 +215,7 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
     held = f"{len(val)} to validate on" if val else "none to validate on (the whole training side trains)"
     whose = describe_split(dataset, settings.split, source=settings.splits)
     reporter.note(f"split {whose}: {len(train_side)} images to train on, {held}, {len(test)} to test on")
-    further, digest = [], dataset.digest
+    further, digest, sizes = [], dataset.digest, [len(train_side)]
     further_val: dict[str, list[Record]] = {}
     scale = target_statistics(train_side)
     for side in read_extra_data(settings.also, split=settings.split, whole=settings.whole):
@@ -219,12 +223,13 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
         if look:
             check(side.dataset)
         further += brought_to(scale, side.train)
+        sizes.append(len(side.train))
         name = side.dataset.name
         while name in {dataset.name, *further_val}:
             name += "'"
         further_val[name] = brought_to(scale, side.val, by=side.train)
         digest += f"+{side.dataset.digest}"
-    return dataset, Sides(train_side, val, test, further, further_val, digest)
+    return dataset, Sides(train_side, val, test, further, further_val, digest, tuple(sizes))
 
 
 def _crops(

@@ -209,7 +209,7 @@ def _own_distillation(student: Student, seen: Seen) -> dict[str, Tensor]:
 
 def _natural(of_views: Tensor) -> Tensor:
     """(B * V, ..) -> (B * NATURAL, ..)."""
-    return of_views.unflatten(0, (-1, VIEWS))[:, :NATURAL].flatten(0, 1)
+    return of_views.view(-1, VIEWS, *of_views.shape[1:])[:, :NATURAL].flatten(0, 1)
 
 
 def _alignment(student: Student, seen: Seen, views: Views) -> dict[str, Tensor]:

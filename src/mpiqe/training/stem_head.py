@@ -3,6 +3,8 @@
 Axes: K crops of an image, F pooled features.
 """
 
+from collections.abc import Sequence
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -33,9 +35,11 @@ class ShiftedTargets(TorchDataset[Item]):
 
 
 def fit_stem_head(
-    model: MPIQE, items: CropDataset | StemCache, accelerator: Accelerator
+    model: MPIQE, items: CropDataset | StemCache, accelerator: Accelerator, *, sizes: Sequence[int] = ()
 ) -> tuple[ShiftedTargets, Ridge]:
     """Fit ``model.stem_head`` to the MOS of the crops of the first epoch, and say what is left for the decoder.
+
+    ``sizes``: how many of the items each of several rated sets has, one after another; every set counts equally.
 
     A regression has seen the images that it was fitted on, so its errors there are smaller than they will be on
     others. What the decoder is asked for is the error of each image's leave-one-out prediction instead: the items
@@ -49,7 +53,8 @@ def fit_stem_head(
         found.append(_pooled(model, batch.crops, accelerator).cpu())
         ratings.append(batch.mos)
     targets = (torch.cat(ratings).double() - model.target_mean) / model.target_std
-    ridge = fit_ridge(torch.cat(found), targets)
+    weights = torch.cat([torch.full((size,), 1 / size) for size in sizes]) if sizes else None
+    ridge = fit_ridge(torch.cat(found), targets, weights=weights)
     with torch.no_grad():
         model.stem_head.weight.copy_(ridge.weight[None])
         model.stem_head.bias.copy_(ridge.bias)

@@ -180,9 +180,7 @@ def test_a_cell_with_an_error_is_not_taken_for_a_grade(made):
 
 def test_without_xlrd_the_message_says_what_to_install(made, monkeypatch):
     monkeypatch.setitem(sys.modules, "xlrd", None)
-    with pytest.raises(
-        ConfigError, match=r"to read DatabaseGrades\.xls mpiqe needs xlrd.*pip install 'mpiqe\[train\]'"
-    ):
+    with pytest.raises(ConfigError, match=r"DatabaseGrades\.xls mpiqe needs xlrd.*pip install 'mpiqe\[train\]'"):
         read_bid(made)
 
 

@@ -200,9 +200,7 @@ def test_an_unknown_type_is_refused_with_the_known_ones(made):
 
 def test_without_openpyxl_the_message_says_what_to_install(made, monkeypatch):
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(
-        ConfigError, match=r"to read csiq\.DMOS\.xlsx mpiqe needs openpyxl.*pip install 'mpiqe\[train\]'"
-    ):
+    with pytest.raises(ConfigError, match=r"csiq\.DMOS\.xlsx mpiqe needs openpyxl.*pip install 'mpiqe\[train\]'"):
         read_csiq(made)
 
 

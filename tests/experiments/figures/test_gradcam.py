@@ -73,7 +73,7 @@ def test_a_model_whose_score_hangs_on_one_patch_has_its_map_there() -> None:
 
 def test_the_projection_changes_nothing(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
     """The same from the tokens after the final layernorm, through CLIP's own projection to the decoder."""
-    cls, patches = tiny_model.clip.encode_image(tiny_model.clip.preprocess(pixels), tiny_model.visual_prompts)
+    cls, patches = tiny_model.clip.encode_image(tiny_model.clip.preprocess(pixels), tiny_model.visual_prompts())
     patches = patches.detach().requires_grad_()
     project = tiny_model.clip.project
     score = tiny_model.decode(tiny_model.fold(), ImageFeatures(project(cls.detach()), project(patches))).score

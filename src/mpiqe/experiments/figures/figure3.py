@@ -17,7 +17,7 @@ from mpiqe.experiments.figures import FigureFile, check_ready
 from mpiqe.experiments.figures.gradcam import PhotoMap, photo_map
 from mpiqe.experiments.trained_run import TrainedRun, read_trained_run
 from mpiqe.plotting import GREY, WIDTH, Sheet, save_png
-from mpiqe.scoring.picture import colours, overlay
+from mpiqe.scoring.render import colours, overlay
 
 NAME = "figure3.png"
 _MAPPED = 640  # pixels along the longer side of a map: more than a panel ever has

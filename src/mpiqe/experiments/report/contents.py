@@ -113,11 +113,11 @@ def claims_blocks(claims: Sequence[Claim], tables: Sequence[Table], svg: bytes |
     fewest = min(len(claim.paired.differences) for claim in claims)
     tested = Text(
         "Each claim compares the SRCC of two models, repeat by repeat: within a repeat both are tested on the same "
-        "images. The verdict is \N{LEFT DOUBLE QUOTATION MARK}holds\N{RIGHT DOUBLE QUOTATION MARK} where the median "
+        "images. The verdict is \N{LEFT DOUBLE QUOTATION MARK}holds\N{RIGHT DOUBLE QUOTATION MARK} where the mean "
         f"difference is above zero and the corrected p is below {SIGNIFICANT:g}. The repeats are splits of one dataset "
         "and share images, so that their differences are not independent and Wilcoxon's p is too small; the corrected "
-        "p (Nadeau and Bengio, 2003) allows for that, and the verdict goes by it alone. Both are two-sided, and "
-        f"neither allows for the number of claims. With {fewest} repeats Wilcoxon's p cannot be below "
+        "p (a t-test of the mean; Nadeau and Bengio, 2003) allows for that, and the verdict uses it alone. Both are "
+        f"two-sided, and neither allows for the number of claims. With {fewest} repeats Wilcoxon's p cannot be below "
         f"{probability(2.0 ** (1 - fewest)).text}."
     )
     papers = [claim for claim in claims if claim.paper is not None]
@@ -136,7 +136,7 @@ def claims_blocks(claims: Sequence[Claim], tables: Sequence[Table], svg: bytes |
         Column("claim", numbers=False),
         Column("in", numbers=False),
         Column("paper's difference"),
-        Column("our median difference"),
+        Column("our mean difference"),
         Column("wins / ties / losses"),
         Column("Wilcoxon p"),
         Column("corrected p"),
@@ -148,7 +148,7 @@ def claims_blocks(claims: Sequence[Claim], tables: Sequence[Table], svg: bytes |
     )
     blocks.append(Grid("claims", "", columns, tuple(parts)))
     if svg is not None:
-        caption = "A dot for each repeat, a bar at the median, a diamond for the paper's; right of zero is as claimed."
+        caption = "A dot for each repeat, a bar at the mean, a diamond for the paper's; right of zero is as claimed."
         blocks.append(Drawing(svg, caption))
     return blocks
 
@@ -174,7 +174,7 @@ def _row(claim: Claim, table: str) -> tuple[Entry, ...]:
         Entry(claim.text),
         Entry(table),
         Entry(signed(claim.paper).text),
-        Entry(signed(paired.median).text, beside=str(len(paired.differences))),
+        Entry(signed(paired.mean).text, beside=str(len(paired.differences))),
         Entry(f"{paired.wins} / {paired.ties} / {paired.losses}"),
         probability(paired.wilcoxon_p),
         probability(paired.corrected_p),

@@ -1,6 +1,6 @@
 """The report's plots as SVG, one for each table and one of the claims. matplotlib is imported when they are drawn.
 
-A dot is a repeat, a bar the median of the repeats, a diamond the paper's figure.
+A dot is a repeat, a bar the median or mean of the repeats, a diamond the paper's figure.
 """
 
 import io
@@ -34,9 +34,9 @@ def new_figure(height: float) -> "Figure":
 
 
 def dots(
-    axes: "Axes", place: float, values: Sequence[float | None], median: float | None, *, along: Literal["x", "y"]
+    axes: "Axes", place: float, values: Sequence[float | None], centre: float | None, *, along: Literal["x", "y"]
 ) -> None:
-    """One cell's repeats in the splits' order, a little apart from each other, with a bar at their median.
+    """One cell's repeats in the splits' order, a little apart from each other, with a bar at ``centre``.
 
     Values lie ``along`` an axis, the cell at ``place`` on the other. Repeats without a figure have no dot.
     """
@@ -46,8 +46,8 @@ def dots(
     if along == "y":
         x, y = y, x
     axes.scatter(x, y, s=11, color=OURS, alpha=0.5, linewidths=0, zorder=3)
-    if median is not None:
-        ends = ([median, median], [place - _BAR[along], place + _BAR[along]])
+    if centre is not None:
+        ends = ([centre, centre], [place - _BAR[along], place + _BAR[along]])
         axes.plot(*(ends if along == "x" else ends[::-1]), color=OURS, linewidth=2, solid_capstyle="butt", zorder=4)
 
 
@@ -65,7 +65,7 @@ def plain(axes: "Axes", *, grid: Literal["x", "y"]) -> None:
     axes.spines[["bottom" if grid == "x" else "left"]].set_color(EDGE)
 
 
-def legend(figure: "Figure", *, repeats: str, paper: str, lines: bool = False) -> None:
+def legend(figure: "Figure", *, repeats: str, paper: str, centre: str = "their median", lines: bool = False) -> None:
     """What the marks mean, above everything."""
     from matplotlib.lines import Line2D
 
@@ -75,7 +75,7 @@ def legend(figure: "Figure", *, repeats: str, paper: str, lines: bool = False) -
 
     handles = [
         mark("o", repeats, OURS, alpha=0.5, markeredgewidth=0, markersize=4),
-        mark("_" if lines else "|", "their median", OURS, markeredgewidth=2, markersize=8),
+        mark("_" if lines else "|", centre, OURS, markeredgewidth=2, markersize=8),
         mark("D", paper, PAPER, markerfacecolor="white", markeredgewidth=1.2, markersize=4.5),
     ]
     figure.legend(
@@ -133,14 +133,14 @@ def _claims(claims: Sequence[Claim]) -> "Figure":
     panels = figure.subplots(len(datasets), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})
     for axes, (name, of) in zip(panels[:, 0], datasets.items(), strict=True):
         for place, claim in enumerate(of):
-            dots(axes, place, claim.paired.differences, claim.paired.median, along="x")
+            dots(axes, place, claim.paired.differences, claim.paired.mean, along="x")
             if claim.paper is not None:
                 diamond(axes, claim.paper, place)
         axes.axvline(0, color=GREY, linewidth=0.8)
         axes.set_title(f"{title_of(name)}, differences in SRCC", loc="left", fontsize=8.5, color=INK)
         _name_rows(axes, [claim.text for claim in of])
         axes.tick_params(axis="x", labelbottom=True)
-    legend(figure, repeats="ours, a repeat", paper="the paper's difference")
+    legend(figure, repeats="ours, a repeat", centre="their mean", paper="the paper's difference")
     return figure
 
 
