@@ -26,7 +26,6 @@ from torch.optim import Optimizer
 
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.backbone_digest import same_backbone, what_differs
-from mpiqe.model.checkpoint import versions
 from mpiqe.model.files import check_safetensors, write_safetensors, write_whole
 from mpiqe.parse import parse_json
 
@@ -195,6 +194,8 @@ def start_or_check(run: RunFolder, settings: Mapping[str, Any], *, digests: Mapp
     ``digests`` by what they are of; those of several sets are joined by plus signs.
     """
     if not resume:
+        from mpiqe.model.checkpoint import versions  # with transformers, which whoever only reads a folder needs not
+
         named = {f"{name}_digest": digest for name, digest in digests.items()}
         run.start({"settings": dict(settings), **named, "versions": versions()})
         return
