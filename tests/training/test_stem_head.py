@@ -52,7 +52,7 @@ def crops(rated_photos: Path) -> CropDataset:
 def test_packed_features_are_unpacked_as_they_were(model: MPIQE) -> None:
     pixels = torch.randint(256, (3, 3, 96, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     embedded = model.clip.embed(model.clip.preprocess(pixels))
-    again = model.clip.unpack(embedded.pack())
+    again = model.clip.split_embedded(embedded.joined())
     assert embedded.pooled is not None
     assert again.pooled is not None
     assert torch.equal(again.patches, embedded.patches)

@@ -68,7 +68,9 @@ def _pooled(model: MPIQE, crops: Tensor, accelerator: Accelerator) -> Tensor:
     flat = crops.flatten(0, 1).to(accelerator.device)
     with accelerator.autocast():
         embedded = (
-            model.clip.unpack(flat) if flat.is_floating_point() else model.clip.embed(model.clip.preprocess(flat))
+            model.clip.split_embedded(flat)
+            if flat.is_floating_point()
+            else model.clip.embed(model.clip.preprocess(flat))
         )
     if embedded.pooled is None:
         raise ValueError("the stem has no pooled features")
