@@ -30,8 +30,11 @@ def shown(text: str) -> str:
 
 
 def last_name(url: str) -> str:
-    """The file's name at the end of an address, or its host."""
-    parts = urlsplit(url)
+    """Return the file's name at the end of an address, or its host; "photo" for an invalid address."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # reading it will say so
+        return "photo"
     return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.hostname or "photo"
 
 
