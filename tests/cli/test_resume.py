@@ -312,12 +312,10 @@ def test_killed_runs_go_on_to_the_same_file(photos, tmp_path, form):
 
 @pytest.fixture
 def busy(photos):
-    """Starts a run that has written three rows to its output and waits for its next photo."""
+    """Starts a run that has begun its output, and waits for its next photo."""
 
     def begun(output):
-        if output.suffix == ".parquet":
-            return parts_folder(output).exists()
-        return output.exists() and output.read_bytes().count(b"photos/03-") == 3
+        return parts_folder(output).exists() or (output.exists() and output.stat().st_size > 0)
 
     @contextlib.contextmanager
     def start(output, *options):
@@ -325,12 +323,15 @@ def busy(photos):
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             process.stdin.write(f"{photos / '03-ü.png'}\n".encode() * 3)
             process.stdin.flush()
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while not begun(output) and time.monotonic() < deadline:
                 assert process.poll() is None, process.stderr.read()
                 time.sleep(0.02)
-            if output.suffix == ".parquet":  # whose rows are not seen until there is a part, after a second or more
-                time.sleep(1.5)
+            assert begun(output)
+            before, now = None, everything(output.parent)
+            while before != now:  # it still writes
+                time.sleep(1)
+                before, now = now, everything(output.parent)
             try:
                 yield process
             finally:
@@ -400,14 +401,16 @@ def test_a_file_is_locked_by_whatever_name_it_is_given(score, photos, tmp_path, 
 def test_an_interrupt_keeps_every_row_and_says_how_to_go_on(photos, tmp_path):
     rows = tmp_path / "rows.parquet"
     command = [*PROGRAM, "score", "-", "--batch-size", "1", "--output", rows]
-    lines = f"{photos / '03-ü.png'}\n".encode() * 200
+    line, given = f"{photos / '03-ü.png'}\n".encode(), 50
     with subprocess.Popen([*command], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdin.write(lines)
+        deadline = time.monotonic() + 120
+        while not list(parts_folder(rows).glob("part-*.parquet")) and time.monotonic() < deadline:
+            process.stdin.write(line)  # a row that comes a second after the beginning has the first part written
+            process.stdin.flush()
+            given += 1
+            time.sleep(0.01)
+        process.stdin.write(line * 50)  # so that some are under way
         process.stdin.flush()
-        deadline = time.monotonic() + 30
-        while not parts_folder(rows).exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.5)  # within the photos, most likely; it has to hold wherever the signal comes
         process.send_signal(signal.SIGINT)
         process.stdin.close()
         err = process.stderr.read().decode()
@@ -415,9 +418,9 @@ def test_an_interrupt_keeps_every_row_and_says_how_to_go_on(photos, tmp_path):
     number = sum(pq.read_metadata(part).num_rows for part in parts_folder(rows).glob("part-*.parquet"))
     assert number > 0
     assert err == f"mpiqe: interrupted, {number} rows are written; the same command with --resume goes on from there\n"
-    done = subprocess.run([*command, "--resume"], input=lines, capture_output=True, check=False)
+    done = subprocess.run([*command, "--resume"], input=line * given, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert pq.read_metadata(rows).num_rows == 200
+    assert pq.read_metadata(rows).num_rows == given
     assert not parts_folder(rows).exists()
 
 
