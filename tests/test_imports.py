@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
 BASE = {"errors", "bounds", "parse", "printable", "extras", "files", "choices", "labels"}
 BASE |= {"images", "view", "intervals", "metrics"}
 MAY_KNOW = {
-    "errors": set(),
+    "errors": {"printable"},
     "bounds": set(),
     "extras": {"errors"},
     "files": set(),

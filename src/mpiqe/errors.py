@@ -9,9 +9,18 @@
     └── WeightsError   a checkpoint or a backbone that is missing, damaged, foreign or mismatched
 """
 
+from mpiqe.printable import printable
+
 
 class MPIQEError(Exception):
-    """What went wrong, where, and what to do about it."""
+    """What went wrong, where, and what to do about it.
+
+    Files are quoted in it, so its text holds no control sequences: they are escaped but for line breaks and tabs.
+    """
+
+    def __str__(self) -> str:
+        """Return the text that may go to a terminal."""
+        return printable(super().__str__(), keep="\n\t")
 
 
 class ConfigError(MPIQEError):
@@ -23,7 +32,14 @@ class DatasetError(MPIQEError):
 
 
 class ImageError(MPIQEError):
-    """One picture that cannot be read."""
+    """One picture that cannot be read.
+
+    Its text names the file letter by letter, as rows do; it is escaped where rows are shown.
+    """
+
+    def __str__(self) -> str:
+        """Return the text as it is."""
+        return Exception.__str__(self)
 
 
 class WeightsError(MPIQEError):

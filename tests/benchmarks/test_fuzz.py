@@ -127,7 +127,8 @@ def test_a_process_that_dies_costs_one_mutation_and_the_next_is_read(monkeypatch
         "    print(json.dumps({'begin': number, 'file': 'a'}), flush=True)\n"
         "    if number == 1:\n        os.kill(os.getpid(), signal.SIGSEGV)\n"
         "    if number == 3:\n        time.sleep(60)\n"
-        "    end = {'end': number, 'file': 'a', 'reason': None, 'findings': [], 'seconds': 0, 'megabytes': 0}\n"
+        "    end = {'end': number, 'file': 'a', 'reason': None, 'findings': [], 'seconds': 0, 'clock': 0,"
+        "           'megabytes': 0}\n"
         "    print(json.dumps(end), flush=True)\n"
     )
     monkeypatch.setattr("benchmarks.fuzz.ROOT", tmp_path)
