@@ -31,7 +31,7 @@ def test_no_error_but_a_photos_holds_what_a_terminal_would_obey() -> None:
 
 
 def test_names_in_a_table_and_in_a_checkpoint_do_not_reach_the_terminal_as_they_are(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"\x1b[2Jodd\x9b": ["a.jpg"]}), tmp_path / "table.parquet")
+    pq.write_table(pa.table({"\x1b[2Jodd\x9b": [1]}), tmp_path / "table.parquet")
     save_file({"\x1b[2Jodd\x9b": torch.zeros(2)}, tmp_path / "odd.safetensors")
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     for asked in (
