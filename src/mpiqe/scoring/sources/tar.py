@@ -5,35 +5,25 @@ A plain archive is gone over from header to header, and a photo is a slice of it
 front to back: its photos are held in memory, within a budget, until they are fetched.
 """
 
-import bz2
-import gzip
-import lzma
 import re
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple
 
 from mpiqe.errors import ImageError
 from mpiqe.scoring.sources.folders import TAR_SUFFIXES, is_image
 from mpiqe.scoring.sources.found import Broken, Found, Limits, too_large
 from mpiqe.scoring.sources.held import Budget, Held
 from mpiqe.scoring.sources.local import open_regular
+from mpiqe.scoring.sources.unpacking import FAULTS, unpacking
 
 _BLOCK = tarfile.BLOCKSIZE
 _LONGEST_NAME = 1 << 20  # bytes of a long name or an extended header; a hostile one says gigabytes
 _STEP = 1 << 20  # bytes that are passed over at once
 _LONGEST_KEY = 12  # letters that tell what matters; a hostile header has many more, and many of them
 _LARGEST = 1 << 62  # bytes of a member; no file can be passed over by more
-_UNPACK: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
-    b"BZh": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
-    b"\xfd7zXZ\x00": lambda file: cast("IO[bytes]", lzma.LZMAFile(file)),  # noqa: SIM115 # closed with what it reads
-}
-_FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError)
-
 Open = Callable[[str], IO[bytes]]
 
 
@@ -150,7 +140,7 @@ def is_tar(name: str) -> bool:
 def count(archive: str) -> int | None:
     """How many photos there are, found from the headers alone; ``None`` for a compressed archive."""
     with open_regular(archive) as file:
-        if _unpacking(file):
+        if unpacking(file):
             return None
         return sum(_is_photo(member) for member in TarStream(file, can_seek=True))
 
@@ -163,7 +153,7 @@ def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: 
     """
     try:
         with (opened or open_regular)(archive) as file:
-            unpack = _unpacking(file) if file.seekable() else None
+            unpack = unpacking(file) if file.seekable() else None
             sliced = opened is None and unpack is None
             end = file.seek(0, 2) if sliced else None
             file.seek(0) if file.seekable() else None
@@ -187,7 +177,7 @@ def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: 
                     return
                 if not whole:
                     return
-    except (DamagedError, *_FAULTS) as error:
+    except (DamagedError, *FAULTS) as error:
         yield Found(shown, None, Broken(shown, _reason(error)), _stem(shown))
 
 
@@ -195,21 +185,14 @@ def _again(name: str, archive: str, index: int, size: int, opened: Open) -> byte
     """A member's bytes, after going over all that lies before it."""
     try:
         with opened(archive) as file:
-            unpack = _unpacking(file) if file.seekable() else None
+            unpack = unpacking(file) if file.seekable() else None
             stream = TarStream(unpack(file) if unpack else file, can_seek=False)
             for place, member in enumerate(stream):
                 if place == index and member.size == size:
                     return stream.read(size)
-    except (DamagedError, *_FAULTS) as error:
+    except (DamagedError, *FAULTS) as error:
         raise ImageError(f"{name}: {_reason(error)}") from error
     raise ImageError(f"{name}: the archive has changed meanwhile")
-
-
-def _unpacking(file: IO[bytes]) -> Callable[[IO[bytes]], IO[bytes]] | None:
-    """By what the file begins with; the name may say anything."""
-    head = file.read(6)
-    file.seek(0)
-    return next((unpack for magic, unpack in _UNPACK.items() if head.startswith(magic)), None)
 
 
 def _is_photo(member: Member) -> bool:
