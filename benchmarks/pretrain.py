@@ -54,7 +54,7 @@ def main() -> None:
     pixels = batch.crops.flatten(0, 1)
 
     def stem() -> Tensor:
-        return clip.stem_maps(clip.preprocess(pixels))[-1].float().mean()
+        return clip.stem_maps(clip.preprocess(pixels))[0][-1].float().mean()
 
     def layers() -> Tensor:
         seen = student.see(pixels)

@@ -1,19 +1,20 @@
-"""MP-IQE against a linear probe of the same frozen backbone, on the ten splits of LIVE Challenge.
+"""MP-IQE against ridge regressions on the same frozen backbone, on the ten splits of LIVE Challenge.
 
     python benchmarks/ten_splits.py --root DIR --labels LIQE_DIR --backbone B --out OUT [--splits 1-10] [--epochs 30 ..]
 
 Settings of `mpiqe train` come from --config (TOML) and from flags of the same names. {split} in --backbone stands for
 the number of the split, for backbones that must not have seen its test images.
 
-The probe is a ridge regression on the mean, over the crops that evaluation takes, of CLS and mean patch after CLIP's
-projection, side by side, standardised on the images that it learns from. Its alpha is the one of `ALPHAS` with the
-least RMSE on the split's validation images (by SRCC nothing would keep the scores from shrinking to the mean); the test
-images are looked at once, after that. With --no-validation MP-IQE learns from the validation images too, and so does
-the probe once its alpha is chosen.
+`probe` is a ridge regression on the mean, over the crops that evaluation takes, of CLS and mean patch after CLIP's
+projection, side by side, standardised on the images that it learns from. `pooled` is the same on the pooled features of
+an EfficientNet stem, where the backbone has one. The alpha of each is the one of `ALPHAS` with the least RMSE on the
+split's validation images (by SRCC nothing would keep the scores from shrinking to the mean); the test images are looked
+at once, after that. With --no-validation MP-IQE learns from the validation images too, and so do the regressions once
+their alpha is chosen.
 
-OUT holds a run folder for each split (`mpiqe train`'s, with the probe's probe.csv and probe.json in it), the features,
-summary.json and summary.md. A finished split is not done again, a half one goes on. `summary(OUT)` needs nothing but
-the predictions.
+OUT holds a run folder for each split (`mpiqe train`'s, with probe.csv, pooled.csv and probe.json in it), the features,
+summary.json and summary.md, which also say how far MP-IQE's parameters went in units of their initial deviation. A
+finished split is not done again, a half one goes on. `summary(OUT)` needs nothing but the predictions.
 """
 
 import argparse
@@ -57,8 +58,9 @@ from mpiqe.training.run import CONFIG, RunFolder, as_path
 Floats = npt.NDArray[np.float64]
 
 ALPHAS = tuple(10 ** (exponent / 2) for exponent in range(-4, 13))  # 0.01 to 1,000,000, two a decade
-PROBE, PROBE_NOTES = "probe.csv", "probe.json"
-MODELS = {"mpiqe": PREDICTIONS, "probe": PROBE}
+PROBE_NOTES = "probe.json"
+RIVALS = {"probe": "probe.csv", "pooled": "pooled.csv"}
+NAMES = {"mpiqe": "MP-IQE", "probe": "probe", "pooled": "pooled"}
 FIGURES = metrics.NAMES
 _OWN = ("split", "splits", "backbone")  # not flags of their own here
 
@@ -112,45 +114,56 @@ def probe(
 
 
 def extract(
-    clip: FrozenCLIP, dataset: Dataset, *, crops: int, accelerator: Accelerator, workers: int, reporter: Reporter
-) -> Floats:
-    """(images, 2 D): mean over each image's K seeded crops of projected [CLS, mean patch]."""
+    clip: FrozenCLIP, dataset: Dataset, settings: RunOptions, *, accelerator: Accelerator, reporter: Reporter
+) -> dict[str, Floats]:
+    """Features of each rival: ``probe`` (images, 2 D), mean over each image's K crops of projected [CLS, mean patch],
+    and ``pooled`` (images, F), the mean of the stem's pooled features, where it has any.
+    """
     clip.to(accelerator.device)
-    pixels = CropDataset(dataset.records, size=clip.image_size, count=crops, seed=0, crops="seeded")
-    found = torch.zeros(len(dataset.records), 2 * clip.joint_width, dtype=torch.float64)
+    crops = settings.crops
+    pixels = CropDataset(
+        dataset.records, size=clip.image_size, count=crops, seed=0, crops=settings.crop_mode, view=settings.view
+    )
+    widths = {"probe": 2 * clip.joint_width, "pooled": clip.pooled_width}
+    found = {
+        name: torch.zeros(len(dataset.records), width, dtype=torch.float64) for name, width in widths.items() if width
+    }
     done = 0
     with torch.inference_mode(), accelerator.autocast():
-        for batch in loader(pixels, batch_size=16, shuffle=False, workers=workers):
+        for batch in loader(pixels, batch_size=16, shuffle=False, workers=settings.workers):
             flat = batch.crops.flatten(0, 1).to(accelerator.device)  # (B, K, 3, S, S) -> (B K, 3, S, S)
-            cls, patches = clip.encode_image(clip.preprocess(flat))
-            both = torch.cat([clip.project(cls), clip.project(patches.mean(dim=1))], dim=1)
-            found[batch.index] = both.double().cpu().view(-1, crops, both.shape[1]).mean(dim=1)
+            embedded = clip.embed(clip.preprocess(flat))
+            cls, patches = clip.encode_patches(embedded.patches)
+            of_crops = {"probe": torch.cat([clip.project(cls), clip.project(patches.mean(dim=1))], dim=1)}
+            if embedded.pooled is not None:
+                of_crops["pooled"] = embedded.pooled
+            for name, each in of_crops.items():
+                found[name][batch.index] = each.double().cpu().view(-1, crops, each.shape[1]).mean(dim=1)
             done += len(batch.index)
             if done % 320 < len(batch.index):
                 reporter.note(f"features of {done} of {len(dataset.records)} images")
-    return np.asarray(found.numpy())
+    return {name: np.asarray(values.numpy()) for name, values in found.items()}
 
 
 def cached_features(
     clip: FrozenCLIP, dataset: Dataset, options: TrainOptions, folder: Path, reporter: Reporter
-) -> Floats:
-    """``extract``, once for each backbone, dataset, number of crops and precision."""
+) -> dict[str, Floats]:
+    """``extract``, once for each backbone, dataset, choice of crops and precision."""
     settings = options.run
-    about = (clip.digest(), dataset.digest, settings.crops, settings.precision)
+    cut = f"{settings.crops} {settings.crop_mode} view {settings.view_side}"
+    about = (clip.digest(), dataset.digest, cut, settings.precision)
     file = folder / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.safetensors"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         accelerator = accelerator_for(device=settings.device, precision=settings.precision)
-        found = extract(
-            clip, dataset, crops=settings.crops, accelerator=accelerator, workers=settings.workers, reporter=reporter
-        )
+        found = extract(clip, dataset, settings, accelerator=accelerator, reporter=reporter)
         notes = dict(zip(("backbone_digest", "data_digest", "crops", "precision"), map(str, about), strict=True))
-        write_safetensors(file, {"features": torch.from_numpy(found)}, notes)
-    return np.asarray(load_file(file)["features"].numpy())
+        write_safetensors(file, {name: torch.from_numpy(values) for name, values in found.items()}, notes)
+    return {name: np.asarray(values.numpy()) for name, values in load_file(file).items()}
 
 
 def do_split(options: TrainOptions, out: Path, reporter: Reporter) -> None:
-    """Train and test MP-IQE where that is not done, then the probe."""
+    """Train and test MP-IQE where that is not done, then its rivals."""
     settings = options.run
     run = RunFolder(out / f"split-{settings.split:02}")
     begun = (run.path / CONFIG).exists()
@@ -172,15 +185,19 @@ def do_split(options: TrainOptions, out: Path, reporter: Reporter) -> None:
     seen = fraction(split if settings.validation else without_val(split), settings.fraction, seed=settings.seed)
     split = fraction(split, settings.fraction, seed=settings.seed)
     mos = np.array([record.mos for record in dataset.records])
-    probed = probe(features, mos, split, trained=seen.train)
-    run.write_text(PROBE, to_csv([dataset.records[index].name for index in split.test], mos[list(split.test)], probed))
-    notes = {
-        "alpha": probed.alpha,
-        "validation_rmse": {f"{alpha:g}": value for alpha, value in probed.validation.items()},
-        "features": features.shape[1],
+    notes: dict[str, Any] = {
         "split": describe_split(dataset, settings.split, source=settings.splits),
         "learned_from": len(seen.train),
     }
+    names = [dataset.records[index].name for index in split.test]
+    for rival, values in features.items():
+        probed = probe(values, mos, split, trained=seen.train)
+        run.write_text(RIVALS[rival], to_csv(names, mos[list(split.test)], probed))
+        notes[rival] = {
+            "alpha": probed.alpha,
+            "validation_rmse": {f"{alpha:g}": value for alpha, value in probed.validation.items()},
+            "features": values.shape[1],
+        }
     run.write_json(PROBE_NOTES, notes)  # last: it says that the probe is done
 
 
@@ -194,31 +211,39 @@ def to_csv(names: Sequence[str], mos: Floats, probed: Probed) -> str:
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """Every figure of every split that has both models' predictions, computed from these alone."""
+    """Every figure of every split that has the predictions of MP-IQE and of its rivals, computed from these alone."""
+    rivals = [rival for rival, name in RIVALS.items() if any(folder.glob(f"split-*/{name}"))]
+    files = {"mpiqe": PREDICTIONS, **{rival: RIVALS[rival] for rival in rivals}}
     splits = []
-    for run in sorted(folder.glob("split-*")):
-        if all((run / name).exists() for name in MODELS.values()):
-            tables = {model: read_predictions(run / name) for model, name in MODELS.items()}
+    for run in sorted(folder.glob("split-*")) if rivals else ():
+        if all((run / name).exists() for name in files.values()):
+            tables = {model: read_predictions(run / name) for model, name in files.items()}
             rated = [{image: mos for image, (mos, _) in table.items()} for table in tables.values()]
-            if rated[0] != rated[1]:
-                raise DatasetError(f"{run}: {PREDICTIONS} and {PROBE} are not of the same images and ratings")
+            if any(other != rated[0] for other in rated):
+                raise DatasetError(f"{run}: {', '.join(files.values())} are not of the same images and ratings")
             measured = {model: measure(table) for model, table in tables.items()}
             splits.append({"split": int(run.name.removeprefix("split-")), "images": len(rated[0]), **measured})
     if not splits:
-        raise DatasetError(f"{folder}: no split-NN folder holds {' and '.join(MODELS.values())}")
+        raise DatasetError(f"{folder}: no split-NN folder holds {PREDICTIONS} and {RIVALS['probe']}")
     whole = {
-        model: {figure: asdict(over([of[model][figure] for of in splits])) for figure in FIGURES} for model in MODELS
+        model: {figure: asdict(over([of[model][figure] for of in splits])) for figure in FIGURES} for model in files
     }
-    differences = [
-        of["mpiqe"]["srcc"] - of["probe"]["srcc"]
-        for of in splits
-        if None not in (of["mpiqe"]["srcc"], of["probe"]["srcc"])
-    ]
-    return {"splits": splits, **whole, "comparison": compare(differences)}
+    found = {}
+    for rival in rivals:
+        pairs = [(of["mpiqe"]["srcc"], of[rival]["srcc"]) for of in splits]
+        found[rival] = compare([mine - other for mine, other in pairs if None not in (mine, other)])
+    return {"splits": splits, **whole, "comparisons": found}
+
+
+def moved(folder: Path) -> dict[str, float]:
+    """Mean over the splits of how far each part of MP-IQE went, in units of its initial deviation."""
+    last = [RunFolder(run).metrics()[-1] for run in sorted(folder.glob("split-*")) if (run / TEST).exists()]
+    parts = [key for key in last[0] if key.startswith("moved_")] if last else []
+    return {part: statistics.fmean(row[part] for row in last) for part in parts}
 
 
 def compare(differences: Sequence[float]) -> dict[str, Any]:
-    """Wilcoxon's signed-rank test, paired and two-sided, of MP-IQE's SRCC minus the probe's over splits."""
+    """Wilcoxon's signed-rank test, paired and two-sided, of MP-IQE's SRCC minus a rival's over splits."""
     counts = {
         "wins": sum(value > 0 for value in differences),
         "ties": sum(value == 0 for value in differences),
@@ -232,29 +257,34 @@ def compare(differences: Sequence[float]) -> dict[str, Any]:
 
 
 def to_markdown(result: dict[str, Any]) -> str:
-    """One table a model pair, one line a split, then median, mean and deviation, then the test in words."""
+    """One line a split, then median, mean and deviation, then the tests in words."""
     heads = ["SRCC", "PLCC", "PLCC fitted", "KRCC", "RMSE", "RMSE fitted"]
+    models = ["mpiqe", *result["comparisons"]]
     lines = [
-        "| split | " + " | ".join(f"{head}, {model}" for head in heads for model in ("MP-IQE", "probe")) + " |",
-        "|---|" + "---:|" * (2 * len(heads)),
+        "| split | " + " | ".join(f"{head}, {NAMES[model]}" for head in heads for model in models) + " |",
+        "|---|" + "---:|" * (len(models) * len(heads)),
     ]
     for of in result["splits"]:
-        cells = [_cell(figure, of[model][figure]) for figure in FIGURES for model in MODELS]
+        cells = [_cell(figure, of[model][figure]) for figure in FIGURES for model in models]
         lines.append(f"| {of['split']} | {' | '.join(cells)} |")
     for what in ("median", "mean", "deviation"):
-        cells = [_cell(figure, result[model][figure][what]) for figure in FIGURES for model in MODELS]
+        cells = [_cell(figure, result[model][figure][what]) for figure in FIGURES for model in models]
         lines.append(f"| {what} | {' | '.join(cells)} |")
-    test = result["comparison"]
-    p = "not defined" if test["p"] is None else f"{test['p']:.4g}"
-    lines += [
-        "",
-        f"SRCC of MP-IQE minus the probe's over {len(result['splits'])} splits: median "
-        f"{test['median_difference']:+.4f}, {test['wins']} wins, {test['ties']} ties, {test['losses']} losses; "
-        f"Wilcoxon signed-rank, two-sided: p = {p}. The splits share images, so they are no independent samples and p "
-        "flatters.",
-        "",
-    ]
-    return "\n".join(lines)
+    for rival, test in result["comparisons"].items():
+        p = "not defined" if test["p"] is None else f"{test['p']:.4g}"
+        lines += [
+            "",
+            f"SRCC of MP-IQE minus that of `{rival}` over {len(result['splits'])} splits: median "
+            f"{test['median_difference']:+.4f}, {test['wins']} wins, {test['ties']} ties, {test['losses']} losses; "
+            f"Wilcoxon signed-rank, two-sided: p = {p}.",
+        ]
+    lines += ["", "The splits share images, so they are no independent samples and p flatters."]
+    if result.get("moved"):
+        parts = [
+            f"{part.removeprefix('moved_').replace('_', ' ')} {value:.2f}" for part, value in result["moved"].items()
+        ]
+        lines += ["", f"MP-IQE's parameters moved, in units of their initial deviation: {', '.join(parts)}."]
+    return "\n".join([*lines, ""])
 
 
 def _cell(figure: str, value: float | None) -> str:
@@ -306,8 +336,9 @@ def _notes(options: TrainOptions, out: Path, numbers: Sequence[int]) -> dict[str
         run = RunFolder(out / f"split-{number:02}")
         run.refuse_other_settings(shared)
         digests[number] = run.config()["backbone_digest"]
-        alphas[number] = json.loads((run.path / PROBE_NOTES).read_text(encoding="utf-8"))["alpha"]
-    return {"settings": shared, "backbone_digests": digests, "probe_alphas": alphas, "versions": versions()}
+        notes = json.loads((run.path / PROBE_NOTES).read_text(encoding="utf-8"))
+        alphas[number] = {rival: notes[rival]["alpha"] for rival in RIVALS if rival in notes}
+    return {"settings": shared, "backbone_digests": digests, "alphas": alphas, "versions": versions()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -322,7 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             precision = resolve_precision(device=options.run.device, precision=options.run.precision)
             options = replace(options, run=replace(options.run, precision=precision))  # as `train` writes it down
             do_split(options, out, reporter)
-            found = summary(out)
+            found = {**summary(out), "moved": moved(out)}
             notes = {"backbone": backbone, **_notes(options, out, [of["split"] for of in found["splits"]])}
             RunFolder(out).write_json("summary.json", {**found, **notes})
             RunFolder(out).write_text("summary.md", to_markdown(found))

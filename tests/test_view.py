@@ -150,9 +150,10 @@ def admitted(source: object, view: View = SMALL) -> list[tuple[int, int]]:
 
 
 def test_a_large_jpeg_is_decoded_at_a_fraction_and_that_is_what_is_admitted() -> None:
-    source = encoded(scene(1203, 901))  # to be brought to 73 x 55, so 146 x 110 are enough
+    source = encoded(scene(1203, 901))  # to be brought to 73 x 55, so 95 x 72 are enough
     assert admitted(source) == [(151, 113)]
-    assert admitted(source, View("scaled", 150)) == [(602, 451)]
+    assert admitted(source, View("scaled", 150)) == [(301, 226)]
+    assert admitted(source, View("scaled", 300)) == [(602, 451)]
     assert admitted(source, View("scaled", 600)) == [(1203, 901)]
     assert admitted(source, NATIVE) == [(1203, 901)]
     grey = io.BytesIO()

@@ -6,6 +6,7 @@ Axes: H, W pixels of the photo, K crops, S pixels along a crop's side. A positio
 import hashlib
 from collections.abc import Callable
 from functools import partial
+from math import ceil
 from typing import TypeAlias, TypeVar, get_args
 
 import numpy as np
@@ -41,7 +42,7 @@ __all__ = [
 Positions: TypeAlias = NDArray[np.int64]
 Picture = TypeVar("Picture", Pixels, Image.Image)
 
-_MARGIN = 2  # so many times the pixels across and down of a scaled view are decoded at least, for the filter's sake
+_MARGIN = 1.3  # times the sides of a scaled view: what is decoded at least, for the filter's sake (benchmarks/scale.py)
 CROP_MODES: tuple[str, ...] = get_args(CropMode)
 
 
@@ -96,7 +97,7 @@ def read_crops(
 def _enough(width: int, height: int, *, view: View, crop: int) -> tuple[int, int] | None:
     """How many pixels a view needs to be decoded of a photo; ``None`` where it has use for all of them."""
     scaled = view.size(width, height, crop=crop)
-    return None if scaled == (width, height) else (_MARGIN * scaled[0], _MARGIN * scaled[1])
+    return None if scaled == (width, height) else (ceil(_MARGIN * scaled[0]), ceil(_MARGIN * scaled[1]))
 
 
 def read_canvas(

@@ -8,7 +8,7 @@ from benchmarks.synthetic import ORIGINAL, VERSIONS, Row, choose, collect, make,
 from PIL import Image
 
 from benchmarks import synthetic
-from mpiqe.data.synthetic import KINDS, LEVELS, class_of
+from mpiqe.data.synthetic import ALL_KINDS, FURTHER_KINDS, KINDS, LEVELS, class_of
 from mpiqe.errors import ConfigError
 from mpiqe.scoring.predictor import Prediction
 from mpiqe.scoring.score import Scale
@@ -47,7 +47,7 @@ def _rows(scores: dict[str, list[float]], predicted: str = "blur", original: flo
     """Two photos' rows: every kind scores 5, 4, 3, 2, 1 in the first and as in ``scores`` in the second."""
     falling = [5.0, 4.0, 3.0, 2.0, 1.0]
     rows = [Row(photo, ORIGINAL, 0, original, predicted) for photo in ("first", "second")]
-    for kind in KINDS:
+    for kind in ALL_KINDS:
         for photo, values in (("first", falling), ("second", scores.get(kind, falling))):
             rows += [Row(photo, kind, level, value, predicted) for level, value in enumerate(values, start=1)]
     return rows
@@ -89,6 +89,18 @@ def test_the_right_class_is_counted_by_level_and_the_most_frequent_wrong_answer_
     blurs = [entry for entry in summary["kinds"] if entry["class"] == "blur"]
     assert all(entry["right"] == 1 and entry["most_frequent_wrong"] == "" for entry in blurs)
     assert summary["originals"] == {"blur": 1.0}
+    clear = sum(class_of(kind) == "blur" for kind in KINDS) + 1  # and noise, from level 3 on
+    assert summary["right_when_clear"] == pytest.approx(clear / len(KINDS))
+
+
+def test_further_kinds_stand_below_the_overall_line_and_do_not_count_in_it() -> None:
+    rising = {"WebP": [1.0, 2.0, 3.0, 4.0, 5.0]}
+    summary = summarise(_rows(rising))
+    assert summary["spearman"] == pytest.approx(-1)
+    webp = next(entry for entry in summary["further"] if entry["kind"] == "WebP")
+    assert webp["spearman"] == pytest.approx(0)
+    assert (webp["class"], webp["right"]) == (None, None)
+    assert [row[0] for row in table(summary)[-len(FURTHER_KINDS) - 1 :]] == ["all", *FURTHER_KINDS]
 
 
 def test_a_model_without_distortions_has_correlations_but_no_shares() -> None:
@@ -127,7 +139,7 @@ def test_a_killed_run_continues_with_the_photos_that_are_not_whole(tmp_path: Pat
         return rows, scorer.predictor.seen  # type: ignore[attr-defined]
 
     straight, seen = run(tmp_path / "straight")
-    assert seen == len(straight) == 3 * len(VERSIONS) == 3 * (1 + LEVELS * len(KINDS))
+    assert seen == len(straight) == 3 * len(VERSIONS) == 3 * (1 + LEVELS * len(ALL_KINDS))
     text = (tmp_path / "straight" / "rows.csv").read_text()
     torn = tmp_path / "torn"
     torn.mkdir()
@@ -179,5 +191,5 @@ def test_the_command_writes_tables_that_its_rows_give_again(
     assert summarise(whole_photos(out / "rows.csv")) == summary
     with (out / "table.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert [line["kind"] for line in lines] == [*KINDS, "all"]
-    assert (out / "table.md").read_text().count("\n| ") == len(KINDS) + 1
+    assert [line["kind"] for line in lines] == [*KINDS, "all", *FURTHER_KINDS]
+    assert (out / "table.md").read_text().count("\n| ") == len(ALL_KINDS) + 1

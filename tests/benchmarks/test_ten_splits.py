@@ -96,7 +96,11 @@ def test_the_summary_is_computed_from_the_predictions_alone(tmp_path: Path) -> N
     assert found["splits"][0]["mpiqe"]["rmse"] == pytest.approx((81 * (1 + 4 + 9 + 16 + 25) / 5) ** 0.5)
     assert found["splits"][1]["probe"]["plcc"] == pytest.approx(-1)
     assert found["mpiqe"]["srcc"] == pytest.approx({"median": 0.9, "mean": 0.9, "deviation": 0.1})
-    assert {key: found["comparison"][key] for key in ("wins", "ties", "losses")} == {"wins": 2, "ties": 1, "losses": 0}
+    assert {key: found["comparisons"]["probe"][key] for key in ("wins", "ties", "losses")} == {
+        "wins": 2,
+        "ties": 1,
+        "losses": 0,
+    }
     assert "| 2 | 0.9000 | -1.0000 |" in to_markdown(found)
 
 
@@ -136,13 +140,28 @@ def test_finished_splits_stay_and_each_may_have_its_own_backbone(
     found = json.loads((out / "summary.json").read_text())
     assert found["settings"]["epochs"] == 2
     assert len(set(found["backbone_digests"].values())) == 1
-    assert set(found["probe_alphas"]) == {"1", "2"}
+    assert [set(found["alphas"][number]) for number in ("1", "2")] == [{"probe"}, {"probe"}]
+    assert set(found["moved"]) == {"moved_contexts", "moved_visual_tokens", "moved_decoder"}
     again = summary(out)
     assert {key: found[key] for key in again} == again
     assert found["splits"][0]["mpiqe"]["srcc"] == json.loads((out / "split-01" / "test.json").read_text())["srcc"]
     assert "2 splits" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="epochs was 2 and is 3 now"):
         ten_splits.main([*command, "--out", str(out), "--splits", "1", "--epochs", "3"])
+
+
+def test_an_efficientnet_stem_has_a_second_rival(tmp_path: Path) -> None:
+    mos = [10.0, 20, 30, 40, 50]
+    _write(tmp_path, 1, [1.0, 2, 3, 4, 5], [1.0, 2, 3, 5, 4], mos)
+    run = tmp_path / "split-01"
+    (run / "pooled.csv").write_text((run / "probe.csv").read_text())
+    _write(tmp_path, 2, [1.0, 2, 3, 5, 4], [5.0, 4, 3, 2, 1], mos)  # not finished: no pooled.csv yet
+    found = summary(tmp_path)
+    assert [of["split"] for of in found["splits"]] == [1]
+    assert found["pooled"] == found["probe"]
+    assert set(found["comparisons"]) == {"probe", "pooled"}
+    assert "SRCC, pooled" in to_markdown(found)
+    assert "parameters moved" in to_markdown({**found, "moved": {"moved_contexts": 1.5}})
 
 
 def test_a_split_that_was_killed_goes_on(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:

@@ -57,7 +57,7 @@ def test_what_the_head_reads_is_what_it_answers_from(tiny_model: MPIQE, pixels: 
         read, cls = what_the_head_reads(tiny_model, pixels, folded)
         prediction = tiny_model(pixels, folded).prediction
         assert torch.equal(tiny_model.decoder.head(read).squeeze(-1), prediction)
-        assert torch.equal(cls, tiny_model.look(pixels)[0])
+        assert torch.equal(cls, tiny_model.encode_image(pixels).cls)
     assert not tiny_model.decoder.head._forward_pre_hooks
 
 

@@ -8,7 +8,7 @@ from skimage import data as photos_of_scikit_image
 
 from mpiqe.errors import ImageError, WeightsError
 from mpiqe.experiments.gradcam import grad_cam, photo_map
-from mpiqe.model.mpiqe import MPIQE
+from mpiqe.model.mpiqe import MPIQE, ImageFeatures
 
 
 class Linear(torch.nn.Module):
@@ -24,12 +24,12 @@ class Linear(torch.nn.Module):
     def fold(self):
         return ()
 
-    def look(self, pixels):
+    def encode_image(self, pixels):
         patches = self.patches.expand(len(pixels), -1, -1)
-        return patches.mean(dim=1), patches
+        return ImageFeatures(patches.mean(dim=1), patches)
 
-    def answer(self, folded, cls, patches):
-        return SimpleNamespace(score=(patches * self.head).sum(dim=(1, 2)))
+    def decode(self, folded, image):
+        return SimpleNamespace(score=(image.patches * self.head).sum(dim=(1, 2)))
 
 
 class Brightness(Linear):
@@ -38,10 +38,10 @@ class Brightness(Linear):
     def __init__(self, sign: float) -> None:
         super().__init__(torch.full((16, 1), sign), torch.zeros(16, 1))
 
-    def look(self, pixels):
+    def encode_image(self, pixels):
         patches = torch.nn.functional.avg_pool2d(pixels.float().mean(dim=1, keepdim=True), 8).flatten(2).mT
         patches = 255 - patches if self.head[0] < 0 else patches
-        return patches.mean(dim=1), patches
+        return ImageFeatures(patches.mean(dim=1), patches)
 
 
 def test_the_map_is_the_equations() -> None:
@@ -73,10 +73,10 @@ def test_a_model_whose_score_hangs_on_one_patch_has_its_map_there() -> None:
 
 def test_the_projection_changes_nothing(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
     """The same from the tokens after the final layernorm, through CLIP's own projection to the decoder."""
-    cls, patches = tiny_model.clip.encode_image(tiny_model.clip.preprocess(pixels), tiny_model.visual_prompts)
+    cls, patches = tiny_model.clip.encode_image(tiny_model.clip.preprocess(pixels), tiny_model.visual_prompts())
     patches = patches.detach().requires_grad_()
     project = tiny_model.clip.project
-    score = tiny_model.answer(tiny_model.fold(), project(cls.detach()), project(patches)).score
+    score = tiny_model.decode(tiny_model.fold(), ImageFeatures(project(cls.detach()), project(patches))).score
     (gradient,) = torch.autograd.grad(-score.sum(), patches)
     expected = (gradient.mean(dim=1, keepdim=True) * patches).sum(dim=2).relu().view(3, 4, 4)
     found = grad_cam(tiny_model, pixels)

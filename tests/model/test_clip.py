@@ -157,10 +157,10 @@ def test_a_stems_maps_have_the_sides_and_channels_that_it_says(
     create_compact(tmp_path, words=["blur"], options=small)
     clip = FrozenCLIP.from_pretrained(tmp_path)
     pixels = torch.rand(2, 3, 32, 32)
-    maps = clip.stem_maps(pixels)
+    maps, _ = clip.stem_maps(pixels)
     assert clip.stem_sides() == sides
     assert [tuple(stage.shape) for stage in maps] == [(2, sides[n], n, n) for n in sorted(sides, reverse=True)]
-    torch.testing.assert_close(clip.embed_patches(pixels)[:, clip.grid], maps[-1][:, :, 1, 0])
+    torch.testing.assert_close(clip.embed(pixels).patches[:, clip.grid], maps[-1][:, :, 1, 0])
     assert sum(name.endswith("norm.weight") for name in clip.weights() if "stages" in name) == sum(blocks)
 
 

@@ -61,4 +61,4 @@ def test_there_is_no_map_of_where(tiny_clip: FrozenCLIP, pixels: torch.Tensor) -
     model = build_model(tiny_clip, ZERO_SHOT)
     assert isinstance(model, CLIPIQA)
     with pytest.raises(ConfigError, match="no map of where; take an MP-IQE model"):
-        model.gaze(pixels, model.fold())
+        model.attention_maps(pixels, model.fold())

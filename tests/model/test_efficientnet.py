@@ -119,7 +119,7 @@ def test_gradients_reach_every_layer_of_the_stem(stem_folder: Path) -> None:
     clip = FrozenCLIP.from_pretrained(stem_folder)
     clip.thaw()
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    clip.stem_maps(clip.preprocess(pixels))[-1].square().sum().backward()
+    clip.stem_maps(clip.preprocess(pixels))[0][-1].square().sum().backward()
     stem = clip.clip.vision_model.embeddings.patch_embedding
     missing = [name for name, parameter in stem.named_parameters() if parameter.grad is None]
     assert missing == []
@@ -127,7 +127,7 @@ def test_gradients_reach_every_layer_of_the_stem(stem_folder: Path) -> None:
 
 def test_maps_halve_and_their_channels_are_said(stem_folder: Path) -> None:
     clip = FrozenCLIP.from_pretrained(stem_folder)
-    maps = clip.stem_maps(clip.preprocess(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)))
+    maps, _ = clip.stem_maps(clip.preprocess(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)))
     assert {stage.shape[-1]: stage.shape[1] for stage in maps} == clip.stem_sides()
 
 

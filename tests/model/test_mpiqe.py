@@ -88,7 +88,7 @@ def test_what_is_folded_equals_the_model_written_out(tiny_model: MPIQE, pixels: 
             torch.cat([clip.encode_text(words[row : row + 1], last[row : row + 1]) for row in range(len(last))])
         )
     cls, patches = (
-        clip.project(tokens) for tokens in clip.encode_image(clip.preprocess(pixels), tiny_model.visual_prompts)
+        clip.project(tokens) for tokens in clip.encode_image(clip.preprocess(pixels), tiny_model.visual_prompts())
     )
     expected = unfolded(tiny_model.decoder, torch.cat(features), torch.cat([cls[:, None], patches], dim=1))
     torch.testing.assert_close(output.prediction, expected, atol=1e-5, rtol=0)
@@ -100,10 +100,10 @@ def test_what_is_folded_equals_the_model_written_out(tiny_model: MPIQE, pixels: 
 def test_logits_and_scores_are_fp32_under_autocast(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
     with torch.no_grad():
         with torch.autocast("cpu", torch.bfloat16):
-            cls, patches = tiny_model.look(pixels)
+            image = tiny_model.encode_image(pixels)
             folded = tiny_model.fold()
-            half = tiny_model.answer(folded, cls, patches)
-        exact = scene_logits(cls.float(), folded.scene.float(), tiny_model.clip.logit_scale)
+            half = tiny_model.decode(folded, image)
+        exact = scene_logits(image.cls.float(), folded.scene.float(), tiny_model.clip.logit_scale)
     assert half.scene_logits.dtype == half.distortion_logits.dtype == half.score.dtype == torch.float32
     assert torch.equal(half.scene_logits, exact)
 
@@ -180,7 +180,7 @@ def test_the_model_can_fit_eight_real_photos(tiny_clip: FrozenCLIP) -> None:
 def test_the_gaze_is_what_the_forward_pass_weighs_by(tiny_model: MPIQE, pixels: torch.Tensor) -> None:
     with torch.no_grad():
         folded = tiny_model.fold()
-        output, gaze = tiny_model(pixels, folded), tiny_model.gaze(pixels, folded)
+        output, gaze = tiny_model(pixels, folded), tiny_model.attention_maps(pixels, folded)
     weights = (gaze.similarity / tiny_model.window_temperature).softmax(dim=1)
     torch.testing.assert_close(weights, output.window_weights)
     assert gaze.attention.shape == (3, 2, 8, 20, 17)  # layers, heads, queries, CLS and 4 x 4 patches
@@ -191,7 +191,7 @@ def test_the_gaze_of_a_model_without_distortions_is_the_decoders_alone(
     tiny_clip: FrozenCLIP, pixels: torch.Tensor
 ) -> None:
     model = build_model(tiny_clip, replace(TINY_OPTIONS, distortion_prompts=False))
-    gaze = model.gaze(pixels, model.fold())
+    gaze = model.attention_maps(pixels, model.fold())
     assert gaze.similarity is None
     assert gaze.attention.shape == (3, 2, 8, 9, 17)
 

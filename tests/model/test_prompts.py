@@ -62,7 +62,7 @@ def test_contexts_too_long_for_the_text_tower_are_refused(tiny_clip: FrozenCLIP)
 def _as_printed(clip: FrozenCLIP, prompts: DeepVisualPrompts, pixels: torch.Tensor) -> torch.Tensor:
     """Eq. 7 word for word, with transformers' own layers: prompts are tokens like all others, renewed each layer."""
     tower = clip.clip.vision_model
-    patches = clip.embed_patches(pixels)
+    patches = clip.embed(pixels).patches
     cls = tower.embeddings.class_embedding.expand(len(patches), 1, -1)
     tokens = torch.cat([cls, patches], dim=1) + tower.embeddings.position_embedding.weight
     tokens = tower.pre_layrnorm(tokens)
@@ -86,7 +86,7 @@ def test_deep_prompts_are_those_of_the_paper(tiny_clip: FrozenCLIP, depth: int) 
     pixels = torch.rand(2, 3, 32, 32)
     expected = _as_printed(tiny_clip, prompts, pixels)
     wanted = torch.autograd.grad(expected.square().sum(), prompts.tokens)[0]
-    found = torch.cat([part.view(2, -1, 64) for part in tiny_clip.encode_image(pixels, prompts)], dim=1)
+    found = torch.cat([part.view(2, -1, 64) for part in tiny_clip.encode_image(pixels, prompts())], dim=1)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(torch.autograd.grad(found.square().sum(), prompts.tokens)[0], wanted)
     assert (found - torch.cat([p.view(2, -1, 64) for p in tiny_clip.encode_image(pixels)], dim=1)).abs().max() > 0.01
@@ -95,6 +95,6 @@ def test_deep_prompts_are_those_of_the_paper(tiny_clip: FrozenCLIP, depth: int) 
 def test_zero_depth_leaves_clip_untouched(tiny_clip: FrozenCLIP) -> None:
     pixels = torch.rand(2, 3, 32, 32)
     none = DeepVisualPrompts(depth=0, length=4, width=tiny_clip.vision_width)
-    for found, expected in zip(tiny_clip.encode_image(pixels, none), tiny_clip.encode_image(pixels), strict=True):
+    for found, expected in zip(tiny_clip.encode_image(pixels, none()), tiny_clip.encode_image(pixels), strict=True):
         assert torch.equal(found, expected)
     assert list(none.parameters()) == []

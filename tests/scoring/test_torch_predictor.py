@@ -48,7 +48,7 @@ def test_the_gaze_is_the_models_own_in_squares(tiny_model, crops):
     assert (similarity.shape, attention.shape) == ((5, 3, 3, 11), (5, 4, 4))
     assert similarity.dtype == attention.dtype == np.float32
     with torch.no_grad():
-        gaze = tiny_model.gaze(torch.from_numpy(crops).permute(0, 3, 1, 2), tiny_model.fold())
+        gaze = tiny_model.attention_maps(torch.from_numpy(crops).permute(0, 3, 1, 2), tiny_model.fold())
     np.testing.assert_allclose(similarity[2, 1, 0], gaze.similarity[2, 3], atol=1e-6)  # row 1, column 0
     by_hand = gaze.attention[2].mean(dim=(0, 1, 2))  # over layers, heads and queries: CLS and 16 patches
     np.testing.assert_allclose(attention[2, 1, 0], 17 * by_hand[1 + 4], rtol=1e-5)  # 17 places share evenly by 1

@@ -289,7 +289,8 @@ def test_the_total_is_the_weighted_sum_and_a_weight_of_zero_switches_a_term_off(
 
 def test_gradients_reach_both_towers_the_words_and_the_temperature(stem_folder: Path) -> None:
     student = _student(stem_folder)
-    total, _ = _parts(student, _views(taught=_taught()), **dict.fromkeys(OFF, 1.0))
+    views = _views(taught=_taught(), target=torch.tensor([0.3, -0.4]))  # errors of unlike size: none cancels another
+    total, _ = _parts(student, views, **dict.fromkeys(OFF, 1.0))
     total.backward()
     for name, parameter in student.named_parameters():
         assert parameter.grad is not None, name

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpiqe.model.mpiqe import MPIQE, Folded, MPIQEOutput
+from mpiqe.model.mpiqe import MPIQE, Folded, ImageFeatures, MPIQEOutput
 
 
 class PlainMPIQE(nn.Module):
@@ -22,15 +22,14 @@ class PlainMPIQE(nn.Module):
 
     def forward(self, pixels: Tensor, folded: Folded) -> MPIQEOutput:
         """uint8 RGB crops (B, 3, S, S) -> scores and logits."""
-        cls, patches = self.look(pixels)
-        return self.model.answer(folded, cls, patches)
+        return self.model.decode(folded, self.encode_image(pixels))
 
-    def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_image(self, pixels: Tensor) -> ImageFeatures:
         """uint8 RGB crops (B, 3, S, S) -> CLS (B, D) and patches (B, N, D)."""
         clip, bank = self.model.clip, self.model.visual_prompts
         tower, fresh = clip.clip.vision_model, bank.tokens
         length = 0 if fresh is None else bank.length
-        patches = clip.embed_patches(clip.preprocess(pixels))
+        patches, pooled = clip.embed(clip.preprocess(pixels))
         cls = tower.embeddings.class_embedding.expand(len(patches), 1, -1)
         tokens = tower.pre_layrnorm(torch.cat([cls, patches], dim=1) + tower.embeddings.position_embedding.weight)
         heads = clip.clip.config.vision_config.num_attention_heads
@@ -41,7 +40,7 @@ class PlainMPIQE(nn.Module):
             tokens = _layer(layer, tokens, heads)
         tokens = tower.post_layernorm(torch.cat([tokens[:, :1], tokens[:, 1 + length :]], dim=1))
         project = self.model.projection or clip.project
-        return project(tokens[:, 0]), project(tokens[:, 1:])
+        return ImageFeatures(project(tokens[:, 0]), project(tokens[:, 1:]), pooled)
 
 
 def _layer(layer: Any, states: Tensor, heads: int) -> Tensor:

@@ -109,11 +109,11 @@ def what_the_head_reads(model: MPIQE, pixels: Tensor, folded: Folded) -> tuple[T
 
     handle = model.decoder.head.register_forward_pre_hook(keep)
     try:
-        cls, patches = model.look(pixels)
-        model.answer(folded, cls, patches)
+        image = model.encode_image(pixels)
+        model.decode(folded, image)
     finally:
         handle.remove()
-    return given[0], cls
+    return given[0], image.cls
 
 
 def neighbourhood(features: Array, mos: Array, *, count: int) -> float:

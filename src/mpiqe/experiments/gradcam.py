@@ -58,9 +58,11 @@ def grad_cam(model: MPIQE, pixels: Tensor, folded: Folded | None = None) -> Tens
     with torch.inference_mode(False), torch.enable_grad():
         with torch.no_grad():
             folded = folded or model.fold()
-            cls, patches = model.look(pixels)
-        patches = patches.detach().requires_grad_()
-        low = -model.answer(folded, cls, patches).score.sum()  # a crop's score depends on its own patches alone
+            image = model.encode_image(pixels)
+        patches = image.patches.detach().requires_grad_()
+        low = -model.decode(
+            folded, image._replace(patches=patches)
+        ).score.sum()  # a crop's score depends on its own patches alone
         (gradient,) = torch.autograd.grad(low, patches)
     weights = gradient.mean(dim=1, keepdim=True)  # (B, 1, D)
     maps = (weights * patches.detach()).sum(dim=2).relu()

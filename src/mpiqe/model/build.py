@@ -54,6 +54,7 @@ def _build_mpiqe(clip: FrozenCLIP, options: ModelOptions) -> MPIQE:
         projection=nn.Linear(clip.vision_width, clip.joint_width) if options.projection == "linear" else None,
         query=None if any(banks) else 0.02 * torch.randn(1, clip.joint_width),
         linear_head=options.linear_head,
+        stem_head=options.stem_head,
         windows=options.windows,
         window_temperature=options.window_temperature,
     )
@@ -76,6 +77,8 @@ def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
         for name, (low, high) in bounds.items()
         if not low <= getattr(options, name) <= high
     ]
+    if options.stem_head and not clip.pooled_width:
+        faults.append("stem_head needs a backbone with an EfficientNet stem (mpiqe pretrain --stem), and this has none")
     if options.window_temperature <= 0:
         faults.append(f"window_temperature={options.window_temperature} must be above zero")
     if faults:

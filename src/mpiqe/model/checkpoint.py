@@ -24,7 +24,8 @@ from mpiqe.intervals import IntervalModel, interval_from_values
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.backbone_digest import same_backbone, what_differs
 from mpiqe.model.build import QualityModel, build_model
-from mpiqe.model.clip import EMBEDDED, EMBEDDED_FOLDER, FrozenCLIP
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.clip_files import EMBEDDED, EMBEDDED_FOLDER
 from mpiqe.model.files import check_safetensors, write_safetensors
 from mpiqe.model.options import ModelOptions, from_mapping, to_mapping
 from mpiqe.parse import parse_json

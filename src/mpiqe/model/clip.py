@@ -1,137 +1,32 @@
-"""CLIP with a ViT image tower, frozen; with teacher.py the only place that knows the transformers library.
+"""CLIP with a ViT image tower, frozen: the backbone of every model here.
 
-Weights, tokens and file formats are transformers'; the two towers are run here, layer by layer, because prompts
-enter between the layers. Only the names that CLIP's published weights carry are relied on, so that one code serves
-many versions of that library.
+Weights, tokens and file formats are transformers' (``clip_files``); the two towers are run here, layer by layer,
+because prompts enter between the layers. Only the names that CLIP's published weights carry are relied on, so that one
+code serves many versions of that library.
 
 Axes: B crops, N patches, W vision width, C prompts, L tokens, T text width, D joint width.
 """
 
 import copy
 import os
-import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
-from transformers import AutoTokenizer, CLIPConfig, CLIPModel
-from transformers.utils import logging as transformers_logging
+from transformers import CLIPModel
 
-from mpiqe.errors import WeightsError
-from mpiqe.model.backbone_config import check_parts, check_tokenizer, read_config_file, refusing, usable_config
+from mpiqe.model.backbone import Embedded
 from mpiqe.model.backbone_digest import PROMPTED, digest_of
-from mpiqe.model.efficientnet import STRIDE, VARIANTS, EfficientNetStem
+from mpiqe.model.clip_files import read_clip
+from mpiqe.model.conv_stem import ConvStem
+from mpiqe.model.efficientnet import EfficientNetStem
 from mpiqe.model.files import write_safetensors
-from mpiqe.model.options import PAPERS_BACKBONE
 
-EMBEDDED = "embedded"
-EMBEDDED_FOLDER = Path(__file__).parents[1] / "weights"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-PromptHook = Callable[[int], Tensor | None]
-
-
-class ConvStem(nn.Module):
-    """Convolutions in place of the patch embedding: (B, 3, S, S) -> (B, W, S / patch_size, S / patch_size).
-
-    One stage per entry of ``channels``: a convolution that shrinks the map (the first by what is left of
-    ``patch_size``, every other by two), then ``blocks`` residual 3 x 3 convolutions. Most of the work is done on small
-    maps, where it costs arithmetic rather than memory traffic.
-
-    A folder asks for it by ``"stem_channels": [...]`` and ``"stem_blocks": [...]`` in the ``vision_config`` of its
-    ``config.json``; the last number of channels is the vision width.
-    """
-
-    def __init__(self, *, channels: list[int], blocks: list[int], patch_size: int) -> None:
-        super().__init__()
-        self.channels = list(channels)
-        first = patch_size // 2 ** (len(channels) - 1)
-        stages = []
-        for index, (before, after) in enumerate(zip([3, *channels], channels, strict=False)):
-            stride = 2 if index else first
-            kernel = 3 if index else max(3, 2 * first - 1)
-            layers: list[nn.Module] = [
-                nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False),
-                nn.BatchNorm2d(after),
-            ]
-            if index < len(channels) - 1:
-                layers.append(nn.ReLU(inplace=True))
-            stages.append(nn.Sequential(*layers, *(Residual(after) for _ in range(blocks[index]))))
-        self.stages = nn.ModuleList(stages)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, W, grid, grid)."""
-        return self.maps(pixels)[-1]
-
-    def fuse(self) -> None:
-        """Draw every normalisation into the convolution before it: the same function of eval mode in fewer steps."""
-        for stage in self.stages:
-            layers: nn.Sequential = stage  # type: ignore[assignment]
-            layers[0], layers[1] = _fused(layers[0], layers[1]), nn.Identity()
-            for block in layers:
-                if isinstance(block, Residual):
-                    block.conv, block.norm = _fused(block.conv, block.norm), nn.Identity()
-
-    def maps(self, pixels: Tensor) -> list[Tensor]:
-        """What every stage makes of (B, 3, S, S), the largest map first."""
-        features, found = pixels.contiguous(memory_format=torch.channels_last), []
-        for stage in self.stages:
-            features = stage(features)
-            found.append(features)
-        return found
-
-
-class Residual(nn.Module):
-    """x + ReLU(BatchNorm(conv(x)))."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(width)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same shape."""
-        return features + F.relu(self.norm(self.conv(features)))
-
-
-def _fused(conv: Any, norm: Any) -> Any:
-    weight, bias = fuse_conv_bn_weights(
-        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-    )
-    fused: Any = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, stride=conv.stride, padding=conv.padding
-    )
-    fused.to(weight.device, memory_format=torch.channels_last)
-    with torch.no_grad():
-        fused.weight.copy_(weight)
-        fused.bias.copy_(bias)
-    return fused
-
-
-Stem = (ConvStem, EfficientNetStem)
-
-
-class StemCLIPModel(CLIPModel):  # type: ignore[misc]
-    """transformers' own way to load a model with one module exchanged."""
-
-    def __init__(self, config: CLIPConfig) -> None:
-        super().__init__(config)
-        vision, embeddings = config.vision_config, self.vision_model.embeddings
-        if hasattr(vision, "stem"):
-            embeddings.patch_embedding = EfficientNetStem(
-                vision.stem, width=vision.hidden_size, folded=getattr(vision, "stem_folded", False)
-            )
-        else:
-            embeddings.patch_embedding = ConvStem(
-                channels=vision.stem_channels, blocks=vision.stem_blocks, patch_size=vision.patch_size
-            )
 
 
 class FrozenCLIP(nn.Module):
@@ -153,6 +48,7 @@ class FrozenCLIP(nn.Module):
         vision, text = model.config.vision_config, model.config.text_config
         self.image_size: int = vision.image_size
         self.grid: int = vision.image_size // vision.patch_size
+        self.pooled_width: int = getattr(stem, "pooled_width", 0)
         self.vision_width: int = vision.hidden_size
         self.vision_layers: int = vision.num_hidden_layers
         self.text_width: int = text.hidden_size
@@ -176,24 +72,7 @@ class FrozenCLIP(nn.Module):
         Raises ``WeightsError`` that says what is wrong: no such folder, a missing file, no network, another kind of
         model, weights that do not fit the config.
         """
-        name = os.fspath(source)
-        if name == EMBEDDED:
-            name = str(EMBEDDED_FOLDER / "backbone")
-        config = _read_config(name)
-        with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"), quiet():
-            model, report = _kind(config).from_pretrained(
-                name, config=config, use_safetensors=True, output_loading_info=True
-            )
-            tokenizer = AutoTokenizer.from_pretrained(
-                name, config=config, trust_remote_code=False
-            )  # it would read it again
-            check_tokenizer(tokenizer, name=name, vocabulary=config.text_config.vocab_size)
-        lacking = sorted(report["missing_keys"])
-        if lacking:
-            raise WeightsError(
-                f"the weights of the backbone {name!r} lack {len(lacking)} tensors that its config.json asks for, "
-                f"{lacking[0]!r} among them; the file is damaged or belongs to another config"
-            )
+        model, tokenizer = read_clip(source)
         return cls(model=model, tokenizer=tokenizer, name=os.fspath(source))
 
     @property
@@ -235,7 +114,7 @@ class FrozenCLIP(nn.Module):
     def fuse(self) -> None:
         """Make scoring quicker: no train mode, no digest and no file will be asked of these weights any more."""
         stem = self.clip.vision_model.embeddings.patch_embedding
-        if isinstance(stem, Stem):
+        if isinstance(stem, (ConvStem, EfficientNetStem)):
             stem.fuse()
             self.freeze()
 
@@ -304,42 +183,52 @@ class FrozenCLIP(nn.Module):
         """uint8 RGB (B, 3, S, S) -> float, by CLIP's mean and deviation, or those that the stem was published with."""
         return pixels.to(self._scale.dtype) * self._scale + self._shift
 
-    def encode_image(self, pixels: Tensor, prompts: PromptHook | None = None) -> tuple[Tensor, Tensor]:
+    def encode_image(self, pixels: Tensor, prompts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Preprocessed pixels (B, 3, S, S) -> CLS (B, W), patches (B, N, W), after the final layernorm.
 
-        ``prompts(layer)``: the tokens (P, W) that enter before a layer (counted from 0) in place of the ones before it,
-        or ``None`` to keep those. What enters has to do so from the first layer on without a gap.
+        ``prompts`` (depth, P, W): the tokens that enter before each of the first ``depth`` layers in place of the ones
+        before it; those of the last of these layers stay.
         """
-        return self.encode_patches(self.embed_patches(pixels), prompts)
+        return self.encode_patches(self.embed(pixels).patches, prompts)
 
-    def embed_patches(self, pixels: Tensor) -> Tensor:
-        """Preprocessed pixels (B, 3, S, S) -> patch embeddings (B, N, W), before any layer and without positions."""
-        return self.stem_maps(pixels)[-1].flatten(2).transpose(1, 2)
+    def embed(self, pixels: Tensor) -> Embedded:
+        """Preprocessed pixels (B, 3, S, S) -> patch embeddings and, of an EfficientNet stem, its pooled features."""
+        maps, pooled = self.stem_maps(pixels)
+        return Embedded(maps[-1].flatten(2).transpose(1, 2), pooled)
 
-    def stem_maps(self, pixels: Tensor) -> list[Tensor]:
-        """The same as maps (B, C, side, side), with those of a convolutional stem's earlier stages before the last."""
+    def unpack(self, packed: Tensor) -> Embedded:
+        """``Embedded.pack`` undone: (B, N W + F) in any floating-point type -> both parts, in fp32."""
+        patches, pooled = torch.split(packed.float(), [self.grid**2 * self.vision_width, self.pooled_width], dim=1)
+        return Embedded(patches.view(len(packed), -1, self.vision_width), pooled if self.pooled_width else None)
+
+    def stem_maps(self, pixels: Tensor, *, detach_tokens: bool = False) -> tuple[list[Tensor], Tensor | None]:
+        """The patch embeddings as maps (B, C, side, side), after those of a convolutional stem's earlier stages.
+
+        The second is ``Embedded.pooled``; ``detach_tokens`` is of an ``EfficientNetStem``.
+        """
         stem = self.clip.vision_model.embeddings.patch_embedding
         if self.steady:
             stem.eval()  # its running statistics must stay, even if somebody put this very module in train mode
-        return stem.maps(pixels) if isinstance(stem, Stem) else [stem(pixels)]
+        if isinstance(stem, EfficientNetStem):
+            return stem.maps_and_pooled(pixels, detach_tokens=detach_tokens)
+        return (stem.maps(pixels) if isinstance(stem, ConvStem) else [stem(pixels)]), None
 
     def stem_sides(self) -> dict[int, int]:
         """Side of each map of ``stem_maps`` -> its channels."""
         stem = self.clip.vision_model.embeddings.patch_embedding
-        channels = stem.channels if isinstance(stem, Stem) else [self.vision_width]
+        channels = stem.channels if isinstance(stem, (ConvStem, EfficientNetStem)) else [self.vision_width]
         return {self.grid * 2**halvings: width for halvings, width in enumerate(reversed(channels))}
 
-    def encode_patches(self, patches: Tensor, prompts: PromptHook | None = None) -> tuple[Tensor, Tensor]:
-        """The layers of the image tower: what ``encode_image`` does after ``embed_patches``."""
+    def encode_patches(self, patches: Tensor, prompts: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The layers of the image tower: what ``encode_image`` does after ``embed``."""
         tower = self.clip.vision_model
-        number = patches.shape[1]
+        number, depth = patches.shape[1], 0 if prompts is None else len(prompts)
         cls = tower.embeddings.class_embedding.expand(patches.shape[0], 1, -1)
         tokens = torch.cat([cls, patches], dim=1) + tower.embeddings.position_embedding.weight
         tokens = tower.pre_layrnorm(tokens)
-        last = len(tower.encoder.layers) - 1
         for index, layer in enumerate(tower.encoder.layers):
-            entering = prompts(index) if prompts else None
-            if entering is not None and index < last and prompts and prompts(index + 1) is None:  # none replace them
+            entering = prompts[index] if prompts is not None and index < depth else None
+            if entering is not None and index == depth - 1 < len(tower.encoder.layers) - 1:  # no others replace them
                 staying = entering.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
                 tokens = torch.cat([tokens[:, :1], staying, tokens[:, 1:]], dim=1)
                 entering = None
@@ -373,34 +262,6 @@ class FrozenCLIP(nn.Module):
         self.tokenizer.save_pretrained(folder)
 
 
-def write_untrained(
-    folder: Path,
-    *,
-    vision: dict[str, Any],
-    text: dict[str, Any],
-    joint_width: int,
-    seed: int,
-    begin_with: Mapping[str, Tensor] | None = None,
-) -> None:
-    """Write config and random weights of a CLIP to ``folder``; the towers' shapes are in transformers' own words.
-
-    ``begin_with``: weights by their names that take the place of random ones.
-    """
-    config = CLIPConfig(vision_config=vision, text_config=text, projection_dim=joint_width)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = _kind(config)(config)
-    if begin_with:
-        model.load_state_dict({**model.state_dict(), **begin_with})
-    config.save_pretrained(folder)
-    write_safetensors(folder / "model.safetensors", model.state_dict(), {"format": "pt"})
-
-
-def _kind(config: CLIPConfig) -> type[CLIPModel]:
-    vision = config.vision_config
-    return StemCLIPModel if hasattr(vision, "stem_channels") or hasattr(vision, "stem") else CLIPModel
-
-
 def _layer(layer: nn.Module, states: Tensor, heads: int, *, causal: bool, aside: Tensor | None = None) -> Tensor:
     """One pre-norm transformer layer of either tower, (B, L, W) -> (B, L, W).
 
@@ -427,79 +288,3 @@ def _layer(layer: nn.Module, states: Tensor, heads: int, *, causal: bool, aside:
     states = states + attention.out_proj(attended.transpose(1, 2).reshape(batch, length, width))
     mixed: Tensor = states + layer.mlp(layer.layer_norm2(states))  # type: ignore[operator]
     return mixed
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' own progress bars and notices off the terminal while a model loads."""
-    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # what the library will change in itself
-            yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-def _read_config(name: str) -> CLIPConfig:
-    folder = Path(name)
-    if folder.is_dir():
-        _check_folder(folder)
-    elif folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise WeightsError(f"no backbone folder {name!r}\n{_what_to_do(name)}")
-    with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"):
-        config = read_config_file(folder) if folder.is_dir() else CLIPConfig.get_config_dict(name)[0]
-    config = check_parts(config, name=name)
-    kind = config.get("model_type", "unknown")
-    if kind != "clip":
-        raise WeightsError(
-            f"the backbone {name!r} is a {kind!r} model; MP-IQE needs a CLIP (model_type 'clip', both towers) "
-            "such as openai/clip-vit-base-patch16"
-        )
-    vision = config.get("vision_config") or config.get("vision_config_dict") or {}
-    if isinstance(vision.get("layers"), list) or "resnet" in str(vision.get("model_type", "")):
-        raise WeightsError(
-            f"the backbone {name!r} has a ResNet image tower; deep visual prompts need the tokens of a ViT, "
-            "such as openai/clip-vit-base-patch16"
-        )
-    channels, blocks = vision.get("stem_channels"), vision.get("stem_blocks")
-    if channels is not None and len(blocks or ()) < len(channels):
-        raise WeightsError(
-            f"the backbone {name!r} has stem_channels {channels} but stem_blocks {blocks} in its config.json, where "
-            "each stage needs a number; backbones that mpiqe 0.1 pretrained have to be pretrained anew"
-        )
-    stem, folded = vision.get("stem"), vision.get("stem_folded", False)
-    fits = stem in list(VARIANTS) and vision.get("patch_size") == STRIDE and isinstance(folded, bool)
-    if "stem" in vision and not fits:
-        raise WeightsError(
-            f"the backbone {name!r} has the stem {stem!r}, patch_size {vision.get('patch_size')!r} and stem_folded "
-            f"{folded!r} in its config.json; stems are {', '.join(VARIANTS)}, with patch_size {STRIDE}"
-        )
-    usable = usable_config(config, name=name, folder=folder if folder.is_dir() else None)
-    with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"):
-        return CLIPConfig.from_dict(usable)
-
-
-def _check_folder(folder: Path) -> None:
-    missing = [] if (folder / "config.json").is_file() else ["config.json"]
-    if not any(folder.glob("*.safetensors")):
-        missing.append("model.safetensors")
-    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
-        missing.append("tokenizer.json (or vocab.json and merges.txt)")
-    if missing:
-        raise WeightsError(f"the backbone folder {folder} lacks {', '.join(missing)}\n{_what_to_do(str(folder))}")
-
-
-def _what_to_do(name: str) -> str:
-    hub_id = name if re.fullmatch(r"[\w-]+(/[\w.-]+)?", name) and not Path(name).exists() else PAPERS_BACKBONE
-    return (
-        f'What to do: on a machine with network, run `python -c "from transformers import AutoTokenizer as T, '
-        f"CLIPModel as C; C.from_pretrained('{hub_id}').save_pretrained('clip'); T.from_pretrained('{hub_id}')"
-        ".save_pretrained('clip')\"`, which puts config.json, model.safetensors and the tokenizer's files of "
-        f"https://huggingface.co/{hub_id} into the folder clip, and give that folder in place of the id. Or take "
-        f"{EMBEDDED!r}, the compact backbone that comes with mpiqe."
-    )

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from mpiqe.choices import ClassPosition
 from mpiqe.errors import ConfigError
+from mpiqe.model.backbone import Embedded
 from mpiqe.model.clip import FrozenCLIP
-from mpiqe.model.mpiqe import Gaze, MPIQEOutput
+from mpiqe.model.mpiqe import AttentionMaps, MPIQEOutput
 from mpiqe.model.prompts import PromptLearner
 
 PAIR = ("Good photo", "Bad photo")  # the full stop is the prompt learner's
@@ -45,18 +46,18 @@ class CLIPIQA(nn.Module):
 
     def forward(self, pixels: Tensor, folded: Tensor | None = None) -> MPIQEOutput:
         """uint8 RGB crops (B, 3, S, S) -> scores; there are no scenes and no distortions."""
-        return self.forward_embedded(self.clip.embed_patches(self.clip.preprocess(pixels)), folded)
+        return self.forward_embedded(self.clip.embed(self.clip.preprocess(pixels)), folded)
 
-    def forward_embedded(self, embedded: Tensor, folded: Tensor | None = None) -> MPIQEOutput:
-        """The same from patch embeddings (B, N, W), what the frozen stem makes of the crops."""
+    def forward_embedded(self, embedded: Embedded, folded: Tensor | None = None) -> MPIQEOutput:
+        """The same from what the frozen stem makes of the crops."""
         pair = self.fold() if folded is None else folded
-        cls, _ = self.clip.encode_patches(embedded)
+        cls, _ = self.clip.encode_patches(embedded.patches)
         cls = self.clip.project(cls)
         with torch.autocast(cls.device.type, enabled=False):  # a cosine over 1/100 needs more than bf16's three digits
             cosines = F.normalize(cls.float(), dim=-1) @ F.normalize(pair.float(), dim=-1).T  # (B, 2)
             good = (self.clip.logit_scale * cosines).softmax(dim=1)[:, 0]
             return MPIQEOutput(good * self.target_std + self.target_mean, good, None, None, None)
 
-    def gaze(self, _pixels: Tensor, _folded: Tensor) -> Gaze:
+    def attention_maps(self, _pixels: Tensor, _folded: Tensor) -> AttentionMaps:
         """There is none: CLIP-IQA takes CLS alone."""
         raise ConfigError("CLIP-IQA looks at the whole crop at once, so there is no map of where; take an MP-IQE model")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tokenizers.pre_tokenizers import ByteLevel
 
-from mpiqe.model.clip import write_untrained
+from mpiqe.model.clip_files import write_untrained
 from mpiqe.model.efficientnet import published_weights
 
 START, END = "<|startoftext|>", "<|endoftext|>"

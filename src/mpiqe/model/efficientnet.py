@@ -210,20 +210,29 @@ class EfficientNetStem(nn.Module):
         self.network = EfficientNetLite(variant)
         stages = stages_of(variant)
         self.channels = [*(stages[index].channels for index in (0, *_POOLED)), width]
-        pooled = 2 * sum(stages[index].channels for index in _POOLED)
-        self.norm: nn.Module = nn.BatchNorm2d(HEAD_CHANNELS + pooled)
-        self.to_width = nn.Conv2d(HEAD_CHANNELS + pooled, width, 1)
+        self.pooled_width = HEAD_CHANNELS + 2 * sum(stages[index].channels for index in _POOLED)
+        self.norm: nn.Module = nn.BatchNorm2d(self.pooled_width)
+        self.to_width = nn.Conv2d(self.pooled_width, width, 1)
         if folded:
             self.fuse()
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """The map of a stage of each resolution, the largest first, and the tokens (B, W, S / 32, S / 32)."""
+        return self.maps_and_pooled(pixels)[0]
+
+    def maps_and_pooled(self, pixels: Tensor, *, detach_tokens: bool = False) -> tuple[list[Tensor], Tensor]:
+        """``maps``, and the mean over all places of what the tokens are made of, (B, F) in fp32.
+
+        The second is what a linear map needs to rate a crop by: a token's width keeps only part of it. With
+        ``detach_tokens`` no gradient of the tokens reaches the network.
+        """
         found = self.network.maps(pixels.contiguous(memory_format=torch.channels_last))
         grid = found[-1].shape[-1]
         with torch.autocast(pixels.device.type, enabled=False):  # a variance needs more digits than bf16 has
             statistics = [part for index in _POOLED for part in mean_and_deviation(found[index].float(), grid)]
-            joined = self.norm(torch.cat([found[-1].float(), *statistics], dim=1))
-        return [*(found[index] for index in (0, *_POOLED)), self.to_width(joined)]
+            joined = torch.cat([found[-1].float(), *statistics], dim=1)
+            normed = self.norm(joined.detach() if detach_tokens else joined)
+        return [*(found[index] for index in (0, *_POOLED)), self.to_width(normed)], joined.mean(dim=(2, 3))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, W, grid, grid)."""

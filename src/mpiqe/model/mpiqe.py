@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpiqe.model.alignment import distortion_logits, scene_logits, window_similarity
+from mpiqe.model.backbone import Embedded
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.decoder import FoldedQueries, QualityDecoder
 from mpiqe.model.prompts import DeepVisualPrompts, PromptLearner
@@ -42,8 +43,19 @@ class MPIQEOutput:
     """(B, windows^2, 11): where each distortion prompt looks (Eq. 10), row by row; sums to one over the windows."""
 
 
-class Gaze(NamedTuple):
-    """Where the model looks in B crops."""
+class ImageFeatures(NamedTuple):
+    """The image side of B crops, in the space of the text features."""
+
+    cls: Tensor
+    """(B, D)."""
+    patches: Tensor
+    """(B, N, D)."""
+    pooled: Tensor | None = None
+    """(B, F), ``Embedded.pooled``."""
+
+
+class AttentionMaps(NamedTuple):
+    """Which parts of B crops the model's results come from."""
 
     similarity: Tensor | None
     """(B, windows^2, 11): the cosines of Eq. 10, row by row; ``None`` without distortion prompts."""
@@ -57,7 +69,9 @@ class MPIQE(nn.Module):
     Without prompts on the text side, ``query`` is one learned vector (1, D) that questions the image in their place:
     the visual-only model of Fig. 3.
 
-    With ``linear_head`` a linear map of CLS and the mean patch is added to the decoder's number (D16; not the paper's).
+    Two parts are not the paper's (D16). With ``linear_head`` a linear map of CLS and the mean patch is added to the
+    decoder's number; with ``stem_head`` a linear map of the stem's pooled features, which ``mpiqe train`` fits in
+    closed form and no gradient changes.
 
     ``target_mean`` and ``target_std`` bring the head's number to the training set's units (D10).
     """
@@ -73,6 +87,7 @@ class MPIQE(nn.Module):
         projection: nn.Linear | None = None,
         query: Tensor | None = None,
         linear_head: bool = False,
+        stem_head: bool = False,
         windows: int = 7,
         window_temperature: float = 0.05,
     ) -> None:
@@ -90,6 +105,11 @@ class MPIQE(nn.Module):
             self.linear = nn.Linear(2 * clip.joint_width, 1)
             nn.init.zeros_(self.linear.weight)
             nn.init.zeros_(self.linear.bias)
+        self.stem_head: nn.Linear | None = None
+        if stem_head:
+            self.stem_head = nn.Linear(clip.pooled_width, 1).requires_grad_(False)
+            nn.init.zeros_(self.stem_head.weight)
+            nn.init.zeros_(self.stem_head.bias)
         self.windows = windows
         self.window_temperature = window_temperature
         self.target_mean = 0.0
@@ -122,50 +142,55 @@ class MPIQE(nn.Module):
 
     def forward(self, pixels: Tensor, folded: Folded | None = None) -> MPIQEOutput:
         """uint8 RGB crops (B, 3, S, S) -> scores and logits; ``folded`` saves the text side's work."""
-        cls, patches = self.look(pixels)
-        return self.answer(folded or self.fold(), cls, patches)
+        return self.decode(folded or self.fold(), self.encode_image(pixels))
 
-    def forward_embedded(self, embedded: Tensor, folded: Folded | None = None) -> MPIQEOutput:
-        """The same from patch embeddings (B, N, W), what the frozen stem makes of the crops."""
-        return self.answer(folded or self.fold(), *self.look_at(embedded))
+    def forward_embedded(self, embedded: Embedded, folded: Folded | None = None) -> MPIQEOutput:
+        """The same from what the frozen stem makes of the crops."""
+        return self.decode(folded or self.fold(), self.encode_embedded(embedded))
 
-    def gaze(self, pixels: Tensor, folded: Folded) -> Gaze:
+    def attention_maps(self, pixels: Tensor, folded: Folded) -> AttentionMaps:
         """uint8 RGB crops (B, 3, S, S) -> what ``forward`` weighs their parts by: Eq. 10 and the decoder."""
-        return self.regard(folded, *self.look(pixels))
+        return self.attention_maps_of(folded, self.encode_image(pixels))
 
-    def regard(self, folded: Folded, cls: Tensor, patches: Tensor) -> Gaze:
-        """The same from CLS (B, D) and patches (B, N, D)."""
+    def attention_maps_of(self, folded: Folded, image: ImageFeatures) -> AttentionMaps:
+        """The same from the image features."""
+        cls, patches, _ = image
         attention = self.decoder.attention(folded.queries, torch.cat([cls[:, None], patches], dim=1))
         if folded.distortion is None:
-            return Gaze(None, attention)
-        with torch.autocast(cls.device.type, enabled=False):  # as in ``answer``
+            return AttentionMaps(None, attention)
+        with torch.autocast(cls.device.type, enabled=False):  # as in ``decode``
             similarity = window_similarity(patches.float(), folded.distortion.float(), windows=self.windows)
-        return Gaze(similarity, attention)
+        return AttentionMaps(similarity, attention)
 
-    def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 RGB crops (B, 3, S, S) -> CLS (B, D) and patches (B, N, D), in the space of the text features."""
-        return self.look_at(self.clip.embed_patches(self.clip.preprocess(pixels)))
+    def encode_image(self, pixels: Tensor) -> ImageFeatures:
+        """uint8 RGB crops (B, 3, S, S) -> CLS and patches through the prompted image tower (Eq. 7), projected."""
+        return self.encode_embedded(self.clip.embed(self.clip.preprocess(pixels)))
 
-    def look_at(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        """The same from patch embeddings (B, N, W)."""
-        cls, patches = self.clip.encode_patches(embedded, self.visual_prompts)
+    def encode_embedded(self, embedded: Embedded) -> ImageFeatures:
+        """The same from what the stem makes of the crops."""
+        cls, patches = self.clip.encode_patches(embedded.patches, self.visual_prompts())
         project = self.projection or self.clip.project
-        return project(cls), project(patches)
+        return ImageFeatures(project(cls), project(patches), embedded.pooled)
 
-    def answer(self, folded: Folded, cls: Tensor, patches: Tensor) -> MPIQEOutput:
-        """What the text side makes of CLS (B, D) and patches (B, N, D).
+    def decode(self, folded: Folded, image: ImageFeatures) -> MPIQEOutput:
+        """Score and logits from image features and text features.
 
         Cosines over a temperature of 1/100 and the head's last steps are computed in fp32 under autocast too: bf16 has
         three digits.
         """
+        cls, patches, pooled = image
         states = self.decoder(folded.queries, torch.cat([cls[:, None], patches], dim=1))
         with torch.autocast(cls.device.type, enabled=False):
-            return self._conclude(folded, states.float(), cls.float(), patches.float())
+            pooled = None if pooled is None else pooled.float()
+            return self._output(folded, states.float(), ImageFeatures(cls.float(), patches.float(), pooled))
 
-    def _conclude(self, folded: Folded, states: Tensor, cls: Tensor, patches: Tensor) -> MPIQEOutput:
+    def _output(self, folded: Folded, states: Tensor, image: ImageFeatures) -> MPIQEOutput:
+        cls, patches, pooled = image
         prediction = self.decoder.conclude(states)
         if self.linear is not None:
             prediction = prediction + self.linear(torch.cat([cls, patches.mean(dim=1)], dim=1)).squeeze(-1)
+        if self.stem_head is not None:
+            prediction = prediction + self.stem_head(pooled).squeeze(-1)
         scenes = distortions = weights = None
         if folded.scene is not None:
             scenes = scene_logits(cls, folded.scene.float(), self.clip.logit_scale)

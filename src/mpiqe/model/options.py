@@ -43,6 +43,9 @@ class ModelOptions:
     decoder_heads: int = option(8, "attention heads of the decoder")
     pooling: Pooling = option("mean", "D8: how the 20 answers become one")
     linear_head: bool = option(False, "D16: add a linear map of CLS and the mean patch to the decoder's number")
+    stem_head: bool = option(
+        False, "D16: add a ridge regression on the pooled features of an EfficientNet stem to the decoder's number"
+    )
 
     @property
     def names_scenes(self) -> bool:

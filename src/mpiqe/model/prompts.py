@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mpiqe.choices import ClassPosition
 from mpiqe.errors import ConfigError
-from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.backbone import Backbone
 
 
 class PromptLearner(nn.Module):
@@ -21,7 +21,7 @@ class PromptLearner(nn.Module):
     """
 
     def __init__(
-        self, *, clip: FrozenCLIP, classes: Sequence[str], length: int = 8, class_position: ClassPosition = "end"
+        self, *, clip: Backbone, classes: Sequence[str], length: int = 8, class_position: ClassPosition = "end"
     ) -> None:
         super().__init__()
         self.classes = tuple(classes)
@@ -80,6 +80,7 @@ class DeepVisualPrompts(nn.Module):
         else:
             self.register_parameter("tokens", None)
 
-    def forward(self, layer: int) -> Tensor | None:
-        """The tokens (P, W) that enter before a layer, counted from 0, in place of the last ones; ``None``: none do."""
-        return None if self.tokens is None or layer >= self.depth else self.tokens[layer]
+    def forward(self) -> Tensor | None:
+        """The tokens (depth, P, W) that enter before the first ``depth`` layers; ``None``: none do."""
+        tokens: Tensor | None = self.tokens
+        return tokens

@@ -14,7 +14,8 @@ from transformers.utils import cached_file
 
 from mpiqe.errors import WeightsError
 from mpiqe.model.backbone_config import check_any_model, refusing
-from mpiqe.model.clip import CLIP_MEAN, CLIP_STD, quiet
+from mpiqe.model.clip import CLIP_MEAN, CLIP_STD
+from mpiqe.model.clip_files import quiet
 from mpiqe.parse import parse_json
 
 _WANTED = (

@@ -77,9 +77,9 @@ class ScoringGraph(nn.Module):
         upright = pixels.permute(0, 3, 1, 2)
         if not isinstance(self.model, MPIQE):
             return (self.model(upright, self._folded).score,)
-        cls, patches = self.model.look(upright)
-        said = self.model.answer(self._folded, cls, patches)
-        seen = self.model.regard(self._folded, cls, patches)
+        image = self.model.encode_image(upright)
+        said = self.model.decode(self._folded, image)
+        seen = self.model.attention_maps_of(self._folded, image)
         found = {"score": said.score, "attention": looks(seen.attention)}
         if said.scene_logits is not None:
             found["scene"] = said.scene_logits.softmax(dim=1)

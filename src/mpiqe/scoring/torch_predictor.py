@@ -74,7 +74,7 @@ class TorchPredictor:
         has no place; an even share is that of one among CLS and the patches (``looks``).
         """
         with self._ready():
-            similarity, attention = self.model.gaze(self._pixels(crops), self._folded)
+            similarity, attention = self.model.attention_maps(self._pixels(crops), self._folded)
         if similarity is None:
             similarity = attention.new_zeros(len(crops), 1, 0)
         return Gaze(square(similarity).float().cpu().numpy(), looks(attention).float().cpu().numpy())

@@ -18,10 +18,12 @@ from mpiqe.data.several import brought_to, read_further, target_statistics
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, read_config, save_checkpoint, versions
-from mpiqe.model.clip import EMBEDDED, FrozenCLIP
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.clip_files import EMBEDDED
 from mpiqe.model.clip_iqa import CLIPIQA
 from mpiqe.model.files import check_safetensors
 from mpiqe.model.loss import Counts, Loss
+from mpiqe.model.mpiqe import MPIQE
 from mpiqe.training.batches import StepSampler, step_loader
 from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
 from mpiqe.training.evaluate import Prediction, beats, calibrate_on, measure, measure_interval, predict, to_csv
@@ -31,6 +33,7 @@ from mpiqe.training.reporter import Reporter
 from mpiqe.training.run import STATE, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import learning_rate
 from mpiqe.training.stem_cache import StemCache
+from mpiqe.training.stem_head import ShiftedTargets, fit_stem_head
 from mpiqe.training.step import take_step
 from mpiqe.training.tensorboard import event_writer
 
@@ -106,7 +109,12 @@ def train(
         scene_target=settings.scene_target,
         view=settings.view,
     )
-    batches = step_loader(_crops(crops, model, options, accelerator, reporter), sampler, workers=settings.workers)
+    items = _crops(crops, model, options, accelerator, reporter)
+    asked: CropDataset | StemCache | ShiftedTargets = items
+    if isinstance(model, MPIQE) and model.stem_head is not None:
+        asked, ridge = fit_stem_head(model, items, accelerator)
+        reporter.note(f"the stem's head is fitted (penalty {ridge.penalty:g})")
+    batches = step_loader(asked, sampler, workers=settings.workers)
     checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
 
     events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
@@ -243,7 +251,7 @@ def _aim(model: QualityModel, learnt: Sequence[Record], settings: RunOptions) ->
         model.target_mean, model.target_std = min(ratings), max(ratings) - min(ratings)
     elif settings.target == "standardised":
         model.target_mean, model.target_std = mean, std
-    else:
+    elif model.stem_head is None:  # it brings a bias of its own
         with torch.no_grad():
             model.decoder.head[-1].bias.fill_(mean)  # type: ignore[operator]
 

@@ -15,6 +15,12 @@ Every term, its weight (an option) and where it comes from:
   of the batch. Asked of two linear probes, one on the mean patch embedding and one on what the last layer makes of CLS
   and patches, so that the stem is taught without waiting for the layers (deep supervision, Lee et al. 2015).
 - ranking (``ranking_weight``): natural above lightly above heavily distorted, logistic (RankIQA, Liu et al. 2017).
+
+An EfficientNet stem begins with published features, which gradients of untrained layers would spoil (Kumar et al., ICLR
+2022: probe first, then fine-tune). So it is taught by linear maps of its pooled features alone: the early probe, which
+begins as a ridge regression, with dropout, and one for the class of made distortions (part of alignment), which begins
+at zero. The layers learn on its tokens without changing it. Without a teacher, distillation asks CLS for the stem's own
+pooled last map: what ImageNet taught it of the content.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,13 +33,18 @@ from torch import Tensor, nn
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.alignment import distortion_logits, scene_logits
 from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.efficientnet import HEAD_CHANNELS
 from mpiqe.model.loss import cross_entropy
 from mpiqe.model.prompts import PromptLearner
 from mpiqe.training.options import PretrainOptions
+from mpiqe.training.ridge import fit_ridge
 from mpiqe.training.targets import one_hot
 from mpiqe.training.views import NATURAL, QUALITIES, VIEWS, Views
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
+OWN = "own"
+"""Names the stem's own features among a teacher's."""
+_DROPOUT = 0.3
 
 
 class Student(nn.Module):
@@ -45,7 +56,15 @@ class Student(nn.Module):
         self.clip = clip
         self.scene = PromptLearner(clip=clip, classes=SCENES)
         self.distortion = PromptLearner(clip=clip, classes=DISTORTIONS)
-        self.early = nn.Linear(clip.vision_width, 1)
+        self.early = nn.Linear(clip.pooled_width or clip.vision_width, 1)
+        self.early_mean: Tensor
+        self.early_deviation: Tensor
+        self.early_classes: nn.Linear | None = None
+        if clip.pooled_width:
+            self.register_buffer("early_mean", torch.zeros(clip.pooled_width))
+            self.register_buffer("early_deviation", torch.ones(clip.pooled_width))
+            self.early_classes = nn.Linear(clip.pooled_width, len(DISTORTIONS))
+            nn.init.zeros_(self.early_classes.weight)
         self.late = nn.Linear(2 * clip.joint_width, 1)
         self.to_teacher = nn.ModuleDict()
         for name, channels in taught.items():
@@ -60,16 +79,32 @@ class Student(nn.Module):
 
     def see(self, pixels: Tensor) -> "Seen":
         """uint8 RGB crops (B, 3, S, S) -> all that the objective asks about."""
-        maps = self.clip.stem_maps(self.clip.preprocess(pixels))
+        maps, pooled = self.clip.stem_maps(self.clip.preprocess(pixels), detach_tokens=True)
         embedded = maps[-1].flatten(2).transpose(1, 2)
         cls, patches = map(self.clip.project, self.clip.encode_patches(embedded))
-        early = self.early(embedded.mean(dim=1)).float().squeeze(-1)
+        if pooled is None:
+            early = self.early(embedded.mean(dim=1)).float().squeeze(-1)
+        else:
+            with torch.autocast(pooled.device.type, enabled=False):
+                pooled = (pooled - self.early_mean) / self.early_deviation
+                early = self.early(F.dropout(pooled, _DROPOUT, training=self.training)).squeeze(-1)
         late = self.late(torch.cat([cls, patches.mean(dim=1)], dim=1)).float().squeeze(-1)
-        return Seen(maps, cls, patches, (early, late))
+        return Seen(maps, cls, patches, (early, late), pooled)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The late probe's scores (B,), standardised MOS."""
-        return self.see(pixels).scores[1]
+        """Scores (B,), standardised MOS: the early probe's of an EfficientNet stem, else the late probe's."""
+        early, late = self.see(pixels).scores
+        return early if self.clip.pooled_width else late
+
+    def begin_early(self, features: Tensor, targets: Tensor) -> None:
+        """Fit the early probe to pooled features (n, F) of natural crops and their standardised MOS (n,)."""
+        ridge = fit_ridge(features, targets)
+        mean, deviation = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
+        with torch.no_grad():
+            self.early_mean.copy_(mean)
+            self.early_deviation.copy_(deviation)
+            self.early.weight.copy_((ridge.weight * deviation)[None])
+            self.early.bias.copy_(ridge.bias + mean.double() @ ridge.weight)
 
     def class_features(self) -> tuple[Tensor, Tensor]:
         """V^s (9, D) and V^d (11, D) through the text tower as it is now, token embeddings included."""
@@ -102,8 +137,17 @@ class Student(nn.Module):
 class Seen:
     """What the student makes of B x V crops."""
 
-    def __init__(self, maps: list[Tensor], cls: Tensor, patches: Tensor, scores: tuple[Tensor, Tensor]) -> None:
+    def __init__(
+        self,
+        maps: list[Tensor],
+        cls: Tensor,
+        patches: Tensor,
+        scores: tuple[Tensor, Tensor],
+        pooled: Tensor | None = None,
+    ) -> None:
         self.maps, self.cls, self.patches, self.scores = maps, cls, patches, scores
+        self.pooled = pooled
+        """An EfficientNet stem's pooled features (B * V, F), standardised."""
 
 
 def objective(
@@ -122,6 +166,7 @@ def objective(
         "hints": options.hint_weight,
         "scene": options.alignment_weight,
         "distortion": options.alignment_weight,
+        "stem_distortion": options.alignment_weight,
         "captions": options.caption_weight,
         "score": options.score_weight,
         "plcc": options.plcc_weight,
@@ -134,7 +179,7 @@ def objective(
 def _distillation(student: Student, seen: Seen, views: Views, statistics: Statistics) -> dict[str, Tensor]:
     none = seen.cls.new_zeros((), dtype=torch.float32)
     if not views.taught:
-        return {}
+        return _own_distillation(student, seen)
     errors: dict[str, list[Tensor]] = {"distillation": [], "hints": []}
     by_side = {stage.shape[-1]: stage for stage in seen.maps}
     for name, wanted in views.taught.items():
@@ -154,6 +199,19 @@ def _distillation(student: Student, seen: Seen, views: Views, statistics: Statis
     return {kind: torch.stack(found).mean() if found else none for kind, found in errors.items()}
 
 
+def _own_distillation(student: Student, seen: Seen) -> dict[str, Tensor]:
+    """CLS has to give the stem's pooled last map."""
+    if seen.pooled is None or OWN not in student.to_teacher:
+        return {}
+    answer = student.to_teacher[OWN](_natural(seen.cls).float())
+    return {"distillation": F.mse_loss(answer, _natural(seen.pooled)[:, :HEAD_CHANNELS].detach())}
+
+
+def _natural(of_views: Tensor) -> Tensor:
+    """(B * V, ..) -> (B * NATURAL, ..)."""
+    return of_views.view(-1, VIEWS, *of_views.shape[1:])[:, :NATURAL].flatten(0, 1)
+
+
 def _alignment(student: Student, seen: Seen, views: Views) -> dict[str, Tensor]:
     scenes, distortions = student.class_features()
     scale = student.clip.logit_scale
@@ -163,7 +221,10 @@ def _alignment(student: Student, seen: Seen, views: Views) -> dict[str, Tensor]:
     )
     scene = views.scene[:, None].expand(-1, VIEWS, -1).flatten(0, 1)
     distortion = one_hot(distortion_labels(views).flatten(), len(DISTORTIONS))
-    return {"scene": cross_entropy(by_scene, scene), "distortion": cross_entropy(by_distortion, distortion)}
+    found = {"scene": cross_entropy(by_scene, scene), "distortion": cross_entropy(by_distortion, distortion)}
+    if student.early_classes is not None and seen.pooled is not None:
+        found["stem_distortion"] = cross_entropy(student.early_classes(seen.pooled), distortion)
+    return found
 
 
 def distortion_labels(views: Views) -> Tensor:

@@ -22,18 +22,18 @@ from mpiqe.errors import ConfigError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.compact import STEM_NETWORK, CompactOptions, create_compact
-from mpiqe.model.efficientnet import HEAD_CHANNELS, PIXEL_MEAN, PIXEL_STD, EfficientNetLite, published_weights
+from mpiqe.model.efficientnet import HEAD_CHANNELS
 from mpiqe.model.options import to_mapping
 from mpiqe.model.teacher import Teacher
 from mpiqe.training.device import accelerator_for, peak_memory_mb, quick_attention, resolve_precision
 from mpiqe.training.evaluate import Prediction, beats, measure
 from mpiqe.training.features import FeatureCache, fill
-from mpiqe.training.objective import Statistics, Student, objective
+from mpiqe.training.objective import OWN, Statistics, Student, objective
 from mpiqe.training.options import PretrainOptions, check_pretrain
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run import STATE, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import learning_rate
-from mpiqe.training.views import NATURAL, QUALITIES, VIEWS, Rated, ViewDataset, Views, crops_of, rate
+from mpiqe.training.views import QUALITIES, VIEWS, Rated, ViewDataset, Views, crops_of, rate
 
 WORDS = frozenset(
     word for name in (*SCENES, *DISTORTIONS) for word in re.findall(r"[a-z]+|[0-9]|[^a-z0-9 ]+", name.lower())
@@ -70,7 +70,6 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
 
     clip = _clip(options, run)
     cache = _teach(options, run, photos, clip, accelerator, reporter)
-    origin = _origin(options, photos, accelerator)
     taught = {name: array.shape[1] for name, array in cache.arrays.items()} if cache else {}
     standing: Statistics = {}
     if cache:
@@ -78,8 +77,8 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
             name: (mean.to(accelerator.device), deviation.to(accelerator.device))
             for name, (mean, deviation) in cache.statistics().items()
         }
-    if origin:
-        taught, standing = {"cls": HEAD_CHANNELS}, {"cls": (origin.mean, origin.deviation)}
+    elif clip.pooled_width:
+        taught = {OWN: HEAD_CHANNELS}
     student, average = (_student(_clip(options, run), taught, options, accelerator) for _ in range(2))
     bare = torch.optim.AdamW(_groups(student, options), lr=options.learning_rate)
     optimiser = accelerator.prepare_optimizer(bare)
@@ -94,6 +93,8 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
         progress = run.load_state(both, bare)
         if accelerator.scaler is not None and progress.get("scaler"):
             accelerator.scaler.load_state_dict(progress["scaler"])
+    elif student.clip.pooled_width:
+        _begin_early((student, average), photos, options, accelerator, reporter)
     run.keep_metrics(progress["epoch"])
     reporter.begin(steps=steps_per_epoch * options.epochs, done=steps_per_epoch * progress["epoch"])
 
@@ -123,8 +124,6 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
             for group in bare.param_groups:
                 group["lr"] = rate_now * group["share"]
             seen_views = _to(batch, accelerator.device)
-            if origin:
-                seen_views = seen_views._replace(taught=origin.look(seen_views.crops[:, :NATURAL], accelerator))
             student.renew_contexts(seed=options.seed, step=step)
             with quick_attention(accelerator, tokens=student.clip.grid**2 + 1):
                 with accelerator.autocast():
@@ -204,7 +203,9 @@ def _groups(student: Student, options: PretrainOptions) -> list[dict[str, Any]]:
     """Parameters by weight decay and by rate: published layers take smaller steps than what starts from noise."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in student.named_parameters():
-        published = bool(options.stem) and f".{STEM_NETWORK}." in name
+        published = bool(options.stem) and (
+            f".{STEM_NETWORK}." in name or name.startswith(("early.", "early_classes."))
+        )
         groups.setdefault((published, parameter.ndim > 1), []).append(parameter)
     return [
         {
@@ -216,44 +217,7 @@ def _groups(student: Student, options: PretrainOptions) -> list[dict[str, Any]]:
     ]
 
 
-class Origin:
-    """The published network that the stem began with: its features are distilled, so that what it knows is kept."""
-
-    def __init__(self, network: EfficientNetLite, device: torch.device) -> None:
-        self.network = network.eval().requires_grad_(False).to(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        mean, deviation = (torch.tensor(values, device=device).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-        self._pixel_mean, self._pixel_deviation = mean, deviation
-        self.mean, self.deviation = torch.zeros(HEAD_CHANNELS), torch.ones(HEAD_CHANNELS)
-
-    @torch.no_grad()
-    def look(self, crops: Tensor, accelerator: Accelerator) -> dict[str, Tensor]:
-        """uint8 crops (B, V, 3, S, S) -> their pooled features ``cls`` (B, V, 1280)."""
-        pixels = (crops.flatten(0, 1).float() / 255 - self._pixel_mean) / self._pixel_deviation
-        with accelerator.autocast():
-            last = self.network.maps(pixels.contiguous(memory_format=torch.channels_last))[-1]
-        return {"cls": last.float().mean(dim=(2, 3)).view(*crops.shape[:2], -1)}
-
-    def measure(self, crops: Tensor, accelerator: Accelerator) -> None:
-        """Take mean and deviation of every feature over (B, V, 3, S, S)."""
-        features = torch.cat([self.look(part, accelerator)["cls"] for part in torch.split(crops, 16)]).flatten(0, 1)
-        self.mean, self.deviation = features.mean(dim=0), features.std(dim=0).clamp(min=1e-3)
-
-
-_SAMPLE = 256  # photos that the published network's statistics are taken over
-
-
-def _origin(options: PretrainOptions, photos: Photos, accelerator: Accelerator) -> Origin | None:
-    if not options.stem or not options.distillation_weight or options.teacher is not None:
-        return None
-    network = EfficientNetLite(options.stem)
-    network.load_state_dict(published_weights(options.stem))
-    origin = Origin(network, accelerator.device)
-    chosen = photos.train[:: max(1, len(photos.train) // _SAMPLE)]
-    crops = [crops_of(photo.record, [0], size=options.image_size, seed=options.seed) for photo in chosen]
-    pixels = torch.from_numpy(np.stack(crops).transpose(0, 1, 4, 2, 3)).to(accelerator.device)
-    origin.measure(pixels, accelerator)
-    return origin
+_SAMPLED_AT_ONCE = 32  # photos
 
 
 def _student(clip: FrozenCLIP, taught: dict[str, int], options: PretrainOptions, accelerator: Accelerator) -> Student:
@@ -261,6 +225,32 @@ def _student(clip: FrozenCLIP, taught: dict[str, int], options: PretrainOptions,
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         return Student(clip, taught=taught).to(accelerator.device)
+
+
+def _begin_early(
+    students: Sequence[Student],
+    photos: Photos,
+    options: PretrainOptions,
+    accelerator: Accelerator,
+    reporter: Reporter,
+) -> None:
+    """Fit the early probe to what the stem makes of one crop of every photo, before the stem is trained."""
+    first, found = students[0], []
+    clip = first.clip
+    first.eval()
+    for start in range(0, len(photos.train), _SAMPLED_AT_ONCE):
+        part = photos.train[start : start + _SAMPLED_AT_ONCE]
+        crops = [crops_of(photo.record, [0], size=clip.image_size, seed=options.seed)[0] for photo in part]
+        pixels = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).to(accelerator.device)
+        with torch.no_grad(), accelerator.autocast():
+            pooled = clip.stem_maps(clip.preprocess(pixels))[1]
+        if pooled is not None:
+            found.append(pooled.float())
+    first.train()
+    targets = torch.tensor([photo.target for photo in photos.train], device=accelerator.device)
+    for student in students:
+        student.begin_early(torch.cat(found), targets)
+    reporter.note(f"the early probe is fitted to one crop of each of {len(photos.train)} photos")
 
 
 def _teach(

@@ -61,9 +61,8 @@ def _backward(
         each = batch.crops.shape[1]
         with accelerator.autocast():
             crops = batch.crops.flatten(0, 1).to(device)
-            output = (
-                model.forward_embedded(crops.float(), leaves) if crops.is_floating_point() else model(crops, leaves)
-            )
+            cached = crops.is_floating_point()
+            output = model.forward_embedded(model.clip.unpack(crops), leaves) if cached else model(crops, leaves)
         losses = loss(
             output,
             scene=batch.scene.to(device).repeat_interleave(each, dim=0),

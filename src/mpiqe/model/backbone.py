@@ -1,0 +1,82 @@
+"""What MP-IQE needs of a backbone: two towers into one joint space, and an image tower that takes prompts.
+
+``FrozenCLIP`` is one; a SigLIP or another ViT becomes one by these members.
+
+Axes: B crops, N patches, P prompt tokens, W vision width, F pooled features; C prompts, L tokens, T text width; D joint
+width.
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Embedded(NamedTuple):
+    """What the image tower's stem makes of B crops: all that is needed of them while the stem is frozen."""
+
+    patches: Tensor
+    """(B, N, W), before any layer and without positions."""
+    pooled: Tensor | None
+    """(B, F) in fp32, an ``EfficientNetStem``'s pooled features; ``None`` for other stems."""
+
+    def pack(self) -> Tensor:
+        """Both in one tensor (B, N W + F), as a cache keeps them."""
+        flat = self.patches.flatten(1)
+        return flat if self.pooled is None else torch.cat([flat, self.pooled.to(flat.dtype)], dim=1)
+
+
+class Backbone(Protocol):
+    """A pretrained pair of towers. Its weights may be frozen or not; nothing here asks."""
+
+    image_size: int
+    """Side of a crop in pixels."""
+    grid: int
+    """Patches along a side of a crop; N is its square."""
+    vision_width: int
+    vision_layers: int
+    pooled_width: int
+    """F; 0 without pooled features."""
+    text_width: int
+    text_positions: int
+    """The most tokens of a text."""
+    joint_width: int
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """Inverse temperature of cosines, a scalar."""
+
+    @property
+    def start_token(self) -> int:
+        """Id of the token that begins a text."""
+
+    @property
+    def end_token(self) -> int:
+        """Id of the token that ends a text, whose place the feature is read at."""
+
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of ``text`` without the start and the end marker."""
+
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """(..., L) token ids -> (..., L, T), without positions."""
+
+    def encode_text(self, embeddings: Tensor, last: Tensor) -> Tensor:
+        """Token embeddings (C, L, T) and the place of each end marker (C,) -> features (C, D), not normalised."""
+
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """uint8 RGB (B, 3, S, S) -> what ``embed`` takes."""
+
+    def embed(self, pixels: Tensor) -> Embedded:
+        """Preprocessed pixels (B, 3, S, S) -> patch embeddings, and pooled features where the stem has any."""
+
+    def unpack(self, packed: Tensor) -> Embedded:
+        """``Embedded.pack`` undone."""
+
+    def encode_patches(self, patches: Tensor, prompts: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Patch embeddings (B, N, W) and prompts (depth, P, W) -> CLS (B, W) and patches (B, N, W), normalised."""
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """Image tokens (..., W) -> (..., D)."""
+
+    def digest(self) -> str:
+        """Of everything that features depend on."""

@@ -1,0 +1,173 @@
+"""CLIP on disk: find, check, read and write a folder in the hub's layout. With pretrain/teacher.py and clip.py the only
+place that knows the transformers library.
+"""
+
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, CLIPConfig, CLIPModel
+from transformers.utils import logging as transformers_logging
+
+from mpiqe.errors import WeightsError
+from mpiqe.model.backbone_config import check_parts, check_tokenizer, read_config_file, refusing, usable_config
+from mpiqe.model.conv_stem import ConvStem
+from mpiqe.model.efficientnet import STRIDE, VARIANTS, EfficientNetStem
+from mpiqe.model.files import write_safetensors
+from mpiqe.model.options import PAPERS_BACKBONE
+
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "weights"
+
+
+class StemCLIPModel(CLIPModel):  # type: ignore[misc]
+    """transformers' own way to load a model with one module exchanged."""
+
+    def __init__(self, config: CLIPConfig) -> None:
+        super().__init__(config)
+        vision, embeddings = config.vision_config, self.vision_model.embeddings
+        if hasattr(vision, "stem"):
+            embeddings.patch_embedding = EfficientNetStem(
+                vision.stem, width=vision.hidden_size, folded=getattr(vision, "stem_folded", False)
+            )
+        else:
+            embeddings.patch_embedding = ConvStem(
+                channels=vision.stem_channels, blocks=vision.stem_blocks, patch_size=vision.patch_size
+            )
+
+
+def read_clip(source: str | Path) -> tuple[CLIPModel, Any]:
+    """Model and tokenizer by hub id or from a folder; ``embedded`` is the compact one that comes with this package.
+
+    Raises ``WeightsError`` that says what is wrong: no such folder, a missing file, no network, another kind of
+    model, weights that do not fit the config.
+    """
+    name = os.fspath(source)
+    if name == EMBEDDED:
+        name = str(EMBEDDED_FOLDER / "backbone")
+    config = _read_config(name)
+    with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"), quiet():
+        model, report = _kind(config).from_pretrained(
+            name, config=config, use_safetensors=True, output_loading_info=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, config=config, trust_remote_code=False
+        )  # it would read it again
+        check_tokenizer(tokenizer, name=name, vocabulary=config.text_config.vocab_size)
+    lacking = sorted(report["missing_keys"])
+    if lacking:
+        raise WeightsError(
+            f"the weights of the backbone {name!r} lack {len(lacking)} tensors that its config.json asks for, "
+            f"{lacking[0]!r} among them; the file is damaged or belongs to another config"
+        )
+    return model, tokenizer
+
+
+def write_untrained(
+    folder: Path,
+    *,
+    vision: dict[str, Any],
+    text: dict[str, Any],
+    joint_width: int,
+    seed: int,
+    begin_with: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write config and random weights of a CLIP to ``folder``; the towers' shapes are in transformers' own words.
+
+    ``begin_with``: weights by their names that take the place of random ones.
+    """
+    config = CLIPConfig(vision_config=vision, text_config=text, projection_dim=joint_width)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _kind(config)(config)
+    if begin_with:
+        model.load_state_dict({**model.state_dict(), **begin_with})
+    config.save_pretrained(folder)
+    write_safetensors(folder / "model.safetensors", model.state_dict(), {"format": "pt"})
+
+
+def _kind(config: CLIPConfig) -> type[CLIPModel]:
+    vision = config.vision_config
+    return StemCLIPModel if hasattr(vision, "stem_channels") or hasattr(vision, "stem") else CLIPModel
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' own progress bars and notices off the terminal while a model loads."""
+    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what the library will change in itself
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _read_config(name: str) -> CLIPConfig:
+    folder = Path(name)
+    if folder.is_dir():
+        _check_folder(folder)
+    elif folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise WeightsError(f"no backbone folder {name!r}\n{_what_to_do(name)}")
+    with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"):
+        config = read_config_file(folder) if folder.is_dir() else CLIPConfig.get_config_dict(name)[0]
+    config = check_parts(config, name=name)
+    kind = config.get("model_type", "unknown")
+    if kind != "clip":
+        raise WeightsError(
+            f"the backbone {name!r} is a {kind!r} model; MP-IQE needs a CLIP (model_type 'clip', both towers) "
+            "such as openai/clip-vit-base-patch16"
+        )
+    vision = config.get("vision_config") or config.get("vision_config_dict") or {}
+    if isinstance(vision.get("layers"), list) or "resnet" in str(vision.get("model_type", "")):
+        raise WeightsError(
+            f"the backbone {name!r} has a ResNet image tower; deep visual prompts need the tokens of a ViT, "
+            "such as openai/clip-vit-base-patch16"
+        )
+    channels, blocks = vision.get("stem_channels"), vision.get("stem_blocks")
+    if channels is not None and len(blocks or ()) < len(channels):
+        raise WeightsError(
+            f"the backbone {name!r} has stem_channels {channels} but stem_blocks {blocks} in its config.json, where "
+            "each stage needs a number; backbones that mpiqe 0.1 pretrained have to be pretrained anew"
+        )
+    stem, folded = vision.get("stem"), vision.get("stem_folded", False)
+    fits = stem in list(VARIANTS) and vision.get("patch_size") == STRIDE and isinstance(folded, bool)
+    if "stem" in vision and not fits:
+        raise WeightsError(
+            f"the backbone {name!r} has the stem {stem!r}, patch_size {vision.get('patch_size')!r} and stem_folded "
+            f"{folded!r} in its config.json; stems are {', '.join(VARIANTS)}, with patch_size {STRIDE}"
+        )
+    usable = usable_config(config, name=name, folder=folder if folder.is_dir() else None)
+    with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"):
+        return CLIPConfig.from_dict(usable)
+
+
+def _check_folder(folder: Path) -> None:
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    if not any(folder.glob("*.safetensors")):
+        missing.append("model.safetensors")
+    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+        missing.append("tokenizer.json (or vocab.json and merges.txt)")
+    if missing:
+        raise WeightsError(f"the backbone folder {folder} lacks {', '.join(missing)}\n{_what_to_do(str(folder))}")
+
+
+def _what_to_do(name: str) -> str:
+    hub_id = name if re.fullmatch(r"[\w-]+(/[\w.-]+)?", name) and not Path(name).exists() else PAPERS_BACKBONE
+    return (
+        f'What to do: on a machine with network, run `python -c "from transformers import AutoTokenizer as T, '
+        f"CLIPModel as C; C.from_pretrained('{hub_id}').save_pretrained('clip'); T.from_pretrained('{hub_id}')"
+        ".save_pretrained('clip')\"`, which puts config.json, model.safetensors and the tokenizer's files of "
+        f"https://huggingface.co/{hub_id} into the folder clip, and give that folder in place of the id. Or take "
+        f"{EMBEDDED!r}, the compact backbone that comes with mpiqe."
+    )

@@ -1,0 +1,117 @@
+"""``--stem-head`` from fitting to scoring, on a small backbone with an EfficientNet stem."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from tests.conftest import TINY_OPTIONS
+from tests.training.test_loop import _settings, _train
+
+import mpiqe
+from mpiqe.data import choose_split, read_csv
+from mpiqe.data.loading import CropDataset
+from mpiqe.errors import ConfigError
+from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.model.build import build_model
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.compact import CompactOptions, create_compact
+from mpiqe.model.mpiqe import MPIQE
+from mpiqe.training.stem_cache import StemCache
+from mpiqe.training.stem_head import fit_stem_head
+
+
+@pytest.fixture(scope="session")
+def lite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lite")
+    words = {word for name in (*SCENES, *DISTORTIONS) for word in name.lower().split()}
+    options = CompactOptions(
+        stem="efficientnet-lite0", image_size=96, vision_width=64, vision_layers=1, text_width=64, text_layers=1
+    )
+    create_compact(folder, words=words, options=replace(options, joint_width=32))
+    return folder
+
+
+@pytest.fixture
+def model(lite_folder: Path) -> MPIQE:
+    options = replace(TINY_OPTIONS, stem_head=True)
+    model = build_model(FrozenCLIP.from_pretrained(lite_folder), options)
+    assert isinstance(model, MPIQE)
+    return model
+
+
+@pytest.fixture
+def crops(rated_photos: Path) -> CropDataset:
+    dataset = read_csv(rated_photos)
+    records = [dataset.records[index] for index in choose_split(dataset, 1).train]
+    return CropDataset(records, size=96, count=2, seed=0, crops="training")
+
+
+def test_packed_features_are_unpacked_as_they_were(model: MPIQE) -> None:
+    pixels = torch.randint(256, (3, 3, 96, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    embedded = model.clip.embed(model.clip.preprocess(pixels))
+    again = model.clip.unpack(embedded.pack())
+    assert embedded.pooled is not None
+    assert again.pooled is not None
+    assert torch.equal(again.patches, embedded.patches)
+    assert torch.equal(again.pooled, embedded.pooled)
+    assert torch.equal(model(pixels).score, model.forward_embedded(again).score)
+
+
+def test_pooled_features_are_means_and_deviations_of_the_maps(model: MPIQE) -> None:
+    pixels = torch.randint(256, (2, 3, 96, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    stem = model.clip.clip.vision_model.embeddings.patch_embedding
+    values = model.clip.preprocess(pixels)
+    maps = stem.network.maps(values)
+    pooled = model.clip.embed(values).pooled
+    assert pooled is not None
+    assert pooled.shape == (2, model.clip.pooled_width) == (2, 1280 + 2 * (24 + 40 + 112))
+    torch.testing.assert_close(pooled[:, :1280], maps[-1].mean(dim=(2, 3)))
+    torch.testing.assert_close(pooled[:, 1280:1304], maps[1].mean(dim=(2, 3)))
+    cells = maps[1].unfold(2, 8, 8).unfold(3, 8, 8).flatten(4)  # stride 4, so a token has 8 x 8 places
+    deviation = (cells.var(dim=4, correction=0) + 1e-3).sqrt().mean(dim=(2, 3))
+    torch.testing.assert_close(pooled[:, 1304:1328], deviation, rtol=1e-3, atol=1e-4)
+
+
+def test_the_decoder_is_asked_for_what_is_left_of_the_left_out_predictions(model: MPIQE, crops: CropDataset) -> None:
+    model.target_mean, model.target_std = 50.0, 10.0
+    items, ridge = fit_stem_head(model, crops, Accelerator(cpu=True))
+    for index in range(len(crops)):
+        item = items[1, index]
+        pooled = model.clip.embed(model.clip.preprocess(item.crops)).pooled
+        assert model.stem_head is not None
+        fitted = float(model.stem_head(pooled).mean())
+        assert fitted == pytest.approx(float(ridge.fitted[index]), abs=1e-3)
+        left = (item.mos - model.target_mean) / model.target_std - fitted  # the decoder's target
+        mos = (crops[1, index].mos - model.target_mean) / model.target_std
+        assert left == pytest.approx(mos - float(ridge.left_out[index]), abs=1e-3)
+
+
+def test_a_cache_of_the_stem_fits_the_same_head(model: MPIQE, crops: CropDataset) -> None:
+    accelerator = Accelerator(cpu=True)
+    _, plain = fit_stem_head(model, crops, accelerator)
+    cached = StemCache(crops, model.clip, accelerator=accelerator, progress=lambda done, total: None)
+    _, again = fit_stem_head(model, cached, accelerator)
+    torch.testing.assert_close(again.fitted, plain.fitted, atol=1e-2, rtol=0)  # the cache keeps 16 bits
+
+
+def test_a_run_keeps_the_head_as_it_was_fitted_and_scores_with_it(
+    tmp_path: Path, rated_photos: Path, lite_folder: Path
+) -> None:
+    settings = _settings(rated_photos, lite_folder, stem_head=True, epochs=2, cache_stem=True)
+    _train(tmp_path / "run", settings)
+    weights = load_file(tmp_path / "run" / "mpiqe.safetensors")
+    _train(tmp_path / "longer", {**settings, "epochs": 3})
+    longer = load_file(tmp_path / "longer" / "mpiqe.safetensors")
+    assert weights["stem_head.weight"].abs().max() > 0
+    assert torch.equal(longer["stem_head.weight"], weights["stem_head.weight"])
+    assert not torch.equal(longer["decoder.head.2.weight"], weights["decoder.head.2.weight"])
+    record = read_csv(rated_photos).records[0]
+    assert mpiqe.load(tmp_path / "run")(record.image).score != mpiqe.load(tmp_path / "longer")(record.image).score
+
+
+def test_a_backbone_without_such_a_stem_is_refused(tiny_clip: FrozenCLIP) -> None:
+    with pytest.raises(ConfigError, match="stem_head needs a backbone with an EfficientNet stem"):
+        build_model(tiny_clip, replace(TINY_OPTIONS, stem_head=True))
