@@ -1,7 +1,7 @@
 """Does anything that is read from outside run code, crash, flood or escape as a traceback?
 
     python -m benchmarks.fuzz [--count 200] [--kinds photos lists ..] [--seed 0] [--json FILE]
-    python -m benchmarks.fuzz --count 10000          # the long mode
+    python -m benchmarks.fuzz --count 10000 --json FILE [--resume]   # the long mode; goes on behind the kinds in FILE
     python -m benchmarks.fuzz --kinds lists --only 17 --keep FOLDER   # one mutation again, and its files
 
 For each kind of input sound files are made, changed in a way that is a function of the seed and a number, and read by
@@ -13,7 +13,8 @@ or eats memory is told from the number of its mutation; the next process goes on
 - ``traceback``: anything but an ``MPIQEError`` came out;
 - ``message``: an error holds letters that a terminal would obey;
 - ``time`` and ``memory``: over the kind's bound, in seconds of this process's own time and in megabytes on top of what
-  it had before.
+  it had before. What takes six times these seconds by the clock is ended. (Processes apart have bounds of their own,
+  which ``mpiqe`` sets.)
 
 Printed is a row for each kind. Exit status 1 if there are findings. Everything runs on the CPU and without a network.
 """
@@ -62,7 +63,14 @@ class Tally:
     accepted: int = 0
     refused: int = 0
     seconds: float = 0.0
+    """Of the reading process's own time, for the slowest mutation."""
+    clock: float = 0.0
+    """Seconds by the clock, for the slowest mutation: processes apart and time-outs among them."""
     megabytes: float = 0.0
+    took: float = 0.0
+    """Seconds by the clock, for all of them."""
+    count: int = 0
+    seed: int = 0
     findings: list[Finding] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
 
@@ -74,14 +82,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="NUMBER", help="one mutation alone")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the last mutation's files there")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings, kind by kind")
+    parser.add_argument("--resume", action="store_true", help="leave out kinds that FILE has with this count and seed")
     asked = parser.parse_args()
+    if asked.resume and not asked.json:
+        parser.error("--resume goes on with a --json FILE")
     numbers = range(asked.count) if asked.only is None else range(asked.only, asked.only + 1)
-    tallies = []
+    tallies = _done(asked.json, len(numbers), asked.seed) if asked.resume and asked.json.exists() else []
+    counts = (f"{what:>10}" for what in FINDINGS)
     print(
-        f"{'kind':<12}{'read':>7}{'taken':>7}{'refused':>8}", *(f"{what:>10}" for what in FINDINGS), "  s most  MB most"
+        f"{'kind':<12}{'read':>7}{'taken':>7}{'refused':>8}", *counts, "  s most clock most MB most    took", flush=True
     )
+    for tally in tallies:
+        print(_row(tally), flush=True)
     for name in asked.kinds:
+        if any(tally.kind == name for tally in tallies):
+            continue
         tally = fuzz(KINDS[name], numbers, seed=asked.seed, keep=asked.keep)
         tallies.append(tally)
         print(_row(tally), flush=True)
@@ -94,24 +110,35 @@ def main() -> None:
     sys.exit(any(tally.findings for tally in tallies))
 
 
+def _done(file: Path, count: int, seed: int) -> list[Tally]:
+    """What an earlier run has written of kinds that it was through with."""
+    told = [Tally(**{**tally, "findings": [Finding(**each) for each in tally["findings"]]}) for tally in _tallies(file)]
+    return [tally for tally in told if (tally.count, tally.seed) == (count, seed)]
+
+
+def _tallies(file: Path) -> list[dict[str, Any]]:
+    return list(json.loads(file.read_text()))
+
+
 def _row(tally: Tally) -> str:
     found = Counter(finding.what for finding in tally.findings)
     counts = " ".join(f"{found[what]:>10}" for what in FINDINGS)
     return (
         f"{tally.kind:<12}{tally.mutations:>7}{tally.accepted:>7}{tally.refused:>8} {counts}"
-        f" {tally.seconds:>7.1f} {tally.megabytes:>8.0f}"
+        f" {tally.seconds:>7.1f} {tally.clock:>10.1f} {tally.megabytes:>7.0f} {tally.took:>7.0f}"
     )
 
 
 def fuzz(kind: Kind, numbers: range, *, seed: int = 0, keep: Path | None = None) -> Tally:
     """Read so many mutations of one kind, in as many processes as it takes."""
-    tally = Tally(kind.name)
+    tally, started = Tally(kind.name, count=len(numbers), seed=seed), time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         following = numbers.start
         while following < numbers.stop:
             folder = keep or Path(temporary)
             folder.mkdir(parents=True, exist_ok=True)
             following = _one_process(kind, range(following, numbers.stop), seed, folder, tally)
+    tally.took = round(time.monotonic() - started, 1)
     return tally
 
 
@@ -193,6 +220,7 @@ def _events(process: "subprocess.Popen[bytes]", kind: Kind, tally: Tally) -> Ite
 def _count(kind: Kind, event: dict[str, Any], tally: Tally) -> None:
     tally.mutations += 1
     tally.seconds = max(tally.seconds, event["seconds"])
+    tally.clock = max(tally.clock, event["clock"])
     tally.megabytes = max(tally.megabytes, event["megabytes"])
     found = list(map(tuple, event["findings"]))
     if event["seconds"] > kind.seconds:

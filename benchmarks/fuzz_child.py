@@ -3,10 +3,15 @@
 python -m benchmarks.fuzz_child KIND FIRST LAST SEED FOLDER
 """
 
+import ctypes
+import errno
+import gc
+import ipaddress
 import json
 import os
 import random
 import resource
+import socket
 import sys
 import time
 import traceback
@@ -16,6 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fuzz_forks import forked
 from benchmarks.fuzz_kinds import CANARY, KINDS, Kind, Refused
 
 from benchmarks import fuzz_mutate
@@ -23,6 +29,8 @@ from mpiqe.errors import MPIQEError
 
 _HARD_MEGABYTES = 3000  # of address space on top of what a kind needs: the machine is not to suffer
 _NOTED = 200
+_CODE = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn", "subprocess.Popen"}
+_CODE |= {"pickle.find_class", "ctypes.dlopen"}
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -42,21 +50,26 @@ def _read(
     work.mkdir(exist_ok=True)
     (folder / CANARY).write_text("what no input may read")
     whole = kind.make(folder)
+    if kind.apart:
+        until_done.enter_context(forked())
     use = until_done.enter_context(kind.use(folder))
     reason = _used(use, kind, work, whole, next(iter(whole)))
-    if reason is not None and not kind.refused_at_first:
+    if reason is not None:
         sys.exit(f"the sound file is refused: {reason}")
-    watch = _Watch(None if kind.may_name_files else folder / CANARY)
+    watch = _Watch(kind, folder / CANARY)
     sys.addaudithook(watch)
     allowed = _statm() + (_HARD_MEGABYTES << 20)
     resource.setrlimit(resource.RLIMIT_AS, (allowed, resource.getrlimit(resource.RLIMIT_AS)[1]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: collecting before each mutation need not walk through it
+    until_done.callback(gc.unfreeze)
     for number in numbers:
         generator = random.Random(f"{seed}/{kind.name}/{number}")  # noqa: S311
         name = generator.choice(sorted(whole))
         changed = fuzz_mutate.mutate(name, whole[name], generator, others=whole, canary=folder / CANARY)
         answer(json.dumps({"begin": number, "file": name}) + "\n")
-        before, started = _start_measuring(), time.process_time()
+        before, started, clock = _start_measuring(), time.process_time(), time.monotonic()
         watch.seen.clear()
         findings: list[tuple[str, str]] = []
         shown: str | None = None
@@ -78,6 +91,7 @@ def _read(
             "reason": shown and " ".join(shown.split())[:_NOTED],
             "findings": findings,
             "seconds": round(time.process_time() - started, 3),
+            "clock": round(time.monotonic() - clock, 3),
             "megabytes": round((_peak() - before) / 2**20, 1),
         }
         answer(json.dumps(event) + "\n")
@@ -100,28 +114,69 @@ def _used(use: Callable[[Path], None], kind: Kind, work: Path, files: dict[str, 
 
 
 class _Watch:
-    """An audit hook that notes what nothing out of a file may cause; it cannot be removed, only turned off."""
+    """An audit hook that notes what nothing out of a file may cause; it cannot be removed, only turned off.
 
-    def __init__(self, canary: Path | None) -> None:
+    It also keeps the reading process off the network: connections but to this machine fail as they do where there is
+    none, and names are not looked up.
+    """
+
+    def __init__(self, kind: Kind, canary: Path) -> None:
         self.on = False
         self.seen: list[str] = []
+        self.kind = kind
         self.canary = str(canary)
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.on and self._is_bad(event, arguments):
+        if not self.on:
+            return
+        if self._is_bad(event, arguments):
             self.seen.append(f"{event} {arguments[:2]!r}"[:_NOTED])
+        if event in {"socket.connect", "socket.sendto"} and _is_internet(arguments[1]):
+            if not (self.kind.hosts == "loopback" and _is(arguments[1], "is_loopback")):
+                raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+        elif event == "socket.getaddrinfo" and not _is_number(arguments[0]):
+            raise socket.gaierror(socket.EAI_NONAME, "no name server is asked here")
 
     def _is_bad(self, event: str, arguments: tuple[Any, ...]) -> bool:
-        if event in {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn", "pickle.find_class"}:
+        if event in _CODE:
             return True
-        if event == "subprocess.Popen":  # readers of photos apart
-            return not any("mpiqe.scoring." in str(word) and "_child" in str(word) for word in arguments[1])
-        if event == "open":
+        if event == "open" and not self.kind.may_name_files:
             return isinstance(arguments[0], (str, bytes)) and os.fsdecode(arguments[0]) == self.canary
-        if event == "socket.connect":
-            address = arguments[1]
-            return isinstance(address, tuple) and not str(address[0]).startswith(("127.", "::1"))
+        if event in {"socket.connect", "socket.sendto"} and _is_internet(arguments[1]):
+            return {
+                "none": True,
+                "public": not _is(arguments[1], "is_global"),
+                "loopback": not _is(arguments[1], "is_loopback"),
+                "any": False,
+            }[self.kind.hosts]
         return False
+
+
+def _is_internet(address: Any) -> bool:
+    return isinstance(address, tuple) and isinstance(address[0], str)
+
+
+def _is(address: tuple[Any, ...], what: str) -> bool:
+    """Whether ``ipaddress`` says so; a name that is still to be looked up is nothing in particular."""
+    try:
+        return bool(getattr(ipaddress.ip_address(address[0].partition("%")[0]), what))
+    except ValueError:
+        return False
+
+
+def _is_number(host: str | bytes | None) -> bool:
+    """Whether a host is an address in one of the forms that are known without asking."""
+    if host is None or host in ("", b"", "localhost", b"localhost"):
+        return True
+    text = os.fsdecode(host)
+    try:
+        socket.inet_aton(text)  # 127.1 and 0x7f000001, too
+    except (OSError, ValueError):
+        try:
+            ipaddress.ip_address(text.partition("%")[0])
+        except ValueError:
+            return False
+    return True
 
 
 def _place(error: BaseException) -> str:
@@ -136,7 +191,15 @@ def _place(error: BaseException) -> str:
 
 
 def _start_measuring() -> int:
-    """Bytes that this process has now; the peak is counted from here on."""
+    """Bytes that this process has now; the peak is counted from here on.
+
+    Free memory that malloc keeps, and garbage, go first. What is read would else be given those bytes again, or they
+    would be freed while it is read, and it would seem to take less than it does, or nothing.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim is not None:
+        trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return _peak()
 

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.memory import Mean
 from PIL import Image
@@ -47,8 +48,10 @@ class Kind:
     """Whether ``use`` is given the file that was changed, and not the folder."""
     may_name_files: bool = False
     """Whether it may name local files: a list or a table of the user's own does."""
-    refused_at_first: bool = False
-    """Whether the sound file is refused for what it lacks: releases without their pictures."""
+    apart: bool = False
+    """Whether it is read in processes apart."""
+    hosts: Literal["none", "public", "loopback", "any"] = "none"
+    """What it may lead to: a user's own list to any host, a table to public ones, our server's answers back to it."""
 
 
 def _photos(_: Path) -> Files:
@@ -145,7 +148,7 @@ def _reads_lists(folder: Path) -> AbstractContextManager[Use]:
 
 
 def _releases(folder: Path) -> Files:
-    """Label files of the six sets, each in its folder and without pictures."""
+    """Label files of the six sets, each in its folder; those of KADID-10k and KonIQ-10k, the large ones, in part."""
     import numpy as np
     from scipy.io import savemat
     from tests.data import release_folders as made
@@ -158,11 +161,16 @@ def _releases(folder: Path) -> Files:
     made.koniq(root, made.made_koniq()[:500])
     livec = root / "ChallengeDB_release"
     (livec / "Data").mkdir(parents=True)
-    names = np.empty((20, 1), object)
-    names[:, 0] = [f"{number}.bmp" for number in range(20)]
-    savemat(livec / "Data" / "AllImages_release.mat", {"AllImages_release": names})
-    savemat(livec / "Data" / "AllMOS_release.mat", {"AllMOS_release": np.arange(20.0)[None]})
+    (livec / "Images").mkdir()
+    names = [*(f"t{number}.bmp" for number in range(1, 8)), *(f"{number}.bmp" for number in range(1, 1163))]
+    cells = np.empty((len(names), 1), object)
+    cells[:, 0] = names
+    savemat(livec / "Data" / "AllImages_release.mat", {"AllImages_release": cells})
+    savemat(livec / "Data" / "AllMOS_release.mat", {"AllMOS_release": np.linspace(0, 100, len(names))[None]})
+    for pictures in (path for path in root.rglob("*") if path.is_dir()):
+        (folder / "files" / pictures.relative_to(root)).mkdir(parents=True)
     kept = [path for path in root.rglob("*") if path.is_file()]
+    kept.sort(key=lambda path: path.suffix == ".csv")
     return {str(path.relative_to(root)): path.read_bytes() for path in kept}
 
 
@@ -375,12 +383,12 @@ def _downloads(folder: Path) -> Generator[Use, None, None]:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("photos", _photos, _reads_photos),
-        Kind("archives", _archives, _finds),
-        Kind("tables", _tables, _finds, may_name_files=True),
-        Kind("lists", _lists, _reads_lists, may_name_files=True),
-        Kind("http", _answers, _downloads),
-        Kind("releases", _releases, _reads_releases, refused_at_first=True),
+        Kind("photos", _photos, _reads_photos, apart=True),
+        Kind("archives", _archives, _finds, apart=True),
+        Kind("tables", _tables, _finds, apart=True, may_name_files=True, hosts="public"),
+        Kind("lists", _lists, _reads_lists, apart=True, may_name_files=True, hosts="any"),
+        Kind("http", _answers, _downloads, apart=True, hosts="loopback"),
+        Kind("releases", _releases, _reads_releases, apart=True),
         Kind("labels", _labels, _reads_labels, one_file=False),
         Kind("settings", _settings, _reads_settings),
         Kind("checkpoints", _checkpoint, _loads),

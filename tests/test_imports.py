@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
 BASE = {"errors", "bounds", "parse", "printable", "extras", "files", "choices", "labels"}
 BASE |= {"images", "view", "intervals", "metrics", "plotting"}
 MAY_KNOW = {
-    "errors": set(),
+    "errors": {"printable"},
     "bounds": set(),
     "extras": {"errors"},
     "files": set(),

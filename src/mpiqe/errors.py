@@ -12,9 +12,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mpiqe.printable import printable
+
 
 class MPIQEError(Exception):
-    """What went wrong, where, and what to do about it."""
+    """What went wrong, where, and what to do about it.
+
+    Files are quoted in it, so its text holds no control sequences: they are escaped but for line breaks and tabs.
+    """
+
+    def __str__(self) -> str:
+        """Return the text that may go to a terminal."""
+        return printable(super().__str__(), keep="\n\t")
 
 
 class ConfigError(MPIQEError):
@@ -29,7 +38,8 @@ class ImageError(MPIQEError):
     """One image that cannot be read.
 
     ``name`` is what its row calls the image, ``None`` where the code that found the fault does not know it: whoever
-    does adds it with ``image_named``. ``reason`` says what is wrong and, where something helps, what to do.
+    does adds it with ``image_named``. ``reason`` says what is wrong and, where something helps, what to do. Its text
+    names the file letter by letter, as rows do; it is escaped where rows are shown.
     """
 
     def __init__(self, name: str | None, reason: str) -> None:

@@ -1,5 +1,6 @@
 """The fuzzer itself: it reads mutations with the real code, and notices whatever nothing from outside may do."""
 
+import gc
 import json
 import random
 import sys
@@ -85,7 +86,35 @@ def test_what_nothing_from_outside_may_do_is_noticed(monkeypatch, tmp_path, act,
 
 def test_memory_is_measured_mutation_by_mutation(monkeypatch, tmp_path):
     events = read(monkeypatch, tmp_path, unless_sound(lambda: len(b"x" * (50 << 20))))
-    assert all(45 < event["megabytes"] < 80 for event in events)
+    measured = [event["megabytes"] for event in events]
+    assert all(45 < megabytes < 80 for megabytes in measured), measured
+
+
+def test_memory_is_measured_where_malloc_keeps_free_memory_of_earlier_work(monkeypatch, tmp_path):
+    len(b"x" * (31 << 20))  # from now on glibc takes blocks up to this size from its heap
+    blocks = [b"x" * (20 << 20) for _ in range(5)]
+    above = [bytearray(1000) for _ in range(3000)]  # as long as they are there the heap does not shrink
+    del blocks
+    events = read(monkeypatch, tmp_path, unless_sound(lambda: len(b"x" * (50 << 20))))
+    measured = [event["megabytes"] for event in events]
+    assert all(45 < megabytes < 80 for megabytes in measured), measured
+    assert len(above) == 3000
+
+
+def test_garbage_of_earlier_work_is_not_freed_while_memory_is_measured(monkeypatch, tmp_path):
+    def leave_garbage_behind():
+        ring: list = [b"x" * (50 << 20)]
+        ring.append(ring)
+
+    def act():
+        gc.collect()
+        leave_garbage_behind()
+
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    leave_garbage_behind()
+    events = read(monkeypatch, tmp_path, unless_sound(act))
+    measured = [event["megabytes"] for event in events]
+    assert all(45 < megabytes < 80 for megabytes in measured), measured
 
 
 def test_a_process_that_dies_costs_one_mutation_and_the_next_is_read(monkeypatch, tmp_path):
@@ -98,7 +127,8 @@ def test_a_process_that_dies_costs_one_mutation_and_the_next_is_read(monkeypatch
         "    print(json.dumps({'begin': number, 'file': 'a'}), flush=True)\n"
         "    if number == 1:\n        os.kill(os.getpid(), signal.SIGSEGV)\n"
         "    if number == 3:\n        time.sleep(60)\n"
-        "    end = {'end': number, 'file': 'a', 'reason': None, 'findings': [], 'seconds': 0, 'megabytes': 0}\n"
+        "    end = {'end': number, 'file': 'a', 'reason': None, 'findings': [], 'seconds': 0, 'clock': 0,"
+        "           'megabytes': 0}\n"
         "    print(json.dumps(end), flush=True)\n"
     )
     monkeypatch.setattr("benchmarks.fuzz.ROOT", tmp_path)

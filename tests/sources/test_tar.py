@@ -1,13 +1,17 @@
 """Tar archives, good, compressed and hostile."""
 
 import io
+import lzma
+import struct
 import tarfile
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
 
 from mpiqe.errors import ImageError
+from mpiqe.sources import unpacking
 from mpiqe.sources.photo import Budget, Limits
 from mpiqe.sources.tar import count, photos
 
@@ -141,6 +145,36 @@ def test_a_compressed_bomb_takes_little_memory(tmp_path):
     tracemalloc.stop()
     assert rows[1] == ("::b.jpg", b"b")
     assert peak < 10_000_000
+
+
+def test_an_xz_archive_that_asks_for_gigabytes_of_memory_is_one_row(tmp_path):
+    """Its header asks for a dictionary of 1.5 GB, which a megabyte of packed zeros would fill."""
+    path = write(tmp_path / "a.tar.xz", mode="w:xz")
+    content = bytearray(path.read_bytes())
+    assert content[14:16] == b"\x21\x01"  # of the first block's header: LZMA2, one byte of properties
+    content[16] = 37
+    size = 4 * (content[12] + 1)
+    content[12 + size - 4 : 12 + size] = struct.pack("<I", zlib.crc32(content[12 : 12 + size - 4]))
+    path.write_bytes(content)
+    assert read(path) == [("", "takes more than 128 MB of memory to unpack")]
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_an_archive_that_unpacks_to_far_more_than_its_size_ends_there(tmp_path, monkeypatch, mode):
+    monkeypatch.setattr(unpacking, "FREE", 1 << 20)
+    monkeypatch.setattr(unpacking, "RATIO", 10)
+    path = write(tmp_path / "bomb.tar", {**MEMBERS, "zeros.bin": bytes(8 << 20), "last.jpg": b"d"}, mode=mode)
+    *rest, (name, reason) = read(path)
+    assert rest == GOOD
+    assert name == ""
+    assert reason.startswith("unpacks to more than 10 times its size")
+
+
+def test_xz_archives_of_several_streams_and_padding_are_read(tmp_path):
+    whole = write(tmp_path / "a.tar").read_bytes()
+    parts = (whole[:1000], whole[1000:3000], whole[3000:])
+    (tmp_path / "b.tar.xz").write_bytes(b"\0\0\0\0".join(lzma.compress(part) for part in parts))
+    assert read(tmp_path / "b.tar.xz") == GOOD
 
 
 def test_what_nobody_fetches_is_bounded_and_can_still_be_had(tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 MEMORY = 2 << 30  # bytes of address space beyond what the interpreter has
+ANSWER = 16 << 20  # bytes of JSON; as objects of the process that asked they take up to sixteen times as much
 SECONDS = 300  # on an overloaded machine SciPy alone takes one to import
 
 
@@ -93,6 +94,7 @@ def _bound() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (ANSWER + 1, ANSWER + 1))  # the answer goes to a file
         first = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         limit = first + MEMORY

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import mpiqe
-from mpiqe.data.label_child import SECONDS
+from mpiqe.data.label_child import ANSWER, SECONDS
 from mpiqe.errors import ConfigError, DatasetError
 from mpiqe.extras import lacking
 from mpiqe.parse import parse_json
@@ -23,7 +23,6 @@ READERS: dict[Kind, tuple[str, str]] = {
 }
 """What each kind of file is called, and the package that reads it."""
 _MOST_BYTES = 256 << 20  # of a file; the largest official one has under one million
-_MOST_ANSWER = 512 << 20
 _GRACE = 10  # seconds to start in, and by which the child's own alarm comes first
 # As in isolation/process.py: the child has the parent's modules, and none of the working directory's.
 _BOOT = (
@@ -66,16 +65,18 @@ def read_apart(file: Path, kind: Kind) -> dict[str, Any]:
             raise _unreadable(file, what, f"it takes longer than {SECONDS} s") from error
         except OSError as error:
             raise ConfigError(f"cannot start a process that reads {file}: {error}") from error
-        answer = _answer(answers.seek(0, os.SEEK_END), answers) if code == 0 else {}
+        answer = _answer(code, answers.seek(0, os.SEEK_END), answers)
     if not isinstance(answer.get("value"), dict):
         raise _unreadable(file, what, str(answer.get("error") or _how_it_ended(code)))
     value: dict[str, Any] = answer["value"]
     return value
 
 
-def _answer(length: int, file: Any) -> dict[str, Any]:
-    if length > _MOST_ANSWER:
-        return {"error": f"it holds more than {_MOST_ANSWER >> 20} MB of labels"}
+def _answer(code: int, length: int, file: Any) -> dict[str, Any]:
+    if length > ANSWER:
+        return {"error": f"it holds more than {ANSWER >> 20} MB of labels"}
+    if code != 0:
+        return {}
     file.seek(0)
     try:
         answer = parse_json(file.read())

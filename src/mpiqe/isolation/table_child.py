@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from mpiqe.isolation.child import Memory, Requests, set_alarm, take_pipes
 from mpiqe.isolation.protocol import Bytes, send
+from mpiqe.printable import printable
 from mpiqe.regular_files import open_regular
 
 ROWS = 16  # decoded at a time
@@ -77,7 +78,7 @@ class TableChild:
         try:
             return self._done(request, body)
         except UnsuitableError as error:
-            return {"unsuitable": str(error)}, b""
+            return {"unsuitable": printable(str(error))}, b""
         except MemoryError:
             return {"fault": f"needs more than the {self._memory.allowed >> 20} MB that reading a table may take"}, b""
         except FloodError as error:
@@ -245,7 +246,7 @@ def _cell(cell: Any, row: int, max_bytes: int) -> Cell:
     if content is None or not content.is_valid:
         return header, b""
     if not _is_binary(content.type):
-        return header | {"odd": f"{str(content.type)[:100]} where bytes should be"}, b""
+        return header | {"odd": f"{printable(str(content.type)[:100])} where bytes should be"}, b""
     buffer = content.as_buffer()
     header["size"] = buffer.size
     return header, memoryview(buffer) if buffer.size <= max_bytes else b""

@@ -5,33 +5,24 @@ A plain archive is gone over from header to header, and a photo is a slice of it
 front to back: its photos are held in memory, within a budget, until they are fetched.
 """
 
-import bz2
-import gzip
-import lzma
 import re
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple
 
 from mpiqe.errors import ImageError
 from mpiqe.regular_files import open_regular
 from mpiqe.sources.local import TAR_SUFFIXES, is_image
 from mpiqe.sources.photo import Budget, Limits, Photo, held_photo, too_large, unreadable
+from mpiqe.sources.unpacking import FAULTS, unpacking
 
 _BLOCK = tarfile.BLOCKSIZE
 _LONGEST_NAME = 1 << 20  # bytes of a long name or an extended header; a hostile one says gigabytes
 _STEP = 1 << 20  # bytes that are passed over at once
 _LONGEST_KEY = 12  # letters that tell what matters; a hostile header has many more, and many of them
 _LARGEST = 1 << 62  # bytes of a member; no file can be passed over by more
-_UNPACK: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
-    b"BZh": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
-    b"\xfd7zXZ\x00": lambda file: cast("IO[bytes]", lzma.LZMAFile(file)),  # noqa: SIM115 # closed with what it reads
-}
 _CUT_SHORT = "cut short: the archive ends within it"
-_FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 Open = Callable[[str], IO[bytes]]
 
@@ -127,7 +118,7 @@ def is_tar(name: str) -> bool:
 def count(archive: str) -> int | None:
     """How many photos there are, found from the headers alone; ``None`` for a compressed archive."""
     with open_regular(archive) as file:
-        if _unpacking(file):
+        if unpacking(file):
             return None
         return sum(_is_photo(member) for member in TarStream(file, can_seek=True))
 
@@ -140,7 +131,7 @@ def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: 
     """
     try:
         with (opened or open_regular)(archive) as file:
-            unpack = _unpacking(file) if file.seekable() else None
+            unpack = unpacking(file) if file.seekable() else None
             sliced = opened is None and unpack is None
             end = file.seek(0, 2) if sliced else None
             file.seek(0) if file.seekable() else None
@@ -164,7 +155,7 @@ def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: 
                     return
                 if not whole:
                     return
-    except (DamagedError, *_FAULTS) as error:
+    except (DamagedError, *FAULTS) as error:
         yield unreadable(shown, _reason(error), _stem(shown))
 
 
@@ -185,21 +176,14 @@ def _again(archive: str, index: int, size: int, opened: Open) -> bytes:
     """A member's bytes, after going over all that lies before it; raises ``ImageError``."""
     try:
         with opened(archive) as file:
-            unpack = _unpacking(file) if file.seekable() else None
+            unpack = unpacking(file) if file.seekable() else None
             stream = TarStream(unpack(file) if unpack else file, can_seek=False)
             for place, member in enumerate(stream):
                 if place == index and member.size == size:
                     return stream.read(size)
-    except (DamagedError, *_FAULTS) as error:
+    except (DamagedError, *FAULTS) as error:
         raise ImageError(None, _reason(error)) from error
     raise ImageError(None, "the archive has changed meanwhile")
-
-
-def _unpacking(file: IO[bytes]) -> Callable[[IO[bytes]], IO[bytes]] | None:
-    """By what the file begins with; the name may say anything."""
-    head = file.read(6)
-    file.seek(0)
-    return next((unpack for magic, unpack in _UNPACK.items() if head.startswith(magic)), None)
 
 
 def _is_photo(member: Member) -> bool:
