@@ -50,10 +50,10 @@ from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import LossOptions, ModelOptions
 from mpiqe.parse import parse_toml
 from mpiqe.training.device import accelerator_for, resolve_precision
-from mpiqe.training.loop import train
 from mpiqe.training.options import RunOptions, TrainOptions, read_toml, resolve
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run import CONFIG, PREDICTIONS, TEST, RunFolder, as_path
+from mpiqe.training.run_folder import CONFIG, PREDICTIONS, TEST, RunFolder, as_path
+from mpiqe.training.train import train
 
 Floats = npt.NDArray[np.float64]
 

@@ -116,3 +116,18 @@ def rated_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "photos.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["image", "mos", "scene", "distortion", "reference"], *rows])
     return folder / "photos.csv"
+
+
+@pytest.fixture(scope="session")
+def further_photos(tmp_path_factory: pytest.TempPathFactory, rated_photos: Path) -> Path:
+    """The same photos as another set of the same file name, rated from 1 to 5."""
+    folder = tmp_path_factory.mktemp("further")
+    with rated_photos.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (folder / rated_photos.name).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "mos", "reference"])
+        writer.writerows(
+            [rated_photos.parent / row["image"], 1 + float(row["mos"]) / 25, row["reference"]] for row in rows
+        )
+    return folder / rated_photos.name

@@ -31,6 +31,7 @@ MAY_KNOW = {
     "model": BASE,
     "data": BASE,
     "training": BASE | {"model", "data"},
+    "pretrain": BASE | {"model", "data", "training"},
     "regular_files": set(),
     "isolation": BASE | {"decoding", "regular_files"},
     "sources": BASE | {"decoding", "regular_files", "isolation"},
@@ -40,7 +41,19 @@ MAY_KNOW = {
     "experiments": BASE | {"model", "data", "training", "scoring"},
     "demo": {"errors", "files", "images", "intervals", "plotting", "data", "scoring"},
     "cli": BASE
-    | {"decoding", "model", "data", "training", "sources", "scoring", "batch", "demo", "experiments", "bench"},
+    | {
+        "decoding",
+        "model",
+        "data",
+        "training",
+        "pretrain",
+        "sources",
+        "scoring",
+        "batch",
+        "demo",
+        "experiments",
+        "bench",
+    },
     "__main__": {"cli"},
     "__init__": {"errors", "scoring", "batch"},
 }
@@ -90,7 +103,7 @@ def test_two_places_know_transformers() -> None:
     knowing = {
         str(p.relative_to(SOURCE)) for p in FILES if any(n.split(".")[0] == "transformers" for n in _imported(p))
     }
-    assert knowing == {"model/clip.py", "model/clip_files.py", "model/teacher.py"}
+    assert knowing == {"model/clip.py", "model/clip_files.py", "pretrain/teacher.py"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

@@ -174,10 +174,10 @@ def test_a_run_with_other_settings_is_refused(tmp_path: Path, photos: dict[str, 
 def test_the_command_writes_tables_that_its_rows_give_again(
     tmp_path: Path, photos: dict[str, Path], rated_photos: Path, tiny_folder: Path
 ) -> None:
-    from mpiqe.training.loop import train
     from mpiqe.training.options import resolve
     from mpiqe.training.reporter import Silent
-    from mpiqe.training.run import RunFolder
+    from mpiqe.training.run_folder import RunFolder
+    from mpiqe.training.train import train
 
     small = {"windows": 3, "decoder_layers": 1, "crops": 1, "epochs": 1, "workers": 0, "device": "cpu"}
     given = {**small, "data": f"csv:{rated_photos}", "backbone": str(tiny_folder), "precision": "fp32"}

@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from mpiqe.cli.main import app
-from mpiqe.training import loop
 from mpiqe.training.options import PretrainOptions, TrainOptions
 
-pretraining = importlib.import_module("mpiqe.training.pretrain")
+pretraining = importlib.import_module("mpiqe.pretrain.loop")
+training = importlib.import_module("mpiqe.training.train")
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append(options)
         return Path("backbone")
 
-    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(pretraining, "pretrain", pretrain)
     return found
 

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 from tests.conftest import TINY_OPTIONS
-from tests.training.test_loop import _settings, _train
+from tests.training.test_train import _settings, _train
 
 import mpiqe
 from mpiqe.data import choose_split, read_csv

@@ -27,8 +27,8 @@ def train(
     Settings are the paper's for the dataset, then those of --config, then the flags. --resume needs only --out: it
     takes up the run's own settings.
     """
-    from mpiqe.training.loop import train as run_training
-    from mpiqe.training.run import RunFolder
+    from mpiqe.training.run_folder import RunFolder
+    from mpiqe.training.train import train as run_training
 
     run = RunFolder(out)
     asked = {**(read_toml(config) if config else {}), **given}

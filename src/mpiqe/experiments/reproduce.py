@@ -23,7 +23,7 @@ from mpiqe.model.backbone_digest import weights_digest
 from mpiqe.model.checkpoint import versions
 from mpiqe.training.options import RunOptions
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run import PREDICTIONS, RunFolder
+from mpiqe.training.run_folder import PREDICTIONS, RunFolder
 
 SPLITS = "splits.json"
 _PER_RUN = ("data", "root", "image_column", "mos_column", "labels", "split")

@@ -12,7 +12,7 @@ from mpiqe.experiments.run_files import cross_tests_left, is_tested, other_predi
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.tables import Cell, Table
 from mpiqe.experiments.variants import FULL
-from mpiqe.training.run import PREDICTIONS
+from mpiqe.training.run_folder import PREDICTIONS
 
 State = Literal["published", "run", "partly run", "not run"]
 Figures = Mapping[str, float | None]

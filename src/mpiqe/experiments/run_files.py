@@ -6,7 +6,7 @@ from mpiqe.data import Dataset
 from mpiqe.errors import ConfigError
 from mpiqe.experiments.study import Run, Study
 from mpiqe.model.backbone_digest import same_backbone, what_differs
-from mpiqe.training.run import CONFIG, TEST
+from mpiqe.training.run_folder import CONFIG, TEST
 
 
 def other_predictions(name: str) -> str:

@@ -16,10 +16,10 @@ from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, versions
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.training.device import accelerator_for
 from mpiqe.training.evaluate import measure, predict, to_csv
-from mpiqe.training.loop import train
 from mpiqe.training.options import TrainOptions
 from mpiqe.training.reporter import Reporter, Silent
-from mpiqe.training.run import CONFIG, PREDICTIONS, STATE, TEST, RunFolder
+from mpiqe.training.run_folder import CONFIG, PREDICTIONS, STATE, TEST, RunFolder
+from mpiqe.training.train import train
 
 CHECKED = "checked.json"
 

@@ -23,7 +23,7 @@ from mpiqe.experiments.tables import Cell, Table
 from mpiqe.experiments.variants import FULL, VARIANTS
 from mpiqe.training.device import resolve_precision
 from mpiqe.training.options import TrainOptions, read_toml, resolve
-from mpiqe.training.run import RunFolder
+from mpiqe.training.run_folder import RunFolder
 
 PROTOCOL: Mapping[str, Any] = {"validation": False, "epoch": "last"}
 """The paper's: the whole 80 % trains, the last epoch is reported."""

@@ -11,7 +11,7 @@ from mpiqe.experiments.protocol import read_predictions
 from mpiqe.model.checkpoint import CheckpointConfig, load_checkpoint
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.training.device import accelerator_for
-from mpiqe.training.run import PREDICTIONS
+from mpiqe.training.run_folder import PREDICTIONS
 
 
 @dataclass(frozen=True, eq=False)

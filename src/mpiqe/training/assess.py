@@ -17,7 +17,7 @@ from mpiqe.model.checkpoint import CheckpointConfig, load_checkpoint
 from mpiqe.training.device import accelerator_for
 from mpiqe.training.evaluate import Prediction, measure, measure_interval, predict
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run import CONFIG
+from mpiqe.training.run_folder import CONFIG
 from mpiqe.view import View
 
 Part = Literal["train", "val", "test", "all"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.alignment import distortion_logits
 from mpiqe.model.clip import FrozenCLIP
-from mpiqe.training.objective import (
+from mpiqe.pretrain.objective import (
     Seen,
     Student,
     caption,
@@ -22,8 +22,8 @@ from mpiqe.training.objective import (
     objective,
     rating,
 )
+from mpiqe.pretrain.views import VIEWS, Views
 from mpiqe.training.options import PretrainOptions
-from mpiqe.training.views import VIEWS, Views
 
 CHANNELS = {"cls": 5, "patches": 5, "hint8": 3, "hint16": 2}
 OFF = {item.name: 0.0 for item in fields(PretrainOptions) if item.name.endswith("_weight")}

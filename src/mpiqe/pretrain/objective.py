@@ -36,10 +36,10 @@ from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.efficientnet import HEAD_CHANNELS
 from mpiqe.model.loss import cross_entropy
 from mpiqe.model.prompts import PromptLearner
+from mpiqe.pretrain.views import NATURAL, QUALITIES, VIEWS, Views
 from mpiqe.training.options import PretrainOptions
 from mpiqe.training.ridge import fit_ridge
 from mpiqe.training.targets import one_hot
-from mpiqe.training.views import NATURAL, QUALITIES, VIEWS, Views
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 OWN = "own"

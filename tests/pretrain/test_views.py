@@ -15,8 +15,8 @@ from mpiqe.data.record import Record
 from mpiqe.data.synthetic import ALL_KINDS, CODECS, distort
 from mpiqe.errors import DatasetError
 from mpiqe.labels import DISTORTIONS, SCENES
-from mpiqe.training.features import FeatureCache, fill
-from mpiqe.training.views import (
+from mpiqe.pretrain.features import FeatureCache, fill
+from mpiqe.pretrain.views import (
     QUALITIES,
     VIEWS,
     ViewDataset,

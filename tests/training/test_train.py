@@ -23,11 +23,11 @@ from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError, DatasetError, WeightsError
 from mpiqe.model.checkpoint import read_config
 from mpiqe.model.compact import create_compact
-from mpiqe.training import loop as module
-from mpiqe.training.loop import train
+from mpiqe.training import train as module
 from mpiqe.training.options import resolve
 from mpiqe.training.reporter import Silent
-from mpiqe.training.run import RunFolder
+from mpiqe.training.run_folder import RunFolder
+from mpiqe.training.train import train
 from mpiqe.view import View
 
 SMALL = {

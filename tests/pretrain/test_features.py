@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mpiqe.errors import ConfigError
-from mpiqe.training import features
-from mpiqe.training.features import FeatureCache, fill
+from mpiqe.pretrain import features
+from mpiqe.pretrain.features import FeatureCache, fill
 
 SLOTS = 2
 ABOUT = {"teacher": "one", "seed": 0, "hints": (14, 28)}

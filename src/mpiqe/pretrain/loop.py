@@ -24,16 +24,16 @@ from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.compact import STEM_NETWORK, CompactOptions, create_compact
 from mpiqe.model.efficientnet import HEAD_CHANNELS
 from mpiqe.model.options import to_mapping
-from mpiqe.model.teacher import Teacher
+from mpiqe.pretrain.features import FeatureCache, fill
+from mpiqe.pretrain.objective import OWN, Statistics, Student, objective
+from mpiqe.pretrain.teacher import Teacher
+from mpiqe.pretrain.views import QUALITIES, VIEWS, Rated, ViewDataset, Views, crops_of, rate
 from mpiqe.training.device import accelerator_for, peak_memory_mb, quick_attention, resolve_precision
 from mpiqe.training.evaluate import Prediction, beats, measure
-from mpiqe.training.features import FeatureCache, fill
-from mpiqe.training.objective import OWN, Statistics, Student, objective
 from mpiqe.training.options import PretrainOptions, check_pretrain
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run import STATE, RunFolder, as_path, start_or_check
+from mpiqe.training.run_folder import STATE, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import learning_rate
-from mpiqe.training.views import QUALITIES, VIEWS, Rated, ViewDataset, Views, crops_of, rate
 
 WORDS = frozenset(
     word for name in (*SCENES, *DISTORTIONS) for word in re.findall(r"[a-z]+|[0-9]|[^a-z0-9 ]+", name.lower())

@@ -30,7 +30,7 @@ from mpiqe.training.evaluate import Prediction, beats, calibrate_on, measure, me
 from mpiqe.training.movement import initial, movement
 from mpiqe.training.options import RunOptions, TrainOptions
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run import PREDICTIONS, STATE, TEST, RunFolder, as_path, start_or_check
+from mpiqe.training.run_folder import PREDICTIONS, STATE, TEST, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import learning_rate
 from mpiqe.training.stem_cache import StemCache
 from mpiqe.training.stem_head import ShiftedTargets, fit_stem_head

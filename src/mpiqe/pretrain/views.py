@@ -22,7 +22,7 @@ from mpiqe.data.record import Record
 from mpiqe.data.synthetic import ALL_KINDS, CODECS, LEVELS, class_of, distort
 from mpiqe.errors import DatasetError, ImageError
 from mpiqe.labels import DISTORTIONS, SCENES
-from mpiqe.training.features import FeatureCache
+from mpiqe.pretrain.features import FeatureCache
 
 NATURAL, VIEWS = 1, 3
 _CODEC_SHARE, _CHAIN_SHARE = 0.35, 0.12  # of photos

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mpiqe.errors import WeightsError
 from mpiqe.model.clip import CLIP_MEAN, CLIP_STD
-from mpiqe.model.teacher import Teacher
+from mpiqe.pretrain.teacher import Teacher
 
 SMALL = {
     "hidden_size": 16,
@@ -207,7 +207,7 @@ def test_hub_ids_are_read_from_the_cache_without_network(tmp_path: Path) -> None
         if said:
             (snapshot / "preprocessor_config.json").write_text(json.dumps({"image_mean": said}))
     code = (
-        "from mpiqe.model.teacher import Teacher;"
+        "from mpiqe.pretrain.teacher import Teacher;"
         "print([Teacher.from_pretrained(f'nobody/{name}')._mean.flatten().tolist() for name in ('plain', 'told')])"
     )
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}

@@ -15,15 +15,15 @@ from mpiqe.data import choose_split, read_csv
 from mpiqe.errors import ConfigError
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.compact import CompactOptions
-from mpiqe.model.teacher import Teacher
-from mpiqe.training import pretrain as module
-from mpiqe.training.objective import Student
+from mpiqe.pretrain import loop as module
+from mpiqe.pretrain.loop import WORDS, follow, pretrain
+from mpiqe.pretrain.objective import Student
+from mpiqe.pretrain.teacher import Teacher
+from mpiqe.pretrain.views import Rated, ViewDataset
 from mpiqe.training.options import PretrainOptions
-from mpiqe.training.pretrain import WORDS, follow, pretrain
 from mpiqe.training.reporter import Silent
-from mpiqe.training.run import RunFolder
+from mpiqe.training.run_folder import RunFolder
 from mpiqe.training.targets import one_hot
-from mpiqe.training.views import Rated, ViewDataset
 
 
 @pytest.fixture(autouse=True)
