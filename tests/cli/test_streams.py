@@ -41,6 +41,29 @@ def test_rows_go_to_a_file_whatever_streams_are_closed(folder, tmp_path, closed,
         assert output.stat().st_size
 
 
+PRINTS = """
+import os, sys, types
+
+def run():
+    output = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.write(descriptor, b"a library speaks")
+    os.close(output)
+
+sys.modules["mpiqe.cli.main"] = types.SimpleNamespace(main=run)
+from mpiqe.cli.start import main
+main()
+"""
+
+
+@pytest.mark.parametrize("closed", [(0, 1), (1,), (2,), (0, 1, 2)], ids=str)
+def test_what_a_library_prints_to_a_closed_stream_gets_into_no_file(tmp_path, closed):
+    """The next file that is opened would have the number of the stream."""
+    command = [*closing(*closed)[:4], sys.executable, "-c", PRINTS, tmp_path / "rows.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, (tmp_path / "rows.csv").read_bytes()) == (0, b""), done.stderr
+
+
 def test_a_closed_standard_input_is_no_fault_where_it_is_not_read(folder):
     done = subprocess.run(
         [*closing(0), "score", str(folder / "a.png"), "--format", "csv"], capture_output=True, check=False, timeout=60

@@ -13,7 +13,7 @@ from mpiqe.sources.reach import Reach, is_public
         "192.0.0.8", "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1",
         "fe80::1%eth0", "fc00::1", "fd12::1", "fec0::1", "ff02::1", "2001:db8::1", "::ffff:127.0.0.1", "::127.0.0.1",
         "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::1", "2002:a9fe:a9fe::",
-        "2001:0:4136:e378:8000:63bf:3fff:fdd2", "5f00::1",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2", "5f00::1", "64:ff9b:1::a9fe:a9fe",
     ],
 )  # fmt: skip
 def test_addresses_of_this_machine_its_networks_and_none_are_not_public(address):

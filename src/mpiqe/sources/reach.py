@@ -19,6 +19,7 @@ _LOCAL = frozenset({"file", "local"})  # what fsspec calls files of this machine
 _NAME = re.compile(r"[a-z][a-z0-9+.-]+")
 _HOST = re.compile(r"\.?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")  # a network's own; older versions of Python call it public
 _ASSIGNED = ipaddress.ip_network("192.0.0.0/24")  # to protocols; older versions of Python call most of it public
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -111,7 +112,9 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-        if parsed.is_site_local or parsed.teredo is not None or int(parsed) >> 32 == 0:  # the last: IPv4-compatible
+        if parsed.is_site_local or parsed.teredo is not None or parsed in _LOCAL_NAT64:
+            return False
+        if int(parsed) >> 32 == 0:  # IPv4-compatible
             return False
     return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved or parsed in _ASSIGNED)
 
