@@ -1,9 +1,9 @@
 """Calibrate the interval of a finished run, on validation images of sets of one's choice.
 
-    python tools/calibrate.py RUN [--also csv:FILE ..] [--root DIR] [--labels DIR] [--backbone B]
+    python tools/calibrate.py RUN [--extra-data csv:FILE ..] [--root DIR] [--labels DIR] [--backbone B]
 
 `mpiqe train` does this at its end, on the validation images of all its sets. This is for a run from before that, and
-for one that was also trained on images whose MOS nobody gave, made distortions say: --also names the further sets that
+for one that was also trained on images whose MOS nobody gave, made distortions say: --extra-data names the further sets that
 shall calibrate, in place of those of the run. Rewrites RUN/mpiqe.safetensors; scores stay as they are.
 """
 
@@ -44,8 +44,8 @@ def main(run: Path, also: list[str], root: Path | None, labels: Path | None, bac
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--also", action="append", default=[], metavar="csv:FILE")
+    parser.add_argument("--extra-data", action="append", default=[], metavar="csv:FILE")
     for name in ("--root", "--labels", "--backbone"):
         parser.add_argument(name, type=Path)
     given = parser.parse_args()
-    main(given.run, given.also, given.root, given.labels, given.backbone)
+    main(given.run, given.extra_data, given.root, given.labels, given.backbone)
