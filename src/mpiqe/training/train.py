@@ -112,8 +112,8 @@ def train(
     items = _crops(crops, model, options, accelerator, reporter)
     asked: CropDataset | StemCache | ShiftedTargets = items
     if isinstance(model, MPIQE) and model.stem_head is not None:
-        asked, ridge = fit_stem_head(model, items, accelerator, sizes=sides.sizes)
-        reporter.note(f"the stem's head is fitted (penalty {ridge.penalty:g})")
+        asked, said = fit_stem_head(model, items, accelerator, sizes=sides.sizes, seed=settings.seed)
+        reporter.note(f"the stem's head is fitted ({said})")
     batches = step_loader(asked, sampler, workers=settings.workers)
     checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
 
