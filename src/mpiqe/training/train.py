@@ -105,7 +105,7 @@ def train(
         size=model.image_size,
         count=settings.crops,
         seed=settings.seed,
-        crops="training",
+        crops=settings.crop_mode if settings.cache_stem else "training",  # a single draw: then the crops of a score
         scene_target=settings.scene_target,
         view=settings.view,
     )
