@@ -51,10 +51,9 @@ class OpenVINOPredictor(GraphPredictor):
         core = openvino_core()
         super().__init__(folder)
         if self.card.precision != "fp32":
-            others = " or ".join(
-                spec.name for spec in registry.RUNTIMES.values() if self.card.precision in spec.graph_precisions
-            )
-            raise ConfigError(f"{folder} was exported in {self.card.precision}, which the runtime {others} runs")
+            own = self.card.precision
+            others = [spec.name for spec in registry.RUNTIMES.values() if own in spec.graph_precisions]
+            raise ConfigError(f"{folder} was exported in {own}, which the runtime {' or '.join(others)} runs")
         paths = [folder / name for name in (OPENVINO, ONNX) if (folder / name).is_file()]
         if not paths:
             raise WeightsError(f"there is neither {OPENVINO} nor {ONNX} in {folder}; mpiqe export writes one")

@@ -62,11 +62,10 @@ class RuntimeSpec:
         """
         if device in (AUTO, "cpu"):
             return device == AUTO or device in self.devices
-        own, known = (
-            {kind for spec in specs for kind in spec.devices} - {"cpu"} for specs in ([self], RUNTIMES.values())
-        )
+        others = {*self.devices} - {"cpu"}
+        known = {other for spec in RUNTIMES.values() for other in spec.devices} - {"cpu"}
         kind = device.partition(":")[0]
-        return kind in own or (bool(own) and kind not in known)
+        return kind in others or (bool(others) and kind not in known)
 
 
 _ROWS = (

@@ -44,9 +44,10 @@ def load(
 
     ``runtime``: ``auto`` or a row of ``mpiqe.runtimes.registry``: ``onnx`` (ONNX Runtime, fp32), ``openvino`` (bf16
     where the CPU has it), ``torch`` (every device). The first two run exported folders and the embedded model, on the
-    CPU; ``auto`` takes the first that can do what is asked, and torch for checkpoints. ``device``: ``auto``, ``cpu``, ``cuda`` or ``mps``. ``precision``:
-    ``fp32``, ``bf16``, or ``auto``, the runtime's own; torch's is bf16 on CUDA and fp32 elsewhere. ``threads`` compute
-    the model, as many as the runtime chooses if not given; torch's are those of the whole process.
+    CPU; ``auto`` takes the first that can do what is asked, and torch for checkpoints. ``device``: ``auto``, ``cpu``,
+    ``cuda`` or ``mps``. ``precision``: ``fp32``, ``bf16``, or ``auto``, the runtime's own; torch's is bf16 on CUDA and
+    fp32 elsewhere. ``threads`` compute the model, as many as the runtime chooses if not given; torch's are those of the
+    whole process.
 
     Raises ``WeightsError`` for weights that are missing, damaged or foreign, ``ConfigError`` for a device or an extra
     that is not there and for invalid options.
