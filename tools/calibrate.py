@@ -3,8 +3,8 @@
     python tools/calibrate.py RUN [--extra-data csv:FILE ..] [--root DIR] [--labels DIR] [--backbone B]
 
 `mpiqe train` does this at its end, on the validation images of all its sets. This is for a run from before that, and
-for one that was also trained on images whose MOS nobody gave, made distortions say: --extra-data names the further sets that
-shall calibrate, in place of those of the run. Rewrites RUN/mpiqe.safetensors; scores stay as they are.
+for one that was also trained on images whose MOS nobody gave, made distortions say: --extra-data names the further sets
+that shall calibrate, in place of those of the run. Rewrites RUN/mpiqe.safetensors; scores stay as they are.
 """
 
 import argparse

@@ -69,7 +69,7 @@ class RunOptions:
     crop_mode: ModelCropMode = option("seeded", "D12: where crops are cut for scores; those to train on are random")
     cache_stem: bool = option(
         False,
-        "keep what the frozen stem makes of one draw of crops in memory: quick epochs, the same crops in each",
+        "keep what the frozen stem makes of the crops of a score in memory: quick epochs, the same crops in each",
     )
     scene_target: SceneTarget = option("uniform", "D3: the target of an image with several scenes")
     target: Target = option("standardised", "D10: regress standardised MOS, or the label itself")

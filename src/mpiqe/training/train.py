@@ -105,15 +105,15 @@ def train(
         size=model.image_size,
         count=settings.crops,
         seed=settings.seed,
-        crops="training",
+        crops=settings.crop_mode if settings.cache_stem else "training",  # a single draw: then the crops of a score
         scene_target=settings.scene_target,
         view=settings.view,
     )
     items = _crops(crops, model, options, accelerator, reporter)
     asked: CropDataset | StemCache | ShiftedTargets = items
     if isinstance(model, MPIQE) and model.stem_head is not None:
-        asked, ridge = fit_stem_head(model, items, accelerator, sizes=sides.sizes)
-        reporter.note(f"the stem's head is fitted (penalty {ridge.penalty:g})")
+        asked, said = fit_stem_head(model, items, accelerator, sizes=sides.sizes, seed=settings.seed)
+        reporter.note(f"the stem's head is fitted ({said})")
     batches = step_loader(asked, sampler, workers=settings.workers)
     checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
 
