@@ -20,7 +20,7 @@ import numpy as np
 
 import mpiqe
 from mpiqe.metrics import srcc
-from mpiqe.scoring.export import export
+from mpiqe.runtimes.export import export
 from mpiqe.scoring.score import Score, likeliest
 from mpiqe.sources.find import photo_files
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from mpiqe.model.files import check_safetensors, write_safetensors
-from mpiqe.scoring.graph import check_files, read_card, write_card
+from mpiqe.runtimes.graph import check_files, read_card, write_card
 from mpiqe.scoring.loading import embedded_folder
 
 REPEATS = 21

@@ -27,8 +27,7 @@ from PIL import Image
 
 import mpiqe
 from mpiqe.images import Pixels
-from mpiqe.scoring.predictor import Prediction
-from mpiqe.scoring.score import Scale
+from mpiqe.runtimes.base import Prediction, Scale
 from mpiqe.scoring.scorer import Scorer
 
 SIDE = 10_000

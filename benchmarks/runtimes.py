@@ -22,13 +22,13 @@ from mpiqe.bench.timing import interleaved, line
 from mpiqe.images import Pixels, crop_positions, cut
 from mpiqe.model.checkpoint import load_checkpoint
 from mpiqe.model.untrained import create_untrained, shape_named
-from mpiqe.scoring.export import ScoringGraph, export
-from mpiqe.scoring.graph import ONNX
-from mpiqe.scoring.onnx_predictor import OnnxPredictor
-from mpiqe.scoring.openvino_core import openvino_core, openvino_settings
-from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
-from mpiqe.scoring.predictor import Predictor
-from mpiqe.scoring.quantize import to_int8
+from mpiqe.runtimes.base import Predictor
+from mpiqe.runtimes.export import ScoringGraph, export
+from mpiqe.runtimes.graph import ONNX
+from mpiqe.runtimes.onnx import OnnxPredictor
+from mpiqe.runtimes.openvino import OpenVINOPredictor
+from mpiqe.runtimes.openvino_core import openvino_core, openvino_settings
+from mpiqe.runtimes.quantize import to_int8
 
 AT_ONCE = (1, 4, 8, 16, 32)
 

@@ -10,9 +10,8 @@ from typer.testing import CliRunner
 from mpiqe import demo
 from mpiqe.cli.main import app
 from mpiqe.errors import ConfigError
+from mpiqe.runtimes.base import Prediction, Scale
 from mpiqe.scoring import loading
-from mpiqe.scoring.predictor import Prediction
-from mpiqe.scoring.score import Scale
 from mpiqe.scoring.scorer import Scorer
 
 pytest.importorskip("matplotlib", reason="needs mpiqe[plots]")

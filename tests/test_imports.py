@@ -35,11 +35,12 @@ MAY_KNOW = {
     "regular_files": set(),
     "isolation": BASE | {"decoding", "regular_files"},
     "sources": BASE | {"decoding", "regular_files", "isolation"},
-    "scoring": BASE | {"decoding", "model", "isolation", "sources"},
-    "batch": BASE | {"decoding", "scoring", "sources"},
-    "bench": BASE | {"model", "training", "scoring"},
+    "runtimes": BASE | {"model"},
+    "scoring": BASE | {"decoding", "runtimes", "isolation", "sources"},
+    "batch": BASE | {"decoding", "runtimes", "scoring", "sources"},
+    "bench": BASE | {"model", "training", "runtimes", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
-    "demo": {"errors", "files", "images", "intervals", "plotting", "data", "scoring"},
+    "demo": {"errors", "files", "images", "intervals", "plotting", "data", "runtimes", "scoring"},
     "cli": BASE
     | {
         "decoding",
@@ -48,6 +49,7 @@ MAY_KNOW = {
         "training",
         "pretrain",
         "sources",
+        "runtimes",
         "scoring",
         "batch",
         "demo",
@@ -55,7 +57,7 @@ MAY_KNOW = {
         "bench",
     },
     "__main__": {"cli"},
-    "__init__": {"errors", "scoring", "batch"},
+    "__init__": {"errors", "runtimes", "scoring", "batch"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -134,9 +136,10 @@ def test_nothing_can_unpickle() -> None:
         "mpiqe",
         "mpiqe.images",
         "mpiqe.files",
+        "mpiqe.runtimes.registry",
         "mpiqe.scoring.loading",
-        "mpiqe.scoring.onnx_predictor",
-        "mpiqe.scoring.openvino_predictor",
+        "mpiqe.runtimes.onnx",
+        "mpiqe.runtimes.openvino",
         "mpiqe.scoring.scorer",
         "mpiqe.batch.job",
         "mpiqe.scoring.explanation",

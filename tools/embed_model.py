@@ -27,9 +27,9 @@ from onnx import TensorProto, helper, numpy_helper
 from mpiqe.files import write_whole
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from mpiqe.model.clip import FrozenCLIP
-from mpiqe.scoring.export import ScoringGraph, card_for, trace
-from mpiqe.scoring.graph import ONNX, read_card, write_card
-from mpiqe.scoring.onnx_predictor import OnnxPredictor
+from mpiqe.runtimes.export import ScoringGraph, card_for, trace
+from mpiqe.runtimes.graph import ONNX, read_card, write_card
+from mpiqe.runtimes.onnx import OnnxPredictor
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "src" / "mpiqe" / "weights"
 HELD_IN = (FILE_NAME, "backbone/model.safetensors")

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from mpiqe.batch.interrupts import JobInterrupted
     from mpiqe.batch.job import JobResult, score_to
     from mpiqe.batch.progress import Progress
+    from mpiqe.runtimes.base import Scale
     from mpiqe.scoring.explanation import Explanation, explain
     from mpiqe.scoring.loading import load
     from mpiqe.scoring.render import draw
-    from mpiqe.scoring.score import Scale, Score
+    from mpiqe.scoring.score import Score
     from mpiqe.scoring.scorer import Scorer
 
     __version__: str
@@ -56,7 +57,7 @@ _HOMES = {
     "JobInterrupted": "mpiqe.batch.interrupts",
     "JobResult": "mpiqe.batch.job",
     "Progress": "mpiqe.batch.progress",
-    "Scale": "mpiqe.scoring.score",
+    "Scale": "mpiqe.runtimes.base",
     "Score": "mpiqe.scoring.score",
     "Scorer": "mpiqe.scoring.scorer",
 }

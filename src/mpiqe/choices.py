@@ -22,6 +22,5 @@ Epoch = Literal["last", "val"]  # D14
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu"]
 
-Runtime = Literal["auto", "onnx", "openvino", "torch"]
 ScoringPrecision = Literal["auto", "fp32", "bf16"]
 GraphPrecision = Literal["fp32", "int8"]

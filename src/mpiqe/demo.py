@@ -16,7 +16,8 @@ from mpiqe import plotting
 from mpiqe.files import write_whole
 from mpiqe.images import Pixels
 from mpiqe.intervals import LEVEL
-from mpiqe.scoring.score import Scale, Score, likeliest
+from mpiqe.runtimes.base import Scale
+from mpiqe.scoring.score import Score, likeliest
 from mpiqe.scoring.scorer import Scorer
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What the light install leaves out, and how to get it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from mpiqe.errors import ConfigError
@@ -19,21 +19,24 @@ _EXTRAS = {
 
 
 @contextmanager
-def needing(why: str) -> Iterator[None]:
+def needing(why: str, *, brought: Mapping[str, Sequence[str]] | None = None) -> Iterator[None]:
     """Turn the absence of an extra's module, met inside, into a ``ConfigError`` that says what to install.
 
-    ``why`` is what the module is for: "to run a model with OpenVINO".
+    ``why`` is what the module is for: "to run a model with OpenVINO". ``brought``: modules by the extra that brings
+    them, besides those that are known here.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        raise (lacking(error, why=why) or error) from error
+        raise (lacking(error, why=why, brought=brought) or error) from error
 
 
-def lacking(error: ModuleNotFoundError, *, why: str) -> ConfigError | None:
+def lacking(
+    error: ModuleNotFoundError, *, why: str, brought: Mapping[str, Sequence[str]] | None = None
+) -> ConfigError | None:
     """What to tell a user whose install lacks the module; ``None`` for one that no extra brings."""
     module = (error.name or "").split(".")[0]
-    for extra, modules in _EXTRAS.items():
+    for extra, modules in (*_EXTRAS.items(), *(brought or {}).items()):
         if module in modules:
             return ConfigError(
                 f"{why} mpiqe needs {module}, which comes with the extra [{extra}]: pip install 'mpiqe[{extra}]' "

@@ -8,8 +8,9 @@ from PIL import Image
 
 from mpiqe.batch.figures import FigureFolder
 from mpiqe.errors import ConfigError
+from mpiqe.runtimes.base import Scale
 from mpiqe.scoring.explanation import Explanation
-from mpiqe.scoring.score import Scale, Score
+from mpiqe.scoring.score import Score
 from mpiqe.sources.find import find
 from mpiqe.sources.photo import file_photo, unreadable
 

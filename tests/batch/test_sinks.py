@@ -11,7 +11,8 @@ from rich.console import Console
 from mpiqe.batch.parquet_sink import ParquetSink, parts_folder
 from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, TableSink, decode_name
 from mpiqe.intervals import IntervalModel
-from mpiqe.scoring.score import Row, Scale, Score
+from mpiqe.runtimes.base import Scale
+from mpiqe.scoring.score import Row, Score
 
 GOOD = Row(
     "photos/a, b.jpg",

@@ -4,8 +4,8 @@ from tests.conftest import TINY, TINY_OPTIONS
 from mpiqe.bench.runtimes import Source, build
 from mpiqe.errors import ConfigError
 from mpiqe.model.untrained import create_untrained
-from mpiqe.scoring.export import export
-from mpiqe.scoring.quantize import to_int8
+from mpiqe.runtimes.export import export
+from mpiqe.runtimes.quantize import to_int8
 
 pytest.importorskip("openvino")
 

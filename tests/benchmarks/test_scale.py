@@ -7,8 +7,7 @@ from benchmarks.scale import FULL_SIZE, VERSIONS, damaged, mosaics, ratios, show
 from PIL import Image
 
 from benchmarks import scale
-from mpiqe.scoring.predictor import Prediction
-from mpiqe.scoring.score import Scale
+from mpiqe.runtimes.base import Prediction, Scale
 from mpiqe.scoring.scorer import Scorer
 
 

@@ -10,8 +10,7 @@ from PIL import Image
 from benchmarks import synthetic
 from mpiqe.data.synthetic import ALL_KINDS, FURTHER_KINDS, KINDS, LEVELS, class_of
 from mpiqe.errors import ConfigError
-from mpiqe.scoring.predictor import Prediction
-from mpiqe.scoring.score import Scale
+from mpiqe.runtimes.base import Prediction, Scale
 from mpiqe.scoring.scorer import Scorer
 
 

@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from mpiqe.cli.start import main
+from mpiqe.runtimes.base import Prediction, Scale
 from mpiqe.scoring import loading
-from mpiqe.scoring.predictor import Prediction
-from mpiqe.scoring.score import Scale
 from mpiqe.scoring.scorer import Scorer
 
 

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpiqe.scoring.predictor import Prediction
-from mpiqe.scoring.score import Scale
+from mpiqe.runtimes.base import Prediction, Scale
 from mpiqe.scoring.scorer import Scorer
 
 

@@ -10,11 +10,11 @@ from mpiqe.errors import ConfigError, ImageError, WeightsError
 from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import CheckpointConfig
 from mpiqe.model.options import ModelOptions
+from mpiqe.runtimes.base import AttentionMaps
+from mpiqe.runtimes.torch import TorchPredictor
 from mpiqe.scoring.explanation import explain, most_probable, window_weights
-from mpiqe.scoring.predictor import AttentionMaps
 from mpiqe.scoring.score import Score
 from mpiqe.scoring.scorer import Scorer
-from mpiqe.scoring.torch_predictor import TorchPredictor
 
 OPTIONS = ModelOptions(windows=3, decoder_layers=2)
 CONFIG = CheckpointConfig(

@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mpiqe.runtimes.base import Scale
 from mpiqe.scoring.explanation import Explanation, Label
 from mpiqe.scoring.render import INFERNO, colours, draw, overlay
-from mpiqe.scoring.score import Scale, Score
+from mpiqe.scoring.score import Score
 
 SCALE = Scale(low=0, high=100, unit="MOS of livec")
 LABELS = tuple(Label("distortion", name, 0.5) for name in ("blur", "JPEG2000 compression")) + tuple(

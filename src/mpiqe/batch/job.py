@@ -15,7 +15,7 @@ from mpiqe.batch.progress import OnProgress
 from mpiqe.batch.ray.driver import SHARD_SIZE, Cluster
 from mpiqe.batch.resume import identity
 from mpiqe.batch.sinks import Stream
-from mpiqe.choices import CropMode, Runtime, ScoringPrecision
+from mpiqe.choices import CropMode, ScoringPrecision
 from mpiqe.errors import ConfigError
 from mpiqe.images import DEFAULT_MAX_PIXELS
 from mpiqe.sources.find import Limits, Reach, find, standard_input
@@ -54,7 +54,7 @@ def score_to(
     seed: int = 0,
     batch_size: int | None = None,
     workers: int | None = None,
-    runtime: Runtime = "auto",
+    runtime: str = "auto",
     device: str = "auto",
     precision: ScoringPrecision = "auto",
     max_pixels: int = DEFAULT_MAX_PIXELS,

@@ -25,7 +25,7 @@ from mpiqe.batch.resume import (
 from mpiqe.batch.sinks import CsvSink, JsonLinesSink, Sink, Stream, TableSink
 from mpiqe.decoding import begins_image
 from mpiqe.errors import ConfigError
-from mpiqe.scoring.predictor import Predictor
+from mpiqe.runtimes.base import Predictor
 from mpiqe.sources import parquet
 
 Format = Literal["table", "csv", "jsonl", "parquet"]

@@ -22,7 +22,7 @@ from mpiqe.batch.sinks import INTERVAL, encode_name, storable_values
 from mpiqe.errors import ConfigError
 from mpiqe.extras import needing
 from mpiqe.files import write_whole
-from mpiqe.scoring.predictor import Predictor
+from mpiqe.runtimes.base import Predictor
 from mpiqe.scoring.score import Row
 
 PART_ROWS = 10_000

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mpiqe.intervals import LEVEL
-from mpiqe.scoring.predictor import Predictor, interval_model_of
+from mpiqe.runtimes.base import Predictor, interval_model_of
 from mpiqe.scoring.score import Row, Score, likeliest
 
 INTERVAL = ("interval_low", "interval_high")

@@ -17,8 +17,8 @@ from mpiqe.images import Pixels
 from mpiqe.model.checkpoint import load_checkpoint
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.mpiqe import MPIQE
-from mpiqe.scoring.export import quiet_exporter
-from mpiqe.scoring.torch_predictor import TorchPredictor
+from mpiqe.runtimes.export import quiet_exporter
+from mpiqe.runtimes.torch import TorchPredictor
 from mpiqe.training.device import computes_in_bf16
 
 

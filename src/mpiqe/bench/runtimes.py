@@ -8,25 +8,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast
 
 from mpiqe.bench.photos import SIZES, make_photo
 from mpiqe.bench.signatures import Float, Look
 from mpiqe.errors import ConfigError, WeightsError
-from mpiqe.scoring.graph import CARD, read_card
+from mpiqe.runtimes.base import Predictor, Request
+from mpiqe.runtimes.graph import CARD, read_card
+from mpiqe.runtimes.quantize import quantize, to_int8
+from mpiqe.runtimes.registry import RuntimeSpec, measured
 from mpiqe.scoring.loading import EMBEDDED, embedded_folder
-from mpiqe.scoring.predictor import Predictor
-from mpiqe.scoring.quantize import quantize, to_int8
 
 if TYPE_CHECKING:
     from mpiqe.bench.eager import Eager
 
-Runtime = Literal["torch-fp32", "torch-bf16", "onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16"]
-RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 Precision = Literal["fp32", "bf16", "int8"]
 _TORCH = ("torch", "transformers")
 _EXPORT = ("onnx", "onnxscript")
-_NEEDED = {"torch": _TORCH, "onnx": ("onnxruntime",), "openvino": ("openvino",)}
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Source:
         missing = _lacking((*_TORCH, *_EXPORT))
         if missing:
             raise ConfigError(f"these weights have to be exported first, which needs {missing}: not installed")
-        from mpiqe.scoring.export import export
+        from mpiqe.runtimes.export import export
 
         graph = self.folder / "graph"
         export(self.weights, graph, photos=[make_photo(SIZES[0], seed=0)])
@@ -121,32 +119,56 @@ def build(source: Source, wanted: Sequence[str]) -> tuple[list[Subject], dict[st
 
     Raises ``ConfigError`` for one that is named and cannot be, or if none can.
     """
-    unknown = [name for name in wanted if name not in RUNTIMES]
+    known = measured()
+    unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise ConfigError(f"there is no runtime {unknown[0]!r} to measure; known are {', '.join(RUNTIMES)}")
+        raise ConfigError(f"there is no runtime {unknown[0]!r} to measure; known are {', '.join(known)}")
     subjects: list[Subject] = []
     left_out: dict[str, str] = {}
-    for name in wanted or RUNTIMES:
+    for name in wanted or known:
         try:
-            subjects.append(_subject(source, name))
+            subjects.append(_subject(source, name, known[name]))
         except (ConfigError, WeightsError) as error:
             if wanted:
                 raise ConfigError(f"{name} cannot be measured here: {error}") from error
             left_out[name] = str(error)
         else:
             if subjects[-1].bare is None:
-                left_out[f"bare tower, {name}"] = f"it is made with {', '.join((*_TORCH, *_EXPORT))} from a checkpoint"
+                left_out[f"bare tower, {name}"] = (
+                    f"it is made with {', '.join((*_TORCH, *_EXPORT))} from a checkpoint"
+                    if known[name].name in _BUILDERS
+                    else f"none is made for {known[name].title}"
+                )
     if not subjects:
         raise ConfigError("no runtime can be measured here: " + "; ".join(left_out.values()))
     return subjects, left_out
 
 
-def _subject(source: Source, name: str) -> Subject:
-    kind, _, precision = name.partition("-")
-    missing = _lacking(_NEEDED[kind])
+def _subject(source: Source, name: str, spec: RuntimeSpec) -> Subject:
+    precision = cast("Precision", name.rpartition("-")[2])
+    missing = _lacking(spec.packages)
     if missing:
         raise ConfigError(f"{missing} is not installed")
-    return Subject(name, *_BUILDERS[kind](source, cast("Precision", precision)))
+    if spec.name in _BUILDERS:
+        return Subject(name, *_BUILDERS[spec.name](source, precision))
+    return Subject(name, _loaded(source, spec, precision), None)
+
+
+def _loaded(source: Source, spec: RuntimeSpec, precision: Precision) -> Predictor:
+    """The predictor of a runtime for which nothing else is known here than its row."""
+    graph = None
+    if spec.graphs:
+        graph = source.int8_graph if precision == "int8" else source.graph
+    elif source.is_graph:
+        raise ConfigError(f"{spec.name} does not run exported graphs")
+    request = Request(
+        weights=source.weights if graph is None else graph,
+        graph=graph,
+        device="cpu",
+        precision="auto" if precision == "int8" else precision,
+        threads=source.threads,
+    )
+    return spec.load(request).predictor
 
 
 def _with_torch(source: Source, precision: Precision) -> tuple[Predictor, Look | None]:
@@ -160,7 +182,7 @@ def _with_torch(source: Source, precision: Precision) -> tuple[Predictor, Look |
 def _with_onnx(source: Source, precision: Precision) -> tuple[Predictor, Look | None]:
     import onnxruntime
 
-    from mpiqe.scoring.onnx_predictor import OnnxPredictor
+    from mpiqe.runtimes.onnx import OnnxPredictor
 
     eight = precision == "int8"
     predictor = OnnxPredictor(source.int8_graph if eight else source.graph, threads=source.threads)
@@ -177,8 +199,8 @@ def _with_onnx(source: Source, precision: Precision) -> tuple[Predictor, Look | 
 
 
 def _with_openvino(source: Source, precision: Precision) -> tuple[Predictor, Look | None]:
-    from mpiqe.scoring.openvino_core import openvino_core, openvino_settings
-    from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
+    from mpiqe.runtimes.openvino import OpenVINOPredictor
+    from mpiqe.runtimes.openvino_core import openvino_core, openvino_settings
 
     predictor = OpenVINOPredictor(source.graph, precision=_float(precision), threads=source.threads)
     if source.bare_graph is None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpiqe.runtimes.registry import measured_help
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -29,8 +31,7 @@ def bench(
     runtime: Annotated[
         list[str] | None,
         typer.Option(
-            help="torch-fp32, torch-bf16, onnx-fp32, onnx-int8, openvino-fp32 or openvino-bf16; may be repeated. "
-            "All that are installed if not given.",
+            help=measured_help(),
             metavar="R",
         ),
     ] = None,

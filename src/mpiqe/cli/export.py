@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mpiqe.runtimes.registry import GraphForm
+
 
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the graph.", show_default=False)],
@@ -17,7 +19,7 @@ def export(
     backbone: Annotated[
         str | None, typer.Option(help="Where the backbone of W lies now, if not where it was trained.", metavar="B")
     ] = None,
-    form: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="The graph's format.")] = "onnx",
+    form: Annotated[GraphForm, typer.Option("--format", help="The graph's format.")] = "onnx",
     precision: Annotated[
         Literal["fp32", "int8"],
         typer.Option(help="int8: weights of eight bits, for CPUs without bf16; onnx only."),
@@ -39,7 +41,7 @@ def export(
     from mpiqe.extras import needing
 
     with needing("to export a model"):
-        from mpiqe.scoring.export import export as write
+        from mpiqe.runtimes.export import export as write
 
     name, photos = weights or "embedded", photo or ()
     checked = write(name, folder, form=form, precision=precision, backbone=backbone, photos=photos)

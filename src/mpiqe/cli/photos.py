@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mpiqe.errors import ConfigError
+from mpiqe.runtimes import registry
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from mpiqe.batch.progress import Progress
     from mpiqe.batch.sinks import Stream
     from mpiqe.cli.progress_line import ProgressLine
+
+    _RuntimeName: TypeAlias = str
+else:
+    _RuntimeName = Literal[registry.choices()]
 
 Format = Literal["table", "csv", "jsonl", "parquet"]
 SHARD_SIZE = 4096
@@ -47,10 +54,10 @@ Workers = Annotated[
     int | None, typer.Option(help="Photos that are read at once; one per processor if not given.", metavar="N")
 ]
 Runtime = Annotated[
-    Literal["auto", "onnx", "openvino", "torch"],
-    typer.Option(help="onnx, openvino, torch, or auto: by the weights.", metavar="R"),
+    _RuntimeName,
+    typer.Option(help=registry.runtime_help(), metavar="R"),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="D")]
+Device = Annotated[str, typer.Option(help=registry.device_help(), metavar="D")]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"],
     typer.Option(help="fp32, bf16, or auto: by the runtime.", metavar="P"),

@@ -16,9 +16,9 @@ from PIL import Image
 from mpiqe import images
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.images import Pixels, Positions, Source
+from mpiqe.runtimes.base import AttentionMaps, ExplainablePredictor, Scale
 from mpiqe.scoring.blending import blend
-from mpiqe.scoring.predictor import AttentionMaps, ExplainablePredictor
-from mpiqe.scoring.score import Scale, Score, likeliest
+from mpiqe.scoring.score import Score, likeliest
 from mpiqe.scoring.scorer import Scorer
 
 LONGEST = 1024

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import get_args
 
 from mpiqe import bounds
-from mpiqe.choices import CropMode, Runtime, ScoringPrecision
+from mpiqe.choices import CropMode, ScoringPrecision
 from mpiqe.errors import ConfigError, WeightsError
-from mpiqe.extras import needing
 from mpiqe.images import DEFAULT_MAX_PIXELS
-from mpiqe.scoring.graph import CARD, ONNX, read_card
-from mpiqe.scoring.predictor import Predictor
+from mpiqe.runtimes import registry
+from mpiqe.runtimes.base import Request
+from mpiqe.runtimes.graph import CARD, FILE_OF, read_card
+from mpiqe.runtimes.registry import AUTO, RuntimeSpec
 from mpiqe.scoring.scorer import Scorer
 
 EMBEDDED = "embedded"
@@ -21,7 +22,7 @@ def load(
     weights: str | Path | None = None,
     *,
     backbone: str | Path | None = None,
-    runtime: Runtime = "auto",
+    runtime: str = AUTO,
     crops: int | None = None,
     view_side: int | None = None,
     crop_mode: CropMode | None = None,
@@ -41,24 +42,38 @@ def load(
     it was trained. ``crops``: per photo, by default as many as in training; ``view_side`` and ``crop_mode`` are the
     model's own too if not given. The others are the ``Scorer``'s own.
 
-    ``runtime``: ``onnx`` (ONNX Runtime, fp32), ``openvino`` (bf16 where the CPU has it), ``torch`` (every device), or
-    ``auto``. The first two run exported folders and the embedded model, on the CPU; ``auto`` takes the first that can
-    do what is asked, and torch for checkpoints. ``device``: ``auto``, ``cpu``, ``cuda`` or ``mps``. ``precision``:
-    ``fp32``, ``bf16``, or ``auto``, the runtime's own; torch's is bf16 on CUDA and fp32 elsewhere. ``threads`` compute
-    the model, as many as the runtime chooses if not given; torch's are those of the whole process.
+    ``runtime``: ``auto`` or a row of ``mpiqe.runtimes.registry``: ``onnx`` (ONNX Runtime, fp32), ``openvino`` (bf16
+    where the CPU has it), ``torch`` (every device). The first two run exported folders and the embedded model, on the
+    CPU; ``auto`` takes the first that can do what is asked, and torch for checkpoints. ``device``: ``auto``, ``cpu``,
+    ``cuda`` or ``mps``. ``precision``: ``fp32``, ``bf16``, or ``auto``, the runtime's own; torch's is bf16 on CUDA and
+    fp32 elsewhere. ``threads`` compute the model, as many as the runtime chooses if not given; torch's are those of the
+    whole process.
 
     Raises ``WeightsError`` for weights that are missing, damaged or foreign, ``ConfigError`` for a device or an extra
     that is not there and for invalid options.
     """
-    for name, value, known in (("runtime", runtime, Runtime), ("precision", precision, ScoringPrecision)):
-        if value not in get_args(known):
-            raise ConfigError(f"{name} must be one of {', '.join(get_args(known))}, not {value!r}")
+    for name, value, known in (
+        ("runtime", runtime, registry.choices()),
+        ("precision", precision, get_args(ScoringPrecision)),
+    ):
+        if value not in known:
+            raise ConfigError(f"{name} must be one of {', '.join(known)}, not {value!r}")
     if threads is not None and (fault := bounds.whole_number("threads", threads, most=bounds.MOST_THREADS)):
         raise ConfigError(fault)
     graph = _graph(weights)
-    chosen = _runtime(runtime, graph, on_cpu=device in ("auto", "cpu"), precision=precision, backbone=backbone)
-    predictor, trained_with = _predictor(
-        chosen, graph, weights=weights, backbone=backbone, device=device, precision=precision, threads=threads
+    if runtime == AUTO:
+        spec = _first(graph, device=device, precision=precision, backbone=backbone)
+    else:
+        spec = _named(runtime, graph, device=device, precision=precision)
+    predictor, trained_with = spec.load(
+        Request(
+            weights=embedded_folder() if weights is None else weights,
+            graph=graph,
+            backbone=backbone,
+            device=device,
+            precision=precision,
+            threads=threads,
+        )
     )
     return Scorer(
         predictor=predictor,
@@ -87,69 +102,61 @@ def version_of_folder(weights: str | Path | None) -> str | None:
     return read_card(graph).scale.model if graph else None
 
 
-def _runtime(
-    asked: Runtime, graph: Path | None, *, on_cpu: bool, precision: ScoringPrecision, backbone: str | Path | None
-) -> Runtime:
-    kept_apart = graph is not None and graph != embedded_folder()  # no checkpoint lies beside it
-    if asked == "torch" and kept_apart:
+def _named(name: str, graph: Path | None, *, device: str, precision: ScoringPrecision) -> RuntimeSpec:
+    """The runtime that was named; raises ``ConfigError`` if it cannot do what is asked."""
+    spec, kept_apart = registry.RUNTIMES[name], _is_apart(graph)
+    if kept_apart and not spec.graphs:
         raise ConfigError(
-            f"{graph} holds an exported graph, which torch does not run; name the run that it was made from"
+            f"{graph} holds an exported graph, which {name} does not run; name the run that it was made from"
         )
-    if asked in ("onnx", "openvino"):
-        if graph is None:
-            raise ConfigError(
-                f"{asked} runs exported models; write one with mpiqe export DIR --weights .. and load DIR"
-            )
-        if not on_cpu:
-            raise ConfigError(f"the runtime {asked} computes on the CPU; take the runtime torch for other devices")
-        if asked == "onnx" and precision == "bf16":
-            raise ConfigError("ONNX Runtime computes in fp32 here; for bf16 take the runtime openvino or torch")
-    if asked != "auto":
-        return asked
-    if graph is None or (not kept_apart and (backbone is not None or not on_cpu)):
-        return "torch"
-    if not on_cpu:
+    if graph is None and not spec.checkpoints:
+        raise ConfigError(f"{name} runs exported models; write one with mpiqe export DIR --weights .. and load DIR")
+    if not spec.takes(device):
+        own = " and ".join("the CPU" if kind == "cpu" else kind for kind in spec.devices)
+        others = " or ".join(other.name for other in registry.RUNTIMES.values() if other.takes(device))
+        raise ConfigError(f"the runtime {name} computes on {own}; take the runtime {others} for other devices")
+    if precision not in ("auto", *spec.precisions):
+        others = " or ".join(other.name for other in registry.RUNTIMES.values() if precision in other.precisions)
+        raise ConfigError(
+            f"{spec.title} computes in {' and '.join(spec.precisions)} here; for {precision} take the runtime {others}"
+        )
+    return spec
+
+
+def _first(graph: Path | None, *, device: str, precision: ScoringPrecision, backbone: str | Path | None) -> RuntimeSpec:
+    """The first runtime that can do what is asked, if there is one among those that are installed.
+
+    Raises ``ConfigError`` if none can. What is not installed is chosen where nothing else would do: loading it says
+    what to install.
+    """
+    kept_apart = _is_apart(graph)
+    of_graphs = graph is not None and (kept_apart or backbone is None)
+    able = [
+        spec
+        for spec in registry.RUNTIMES.values()
+        if ((spec.graphs and of_graphs) or (spec.checkpoints and not kept_apart))
+        and spec.takes(device)
+        and precision in ("auto", *spec.precisions)
+    ]
+    if not able and not kept_apart:
+        raise ConfigError(
+            f"no runtime runs these weights on {device} in {precision}; --device and --precision say what to compute on"
+        )
+    if not able:
         raise ConfigError(f"{graph} holds an exported graph, which runs on the CPU; name the run for other devices")
-    if precision == "bf16" or not (graph / ONNX).is_file():
-        return "torch" if not kept_apart and find_spec("torch") and not find_spec("openvino") else "openvino"
-    return "onnx"
+    fitting = [spec for spec in able if (spec.checkpoints and not kept_apart) or _reads(spec, graph)]
+    if not fitting:
+        return max(able, key=lambda spec: len(spec.graphs))  # which says what files are missing
+    return next((spec for spec in fitting if all(map(find_spec, spec.packages))), fitting[0])
 
 
-def _predictor(
-    runtime: Runtime,
-    graph: Path | None,
-    *,
-    weights: str | Path | None,
-    backbone: str | Path | None,
-    device: str,
-    precision: ScoringPrecision,
-    threads: int | None,
-) -> tuple[Predictor, int]:
-    """Return the predictor, and the number of crops per image in training."""
-    if graph and runtime == "onnx":
-        from mpiqe.scoring.onnx_predictor import OnnxPredictor
+def _is_apart(graph: Path | None) -> bool:
+    """Whether this is a graph without a checkpoint beside it."""
+    return graph is not None and graph != embedded_folder()
 
-        light = OnnxPredictor(graph, threads=threads)
-        if precision not in ("auto", light.card.precision):
-            raise ConfigError(f"{graph} was exported in {light.card.precision}, and {precision} was asked for")
-        return light, light.card.crops
-    if graph and runtime == "openvino":
-        from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
 
-        quick = OpenVINOPredictor(graph, precision=precision, threads=threads)
-        return quick, quick.card.crops
-    with needing("to run a checkpoint"):
-        from mpiqe.model.checkpoint import load_checkpoint
-        from mpiqe.scoring.torch_predictor import TorchPredictor, version_of
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
-    model, config = load_checkpoint(embedded_folder() if weights is None else weights, backbone=backbone)
-    version = read_card(graph).version if graph else ""  # the embedded model's: the same in every runtime
-    version = version or version_of(model, config)
-    model.clip.fuse()
-    return TorchPredictor(model=model, config=config, device=device, precision=precision, version=version), config.crops
+def _reads(spec: RuntimeSpec, graph: Path | None) -> bool:
+    return graph is not None and any((graph / FILE_OF[form]).is_file() for form in spec.graphs)
 
 
 def embedded_folder() -> Path:

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mpiqe.images import Pixels
 from mpiqe.intervals import LEVEL
+from mpiqe.runtimes.base import Scale
 from mpiqe.scoring.explanation import Explanation, Label
-from mpiqe.scoring.score import Scale
 
 if TYPE_CHECKING:
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont

@@ -4,32 +4,6 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Scale:
-    """What a score means: the range it usually lies in, its unit and its direction."""
-
-    low: float
-    """The lowest label that the model was trained on; a score can lie a little below."""
-    high: float
-    """The highest label that the model was trained on; a score can lie a little above."""
-    unit: str
-    """For people: "MOS of livec", say."""
-    higher_is_better: bool = True
-    model: str = ""
-    """The model and its version, as "mpiqe-embedded 3" or "checkpoint 1a2b3c4d"; scores of two versions do not mix."""
-
-    @property
-    def decimals(self) -> int:
-        """Number of decimals to show of a score."""
-        span = self.high - self.low
-        return 1 if span >= 30 else 2 if span >= 3 else 3
-
-    def __str__(self) -> str:
-        direction = "higher" if self.higher_is_better else "lower"
-        model = f" ({self.model})" if self.model else ""
-        return f"{self.unit}, about {self.low:.3g} to {self.high:.3g}, {direction} is better{model}"
-
-
-@dataclass(frozen=True)
 class Score:
     """One photo's quality. ``score`` and ``spread`` are in the units of ``Scorer.scale``."""
 

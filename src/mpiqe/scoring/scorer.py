@@ -18,13 +18,13 @@ from PIL import Image
 
 from mpiqe import bounds, images
 from mpiqe.decoding import is_tensor, release
-from mpiqe.errors import ConfigError, ImageError, WeightsError, image_named
+from mpiqe.errors import ConfigError, ImageError, image_named
 from mpiqe.images import CropMode, Pixels, Source, describe
 from mpiqe.isolation.pool import Readers, read_here
 from mpiqe.isolation.process import Cutting
+from mpiqe.runtimes.base import Predictor, Scale, ViewedPredictor, interval_model_of, predict_in_parts
 from mpiqe.scoring.pipeline import batches, in_order, taken
-from mpiqe.scoring.predictor import Prediction, Predictor, ViewedPredictor, interval_model_of
-from mpiqe.scoring.score import Row, Scale, Score
+from mpiqe.scoring.score import Row, Score
 from mpiqe.sources import timeouts
 from mpiqe.sources.photo import Photo
 from mpiqe.view import LARGEST_SIDE, NATIVE, View
@@ -183,9 +183,8 @@ class Scorer:
     def _scores(self, photos: list[_Crops]) -> list[Score]:
         if not photos:
             return []
-        answer = _predict(self.predictor, [photo.crops for photo in photos])
-        if not all(np.isfinite(values).all() for values in answer):
-            raise WeightsError("the model's predictions are not finite: its weights are damaged")
+        crops = photos[0].crops if len(photos) == 1 else np.concatenate([photo.crops for photo in photos])
+        answer = predict_in_parts(self.predictor, crops)
         score, scene, distortion = (  # (N, ...) -> (photos, K, ...); sums of many float32 are safer in double
             values.astype(np.float64).reshape(len(photos), self.crops, *values.shape[1:]) for values in answer
         )
@@ -204,13 +203,6 @@ class Scorer:
             )
             for i, photo in enumerate(photos)
         ]
-
-
-def _predict(predictor: Predictor, crops: list[Pixels]) -> Prediction:
-    """Predict for the crops (K, S, S, 3) of several photos, ``crops_at_once`` in a call to bound the memory."""
-    step, together = predictor.crops_at_once, crops[0] if len(crops) == 1 else np.concatenate(crops)
-    parts = [predictor.predict(together[start : start + step]) for start in range(0, len(together), step)]
-    return parts[0] if len(parts) == 1 else Prediction(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _by_name(names: tuple[str, ...], probabilities: NDArray[np.float64]) -> dict[str, float]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.images import Pixels
 from mpiqe.printable import printable
-from mpiqe.scoring.graph import INPUT, GraphCard, read_card
-from mpiqe.scoring.predictor import AttentionMaps, Prediction
+from mpiqe.runtimes.base import AttentionMaps, Prediction
+from mpiqe.runtimes.graph import INPUT, GraphCard, read_card
 
 SCORING = ("score", "scene", "distortion")
 LOOKING = ("similarity", "attention")

@@ -9,8 +9,8 @@ from mpiqe.errors import ConfigError
 from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import CheckpointConfig
 from mpiqe.model.options import ModelOptions
+from mpiqe.runtimes.torch import TorchPredictor
 from mpiqe.scoring.scorer import Scorer
-from mpiqe.scoring.torch_predictor import TorchPredictor
 
 OPTIONS = ModelOptions(windows=3, decoder_layers=2)
 CONFIG = CheckpointConfig(

@@ -19,10 +19,10 @@ from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import CheckpointConfig, save_checkpoint
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.options import ModelOptions
-from mpiqe.scoring.export import export
-from mpiqe.scoring.graph import GraphCard, read_card, write_card
-from mpiqe.scoring.onnx_predictor import OnnxPredictor
-from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
+from mpiqe.runtimes.export import export
+from mpiqe.runtimes.graph import GraphCard, read_card, write_card
+from mpiqe.runtimes.onnx import OnnxPredictor
+from mpiqe.runtimes.openvino import OpenVINOPredictor
 from mpiqe.view import View
 
 KINDS = {

@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 from mpiqe.choices import ModelCropMode
 from mpiqe.images import REDUCING_GAP
-from mpiqe.scoring.graph import ONNX, OPENVINO, GraphCard
+from mpiqe.runtimes.graph import ONNX, OPENVINO, GraphCard
 
 _MEANINGS = {
     "score": "(N,) float32, {unit}, about {low:.3g} to {high:.3g}, higher is better",

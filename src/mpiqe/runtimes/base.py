@@ -3,16 +3,44 @@
 Axes: N crops, S pixels along a crop's side, w windows along it, g patches along it.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiqe.choices import ModelCropMode
+from mpiqe.choices import ModelCropMode, ScoringPrecision
+from mpiqe.errors import WeightsError
 from mpiqe.images import Pixels
 from mpiqe.intervals import IntervalModel
-from mpiqe.scoring.score import Scale
 from mpiqe.view import View
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a score means: the range it usually lies in, its unit and its direction."""
+
+    low: float
+    """The lowest label that the model was trained on; a score can lie a little below."""
+    high: float
+    """The highest label that the model was trained on; a score can lie a little above."""
+    unit: str
+    """For people: "MOS of livec", say."""
+    higher_is_better: bool = True
+    model: str = ""
+    """The model and its version, as "mpiqe-embedded 3" or "checkpoint 1a2b3c4d"; scores of two versions do not mix."""
+
+    @property
+    def decimals(self) -> int:
+        """Number of decimals to show of a score."""
+        span = self.high - self.low
+        return 1 if span >= 30 else 2 if span >= 3 else 3
+
+    def __str__(self) -> str:
+        direction = "higher" if self.higher_is_better else "lower"
+        model = f" ({self.model})" if self.model else ""
+        return f"{self.unit}, about {self.low:.3g} to {self.high:.3g}, {direction} is better{model}"
 
 
 class Prediction(NamedTuple):
@@ -59,6 +87,42 @@ class Predictor(Protocol):
 
     def predict(self, crops: Pixels) -> Prediction:
         """Predict for RGB crops (N, S, S, 3) uint8; N >= 1."""
+
+
+class Request(NamedTuple):
+    """What a runtime's loader is asked for; ``mpiqe.load`` has checked that its ``RuntimeSpec`` can do this."""
+
+    weights: str | Path
+    """A run folder, a checkpoint file, a hub id or an exported folder."""
+    graph: Path | None
+    """The exported folder, for weights that are one or have one beside them; ``None`` for those that do not."""
+    backbone: str | Path | None = None
+    """Where the checkpoint's backbone lies now, if not where it was trained."""
+    device: str = "auto"
+    precision: ScoringPrecision = "auto"
+    threads: int | None = None
+    """That compute the model; the runtime's own choice if not given."""
+
+
+class Loaded(NamedTuple):
+    """What a runtime's loader returns."""
+
+    predictor: Predictor
+    crops: int
+    """Crops per image in training."""
+
+
+def predict_in_parts(predictor: Predictor, crops: Pixels) -> Prediction:
+    """Predict for RGB crops (N, S, S, 3) uint8, ``crops_at_once`` in a call to bound the memory; N >= 1.
+
+    Raises ``WeightsError`` for predictions that are not finite.
+    """
+    step = predictor.crops_at_once
+    parts = [predictor.predict(crops[start : start + step]) for start in range(0, len(crops), step)]
+    joined = parts[0] if len(parts) == 1 else Prediction(*map(np.concatenate, zip(*parts, strict=True)))
+    if not all(np.isfinite(values).all() for values in joined):
+        raise WeightsError("the model's predictions are not finite: its weights are damaged")
+    return joined
 
 
 @runtime_checkable

@@ -8,33 +8,34 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mpiqe.choices import GraphPrecision
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.extras import needing
 from mpiqe.files import write_whole
-from mpiqe.images import Source
+from mpiqe.images import Pixels, Source, crop_positions, read_crops
 from mpiqe.model.build import QualityModel
 from mpiqe.model.checkpoint import CheckpointConfig, fingerprint, load_checkpoint
 from mpiqe.model.mpiqe import MPIQE
-from mpiqe.scoring.graph import INPUT, ONNX, OPENVINO, OUTPUTS, GraphCard, write_card
-from mpiqe.scoring.graph_readme import readme
-from mpiqe.scoring.onnx_predictor import OnnxPredictor
-from mpiqe.scoring.openvino_core import openvino_core
-from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
-from mpiqe.scoring.predictor import Predictor
-from mpiqe.scoring.quantize import quantize
-from mpiqe.scoring.scorer import Scorer
-from mpiqe.scoring.torch_predictor import TorchPredictor, looks, square
-
-Form = Literal["onnx", "openvino"]
+from mpiqe.runtimes.base import Predictor, predict_in_parts
+from mpiqe.runtimes.graph import INPUT, ONNX, OPENVINO, OUTPUTS, GraphCard, write_card
+from mpiqe.runtimes.graph_readme import readme
+from mpiqe.runtimes.onnx import OnnxPredictor
+from mpiqe.runtimes.openvino import OpenVINOPredictor
+from mpiqe.runtimes.openvino_core import openvino_core
+from mpiqe.runtimes.quantize import quantize
+from mpiqe.runtimes.registry import GraphForm
+from mpiqe.runtimes.torch import TorchPredictor, looks, square
 
 _FOLDED_AT_MOST = 10_000  # values of a constant that is computed at export; larger ones stay as the weights they are
 _OPSET = 20
@@ -93,7 +94,7 @@ def export(
     weights: str | Path,
     folder: Path,
     *,
-    form: Form = "onnx",
+    form: GraphForm = "onnx",
     precision: GraphPrecision = "fp32",
     backbone: str | Path | None = None,
     photos: Sequence[Source] = (),
@@ -129,18 +130,16 @@ def _make(
     model: QualityModel,
     config: CheckpointConfig,
     *,
-    form: Form,
+    form: GraphForm,
     precision: GraphPrecision,
     photos: Sequence[Source],
 ) -> list[Checked]:
     card = card_for(ScoringGraph(model), config, precision=precision)
     _write(proto, folder, form, precision)
     write_card(folder, card)
-    original = Scorer(
-        predictor=TorchPredictor(model=model, config=config, device="cpu", precision="fp32"), crops=card.crops
-    )
+    original = TorchPredictor(model=model, config=config, device="cpu", precision="fp32")
     runners = _runners(folder, form, precision)
-    checked = [_compare(original, predictor, name, photos) for name, predictor in runners.items()]
+    checked = [_compare(card, original, predictor, name, photos) for name, predictor in runners.items()]
     most = TOLERANCES[precision]
     if checked[0].score > most.score or checked[0].probability > most.probability:
         advice = "please report this with the versions of torch, onnx and the runtime"
@@ -155,7 +154,7 @@ def _make(
     return checked
 
 
-def _write(proto: Any, folder: Path, form: Form, precision: GraphPrecision) -> None:
+def _write(proto: Any, folder: Path, form: GraphForm, precision: GraphPrecision) -> None:
     write_whole(folder / ONNX, proto.SerializeToString())
     if precision == "int8":
         quantize(folder / ONNX, folder / ONNX)
@@ -169,23 +168,36 @@ def _write(proto: Any, folder: Path, form: Form, precision: GraphPrecision) -> N
     (folder / ONNX).unlink()
 
 
-def _runners(folder: Path, form: Form, precision: GraphPrecision) -> dict[str, Predictor]:
+def _runners(folder: Path, form: GraphForm, precision: GraphPrecision) -> dict[str, Predictor]:
     if form == "onnx":
         return {precision: OnnxPredictor(folder)}
     exact, quick = OpenVINOPredictor(folder, precision="fp32"), OpenVINOPredictor(folder)
     return {"fp32": exact} if quick.precision == "fp32" else {"fp32": exact, quick.precision: quick}
 
 
-def _compare(original: Scorer, predictor: Predictor, precision: str, photos: Sequence[Source]) -> Checked:
-    span = (original.scale.high - original.scale.low) or 1.0
-    exported = Scorer(predictor=predictor, crops=original.crops)
+def _compare(
+    card: GraphCard, original: Predictor, exported: Predictor, precision: str, photos: Sequence[Source]
+) -> Checked:
+    span = (card.high - card.low) or 1.0
     score = probability = 0.0
     for photo in photos:
-        one, other = original(photo), exported(photo)
-        score = max(score, abs(one.score - other.score) / span)
-        for said, repeated in ((one.scene, other.scene), (one.distortion, other.distortion)):
-            probability = max(probability, *(abs(said[name] - repeated[name]) for name in said), 0.0)
+        crops = _crops(card, photo)
+        one, other = _means(original, crops), _means(exported, crops)
+        score = max(score, abs(one[0] - other[0]).item() / span)
+        for expected, found in zip(one[1:], other[1:], strict=True):
+            probability = max(probability, np.abs(expected - found).max(initial=0.0).item())
     return Checked(precision, score, probability)
+
+
+def _crops(card: GraphCard, photo: Source) -> Pixels:
+    """The crops (K, S, S, 3) that a ``Scorer`` cuts for this model with the seed 0. Raises ``ImageError``."""
+    positions = partial(crop_positions, size=card.crop_size, count=card.crops, mode=card.crop_mode)
+    return read_crops(photo, size=card.crop_size, positions=positions, view=card.view)[0]
+
+
+def _means(predictor: Predictor, crops: Pixels) -> list[NDArray[np.float64]]:
+    """Score (), scene (scenes,) and distortion (distortions,): means over the crops."""
+    return [values.mean(axis=0, dtype=np.float64) for values in predict_in_parts(predictor, crops)]
 
 
 def _photos() -> list[Source]:

@@ -13,10 +13,27 @@ from mpiqe.choices import ScoringPrecision
 from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
 from mpiqe.model.build import QualityModel
-from mpiqe.model.checkpoint import CheckpointConfig, fingerprint
-from mpiqe.scoring.graph import name_of_checkpoint
-from mpiqe.scoring.predictor import AttentionMaps, Prediction
-from mpiqe.scoring.score import Scale
+from mpiqe.model.checkpoint import CheckpointConfig, fingerprint, load_checkpoint
+from mpiqe.runtimes.base import AttentionMaps, Loaded, Prediction, Request, Scale
+from mpiqe.runtimes.graph import name_of_checkpoint, read_card
+
+
+def load(request: Request) -> Loaded:
+    """Load the checkpoint of ``request``; raises as ``load_checkpoint`` and ``TorchPredictor`` do.
+
+    ``threads`` are those of the whole process. A graph beside the checkpoint names the version, so that it is the same
+    in every runtime.
+    """
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    model, config = load_checkpoint(request.weights, backbone=request.backbone)
+    version = read_card(request.graph).version if request.graph else ""
+    version = version or version_of(model, config)
+    model.clip.fuse()
+    predictor = TorchPredictor(
+        model=model, config=config, device=request.device, precision=request.precision, version=version
+    )
+    return Loaded(predictor, config.crops)
 
 
 class TorchPredictor:

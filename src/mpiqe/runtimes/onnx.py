@@ -6,12 +6,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiqe.errors import WeightsError
+from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.images import Pixels
-from mpiqe.scoring.graph import INPUT, ONNX, check_files
-from mpiqe.scoring.graph_predictor import GraphPredictor, check_ends, first_line, joined
+from mpiqe.runtimes.base import Loaded, Request
+from mpiqe.runtimes.graph import INPUT, ONNX, check_files
+from mpiqe.runtimes.graph_predictor import GraphPredictor, check_ends, first_line, joined
 
 _ERRORS_ONLY = 3
+
+
+def load(request: Request) -> Loaded:
+    """Load the graph of ``request``.
+
+    Raises as ``OnnxPredictor`` does, and ``ConfigError`` for another precision than the graph's.
+    """
+    if request.graph is None:
+        raise ConfigError(f"{request.weights} holds no exported graph, which ONNX Runtime needs")
+    predictor = OnnxPredictor(request.graph, threads=request.threads)
+    own = predictor.card.precision
+    if request.precision not in ("auto", own):
+        raise ConfigError(f"{request.graph} was exported in {own}, and {request.precision} was asked for")
+    return Loaded(predictor, predictor.card.crops)
 
 
 class OnnxPredictor(GraphPredictor):

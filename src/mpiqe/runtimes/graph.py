@@ -17,13 +17,15 @@ from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.files import write_whole
 from mpiqe.intervals import IntervalModel, interval_from_values
 from mpiqe.parse import parse_json
-from mpiqe.scoring.score import Scale
+from mpiqe.runtimes.base import Scale
+from mpiqe.runtimes.registry import GraphForm
 from mpiqe.view import NATIVE, View
 
 CARD = "mpiqe.json"
 ONNX = "mpiqe.onnx"
 OPENVINO, OPENVINO_WEIGHTS = "mpiqe.xml", "mpiqe.bin"
 FORMAT = "mpiqe-graph-1"
+FILE_OF: Mapping[GraphForm, str] = {"onnx": ONNX, "openvino": OPENVINO}
 INPUT = "pixels"
 _MOST_BYTES = 1 << 20  # of a card, which has some thousand
 _LONGEST_NAME = 1000  # letters

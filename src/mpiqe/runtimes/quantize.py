@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mpiqe.errors import WeightsError
 from mpiqe.extras import needing
-from mpiqe.scoring.graph import ONNX, read_card, write_card
+from mpiqe.runtimes.graph import ONNX, read_card, write_card
 
 
 def quantize(source: Path, target: Path) -> None:

@@ -18,9 +18,11 @@ from mpiqe.choices import ScoringPrecision
 from mpiqe.errors import ConfigError, MPIQEError, WeightsError
 from mpiqe.images import Pixels
 from mpiqe.printable import printable
-from mpiqe.scoring.graph import ONNX, OPENVINO, check_files
-from mpiqe.scoring.graph_predictor import SCORING, GraphPredictor, check_ends, joined
-from mpiqe.scoring.openvino_core import openvino_core, openvino_settings
+from mpiqe.runtimes import registry
+from mpiqe.runtimes.base import Loaded, Request
+from mpiqe.runtimes.graph import ONNX, OPENVINO, check_files
+from mpiqe.runtimes.graph_predictor import SCORING, GraphPredictor, check_ends, joined
+from mpiqe.runtimes.openvino_core import openvino_core, openvino_settings
 
 if TYPE_CHECKING:
     import openvino
@@ -28,6 +30,14 @@ if TYPE_CHECKING:
 
 BF16_CROPS = 8
 """In every call in bf16. More would cost photos of few crops more, and calls of fewer are slower for all."""
+
+
+def load(request: Request) -> Loaded:
+    """Load the graph of ``request``; raises as ``OpenVINOPredictor``."""
+    if request.graph is None:
+        raise ConfigError(f"{request.weights} holds no exported graph, which OpenVINO needs here")
+    predictor = OpenVINOPredictor(request.graph, precision=request.precision, threads=request.threads)
+    return Loaded(predictor, predictor.card.crops)
 
 
 class OpenVINOPredictor(GraphPredictor):
@@ -41,7 +51,9 @@ class OpenVINOPredictor(GraphPredictor):
         core = openvino_core()
         super().__init__(folder)
         if self.card.precision != "fp32":
-            raise ConfigError(f"{folder} was exported in {self.card.precision}, which the runtime onnx runs")
+            own = self.card.precision
+            others = [spec.name for spec in registry.RUNTIMES.values() if own in spec.graph_precisions]
+            raise ConfigError(f"{folder} was exported in {own}, which the runtime {' or '.join(others)} runs")
         paths = [folder / name for name in (OPENVINO, ONNX) if (folder / name).is_file()]
         if not paths:
             raise WeightsError(f"there is neither {OPENVINO} nor {ONNX} in {folder}; mpiqe export writes one")

@@ -5,7 +5,7 @@ import pytest
 
 from mpiqe.errors import WeightsError
 from mpiqe.intervals import IntervalModel
-from mpiqe.scoring.graph import CARD, GraphCard, check_files, read_card, write_card
+from mpiqe.runtimes.graph import CARD, GraphCard, check_files, read_card, write_card
 from mpiqe.view import NATIVE, View
 
 GIVEN = GraphCard(
