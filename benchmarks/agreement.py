@@ -21,8 +21,8 @@ import numpy as np
 import mpiqe
 from mpiqe.metrics import srcc
 from mpiqe.scoring.export import export
-from mpiqe.scoring.paths import photo_files
 from mpiqe.scoring.score import Score, likeliest
+from mpiqe.sources.find import photo_files
 
 
 def main() -> None:

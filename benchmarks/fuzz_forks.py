@@ -22,7 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 _STEP = 0.002  # seconds between two looks at whether a fork has ended
-_LOADED = ("mpiqe.scoring.reader_child", "mpiqe.scoring.table_child", "mpiqe.data.label_child")
+_LOADED = ("mpiqe.isolation.image_child", "mpiqe.isolation.table_child", "mpiqe.data.label_child")
 _LIBRARIES = ("scipy.io", "openpyxl", "xlrd")
 
 
@@ -63,7 +63,7 @@ def _become(module: str, arguments: list[Any], pipes: list[int]) -> None:
             os.dup2(pipe, number)
             os.close(pipe)
         run = importlib.import_module(module).main
-        if module.startswith("mpiqe.scoring."):
+        if module.startswith("mpiqe.isolation."):
             arguments = [os.getppid(), arguments[0]]
         run(*arguments)
         sys.stdout.flush()
@@ -120,8 +120,8 @@ class _Forker:
         self._answers.close()
 
     def start_apart(self, child: str, *, timeout: float, **_: str) -> _Fork:
-        """As ``mpiqe.scoring.reader_process.start_apart``."""
-        from mpiqe.scoring.reader_process import _GRACE, widen
+        """As ``mpiqe.isolation.process.start_apart``."""
+        from mpiqe.isolation.process import _GRACE, widen
 
         ours: list[int] = []
         theirs: list[int] = []
@@ -129,7 +129,7 @@ class _Forker:
             read, write = os.pipe()
             theirs.append(read if number == 0 else write)
             ours.append(write if number == 0 else read)
-        fork = _Fork(self, f"mpiqe.scoring.{child}", [timeout + _GRACE], theirs)
+        fork = _Fork(self, f"mpiqe.isolation.{child}", [timeout + _GRACE], theirs)
         for pipe in theirs:
             os.close(pipe)
         fork.stdin, fork.stdout = io.FileIO(ours[0], "w"), io.FileIO(ours[1], "r")
@@ -155,23 +155,23 @@ class _Forker:
 def forked() -> Generator[None, None, None]:
     """All that mpiqe reads apart is read in forks of one process."""
     from mpiqe.data import label_process
-    from mpiqe.scoring import reader_process, table_process
+    from mpiqe.isolation import process, table_process
 
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "benchmarks.fuzz_forks", str(theirs.fileno())]
-    environment = {**os.environ, **reader_process._ONE_THREAD, "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    environment = {**os.environ, **process._ONE_THREAD, "ARROW_DEFAULT_MEMORY_POOL": "system"}
     with subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment):
         theirs.close()
         with ours:
             forker = _Forker(ours)
-            kept = reader_process.start_apart, table_process.start_apart, label_process.subprocess
+            kept = process.start_apart, table_process.start_apart, label_process.subprocess
             instead = SimpleNamespace(**{**vars(subprocess), "run": forker.run})
-            reader_process.start_apart = table_process.start_apart = forker.start_apart  # type: ignore[assignment]
+            process.start_apart = table_process.start_apart = forker.start_apart  # type: ignore[assignment]
             label_process.subprocess = instead  # type: ignore[assignment]
             try:
                 yield
             finally:
-                reader_process.start_apart, table_process.start_apart, label_process.subprocess = kept
+                process.start_apart, table_process.start_apart, label_process.subprocess = kept
                 forker.close()
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from benchmarks import malformed
 from mpiqe.errors import ImageError
+from mpiqe.sources.photo import Photo
 
 CANARY = "canary"
 """The name of a file that no input may reach."""
@@ -73,21 +74,21 @@ def _reads_photos(folder: Path) -> Generator[Use, None, None]:
 
 
 @contextmanager
-def _readers() -> Generator[Callable[[Iterable[object]], None], None, None]:
+def _readers() -> Generator[Callable[[Iterable[str | bytes | Photo]], None], None, None]:
     """Reads sources as ``Scorer.rows`` does; the same processes for all mutations."""
-    from mpiqe.scoring.reader import Readers, describe
+    from mpiqe.isolation.pool import Readers
     from mpiqe.scoring.scorer import Scorer
 
     scorer = Scorer(predictor=Mean(), crops=1, workers=1, read_timeout=10)
     with closing(Readers(cutting=scorer._cutting(), timeout=scorer.read_timeout)) as readers:
 
-        def read(sources: Iterable[object]) -> None:
+        def read(sources: Iterable[str | bytes | Photo]) -> None:
             reasons = []
             for source in sources:
                 try:
-                    readers.read(source)  # type: ignore[arg-type]
-                except ImageError as error:  # as a row has it
-                    reasons.append(str(error).removeprefix(f"{describe(source)}: "))  # type: ignore[arg-type]
+                    readers.read(source.source() if isinstance(source, Photo) else source)
+                except ImageError as error:
+                    reasons.append(error.reason)
             if reasons:
                 raise Refused("\n".join(reasons))
 
@@ -130,14 +131,14 @@ def _lists(folder: Path) -> Files:
 
 @contextmanager
 def _finds(folder: Path, *, mark: str = "") -> Generator[Use, None, None]:
-    from mpiqe.scoring.paths import Limits, find
+    from mpiqe.sources.find import Limits, find
 
     limits = Limits(max_bytes=1 << 20, timeout=2, connect_timeout=1, read_timeout=1, attempts=2, pause=0.01)
     with _readers() as read:
 
         def use(path: Path) -> None:
             found = find([f"{mark}{path}"], stdin=io.BytesIO(), limits=limits)
-            read(photo.source for photo in islice(found, _MOST_PHOTOS))
+            read(islice(found, _MOST_PHOTOS))
 
         yield use
 
@@ -207,7 +208,7 @@ def _labels(_: Path) -> Files:
 
 @contextmanager
 def _reads_labels(_: Path) -> Generator[Use, None, None]:
-    from mpiqe.data import liqe
+    from mpiqe.data.readers import liqe
 
     def use(path: Path) -> None:
         liqe.read(liqe.folder(path, "ChallengeDB_release", "clive"), "clive")
@@ -311,8 +312,8 @@ def _checkpoint(folder: Path) -> Files:
 def _loads(_: Path) -> Generator[Use, None, None]:
     """A model, and the score of a photo by it."""
     import mpiqe
+    from mpiqe.batch.sinks import plain_values
     from mpiqe.scoring.score import Row
-    from mpiqe.scoring.sinks import plain_values
 
     photo = malformed.encoded(Image.linear_gradient("L"), "PNG")
 
@@ -349,7 +350,7 @@ def _answers(_: Path) -> Files:
 @contextmanager
 def _downloads(folder: Path) -> Generator[Use, None, None]:
     """From a server of ours that answers each request with the file's bytes."""
-    from mpiqe.scoring.paths import Limits, find
+    from mpiqe.sources.find import Limits, find
 
     limits = Limits(max_bytes=1 << 20, timeout=2, connect_timeout=1, read_timeout=1, attempts=2, pause=0.01)
     said = [b""]
@@ -374,7 +375,7 @@ def _downloads(folder: Path) -> Generator[Use, None, None]:
         def use(path: Path) -> None:
             said[0] = path.read_bytes()
             found = find([f"http://127.0.0.1:{port}/x.png"], stdin=io.BytesIO(), limits=limits)
-            read(photo.source for photo in found)
+            read(found)
 
         yield use
 

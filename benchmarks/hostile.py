@@ -24,8 +24,8 @@ from PIL import Image
 
 from mpiqe.decoding import DEFAULT_MAX_PIXELS
 from mpiqe.errors import ImageError
-from mpiqe.scoring.reader import Readers
-from mpiqe.scoring.reader_process import Cutting
+from mpiqe.isolation.pool import Readers
+from mpiqe.isolation.process import Cutting
 from mpiqe.scoring.scorer import Scorer
 
 

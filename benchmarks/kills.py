@@ -25,8 +25,8 @@ from typing import Any
 
 from PIL import Image
 
-from mpiqe.scoring.parquet_sink import EarlierParquet, parts_folder
-from mpiqe.scoring.resume import EarlierText
+from mpiqe.batch.parquet_sink import EarlierParquet, parts_folder
+from mpiqe.batch.resume import EarlierText
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -97,7 +97,7 @@ def main() -> None:
             peer = stack.enter_context(started(asked.peers, metric, asked.threads))
             said = peer.start(photos[0])
             works[metric], about[metric] = peer.seconds, (said["what"], said["gflop"])
-        taken = _in_turns(works, photos, asked.repeats)
+        taken = in_turns(works, photos, asked.repeats)
     print(f"{machine['processor']}, {asked.threads} threads; {machine['versions']}")
     print(f"one photo of 512 x 384 from file to score, median of {asked.repeats} (least to most)")
     first = statistics.median(taken[next(iter(ours))])
@@ -109,7 +109,7 @@ def main() -> None:
         print(f"{name:<24}{middle:8.0f} ms {spread:<18}{times}  {operations:6.0f} GFLOP  {what}")
 
 
-def _in_turns(works: dict[str, Any], photos: Sequence[Path], repeats: int) -> dict[str, list[float]]:
+def in_turns(works: dict[str, Any], photos: Sequence[Path], repeats: int) -> dict[str, list[float]]:
     """Seconds of each: every turn has a photo, and all of them score it, one after another."""
     import time
 

@@ -23,11 +23,11 @@ from mpiqe.data.record import Record
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.compact import CompactOptions, create_compact
+from mpiqe.pretrain.loop import WORDS
+from mpiqe.pretrain.objective import Student, objective
+from mpiqe.pretrain.views import VIEWS, ViewDataset, rate
 from mpiqe.training.device import accelerator_for
-from mpiqe.training.objective import Student, objective
 from mpiqe.training.options import PretrainOptions
-from mpiqe.training.pretrain import WORDS
-from mpiqe.training.views import VIEWS, ViewDataset, rate
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PHOTOS = 16

@@ -23,11 +23,11 @@ from pathlib import Path
 from PIL import Image
 
 import mpiqe
-from mpiqe.scoring.cluster.engine import cluster, scored
-from mpiqe.scoring.cluster.worker import Job
-from mpiqe.scoring.parquet_sink import parts_folder
-from mpiqe.scoring.paths import Limits
-from mpiqe.scoring.resume import identity
+from mpiqe.batch.parquet_sink import parts_folder
+from mpiqe.batch.ray.engine import cluster, scored
+from mpiqe.batch.ray.worker import Job
+from mpiqe.batch.resume import identity
+from mpiqe.sources.find import Limits
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -22,13 +22,13 @@ from mpiqe.bench.timing import interleaved, line
 from mpiqe.images import Pixels, crop_positions, cut
 from mpiqe.model.checkpoint import load_checkpoint
 from mpiqe.model.untrained import create_untrained, shape_named
-from mpiqe.scoring.eight_bits import in_eight_bits
 from mpiqe.scoring.export import ScoringGraph, export
 from mpiqe.scoring.graph import ONNX
 from mpiqe.scoring.onnx_predictor import OnnxPredictor
 from mpiqe.scoring.openvino_core import openvino_core, openvino_settings
 from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
 from mpiqe.scoring.predictor import Predictor
+from mpiqe.scoring.quantize import to_int8
 
 AT_ONCE = (1, 4, 8, 16, 32)
 
@@ -59,7 +59,7 @@ def _works(weights: str, folder: Path, crops: Pixels) -> dict[str, Callable[[], 
     for at_once in AT_ONCE:
         works[f"OpenVINO {vino.precision}, {at_once} at once"] = partial(_in_parts, vino, crops, at_once)
     works[f"OpenVINO {vino.precision}, all outputs, 16 at once"] = _whole(graph, vino.precision)(crops)
-    eight = OnnxPredictor(in_eight_bits(graph, folder / "int8"))
+    eight = OnnxPredictor(to_int8(graph, folder / "int8"))
     works["ONNX Runtime int8, 1 at once"] = partial(_in_parts, eight, crops, 16)
     model, _ = load_checkpoint(weights)
     model.clip.fuse()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mpiqe import metrics
 from mpiqe.data import choose_split, read_dataset
-from mpiqe.data.loading import CropDataset, loader
+from mpiqe.data.crop_dataset import CropDataset, loader
 from mpiqe.data.record import Record
 from mpiqe.model.efficientnet import PIXEL_MEAN, PIXEL_STD, VARIANTS, EfficientNetLite, published_weights
 from mpiqe.view import View

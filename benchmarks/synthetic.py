@@ -31,9 +31,9 @@ from mpiqe.errors import ConfigError, MPIQEError
 from mpiqe.files import write_whole
 from mpiqe.images import Pixels, read
 from mpiqe.metrics import srcc
-from mpiqe.scoring.paths import photo_files
 from mpiqe.scoring.pipeline import in_order
 from mpiqe.scoring.scorer import Scorer
+from mpiqe.sources.find import photo_files
 
 ORIGINAL = "original"
 TARGET = -0.95  # of the mean correlation of score and level

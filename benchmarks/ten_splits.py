@@ -40,9 +40,9 @@ from scipy.stats import wilcoxon
 from mpiqe import metrics
 from mpiqe.cli.reporter import TerminalReporter
 from mpiqe.data import Dataset, Split, choose_split, describe_split, fraction, read_dataset, without_val
-from mpiqe.data.loading import CropDataset, loader
+from mpiqe.data.crop_dataset import CropDataset, loader
 from mpiqe.errors import ConfigError, DatasetError, MPIQEError
-from mpiqe.experiments.protocol import measure, over, read_predictions
+from mpiqe.experiments.protocol import measure, read_predictions, summarize
 from mpiqe.model.backbone_digest import same_backbone
 from mpiqe.model.checkpoint import versions
 from mpiqe.model.clip import FrozenCLIP
@@ -50,10 +50,10 @@ from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import LossOptions, ModelOptions
 from mpiqe.parse import parse_toml
 from mpiqe.training.device import accelerator_for, resolve_precision
-from mpiqe.training.loop import PREDICTIONS, TEST, train
 from mpiqe.training.options import RunOptions, TrainOptions, read_toml, resolve
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run import CONFIG, RunFolder, as_path
+from mpiqe.training.run_folder import CONFIG, PREDICTIONS, TEST, RunFolder, as_path
+from mpiqe.training.train import train
 
 Floats = npt.NDArray[np.float64]
 
@@ -226,7 +226,8 @@ def summary(folder: Path) -> dict[str, Any]:
     if not splits:
         raise DatasetError(f"{folder}: no split-NN folder holds {PREDICTIONS} and {RIVALS['probe']}")
     whole = {
-        model: {figure: asdict(over([of[model][figure] for of in splits])) for figure in FIGURES} for model in files
+        model: {figure: asdict(summarize([of[model][figure] for of in splits])) for figure in FIGURES}
+        for model in files
     }
     found = {}
     for rival in rivals:
@@ -291,7 +292,7 @@ def _cell(figure: str, value: float | None) -> str:
     return "" if value is None else f"{value:.2f}" if figure.startswith("rmse") else f"{value:.4f}"
 
 
-def _numbers(text: str) -> list[int]:
+def split_numbers(text: str) -> list[int]:
     """``1-3,7`` -> 1, 2, 3, 7"""
     found: list[int] = []
     for part in text.split(","):
@@ -311,7 +312,7 @@ def _value(text: str) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--splits", type=_numbers, default="1-10", help="1-10, or 1,3,5-7")
+    parser.add_argument("--splits", type=split_numbers, default="1-10", help="1-10, or 1,3,5-7")
     parser.add_argument("--backbone", help="CLIP by hub id or folder; {split} stands for the split's number")
     parser.add_argument("--config", type=Path, help="TOML file of settings; flags go before it")
     settings = parser.add_argument_group("settings of mpiqe train")

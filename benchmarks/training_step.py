@@ -35,7 +35,7 @@ from mpiqe import images
 from mpiqe.bench.machine import describe_machine
 from mpiqe.bench.photos import SIZES, write_photos
 from mpiqe.bench.plain import PlainMPIQE
-from mpiqe.data.loading import CropDataset, scene_vector
+from mpiqe.data.crop_dataset import CropDataset, scene_vector
 from mpiqe.data.record import Record
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.build import build_model

@@ -1,6 +1,7 @@
 """A CLIP small enough for tests, real photos, and a rated folder of them."""
 
 import csv
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,26 @@ TINY = CompactOptions(
 STEM = replace(TINY, stem_channels=(8, 16, 64), stem_blocks=(0, 1, 0), vision_layers=1, text_layers=1)
 TINY_OPTIONS = ModelOptions(windows=3, decoder_layers=2)
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes ``-n auto`` starts: one a processor, but none for a single one or for named files."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    named = all(".py" in argument for argument in config.args)
+    return 0 if named or usable == 1 else min(usable, 8)
+
+
+def pytest_configure() -> None:
+    """Give every process one thread: several on one tiny model wait for each other more than they compute."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+    torch.set_num_threads(1)
+
+
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config: pytest.Config) -> None:
+    """Say that the slow tests were left out."""
+    if config.option.markexpr == "not slow":
+        terminalreporter.write_line("Tests marked slow were left out: `pytest -m slow` runs them, `pytest -m ''` all.")
 
 
 @pytest.fixture(scope="session")
@@ -95,3 +116,18 @@ def rated_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "photos.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["image", "mos", "scene", "distortion", "reference"], *rows])
     return folder / "photos.csv"
+
+
+@pytest.fixture(scope="session")
+def further_photos(tmp_path_factory: pytest.TempPathFactory, rated_photos: Path) -> Path:
+    """The same photos as another set of the same file name, rated from 1 to 5."""
+    folder = tmp_path_factory.mktemp("further")
+    with rated_photos.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (folder / rated_photos.name).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "mos", "reference"])
+        writer.writerows(
+            [rated_photos.parent / row["image"], 1 + float(row["mos"]) / 25, row["reference"]] for row in rows
+        )
+    return folder / rated_photos.name

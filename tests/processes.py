@@ -6,7 +6,7 @@ from pathlib import Path
 
 def readers_of(pid=None):
     """Those that a process, by default this one, has started and not yet waited for, without the ended ones."""
-    return children_of("reader_child", pid)
+    return children_of("image_child", pid)
 
 
 def children_of(module, pid=None):
@@ -19,6 +19,12 @@ def children_of(module, pid=None):
 
 def lives(pid):
     return _told(pid, "stat").rpartition(")")[2].split()[:1] not in ([], ["Z"])
+
+
+def seconds_of(pid):
+    """The time that processors have spent on a process so far."""
+    fields = _told(pid, "stat").rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def most_memory(pid):

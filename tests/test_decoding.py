@@ -151,7 +151,7 @@ def test_crops_that_are_converted_alone_are_those_of_the_whole_photo(kind, orien
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG", "TIFF"])
 def test_the_size_is_told_before_the_pixels_are_decoded(form):
     def refuse(width, height):
-        raise ImageError(f"not now, {width} x {height}")
+        raise ImageError(None, f"not now, {width} x {height}")
 
     file = encoded(Image.fromarray(photo()), form)
     damaged = file[:200] + b"\0" * (len(file) - 200) if form == "PNG" else file

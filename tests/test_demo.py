@@ -100,7 +100,7 @@ def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_scored(
 
 def test_without_matplotlib_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError, match=r'pip install "mpiqe\[plots\]"'):
+    with pytest.raises(ConfigError, match=r"pip install 'mpiqe\[plots\]'"):
         demo.check_libraries()
 
 

@@ -15,8 +15,8 @@ from tests.scoring.conftest import Brightness
 
 from benchmarks import malformed
 from mpiqe.errors import ImageError
-from mpiqe.scoring.reader import Readers
-from mpiqe.scoring.reader_process import Cutting
+from mpiqe.isolation.pool import Readers
+from mpiqe.isolation.process import Cutting
 from mpiqe.scoring.scorer import Scorer
 
 WHOLE = dict(malformed.photos())

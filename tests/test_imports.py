@@ -4,38 +4,58 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
 BASE = {"errors", "bounds", "parse", "printable", "extras", "files", "choices", "labels"}
-BASE |= {"images", "view", "intervals", "metrics"}
+BASE |= {"images", "view", "intervals", "metrics", "plotting"}
 MAY_KNOW = {
     "errors": {"printable"},
     "bounds": set(),
     "extras": {"errors"},
     "files": set(),
+    "plotting": {"errors", "extras", "files"},
     "choices": set(),
     "view": {"errors"},
     "labels": {"errors"},
     "parse": set(),
     "printable": set(),
     "intervals": set(),
-    "stored": {"errors"},
-    "decoding": {"errors", "stored"},
-    "images": {"errors", "choices", "decoding", "stored", "view"},
+    "orientation": {"errors"},
+    "decoding": {"errors", "orientation"},
+    "images": {"errors", "choices", "decoding", "orientation", "view"},
     "metrics": {"errors"},
     "model": BASE,
     "data": BASE,
     "training": BASE | {"model", "data"},
-    "scoring": BASE | {"decoding", "model"},
+    "pretrain": BASE | {"model", "data", "training"},
+    "regular_files": set(),
+    "isolation": BASE | {"decoding", "regular_files"},
+    "sources": BASE | {"decoding", "regular_files", "isolation"},
+    "scoring": BASE | {"decoding", "model", "isolation", "sources"},
+    "batch": BASE | {"decoding", "scoring", "sources"},
     "bench": BASE | {"model", "training", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
-    "demo": {"errors", "files", "images", "intervals", "data", "scoring"},
-    "cli": BASE | {"decoding", "model", "data", "training", "scoring", "demo", "experiments", "bench"},
+    "demo": {"errors", "files", "images", "intervals", "plotting", "data", "scoring"},
+    "cli": BASE
+    | {
+        "decoding",
+        "model",
+        "data",
+        "training",
+        "pretrain",
+        "sources",
+        "scoring",
+        "batch",
+        "demo",
+        "experiments",
+        "bench",
+    },
     "__main__": {"cli"},
-    "__init__": {"errors", "scoring"},
+    "__init__": {"errors", "scoring", "batch"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -63,11 +83,27 @@ def test_imports_point_downwards(path: Path) -> None:
     assert known <= MAY_KNOW[layer] | {layer}, f"{layer} must not know {known - MAY_KNOW[layer] - {layer}}"
 
 
+def _module(path: Path) -> str:
+    parts = ("mpiqe", *path.relative_to(SOURCE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _files_imported(names: set[str], modules: set[str]) -> set[str]:
+    """The modules among ``names``, which may also be names in a module."""
+    return {name if name in modules else name.rpartition(".")[0] for name in names} & modules
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    modules = {_module(path) for path in FILES}
+    imports = {_module(path): _files_imported(_imported(path), modules) - {_module(path)} for path in FILES}
+    TopologicalSorter(imports).prepare()  # raises CycleError, with the circle in it
+
+
 def test_two_places_know_transformers() -> None:
     knowing = {
         str(p.relative_to(SOURCE)) for p in FILES if any(n.split(".")[0] == "transformers" for n in _imported(p))
     }
-    assert knowing == {"model/clip.py", "model/clip_files.py", "model/teacher.py"}
+    assert knowing == {"model/clip.py", "model/clip_files.py", "pretrain/teacher.py"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
@@ -102,10 +138,10 @@ def test_nothing_can_unpickle() -> None:
         "mpiqe.scoring.onnx_predictor",
         "mpiqe.scoring.openvino_predictor",
         "mpiqe.scoring.scorer",
-        "mpiqe.scoring.sinks",
+        "mpiqe.batch.job",
         "mpiqe.scoring.explanation",
-        "mpiqe.scoring.picture",
-        "mpiqe.scoring.pictures",
+        "mpiqe.scoring.render",
+        "mpiqe.batch.figures",
         "mpiqe.demo",
         "mpiqe.bench.measure",
         "mpiqe.bench.runtimes",

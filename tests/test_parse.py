@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from mpiqe.batch.resume import EarlierText, check_settings, settings_file
 from mpiqe.errors import ConfigError
 from mpiqe.parse import MOST_LEVELS, parse_json, parse_toml
-from mpiqe.scoring.resume import EarlierText, check_settings, settings_file
 from mpiqe.training.options import read_toml
-from mpiqe.training.run import RunFolder
+from mpiqe.training.run_folder import RunFolder
 
 DEEP = (MOST_LEVELS + 1, 900, 100_000)
 

@@ -78,11 +78,11 @@ def test_only_the_process_that_is_for_it_decodes_tables_of_others():
         for module, path in MODULES.items()
         if {name.rpartition(".")[2] for name in parses(path.read_text(encoding="utf-8"))} & decoding
     }
-    assert found == {"scoring/table_child.py", "scoring/parquet_sink.py"}  # the second reads what a run has written
+    assert found == {"isolation/table_child.py", "batch/parquet_sink.py"}  # the second reads what a run has written
 
 
 def test_one_module_asks_fsspec_and_one_the_web():
-    for call, only in (("url_to_fs", {"scoring/sources/remote.py"}), ("OpenerDirector", {"scoring/sources/http.py"})):
+    for call, only in (("url_to_fs", {"sources/store.py"}), ("OpenerDirector", {"sources/http.py"})):
         found = {
             module
             for module, path in MODULES.items()

@@ -11,8 +11,8 @@ from PIL import Image
 from mpiqe import decoding
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import Pixels, crop_positions, read, read_canvas, read_crops, sliding_positions
-from mpiqe.scoring.reader import Readers
-from mpiqe.scoring.reader_process import Cutting
+from mpiqe.isolation.pool import Readers
+from mpiqe.isolation.process import Cutting
 from mpiqe.view import LARGEST_SIDE, NATIVE, View
 
 SIZE = 32
@@ -186,7 +186,7 @@ def test_what_takes_the_memory_of_the_whole_photo_is_admitted_as_such(kind: str)
 
 def refuse_full(width: int, height: int) -> None:
     if (width, height) == (1203, 901):
-        raise ImageError("so large")
+        raise ImageError(None, "so large")
 
 
 def test_the_limit_of_pixels_is_about_the_size_that_the_file_states() -> None:

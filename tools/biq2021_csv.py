@@ -1,4 +1,4 @@
-"""The rated crops of BIQ2021 as tables for `--data csv:FILE`, `--also csv:FILE` and `mpiqe data synthesize`.
+"""The rated crops of BIQ2021 as tables for `--data csv:FILE`, `--extra-data csv:FILE` and `mpiqe data synthesize`.
 
     python tools/biq2021_csv.py ../shared/data/biq2021_crops FOLDER
 

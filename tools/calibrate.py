@@ -1,10 +1,10 @@
 """Calibrate the interval of a finished run, on validation images of sets of one's choice.
 
-    python tools/calibrate.py RUN [--also csv:FILE ..] [--root DIR] [--labels DIR] [--backbone B]
+    python tools/calibrate.py RUN [--extra-data csv:FILE ..] [--root DIR] [--labels DIR] [--backbone B]
 
 `mpiqe train` does this at its end, on the validation images of all its sets. This is for a run from before that, and
-for one that was also trained on images whose MOS nobody gave, made distortions say: --also names the further sets that
-shall calibrate, in place of those of the run. Rewrites RUN/mpiqe.safetensors; scores stay as they are.
+for one that was also trained on images whose MOS nobody gave, made distortions say: --extra-data names the further sets
+that shall calibrate, in place of those of the run. Rewrites RUN/mpiqe.safetensors; scores stay as they are.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mpiqe.data import choose_split, read_dataset
-from mpiqe.data.several import brought_to, read_further, target_statistics
+from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from mpiqe.training.device import accelerator_for
 from mpiqe.training.evaluate import calibrate_on, predict
@@ -29,7 +29,7 @@ def main(run: Path, also: list[str], root: Path | None, labels: Path | None, bac
     learnt = sorted((*split.train, *split.test)) if settings.get("whole") else split.train
     trained = [dataset.records[index] for index in learnt]
     held_out = {dataset.name: [dataset.records[index] for index in split.val]}
-    for side in read_further(also, split=settings["split"], whole=bool(settings.get("whole"))):
+    for side in read_extra_data(also, split=settings["split"], whole=bool(settings.get("whole"))):
         held_out[side.dataset.name] = brought_to(target_statistics(trained), side.val, by=side.train)
     accelerator = accelerator_for(device="cpu", precision="fp32")
     how = {"crops": config.crops, "crop_mode": config.crop_mode, "view": config.view}
@@ -44,8 +44,8 @@ def main(run: Path, also: list[str], root: Path | None, labels: Path | None, bac
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--also", action="append", default=[], metavar="csv:FILE")
+    parser.add_argument("--extra-data", action="append", default=[], metavar="csv:FILE")
     for name in ("--root", "--labels", "--backbone"):
         parser.add_argument(name, type=Path)
     given = parser.parse_args()
-    main(given.run, given.also, given.root, given.labels, given.backbone)
+    main(given.run, given.extra_data, given.root, given.labels, given.backbone)

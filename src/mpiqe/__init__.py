@@ -5,6 +5,7 @@
     scorer = mpiqe.load()
     scorer("photo.jpg").score
     mpiqe.draw(mpiqe.explain(scorer, "photo.jpg")).save("why.png")
+    mpiqe.score_to("photos/", "scores.parquet", resume=True)
 
 Importing the package loads none of its dependencies; each name does that when it is first used.
 """
@@ -15,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 from mpiqe.errors import ConfigError, DatasetError, ImageError, MPIQEError, WeightsError
 
 if TYPE_CHECKING:
+    from mpiqe.batch.interrupts import JobInterrupted
+    from mpiqe.batch.job import JobResult, score_to
+    from mpiqe.batch.progress import Progress
     from mpiqe.scoring.explanation import Explanation, explain
     from mpiqe.scoring.loading import load
-    from mpiqe.scoring.picture import draw
+    from mpiqe.scoring.render import draw
     from mpiqe.scoring.score import Scale, Score
     from mpiqe.scoring.scorer import Scorer
 
@@ -28,7 +32,10 @@ __all__ = [
     "DatasetError",
     "Explanation",
     "ImageError",
+    "JobInterrupted",
+    "JobResult",
     "MPIQEError",
+    "Progress",
     "Scale",
     "Score",
     "Scorer",
@@ -37,13 +44,18 @@ __all__ = [
     "draw",
     "explain",
     "load",
+    "score_to",
 ]
 
 _HOMES = {
-    "draw": "mpiqe.scoring.picture",
+    "draw": "mpiqe.scoring.render",
     "explain": "mpiqe.scoring.explanation",
     "load": "mpiqe.scoring.loading",
+    "score_to": "mpiqe.batch.job",
     "Explanation": "mpiqe.scoring.explanation",
+    "JobInterrupted": "mpiqe.batch.interrupts",
+    "JobResult": "mpiqe.batch.job",
+    "Progress": "mpiqe.batch.progress",
     "Scale": "mpiqe.scoring.score",
     "Score": "mpiqe.scoring.score",
     "Scorer": "mpiqe.scoring.scorer",

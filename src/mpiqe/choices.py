@@ -2,6 +2,9 @@
 
 from typing import Literal
 
+EMBEDDED = "embedded"
+"""What names the package's own model, and as a backbone its own backbone."""
+
 Method = Literal["mp-iqe", "clip-iqa"]
 Tune = Literal["prompts", "all"]
 ClassPosition = Literal["end", "middle", "front"]  # D1

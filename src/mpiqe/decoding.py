@@ -1,4 +1,4 @@
-"""Whatever a photo lies in, as an upright 8-bit RGB Pillow image. Knows nothing of torch.
+"""Decode images of every supported kind to upright 8-bit RGB Pillow images. Does not import torch.
 
 Axes: H, W pixels.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from mpiqe.errors import ImageError
-from mpiqe.stored import Photo, photo_of
+from mpiqe.orientation import DecodedImage, decoded_image
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ SUFFIXES = frozenset(
 
 
 def describe(source: Source) -> str:
-    """What messages call a source: its path where it has one."""
+    """Return the name of a source for messages: its path, if it has one."""
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
     if isinstance(source, bytes):
@@ -58,22 +58,22 @@ def describe(source: Source) -> str:
 
 
 def is_tensor(source: object) -> "TypeGuard[torch.Tensor]":
-    """Whether it is a torch tensor, found out without importing torch: who has one has loaded it."""
+    """Whether it is a torch tensor; does not import torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(source, torch.Tensor)
 
 
 @contextlib.contextmanager
 def naming(source: Source) -> Iterator[None]:
-    """Turn everything that is raised inside into an ``ImageError`` that begins with the source's name."""
+    """Turn everything that is raised inside into an ``ImageError`` with the source's name."""
     try:
         yield
     except ImageError as error:
         release(error)
-        raise ImageError(f"{describe(source)}: {error}") from None
+        raise ImageError(describe(source), error.reason) from None
     except Exception as error:  # a hostile file makes Pillow raise nearly anything
         release(error)
-        raise ImageError(f"{describe(source)}: {_reason(error)}") from error
+        raise ImageError(describe(source), _reason(error)) from error
 
 
 def release(error: BaseException) -> None:
@@ -105,15 +105,17 @@ def _reason(error: Exception) -> str:
 
 
 def decode(source: Source, max_pixels: int) -> Image.Image:
-    """The source as an upright RGB image, fully loaded; ``mpiqe.images.read`` says by which rules.
+    """Decode the source to an upright RGB image, fully loaded; see ``mpiqe.images.read`` for the rules.
 
     Raises as ``open_photo`` does.
     """
     return open_photo(source, max_pixels).upright()
 
 
-def open_photo(source: Source, max_pixels: int, admit: Admit | None = None, enough: Enough | None = None) -> Photo:
-    """The source, fully loaded, not yet RGB and upright.
+def open_photo(
+    source: Source, max_pixels: int, admit: Admit | None = None, enough: Enough | None = None
+) -> DecodedImage:
+    """Decode the source, not yet to RGB and upright.
 
     With ``enough`` a JPEG in RGB or grey is decoded at 1/2, 1/4 or 1/8 where that many pixels are left; ``max_pixels``
     is about the size that the file states then too, ``admit`` is told the one that is decoded.
@@ -123,7 +125,7 @@ def open_photo(source: Source, max_pixels: int, admit: Admit | None = None, enou
     """
     if isinstance(source, (str, os.PathLike)):
         if not stat.S_ISREG(os.stat(source).st_mode):  # a pipe would block
-            raise ImageError("not a regular file")
+            raise ImageError(None, "not a regular file")
         with open(source, "rb") as file:
             return _from_file(file, max_pixels, admit, enough)
     if isinstance(source, bytes):
@@ -133,15 +135,15 @@ def open_photo(source: Source, max_pixels: int, admit: Admit | None = None, enou
         if admit:
             admit(*source.size)
         source.load()
-        return photo_of(source)
+        return decoded_image(source)
     if is_tensor(source):
         source = _tensor_pixels(source)
     if not isinstance(source, np.ndarray):
-        raise ImageError("not a path, bytes, a PIL image, an array or a tensor")
+        raise ImageError(None, "not a path, bytes, a PIL image, an array or a tensor")
     if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-        raise ImageError(f"an array must be (H, W, 3) uint8, this is {source.shape} {source.dtype}")
+        raise ImageError(None, f"an array must be (H, W, 3) uint8, this is {source.shape} {source.dtype}")
     _check_size(source.shape[1], source.shape[0], max_pixels)
-    return photo_of(Image.fromarray(np.ascontiguousarray(source)))
+    return decoded_image(Image.fromarray(np.ascontiguousarray(source)))
 
 
 def load_plugins() -> None:
@@ -158,12 +160,12 @@ def begins_image(prefix: bytes) -> bool:
     return any(accept is not None and accept(prefix[:16]) for accept in accepts)
 
 
-def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: Enough | None) -> Photo:
+def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: Enough | None) -> DecodedImage:
     """``Image.open`` for FORMATS only, without Pillow's process-wide pixel limit and its warning: ours comes next."""
     load_plugins()
     prefix = file.read(30)
     if not prefix:
-        raise ImageError("empty file")
+        raise ImageError(None, "empty file")
     for name in FORMATS:
         factory, accepts = Image.OPEN.get(name, (None, None))
         if factory and accepts and accepts(prefix[:16]) is True:  # a string: the plugin's library is missing
@@ -174,11 +176,11 @@ def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: En
                     admit = None
             file.seek(0)
             return _loaded(factory(file, ""), max_pixels, admit, enough)
-    raise ImageError(f"not an image in a format that mpiqe reads ({', '.join(FORMATS)})")
+    raise ImageError(None, f"not an image in a format that mpiqe reads ({', '.join(FORMATS)})")
 
 
 def _webp_size(prefix: bytes) -> tuple[int, int] | None:
-    """Width and height that the first 30 bytes of a WebP file state; ``None`` if they are cut short or odd."""
+    """Return width and height from the first 30 bytes of a WebP file; ``None`` if they are cut short or invalid."""
     kind = prefix[12:16]
     if kind == b"VP8L" and len(prefix) >= 25:
         bits = int.from_bytes(prefix[21:25], "little")
@@ -191,7 +193,7 @@ def _webp_size(prefix: bytes) -> tuple[int, int] | None:
     return width, height
 
 
-def _loaded(image: ImageFile.ImageFile, max_pixels: int, admit: Admit | None, enough: Enough | None) -> Photo:
+def _loaded(image: ImageFile.ImageFile, max_pixels: int, admit: Admit | None, enough: Enough | None) -> DecodedImage:
     full = image.size
     _check_size(*full, max_pixels)
     least = enough(*full) if enough and image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") else None
@@ -202,11 +204,11 @@ def _loaded(image: ImageFile.ImageFile, max_pixels: int, admit: Admit | None, en
     if admit:
         admit(*(full if keeps_all else image.size))
     image.load()
-    return photo_of(image, full=full, divisor=divisor)
+    return decoded_image(image, full=full, divisor=divisor)
 
 
 def _divisor(full: tuple[int, int], least: tuple[int, int]) -> int:
-    """The largest by which both sides can be divided and keep that many pixels."""
+    """Return the largest divisor of both sides that keeps that many pixels."""
     return next((n for n in _DIVISORS if full[0] >= n * least[0] and full[1] >= n * least[1]), 1)
 
 
@@ -233,7 +235,7 @@ def _tensor_pixels(tensor: "torch.Tensor") -> Pixels:
         or not (tensor.is_floating_point() or str(tensor.dtype) == "torch.uint8")
     ):
         raise ImageError(
-            f"a tensor must be (3, H, W), uint8 or floating point, this is {tuple(tensor.shape)} {tensor.dtype}"
+            None, f"a tensor must be (3, H, W), uint8 or floating point, this is {tuple(tensor.shape)} {tensor.dtype}"
         )
     values = tensor.detach().permute(1, 2, 0).cpu()
     if not values.is_floating_point():
@@ -242,8 +244,9 @@ def _tensor_pixels(tensor: "torch.Tensor") -> Pixels:
     floats = values.float().numpy()
     if floats.size and not (floats.min() >= 0 and floats.max() <= 1):  # as written, NaN is refused too
         raise ImageError(
+            None,
             f"a floating point tensor must lie in [0, 1], this is {floats.min():g} to {floats.max():g}; "
-            "undo its normalisation or clamp it"
+            "undo its normalisation or clamp it",
         )
     rounded: Pixels = np.rint(floats * 255).astype(np.uint8)
     return rounded
@@ -251,9 +254,10 @@ def _tensor_pixels(tensor: "torch.Tensor") -> Pixels:
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if not width or not height:
-        raise ImageError(f"{width} x {height} pixels: nothing to see")
+        raise ImageError(None, f"{width} x {height} pixels: the image is empty")
     if width * height > max_pixels:
         raise ImageError(
+            None,
             f"{width} x {height} pixels are over the limit of {max_pixels}; "
-            "raise max_pixels (--max-pixels) if you trust the file"
+            "raise max_pixels (--max-pixels) if you trust the file",
         )

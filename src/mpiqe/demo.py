@@ -1,4 +1,4 @@
-"""One picture of what a scorer does: photos under rising blur, noise, JPEG and darkness, each with its score.
+"""A figure of a scorer's scores: photos under rising blur, noise, JPEG compression and darkness.
 
 The photos lie within scikit-image, and matplotlib draws; both are imported when they are needed, torch never.
 """
@@ -6,14 +6,13 @@ The photos lie within scikit-image, and matplotlib draws; both are imported when
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from mpiqe.errors import ConfigError
+from mpiqe import plotting
 from mpiqe.files import write_whole
 from mpiqe.images import Pixels
 from mpiqe.intervals import LEVEL
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 # The photo's name there, and (left, top) of the detail that its tiles show.
 PHOTOS = {"astronaut": (140, 30), "chelsea": (115, 70), "coffee": (160, 95), "rocket": (200, 262)}
 KINDS = {"blur": "gaussian blur", "noise": "white noise", "JPEG": "JPEG", "darkness": "darken"}
-"""What the picture calls a distortion, and which of ``mpiqe.data.synthetic`` it is."""
+"""Name of a distortion in the figure, and in ``mpiqe.data.synthetic``."""
 SHOWN = (1, 3, 5)
 """Levels that have a tile; the curves have all."""
 DETAIL = (240, 150)
@@ -48,13 +47,7 @@ class Series:
 
 def check_libraries() -> None:
     """Raise ``ConfigError`` where matplotlib or scikit-image is not installed."""
-    for name in ("matplotlib", "skimage"):
-        try:
-            import_module(name)
-        except ImportError as error:
-            raise ConfigError(
-                f'the demo draws with matplotlib photos of scikit-image, and {error}: pip install "mpiqe[plots]"'
-            ) from error
+    plotting.check_libraries("to draw photos of scikit-image", "matplotlib", "skimage")
 
 
 def score_photos(scorer: Scorer, names: Iterable[str] = tuple(PHOTOS), *, seed: int = 0) -> list[Series]:
@@ -90,12 +83,9 @@ def score_photos(scorer: Scorer, names: Iterable[str] = tuple(PHOTOS), *, seed: 
 def draw(series: Iterable[Series], scale: Scale) -> "Figure":
     """Two blocks side by side, one a photo: itself and its curves on the left, a row of tiles for each of ``KINDS``."""
     check_libraries()
-    from matplotlib.figure import Figure
-
     blocks = list(series)
     rows = -(-len(blocks) // 2)
-    figure = Figure(figsize=(_WIDTH, _HEAD + rows * _BLOCK_HEIGHT), facecolor="white")
-    sheet = _Sheet(figure, scale)
+    sheet = plotting.Sheet(_HEAD + rows * _BLOCK_HEIGHT, ink="black")
     sheet.text(
         _MARGIN, 0.10, "Four photos under rising blur, noise, JPEG compression and darkness", size=12, weight="bold"
     )
@@ -107,36 +97,29 @@ def draw(series: Iterable[Series], scale: Scale) -> "Figure":
     if any(block.score.interval is not None for block in blocks):
         lines = (f"{lines[0]} The grey line at level 0 is the photo's {LEVEL:.0%} interval.", lines[1])
     for line, text in enumerate(lines):
-        sheet.text(_MARGIN, 0.34 + 0.14 * line, text, size=7.5, color=_GREY)
+        sheet.text(_MARGIN, 0.34 + 0.14 * line, text, size=7.5, color=plotting.GREY)
     for index, block in enumerate(blocks):
-        _block(sheet, block, _MARGIN + index % 2 * _WIDTH / 2, _HEAD + index // 2 * _BLOCK_HEIGHT)
-    return figure
+        _block(
+            _Drawing(sheet, scale), block, _MARGIN + index % 2 * plotting.WIDTH / 2, _HEAD + index // 2 * _BLOCK_HEIGHT
+        )
+    return sheet.figure
 
 
 def check_name(path: Path) -> None:
-    """Raise ``ConfigError`` for a name that no picture can have."""
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise ConfigError(f"--out {path}: the picture's name must end in .png, .jpg or .jpeg")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--out {path}: there is no folder {path.parent}")
+    """Raise ``ConfigError`` for a name that the figure cannot have."""
+    plotting.check_name(path, ".png", ".jpg", ".jpeg")
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write the picture, whole or not at all, as its name says; a PNG in 256 colours, a JPEG in all."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
+    """Write the figure atomically in the format of its name: a PNG in 256 colours, a JPEG in all."""
     check_name(path)
-    canvas: Any = FigureCanvasAgg(figure)
-    figure.set_dpi(_DPI)
-    canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    file = io.BytesIO()
+    image = plotting.rendered(figure)
     if path.suffix.lower() == ".png":  # noise has no short lossless form; in all colours it would be 2 MB
-        few = picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
-        few.save(file, "PNG", optimize=True)
+        plotting.save_small_png(image, path, dither=Image.Dither.FLOYDSTEINBERG)
     else:
-        picture.save(file, "JPEG", quality=82, optimize=True)
-    write_whole(path, file.getvalue())
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=82, optimize=True)
+        write_whole(path, file.getvalue())
 
 
 def table(series: Iterable[Series], scale: Scale) -> str:
@@ -155,40 +138,25 @@ def table(series: Iterable[Series], scale: Scale) -> str:
 
 
 # Inches from the upper left corner; at 100 pixels an inch the sheet is as wide as a README's page.
-_WIDTH, _HEAD, _BLOCK_HEIGHT, _MARGIN, _DPI = 10.0, 0.74, 4.26, 0.12, 160
+_HEAD, _BLOCK_HEIGHT, _MARGIN = 0.74, 4.26, 0.12
 _LEFT, _LABEL, _GAP, _TOP = 1.32, 0.2, 0.1, 0.3
-_TILE = (_WIDTH / 2 - 2 * _MARGIN - _LEFT - _LABEL - 2 * _GAP) / 3
-_GREY = "#666666"
+_TILE = (plotting.WIDTH / 2 - 2 * _MARGIN - _LEFT - _LABEL - 2 * _GAP) / 3
 
 
 @dataclass
-class _Sheet:
-    """A figure on which things lie at inches from its upper left corner."""
+class _Drawing:
+    """A sheet, and the scale of the scores on it."""
 
-    figure: "Figure"
+    sheet: plotting.Sheet
     scale: Scale
 
-    def axes(self, left: float, top: float, width: float, height: float) -> "Axes":
-        whole_width, whole_height = self.figure.get_size_inches()
-        bottom = whole_height - top - height
-        return self.figure.add_axes(
-            (left / whole_width, bottom / whole_height, width / whole_width, height / whole_height)
-        )
-
-    def text(self, left: float, top: float, text: str, **how: Any) -> None:
-        whole_width, whole_height = self.figure.get_size_inches()
-        how = {"va": "top", **how}
-        self.figure.text(left / whole_width, 1 - top / whole_height, text, **how)
-
-    def picture(self, left: float, top: float, width: float, pixels: Pixels) -> float:
+    def photo(self, left: float, top: float, width: float, pixels: Pixels) -> float:
         """Returns its height."""
         height: float = width * pixels.shape[0] / pixels.shape[1]
-        axes = self.axes(left, top, width, height)
-        axes.imshow(pixels, aspect="auto", interpolation="lanczos")
-        axes.set_axis_off()
+        self.sheet.image(left, top, width, height, pixels, interpolation="lanczos")
         return height
 
-    def answer(self, left: float, top: float, score: Score) -> None:
+    def score(self, left: float, top: float, score: Score) -> None:
         """The score on its colour, the two names beside it."""
         from matplotlib import colormaps
 
@@ -196,7 +164,7 @@ class _Sheet:
         number = f"{score.score:.{self.scale.decimals}f}"
         names = left + 0.06 + 0.084 * len(number)
         dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
-        self.text(
+        self.sheet.text(
             left + 0.03,
             top + 0.035,
             number,
@@ -205,8 +173,8 @@ class _Sheet:
             color="white" if dark else "black",
             bbox={"boxstyle": "round,pad=0.2", "facecolor": (red, green, blue), "edgecolor": "none"},
         )
-        for line, (probabilities, colour) in enumerate(((score.distortion, "black"), (score.scene, _GREY))):
-            self.text(names, top - 0.002 + 0.115 * line, short(likeliest(probabilities)), size=6.3, color=colour)
+        for line, (probabilities, colour) in enumerate(((score.distortion, "black"), (score.scene, plotting.GREY))):
+            self.sheet.text(names, top - 0.002 + 0.115 * line, short(likeliest(probabilities)), size=6.3, color=colour)
 
 
 def place(score: float, scale: Scale) -> float:
@@ -220,26 +188,26 @@ def short(name: str | None) -> str:
     return "" if name is None else name.removesuffix(" compression").removeprefix("spatially-")
 
 
-def _block(sheet: _Sheet, block: Series, left: float, top: float) -> None:
-    sheet.text(left, top, block.name, size=10, weight="bold")
-    height = sheet.picture(left, top + _TOP, _LEFT - 0.1, block.photo)
-    sheet.answer(left, top + _TOP + height + 0.05, block.score)
+def _block(drawing: _Drawing, block: Series, left: float, top: float) -> None:
+    drawing.sheet.text(left, top, block.name, size=10, weight="bold")
+    height = drawing.photo(left, top + _TOP, _LEFT - 0.1, block.photo)
+    drawing.score(left, top + _TOP + height + 0.05, block.score)
     under = top + _TOP + height + 0.5
     bottom = top + _BLOCK_HEIGHT - 0.42
-    _curves(sheet.axes(left + 0.22, under, _LEFT - 0.34, bottom - under), block, sheet.scale)
+    _curves(drawing.sheet.axes(left + 0.22, under, _LEFT - 0.34, bottom - under), block, drawing.scale)
     column, row = _TILE + _GAP, _TILE * DETAIL[1] / DETAIL[0] + 0.34
     tiles = left + _LEFT + _LABEL
     for place_, level in enumerate(SHOWN):
-        sheet.text(tiles + place_ * column, top + 0.1, f"level {level}", size=7.5, color=_GREY)
+        drawing.sheet.text(tiles + place_ * column, top + 0.1, f"level {level}", size=7.5, color=plotting.GREY)
     for line, (kind, versions) in enumerate(block.versions.items()):
         upper = top + _TOP + line * row
         middle = upper + _TILE * DETAIL[1] / DETAIL[0] / 2
         how = {"rotation": 90, "va": "center", "ha": "center", "weight": "bold", "color": COLOURS[kind]}
-        sheet.text(tiles - 0.11, middle, kind, size=8, **how)
+        drawing.sheet.text(tiles - 0.11, middle, kind, size=8, **how)
         for place_, level in enumerate(SHOWN):
             pixels, score = versions[level - 1]
-            height = sheet.picture(tiles + place_ * column, upper, _TILE, _detail(pixels, PHOTOS[block.name]))
-            sheet.answer(tiles + place_ * column, upper + height + 0.05, score)
+            height = drawing.photo(tiles + place_ * column, upper, _TILE, _detail(pixels, PHOTOS[block.name]))
+            drawing.score(tiles + place_ * column, upper + height + 0.05, score)
 
 
 def _detail(pixels: Pixels, corner: tuple[int, int]) -> Pixels:
@@ -254,13 +222,11 @@ def _curves(axes: "Axes", block: Series, scale: Scale) -> None:
             range(len(scores)), scores, color=COLOURS[kind], linewidth=1.6, marker="o", markersize=2.6, label=kind
         )
     if block.score.interval is not None:
-        axes.plot([0, 0], block.score.interval, color=_GREY, linewidth=1, marker="_", markersize=5, zorder=1)
+        axes.plot([0, 0], block.score.interval, color=plotting.GREY, linewidth=1, marker="_", markersize=5, zorder=1)
     axes.set_ylim(scale.low, scale.high)
     axes.set_xticks(range(6))
     axes.locator_params(axis="y", nbins=5)
-    axes.tick_params(labelsize=6.5, length=2, pad=2, colors=_GREY)
-    axes.set_xlabel("level", fontsize=7, labelpad=1, color=_GREY)
-    axes.set_title("score", fontsize=7, loc="left", pad=3, color=_GREY)
-    axes.grid(axis="y", linewidth=0.4, color="#dddddd")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#bbbbbb")
+    axes.tick_params(labelsize=6.5, length=2, pad=2, colors=plotting.GREY)
+    axes.set_xlabel("level", fontsize=7, labelpad=1, color=plotting.GREY)
+    axes.set_title("score", fontsize=7, loc="left", pad=3, color=plotting.GREY)
+    plotting.few_spines(axes)

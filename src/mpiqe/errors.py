@@ -3,11 +3,14 @@
 ::
 
     MPIQEError
-    ├── ConfigError    an option or a config file that cannot be meant
-    ├── DatasetError   a dataset folder, a label file or a table that does not add up
-    ├── ImageError     one picture that cannot be read; it costs its own row and nothing else
-    └── WeightsError   a checkpoint or a backbone that is missing, damaged, foreign or mismatched
+    ├── ConfigError    an invalid option or config file
+    ├── DatasetError   an invalid dataset folder, label file or table
+    ├── ImageError     one image that cannot be read; only its own row is lost
+    └── WeightsError   a checkpoint or a backbone that is missing, damaged, not mpiqe's or does not match
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mpiqe.printable import printable
 
@@ -24,23 +27,38 @@ class MPIQEError(Exception):
 
 
 class ConfigError(MPIQEError):
-    """An option or a config file that cannot be meant."""
+    """Invalid option or config file."""
 
 
 class DatasetError(MPIQEError):
-    """A dataset folder, a label file or a table that does not add up."""
+    """Invalid dataset folder, label file or table."""
 
 
 class ImageError(MPIQEError):
-    """One picture that cannot be read.
+    """One image that cannot be read.
 
-    Its text names the file letter by letter, as rows do; it is escaped where rows are shown.
+    ``name`` is what its row calls the image, ``None`` where the code that found the fault does not know it: whoever
+    does adds it with ``image_named``. ``reason`` says what is wrong and, where something helps, what to do. Its text
+    names the file letter by letter, as rows do; it is escaped where rows are shown.
     """
 
+    def __init__(self, name: str | None, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
     def __str__(self) -> str:
-        """Return the text as it is."""
-        return Exception.__str__(self)
+        return self.reason if self.name is None else f"{self.name}: {self.reason}"
 
 
 class WeightsError(MPIQEError):
-    """A checkpoint or a backbone that is missing, damaged, foreign or mismatched."""
+    """A checkpoint or a backbone that is missing, damaged, not mpiqe's or does not match."""
+
+
+@contextmanager
+def image_named(name: str) -> Iterator[None]:
+    """Give every ``ImageError`` that is raised inside the image's ``name``, in place of the one that it may have."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(name, error.reason) from error.__cause__

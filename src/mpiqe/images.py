@@ -1,4 +1,4 @@
-"""Any photo as upright 8-bit RGB, and square crops of it. Knows nothing of torch.
+"""Read images as upright 8-bit RGB, and cut square crops. Does not import torch.
 
 Axes: H, W pixels of the photo, K crops, S pixels along a crop's side. A position is (left, top) of a crop.
 """
@@ -16,7 +16,7 @@ from PIL import Image
 from mpiqe.choices import CropMode
 from mpiqe.decoding import DEFAULT_MAX_PIXELS, Admit, Pixels, Source, decode, describe, naming, open_photo
 from mpiqe.errors import ConfigError, ImageError
-from mpiqe.stored import REDUCING_GAP, Photo
+from mpiqe.orientation import REDUCING_GAP, DecodedImage
 from mpiqe.view import NATIVE, View
 
 __all__ = [
@@ -47,7 +47,7 @@ CROP_MODES: tuple[str, ...] = get_args(CropMode)
 
 
 def read(source: Source, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pixels:
-    """The photo as (H, W, 3) uint8, RGB and upright; the array is read-only.
+    """Read an image as (H, W, 3) uint8, RGB and upright; the array is read-only.
 
     ``source`` is a path, the bytes of a file, a PIL image, an array (H, W, 3) uint8, or a torch tensor (3, H, W), uint8
     or floating point in [0, 1]. EXIF orientation is applied; transparency is laid over white; CMYK goes through its
@@ -71,7 +71,7 @@ def read_crops(
     admit: Admit | None = None,
     view: View = NATIVE,
 ) -> tuple[Pixels, tuple[int, int]]:
-    """K crops (K, S, S, 3) from one decode, and the photo's own (width, height).
+    """Return K crops (K, S, S, 3) from one decode, and the image's own (width, height).
 
     With the native view the same as ``read``, ``enlarge`` and ``cut`` in a row, but quicker for large photos and with
     half the memory, since only the crops become RGB, upright and arrays. With a scaled ``view`` the photo is brought
@@ -82,7 +82,7 @@ def read_crops(
     with naming(source):
         photo = open_photo(source, max_pixels, admit, partial(_enough, view=view, crop=size))
         scaled = view.size(*photo.size, crop=size)
-        canvas: Photo | Image.Image = photo
+        canvas: DecodedImage | Image.Image = photo
         if scaled != photo.size:
             canvas = photo.scaled(scaled)
         elif min(photo.size) < size:
@@ -95,7 +95,7 @@ def read_crops(
 
 
 def _enough(width: int, height: int, *, view: View, crop: int) -> tuple[int, int] | None:
-    """How many pixels a view needs to be decoded of a photo; ``None`` where it has use for all of them."""
+    """Return how many pixels have to be decoded for a view; ``None`` for all of them."""
     scaled = view.size(width, height, crop=crop)
     return None if scaled == (width, height) else (ceil(_MARGIN * scaled[0]), ceil(_MARGIN * scaled[1]))
 
@@ -103,7 +103,7 @@ def _enough(width: int, height: int, *, view: View, crop: int) -> tuple[int, int
 def read_canvas(
     source: Source, *, size: int, max_pixels: int = DEFAULT_MAX_PIXELS, view: View = NATIVE
 ) -> tuple[Image.Image, Image.Image]:
-    """The whole photo as an RGB PIL image, and what ``read_crops`` cuts crops of ``size`` from in this view."""
+    """Return the whole image as RGB, and the image that ``read_crops`` cuts crops of ``size`` from in this view."""
     with naming(source):
         photo = decode(source, max_pixels)
         scaled = view.size(*photo.size, crop=size)
@@ -133,8 +133,9 @@ def _enlarged(width: int, height: int, *, size: int, max_pixels: int) -> tuple[i
     large = round(width * size / short), round(height * size / short)
     if large[0] * large[1] > max_pixels:
         raise ImageError(
+            None,
             f"a strip of {width} x {height} pixels would become {large[0]} x {large[1]} to hold {size} x {size} crops, "
-            f"over the limit of {max_pixels}; cut it to a photo's shape or raise max_pixels"
+            f"over the limit of {max_pixels}; cut it to a photo's shape or raise max_pixels",
         )
     return large
 
@@ -149,7 +150,7 @@ def crop_positions(
     seed: int = 0,
     generator: np.random.Generator | None = None,
 ) -> Positions:
-    """Where to cut: (K, 2) int64 of (left, top).
+    """Return the positions of crops: (K, 2) int64 of (left, top).
 
     ``seeded``: ``seeded_positions`` with the key ``f"{seed}:{width}x{height}"``, the same for every photo of that size.
     ``grid``: ``grid_positions``. ``random``: drawn from ``generator``, a new one where none is given.
@@ -209,15 +210,15 @@ def sliding_positions(width: int, height: int, *, size: int, most: int) -> Posit
     return np.array([(left, top) for top in rows for left in columns], dtype=np.int64)
 
 
-def cut(image: Pixels | Image.Image | Photo, positions: Positions, *, size: int) -> Pixels:
-    """The crops at ``positions``, (K, S, S, 3) uint8, of an array (H, W, 3), an RGB PIL image or a decoded photo."""
+def cut(image: Pixels | Image.Image | DecodedImage, positions: Positions, *, size: int) -> Pixels:
+    """Cut crops at ``positions``, (K, S, S, 3) uint8, from an array (H, W, 3), an RGB PIL image or a decoded image."""
     width, height = _size(image)
     crops = np.empty((len(positions), size, size, 3), dtype=np.uint8)
     for crop, (left, top) in zip(crops, positions.tolist(), strict=True):
         if not (0 <= left <= width - size and 0 <= top <= height - size):
-            raise ImageError(f"no {size} x {size} crop at ({left}, {top}) of {width} x {height} pixels")
+            raise ImageError(None, f"no {size} x {size} crop at ({left}, {top}) of {width} x {height} pixels")
         box = left, top, left + size, top + size
-        if isinstance(image, Photo):
+        if isinstance(image, DecodedImage):
             crop[:] = np.asarray(image.piece(box))
         elif isinstance(image, Image.Image):
             crop[:] = np.asarray(image.crop(box))
@@ -226,14 +227,16 @@ def cut(image: Pixels | Image.Image | Photo, positions: Positions, *, size: int)
     return crops
 
 
-def _size(image: Pixels | Image.Image | Photo) -> tuple[int, int]:
+def _size(image: Pixels | Image.Image | DecodedImage) -> tuple[int, int]:
     return (image.shape[1], image.shape[0]) if isinstance(image, np.ndarray) else image.size
 
 
 def _room(width: int, height: int, size: int) -> tuple[int, int]:
-    """How far a crop can move to the right and down, in pixels."""
+    """Return how far a crop can move to the right and down, in pixels."""
     if min(width, height) < size:
-        raise ImageError(f"{width} x {height} pixels cannot hold a crop of {size} x {size}; enlarge the photo first")
+        raise ImageError(
+            None, f"{width} x {height} pixels cannot hold a crop of {size} x {size}; enlarge the photo first"
+        )
     return width - size, height - size
 
 

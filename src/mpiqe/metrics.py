@@ -1,8 +1,7 @@
-"""How well predictions agree with human opinion: SRCC, PLCC, KRCC, RMSE, and the logistic fit before PLCC.
+"""Agreement between predictions and MOS: SRCC, PLCC, KRCC, RMSE, and the logistic fit before PLCC.
 
 Everything takes two sequences of N >= 3 finite numbers, predictions and MOS, and raises ``DatasetError`` otherwise. A
-correlation with a constant is not defined and is ``nan``, so that a model which has not learned anything yet can be
-reported.
+correlation with a constant is not defined and is ``nan``, so that a constant model can be reported too.
 """
 
 from collections.abc import Sequence
@@ -50,7 +49,7 @@ def rmse(predictions: Values, mos: Values) -> float:
 
 
 def logistic_fit(predictions: Values, mos: Values) -> Floats:
-    """Predictions carried to the MOS scale by VQEG's four-parameter logistic, (N,).
+    """Map predictions to the MOS scale by VQEG's four-parameter logistic, (N,).
 
     f(x) = (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2, fitted by least squares to these very values, as is usual in
     the field: N figures are used to set four numbers, so the fit flatters small N. A line is the logistic's limit, so
@@ -77,7 +76,7 @@ def logistic_fit(predictions: Values, mos: Values) -> Floats:
 
 
 def report(predictions: Values, mos: Values) -> dict[str, float]:
-    """Every figure at once: srcc, plcc, plcc_fitted, krcc, rmse, rmse_fitted, count.
+    """Compute all metrics: srcc, plcc, plcc_fitted, krcc, rmse, rmse_fitted, count.
 
     PLCC and RMSE are given raw and, as ``_fitted``, after ``logistic_fit`` (D15: both are always reported); a
     correlation that is not defined is ``nan``.
@@ -101,7 +100,7 @@ def _logistic(x: Floats, b: Floats) -> Floats:
 
 
 def _standardised(values: Floats) -> tuple[Floats, float, float]:
-    """Values of mean 0 and deviation 1, with the mean and the deviation that they had."""
+    """Return the standardised values with their mean and deviation."""
     middle = float(values.mean())
     centred = values - middle
     largest = float(np.abs(centred).max())  # scaled by it first: squares of huge or tiny values leave a double's range

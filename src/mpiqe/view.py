@@ -1,4 +1,4 @@
-"""What a model is shown of a photo: its own pixels, or the whole photo at a common size. Knows nothing of torch."""
+"""What a model is shown of a photo: its own pixels, or the whole photo at a common size. Does not import torch."""
 
 from dataclasses import asdict, dataclass
 from math import isqrt

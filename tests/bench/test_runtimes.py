@@ -4,8 +4,8 @@ from tests.conftest import TINY, TINY_OPTIONS
 from mpiqe.bench.runtimes import Source, build
 from mpiqe.errors import ConfigError
 from mpiqe.model.untrained import create_untrained
-from mpiqe.scoring.eight_bits import in_eight_bits
 from mpiqe.scoring.export import export
+from mpiqe.scoring.quantize import to_int8
 
 pytest.importorskip("openvino")
 
@@ -29,7 +29,7 @@ def test_an_exported_folder_is_measured_in_what_it_holds_and_the_rest_is_left_ou
 
 def test_weights_of_eight_bits_are_measured_as_such_alone(run, tmp_path):
     export(run, tmp_path / "graph")
-    eight = in_eight_bits(tmp_path / "graph", tmp_path / "eight")
+    eight = to_int8(tmp_path / "graph", tmp_path / "eight")
     found, left_out = build(Source(eight, folder=tmp_path), [])
     assert [subject.name for subject in found] == ["onnx-int8"]
     assert {left_out[name] for name in ("onnx-fp32", "openvino-fp32", "openvino-bf16")} == {

@@ -70,10 +70,10 @@ def fail(error):
         (lambda: fail(KeyError("x")), "traceback"),
         (lambda: fail(SystemExit(1)), "traceback"),
         (lambda: fail(MemoryError()), "memory"),
-        (lambda: fail(ImageError("a.txt: \x1b[2J")), "message"),
+        (lambda: fail(ImageError("a.txt", "\x1b[2J")), "message"),
         (lambda: sys.audit("os.system", b"id"), "code"),
         (lambda: sys.audit("pickle.find_class", "os", "system"), "code"),
-        (lambda: fail(ImageError("a.txt: empty file")), None),
+        (lambda: fail(ImageError("a.txt", "empty file")), None),
         (lambda: None, None),
     ],
 )

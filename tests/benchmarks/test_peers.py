@@ -18,7 +18,7 @@ def test_a_peer_is_asked_and_answers_over_its_pipes(tmp_path, monkeypatch) -> No
     monkeypatch.setattr(peers, "PEER", stand_in)
     with peers.started(sys.executable, "liqe", 1) as peer:
         assert peer.start(tmp_path) == {"what": "liqe", "gflop": 1.5}
-        taken = peers._in_turns({"liqe": peer.seconds, "ours": lambda photo: 1.0}, ["aa", "bbbb"], repeats=3)
+        taken = peers.in_turns({"liqe": peer.seconds, "ours": lambda photo: 1.0}, ["aa", "bbbb"], repeats=3)
     # two photos in turn, after the same two as a warm-up
     assert taken == {"liqe": [2, 4, 2], "ours": [1, 1, 1]}
 

@@ -156,7 +156,10 @@ def test_a_killed_run_continues_with_the_photos_that_are_not_whole(tmp_path: Pat
 
 def test_the_last_line_without_its_end_is_not_believed(tmp_path: Path) -> None:
     rows = [Row("a.png", *version, 1.5, "JPEG2000 compression") for version in VERSIONS]
-    text = synthetic._csv([Row._fields, *rows])
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([Row._fields, *rows])
+    text = (tmp_path / "rows.csv").read_text()
+    assert whole_photos(tmp_path / "rows.csv") == rows
     (tmp_path / "rows.csv").write_text(text[: -len("2000 compression\n")])
     assert whole_photos(tmp_path / "rows.csv") == []
 
@@ -171,10 +174,10 @@ def test_a_run_with_other_settings_is_refused(tmp_path: Path, photos: dict[str, 
 def test_the_command_writes_tables_that_its_rows_give_again(
     tmp_path: Path, photos: dict[str, Path], rated_photos: Path, tiny_folder: Path
 ) -> None:
-    from mpiqe.training.loop import train
     from mpiqe.training.options import resolve
     from mpiqe.training.reporter import Silent
-    from mpiqe.training.run import RunFolder
+    from mpiqe.training.run_folder import RunFolder
+    from mpiqe.training.train import train
 
     small = {"windows": 3, "decoder_layers": 1, "crops": 1, "epochs": 1, "workers": 0, "device": "cpu"}
     given = {**small, "data": f"csv:{rated_photos}", "backbone": str(tiny_folder), "precision": "fp32"}

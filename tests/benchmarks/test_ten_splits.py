@@ -1,5 +1,7 @@
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,7 +123,7 @@ def test_wilcoxon_is_two_sided_and_paired() -> None:
 
 
 def test_split_numbers_are_ranges_and_lists() -> None:
-    assert ten_splits._numbers("1-3,7") == [1, 2, 3, 7]
+    assert ten_splits.split_numbers("1-3,7") == [1, 2, 3, 7]
 
 
 def test_finished_splits_stay_and_each_may_have_its_own_backbone(
@@ -168,11 +170,12 @@ def test_a_split_that_was_killed_goes_on(tmp_path: Path, rated_photos: Path, tin
     command = ["--data", f"csv:{rated_photos}", "--backbone", str(tiny_folder), *SMALL, *ON_CPU, "--splits", "1"]
     ten_splits.main([*command, "--out", str(tmp_path / "straight")])
 
-    def kill(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+    def kill(_: object, row: Mapping[str, Any]) -> None:
+        if row["epoch"] == 2:  # the last one, before the test
+            raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mpiqe.training.loop._test", kill)  # after the last epoch, before the test
+        patch.setattr(ten_splits.TerminalReporter, "epoch", kill)
         with pytest.raises(KeyboardInterrupt):
             ten_splits.main([*command, "--out", str(tmp_path / "killed")])
     assert not (tmp_path / "killed" / "split-01" / "test.json").exists()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.words import Named, measure, top
-from tests.training.test_loop import _settings, _train
+from tests.training.test_train import _settings, _train
 
 from benchmarks import words
 from mpiqe.data.record import Record

@@ -1,6 +1,7 @@
 """A real but modest model for the command line: in this process or, run as a program, behind ``mpiqe`` itself."""
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ def load(weights, *, crops, runtime, device, precision, **options):
 
 @pytest.fixture
 def modest_model(monkeypatch):
-    monkeypatch.setattr(loading, "load", load)
+    """In this process, as all that it reads: starting processes apart is left to the tests that are of them."""
+    monkeypatch.setattr(loading, "load", partial(load, isolate=False))
 
 
 @pytest.fixture

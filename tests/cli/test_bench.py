@@ -53,6 +53,7 @@ def measured(tmp_path_factory) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_every_figure_is_there_with_all_its_repeats(measured) -> None:
     assert set(measured["runtimes"]) == set(RUNTIMES)
     figures = [measured["plain"], *measured["floor"]["operations_per_second"].values()]
@@ -72,12 +73,14 @@ def test_every_figure_is_there_with_all_its_repeats(measured) -> None:
     assert [len(taken["repeats"]) for taken in measured["start_up_seconds"].values()] == [REPEATS] * 2
 
 
+@pytest.mark.slow
 def test_every_number_is_positive(measured) -> None:
     kept = {key: measured[key] for key in ("runtimes", "plain", "floor", "decoding", "start_up_seconds")}
     assert len(numbers(kept)) > 40
     assert min(numbers(kept)) > 0
 
 
+@pytest.mark.slow
 def test_the_machine_the_model_and_the_settings_are_named(measured) -> None:
     assert measured["machine"]["processor"]
     assert measured["machine"]["cores"] >= 1
@@ -87,6 +90,7 @@ def test_the_machine_the_model_and_the_settings_are_named(measured) -> None:
     assert (measured["settings"]["crops"], measured["settings"]["repeats"]) == (2, REPEATS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="this system does not tell what a finished process held")
 def test_the_memory_is_that_of_the_measured_process_not_of_the_measuring_one(measured) -> None:
     assert 20 < measured["peak_memory_mb"] < 2000
@@ -164,6 +168,7 @@ def test_a_score_that_fails_ends_the_measuring_with_its_words(tmp_path) -> None:
         run(command)
 
 
+@pytest.mark.slow
 def test_the_light_install_measures_what_it_can_and_says_what_it_left_out() -> None:
     light = (
         "import sys; sys.modules.update(torch=None, transformers=None)\n"

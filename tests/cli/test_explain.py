@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from mpiqe.batch import figures, local
 from mpiqe.cli.main import app
 from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import CheckpointConfig, save_checkpoint
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.options import ModelOptions
-from mpiqe.scoring import explanation, loading, picture
-from mpiqe.scoring import pictures as pictures_module
+from mpiqe.scoring import explanation, loading, render
 
 OPTIONS = ModelOptions(windows=3, decoder_layers=2)
 
@@ -113,13 +113,13 @@ def test_scores_are_those_of_score_whatever_else_is_written(mpiqe, photos, tmp_p
 
 def test_the_score_in_the_picture_is_the_scorers_bit_for_bit(mpiqe, weights, photos, tmp_path, monkeypatch):
     explained = []
-    draw = picture.draw
+    draw = render.draw
 
     def recording(explanation):
         explained.append(explanation.score)
         return draw(explanation)
 
-    monkeypatch.setattr(pictures_module, "draw", recording)
+    monkeypatch.setattr(figures, "draw", recording)
     mpiqe("explain", photos, "--out", tmp_path / "out")
     paths = [photos / name for name in ("a.png", "a.webp", "broken.jpg", "deep/a.png", "panorama.jpg", "tiny.gif")]
     rows = loading.load(weights, device="cpu").rows(paths)
@@ -146,11 +146,11 @@ def test_a_second_run_does_not_take_the_pictures_of_the_first_for_photos(mpiqe, 
     [
         (["explain", "{photos}"], "--out"),
         (["explain", "--out", "{out}"], "PATH"),
-        (["explain", "{photos}", "--out", "{photos}"], "lies in the folder that pictures are to be written to"),
-        (["score", "{photos}", "--explain", "{photos}"], "lies in the folder that pictures are to be written to"),
-        (["explain", "{photos}", "--out", "{photos}/a.png"], "mpiqe: cannot write pictures to "),
+        (["explain", "{photos}", "--out", "{photos}"], "lies in the folder that figures are to be written to"),
+        (["score", "{photos}", "--explain", "{photos}"], "lies in the folder that figures are to be written to"),
+        (["explain", "{photos}", "--out", "{photos}/a.png"], "mpiqe: cannot write figures to "),
         (["explain", "{out}/nothing", "--out", "{out}"], "lies in the folder"),
-        (["explain", "-", "--out", "{out}"], "mpiqe: there is no image to explain in -"),
+        (["explain", "-", "--out", "{out}"], "mpiqe: there is no image in -"),
         (["explain", "{photos}", "--out", "{out}", "--crops", "0"], "mpiqe: crops must be at least 1, not 0"),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_photo_that_vanishes_between_score_and_explanation_is_a_row(mpiqe, pho
             (photos / "tiny.gif").unlink()
         return explain(scorer, source, **options)
 
-    monkeypatch.setattr(explanation, "explain", vanishing)
+    monkeypatch.setattr(local, "explain", vanishing)
     status, out, err = mpiqe("score", photos, "--format", "csv", "--explain", tmp_path / "out")
     rows = {row["path"].rpartition("/")[2]: row["error"] for row in csv.DictReader(io.StringIO(out))}
     assert status == 1

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.experiments.made_runs import FULL, write_run
 
 from mpiqe.cli.main import main
 
@@ -14,15 +15,19 @@ def run(capsys, *arguments):
     return ended.value.code, capsys.readouterr()
 
 
-def test_the_embedded_model_is_exported_and_scores_as_before(capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize("model", ["tiny", pytest.param("embedded", marks=pytest.mark.slow)])
+def test_a_model_is_exported_and_scores_as_before(capsys, tmp_path, monkeypatch, tiny_folder, model):
     monkeypatch.setattr(sys, "argv", [])
-    status, printed = run(capsys, "export", tmp_path / "graph")
+    weights = []
+    if model == "tiny":
+        weights = ["--weights", write_run(tmp_path / "run", (), tiny_folder, FULL)]
+    status, printed = run(capsys, "export", tmp_path / "graph", *weights)
     assert status == 0
-    assert re.search(r"graph: \d\d\.\d MB\nfp32: at most \d\.\de-0\d of the score's range", printed.out)
+    assert re.search(r"graph: \d+\.\d MB\nfp32: at most \d\.\de-0\d of the score's range", printed.out)
     assert {path.name for path in (tmp_path / "graph").iterdir()} == {"mpiqe.onnx", "mpiqe.json", "README.md"}
     rows = [
         run(capsys, "score", "examples/coffee.jpg", "--format", "csv", *more)[1].out.splitlines()[1]
-        for more in ([], ["--weights", tmp_path / "graph"])
+        for more in (weights, ["--weights", tmp_path / "graph"])
     ]
     first, second = (row.split(",") for row in rows)
     assert first[0] == second[0] == "examples/coffee.jpg"

@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from mpiqe.cli.main import app
-from mpiqe.training import loop
 from mpiqe.training.options import PretrainOptions, TrainOptions
 
-pretraining = importlib.import_module("mpiqe.training.pretrain")
+pretraining = importlib.import_module("mpiqe.pretrain.loop")
+training = importlib.import_module("mpiqe.training.train")
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append(options)
         return Path("backbone")
 
-    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(pretraining, "pretrain", pretrain)
     return found
 
@@ -38,19 +38,42 @@ def _mpiqe(*arguments: object) -> None:
 
 @pytest.mark.parametrize("command", ["train", "pretrain"])
 def test_a_flag_for_a_list_may_be_repeated(command: str, asked: list[Any], tmp_path: Path) -> None:
-    _mpiqe(command, "--out", tmp_path, "--also", "csv:a.csv", "--also", "csv:b.csv", "--whole")
-    _mpiqe(command, "--out", tmp_path, "--also", "csv:a.csv", "--no-whole")
+    _mpiqe(command, "--out", tmp_path, "--extra-data", "csv:a.csv", "--extra-data", "csv:b.csv", "--train-on-all")
+    _mpiqe(command, "--out", tmp_path, "--extra-data", "csv:a.csv", "--no-train-on-all")
     _mpiqe(command, "--out", tmp_path)
     assert [options.also for options in asked] == [("csv:a.csv", "csv:b.csv"), ("csv:a.csv",), ()]
     assert [options.whole for options in asked] == [True, False, False]
 
 
 def test_a_list_of_the_config_file_stays_unless_the_flag_is_given(asked: list[Any], tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_text('also = ["csv:a.csv"]\nepochs = 3\n')
+    (tmp_path / "run.toml").write_text('extra_data = ["csv:a.csv"]\nepochs = 3\n')
     config = ("--config", tmp_path / "run.toml", "--out", tmp_path / "run")
     _mpiqe("train", *config)
-    _mpiqe("train", *config, "--also", "csv:b.csv", "--epochs", "4")
+    _mpiqe("train", *config, "--extra-data", "csv:b.csv", "--epochs", "4")
     assert [(options.also, options.epochs) for options in asked] == [(("csv:a.csv",), 3), (("csv:b.csv",), 4)]
+
+
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+def test_a_flags_old_name_still_works_with_a_warning_and_is_not_in_the_help(
+    command: str, asked: list[Any], tmp_path: Path
+) -> None:
+    old = ["--also", "csv:a.csv", "--extra-data", "csv:b.csv", "--whole"]
+    done = CliRunner().invoke(app, [command, "--out", str(tmp_path), *old])
+    assert done.exit_code == 0, done.output
+    assert set(asked[0].also) == {"csv:a.csv", "csv:b.csv"}
+    assert asked[0].whole
+    assert "mpiqe: --also is now --extra-data" in done.stderr
+    assert "mpiqe: --whole is now --train-on-all" in done.stderr
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+    assert "--train-on-all" in shown
+    assert "--also" not in shown
+    assert "--whole" not in shown
+
+
+def test_a_config_file_may_use_the_old_names(asked: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('also = ["csv:a.csv"]\nwhole = true\n')
+    _mpiqe("train", "--config", tmp_path / "run.toml", "--out", tmp_path / "run")
+    assert (asked[0].also, asked[0].whole) == (("csv:a.csv",), True)
 
 
 def test_a_list_of_the_wrong_type_is_said_in_one_line(tmp_path: Path) -> None:
@@ -63,6 +86,6 @@ def test_a_list_of_the_wrong_type_is_said_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["train", "pretrain"])
 def test_the_help_of_a_list_shows_no_empty_default(command: str) -> None:
     text = " ".join(CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output.split())
-    assert "--also" in text
+    assert "--extra-data" in text
     assert "may be repeated" in text
     assert "()" not in text

@@ -53,6 +53,8 @@ SAYS = {
     "says a little at a time": b"HTTP/1.0 200 OK\r\n\r\n",
 }
 
+STORED = ("slow://a.jpg", "slow://folder", "slow://s.tar", "asynchronous://a.jpg")
+
 
 def wait_for(condition, seconds=20):
     end = time.monotonic() + seconds
@@ -128,14 +130,20 @@ def server():
             connection.close()
 
 
-@pytest.mark.parametrize("alone", [True, False], ids=["alone", "among others"])
-@pytest.mark.parametrize("says", SAYS)
+@pytest.mark.parametrize(
+    ("says", "alone"),
+    [
+        *(pytest.param(says, True, id=f"{says}, alone") for says in SAYS),
+        pytest.param("says nothing", False, id="says nothing, among others"),
+        *(pytest.param(s, False, marks=pytest.mark.slow, id=f"{s}, among others") for s in list(SAYS)[1:]),
+    ],
+)
 def test_an_interrupt_waits_for_no_server(start, server, folder, says, alone):
     server.says = SAYS[says]
     others = [] if alone else [str(folder), f"http://{server.address}/y.jpg"]
     process = start(*others, f"http://{server.address}/x.jpg")
     wait_for(lambda: server.asked() >= (1 if alone else 2))
-    time.sleep(0.5)
+    time.sleep(0.2)  # it has seen by then what the server says
     interrupted(process)
 
 
@@ -145,13 +153,19 @@ def test_an_interrupt_waits_for_no_encryption(start, server):
     interrupted(process)
 
 
-@pytest.mark.parametrize("path", ["slow://a.jpg", "slow://folder", "slow://s.tar", "asynchronous://a.jpg"])
-@pytest.mark.parametrize("alone", [True, False], ids=["alone", "among others"])
+@pytest.mark.parametrize(
+    ("path", "alone"),
+    [
+        *(pytest.param(path, True, id=f"{path}, alone") for path in STORED),
+        pytest.param(STORED[0], False, id=f"{STORED[0]}, among others"),
+        *(pytest.param(path, False, marks=pytest.mark.slow, id=f"{path}, among others") for path in STORED[1:]),
+    ],
+)
 def test_an_interrupt_waits_for_no_store(start, folder, tmp_path, path, alone):
     allowed = ["--allow-scheme", path.partition(":")[0]]
     process = start(*([] if alone else [str(folder)]), path, *allowed)
     wait_for((tmp_path / f"program.{path.partition(':')[0]}").exists)
-    time.sleep(0.3)
+    time.sleep(0.1)
     interrupted(process)
 
 

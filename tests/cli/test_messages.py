@@ -27,7 +27,7 @@ def test_no_error_but_a_photos_holds_what_a_terminal_would_obey() -> None:
         assert str(kind("labels.csv: no column 'MOS' but \x1b[2J\udc80\n\tsecond")) == (
             "labels.csv: no column 'MOS' but \\x1b[2J\\udc80\n\tsecond"
         )
-    assert str(ImageError("a\x1b.jpg: empty file")) == "a\x1b.jpg: empty file"  # as the row names it
+    assert str(ImageError("a\x1b.jpg", "empty file")) == "a\x1b.jpg: empty file"  # as the row names it
 
 
 def test_names_in_a_table_and_in_a_checkpoint_do_not_reach_the_terminal_as_they_are(tmp_path: Path) -> None:

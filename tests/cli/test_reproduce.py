@@ -48,9 +48,26 @@ def test_the_plan_is_printed_first_and_alone_if_it_is_all_that_is_asked(
     assert ["table4", "csiq", "5", "cells", "csiq", "was", "not", "asked", "for"] in lines
     assert ["table4", "livec", "5", "cells", "0", "of", "50", "runs", "done"] in lines
     assert "50 of 50 runs are left" in done.stdout
+    assert "how long they take is measured when they start" in done.stdout
     assert not (tmp_path / "out").exists()
 
 
+def test_the_plan_alone_takes_neither_the_hub_nor_transformers(roots: Path, settings: Path, tmp_path: Path) -> None:  # noqa: F811
+    code = (
+        "import socket, sys\n"
+        "def refuse(*_): raise AssertionError('no network is needed for a plan')\n"
+        "socket.getaddrinfo = socket.socket.connect = refuse\n"
+        "from mpiqe.cli.main import app\n"
+        "app(sys.argv[1:], standalone_mode=False)\n"
+        "assert 'transformers' not in sys.modules\n"
+    )
+    arguments = _arguments(roots, settings, Path("nobody/has-this-clip"), tmp_path / "out", "table4", "--plan")
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "50 of 50 runs are left" in done.stdout
+
+
+@pytest.mark.slow
 def test_table_4_survives_a_kill_and_ends_with_the_same_numbers(
     roots: Path,  # noqa: F811
     settings: Path,
@@ -152,7 +169,7 @@ def test_nothing_to_read_is_said_in_one_line(tmp_path: Path) -> None:
     assert "roots.toml" in done.stderr
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     roots: Path,  # noqa: F811
     settings: Path,
@@ -181,6 +198,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     assert 1 <= len(_done(out)) < 15
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
 def test_workers_end_with_their_parent_and_the_same_command_goes_on(
     roots: Path,  # noqa: F811
@@ -224,6 +242,7 @@ def _group(leader: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_broken_picture_of_the_other_dataset_costs_table_3_alone(
     livec: Path,  # noqa: F811
     settings: Path,

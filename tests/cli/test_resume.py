@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mpiqe.batch import figures, output, parquet_sink
+from mpiqe.batch.parquet_sink import parts_folder
+from mpiqe.batch.resume import settings_file
 from mpiqe.cli.main import main
-from mpiqe.scoring import loading, parquet_sink, pictures
-from mpiqe.scoring.parquet_sink import parts_folder
-from mpiqe.scoring.resume import settings_file
+from mpiqe.scoring import loading
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("conftest.py"))]
 FORMS = ("csv", "jsonl", "parquet")
@@ -74,7 +75,7 @@ def test_a_file_torn_at_any_byte_becomes_the_same_file(score, photos, tmp_path, 
 def test_parts_become_the_same_file_whichever_are_there(score, photos, tmp_path, monkeypatch):
     rows, whole, kept = tmp_path / "rows.parquet", tmp_path / "whole.parquet", tmp_path / "kept"
     assert score(photos, "--output", whole)[0] == 1
-    monkeypatch.setattr(parquet_sink, "ParquetSink", partial(parquet_sink.ParquetSink, rows=3))
+    monkeypatch.setattr(output, "ParquetSink", partial(parquet_sink.ParquetSink, rows=3))
     with monkeypatch.context() as patches:
         patches.setattr(parquet_sink, "merge", lambda output: None)  # as if killed just before
         assert score(photos, "--output", rows)[0] == 1
@@ -200,6 +201,7 @@ def test_rows_that_would_be_computed_otherwise_are_not_added(score, photos, tmp_
     assert score(photos / "03-ü.png", "--output", rows, "--resume") == (0, "")  # nothing is left to compute
 
 
+@pytest.mark.slow
 def test_what_auto_comes_to_is_what_counts_not_how_it_was_asked_for(photos, tmp_path):
     rows = tmp_path / "rows.jsonl"
 
@@ -279,7 +281,7 @@ def test_parquet_needs_a_file(score, photos):
 def test_pictures_keep_their_names_over_a_kill(score, photos, tmp_path, monkeypatch):
     """Names given to pictures count on from those of the rows that are there."""
     placed = []
-    monkeypatch.setattr(pictures.PictureFolder, "place", lambda self, photo: placed.append(photo.path))
+    monkeypatch.setattr(figures.FigureFolder, "place", lambda self, photo: placed.append(photo.name))
     rows = tmp_path / "rows.csv"
     assert score(photos, "--output", rows)[0] == 1
     assert score(photos, "--output", rows, "--resume", "--explain", tmp_path / "why")[0] == 1
@@ -287,7 +289,7 @@ def test_pictures_keep_their_names_over_a_kill(score, photos, tmp_path, monkeypa
     assert not any("broken" in path for path in placed)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["csv", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])])
 def test_killed_runs_go_on_to_the_same_file(photos, tmp_path, form):
     list_of_photos = tmp_path / "list.txt"
     list_of_photos.write_text(f"{photos / '03-ü.png'}\n{photos / '05-broken.jpg'}\n" * 150)
@@ -310,7 +312,10 @@ def test_killed_runs_go_on_to_the_same_file(photos, tmp_path, form):
 
 @pytest.fixture
 def busy(photos):
-    """Starts a run that has written to its output and waits for its next photo."""
+    """Starts a run that has begun its output, and waits for its next photo."""
+
+    def begun(output):
+        return parts_folder(output).exists() or (output.exists() and output.stat().st_size > 0)
 
     @contextlib.contextmanager
     def start(output, *options):
@@ -318,11 +323,15 @@ def busy(photos):
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             process.stdin.write(f"{photos / '03-ü.png'}\n".encode() * 3)
             process.stdin.flush()
-            deadline = time.monotonic() + 60
-            while not (output.exists() or parts_folder(output).exists()) and time.monotonic() < deadline:
+            deadline = time.monotonic() + 120
+            while not begun(output) and time.monotonic() < deadline:
                 assert process.poll() is None, process.stderr.read()
                 time.sleep(0.02)
-            time.sleep(1.5)  # a part is saved after a second
+            assert begun(output)
+            before, now = None, everything(output.parent)
+            while before != now:  # it still writes
+                time.sleep(1)
+                before, now = now, everything(output.parent)
             try:
                 yield process
             finally:
@@ -336,7 +345,10 @@ def everything(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet", "rows.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["rows.csv", pytest.param("rows.jsonl", marks=pytest.mark.slow), "rows.parquet", "rows.txt"],
+)
 def test_a_second_run_does_not_touch_what_the_first_is_writing(score, photos, tmp_path, busy, name):
     rows = tmp_path / name
     with busy(rows) as first:
@@ -389,14 +401,16 @@ def test_a_file_is_locked_by_whatever_name_it_is_given(score, photos, tmp_path, 
 def test_an_interrupt_keeps_every_row_and_says_how_to_go_on(photos, tmp_path):
     rows = tmp_path / "rows.parquet"
     command = [*PROGRAM, "score", "-", "--batch-size", "1", "--output", rows]
-    lines = f"{photos / '03-ü.png'}\n".encode() * 200
+    line, given = f"{photos / '03-ü.png'}\n".encode(), 50
     with subprocess.Popen([*command], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdin.write(lines)
+        deadline = time.monotonic() + 120
+        while not list(parts_folder(rows).glob("part-*.parquet")) and time.monotonic() < deadline:
+            process.stdin.write(line)  # a row that comes a second after the beginning has the first part written
+            process.stdin.flush()
+            given += 1
+            time.sleep(0.01)
+        process.stdin.write(line * 50)  # so that some are under way
         process.stdin.flush()
-        deadline = time.monotonic() + 30
-        while not parts_folder(rows).exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         process.stdin.close()
         err = process.stderr.read().decode()
@@ -404,9 +418,9 @@ def test_an_interrupt_keeps_every_row_and_says_how_to_go_on(photos, tmp_path):
     number = sum(pq.read_metadata(part).num_rows for part in parts_folder(rows).glob("part-*.parquet"))
     assert number > 0
     assert err == f"mpiqe: interrupted, {number} rows are written; the same command with --resume goes on from there\n"
-    done = subprocess.run([*command, "--resume"], input=lines, capture_output=True, check=False)
+    done = subprocess.run([*command, "--resume"], input=line * given, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert pq.read_metadata(rows).num_rows == 200
+    assert pq.read_metadata(rows).num_rows == given
     assert not parts_folder(rows).exists()
 
 

@@ -131,8 +131,8 @@ def test_the_command_lines_defaults_are_the_librarys(command):
             ["score", "x.jpg", "--output", "no/such/folder/rows"],
             "mpiqe: cannot write to no/such/folder/rows: No such file",
         ),
-        (["score", "{empty}"], "mpiqe: there is no image to score in "),
-        (["score", "-"], "mpiqe: there is no image to score in -"),
+        (["score", "{empty}"], "mpiqe: there is no image in "),
+        (["score", "-"], "mpiqe: there is no image in -"),
     ],
 )
 def test_wrong_usage_ends_with_two_and_says_what_is_wrong(mpiqe, tmp_path, arguments, message):

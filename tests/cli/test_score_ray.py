@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mpiqe.scoring.cluster.parts import finished, part_of
-from mpiqe.scoring.cluster.shards import cut
-from mpiqe.scoring.lock import alone
-from mpiqe.scoring.parquet_sink import parts_folder
-from mpiqe.scoring.paths import find
-from mpiqe.scoring.resume import settings_file
+from mpiqe.batch.lock import alone
+from mpiqe.batch.parquet_sink import parts_folder
+from mpiqe.batch.ray.parts import finished, part_of
+from mpiqe.batch.ray.shards import cut
+from mpiqe.batch.resume import settings_file
+from mpiqe.sources.find import find_closed
 
 pytest.importorskip("ray", reason="needs the extra [ray]")
 
@@ -116,6 +116,7 @@ def workers_of(folder):
                 yield int(entry.name)
 
 
+@pytest.mark.slow
 def test_a_cluster_of_its_own_writes_what_the_local_engine_writes_and_says_nothing_else(photos, tmp_path):
     here, there = tmp_path / "here.csv", tmp_path / "there.csv"
     names = "\n".join(photos).encode()
@@ -132,6 +133,7 @@ def test_a_cluster_of_its_own_writes_what_the_local_engine_writes_and_says_nothi
     assert there.read_bytes() == here.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_and_killed_goes_on_from_its_shards(photos, tmp_path, cluster):
     sources = many(tmp_path)
     here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
@@ -162,6 +164,7 @@ def test_a_run_that_is_interrupted_and_killed_goes_on_from_its_shards(photos, tm
     assert not parts_folder(there).exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nothing(photos, tmp_path, cluster):
     sources = [*many(tmp_path), *photos]
     here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"
@@ -203,6 +206,7 @@ def test_other_settings_are_refused_by_name(score, photos, tmp_path):
         assert "continue it with --engine ray --resume, or remove that folder" in err
 
 
+@pytest.mark.slow
 def test_shards_that_nodes_compute_differently_are_told_and_stay(score, photos, tmp_path, cluster):
     rows = tmp_path / "rows.csv"
     ray = ["--engine", "ray", "--shard-size", "10", "--address", cluster[0], "--output", rows]
@@ -212,7 +216,7 @@ def test_shards_that_nodes_compute_differently_are_told_and_stay(score, photos, 
     del settings["computes"]  # of each shard it is in the name
     settings_file(rows).write_text(json.dumps(settings | {"shard_size": 10}))
     parts_folder(rows).mkdir()
-    for shard in islice(cut(find(photos, stdin=None, whole=True), size=10), 2):
+    for shard in islice(cut(find_closed(photos, stdin=None), size=10), 2):
         words = "openvino bf16 cpu" if shard.number else "onnx fp32 cpu"
         part = part_of(shard, rows=10, failed=0, computes=words, last=None, form="csv")
         (parts_folder(rows) / part.name).touch()

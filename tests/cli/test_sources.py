@@ -18,9 +18,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from mpiqe.batch import figures
 from mpiqe.cli.main import app
-from mpiqe.scoring import paths, pictures, table_process
-from mpiqe.scoring.sources.held import Budget
+from mpiqe.isolation import table_process
+from mpiqe.sources import archive
+from mpiqe.sources.photo import Budget
 
 
 def png(level):
@@ -130,7 +132,7 @@ def test_more_is_never_held_than_there_is_room_for(score, tmp_path, monkeypatch)
             held.append(self.held)
             return taken
 
-    monkeypatch.setattr(paths, "Budget", Watched)
+    monkeypatch.setattr(archive, "Budget", Watched)
     tar(tmp_path / "a.tar.gz", "w:gz", **{f"{i:03}": png(i) for i in range(200)})
     status, out, _ = score(tmp_path / "a.tar.gz", "--format", "csv")
     assert status == 0
@@ -224,8 +226,8 @@ def test_pictures_of_members_lie_in_folders_named_after_their_archives(score, tm
         drawn.append(len(source))
         return score
 
-    monkeypatch.setattr("mpiqe.scoring.explanation.explain", explain)
-    monkeypatch.setattr(pictures, "draw", lambda _: Image.new("L", (1, 1)))
+    monkeypatch.setattr("mpiqe.batch.local.explain", explain)
+    monkeypatch.setattr(figures, "draw", lambda _: Image.new("L", (1, 1)))
     status, _, err = score(archive, "--explain", tmp_path / "why")
     assert (status, err) == (0, "")
     files = sorted(path.relative_to(tmp_path / "why").as_posix() for path in Path(tmp_path / "why").rglob("*.png"))
@@ -235,8 +237,8 @@ def test_pictures_of_members_lie_in_folders_named_after_their_archives(score, tm
 
 def test_nothing_that_is_not_needed_is_imported(folder):
     code = (
-        "import sys, mpiqe.scoring.paths, mpiqe.scoring.pictures, mpiqe.scoring.resume, mpiqe.scoring.sinks\n"
-        "list(mpiqe.scoring.paths.find([sys.argv[1], 'http://x/y.jpg'], stdin=None))\n"
+        "import sys, mpiqe.sources.find, mpiqe.batch.figures, mpiqe.batch.resume, mpiqe.batch.sinks\n"
+        "list(mpiqe.sources.find.find([sys.argv[1], 'http://x/y.jpg'], stdin=None))\n"
         "heavy = {'torch', 'transformers', 'scipy', 'safetensors', 'pyarrow', 'fsspec'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("conftest.py"))]
+CLOSED = ((0,), (1,), (2,), (0, 1), (0, 1, 2))
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell and signals")
 
 
@@ -18,8 +19,14 @@ def closing(*descriptors):
     return ["sh", "-c", f'exec "$@" {redirections}', "sh", *PROGRAM]
 
 
-@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (0, 1, 2)], ids=str)
-@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("form", "closed"),
+    [
+        *(("csv", closed) for closed in CLOSED),
+        ("parquet", CLOSED[-1]),
+        *(pytest.param("parquet", closed, marks=pytest.mark.slow) for closed in CLOSED[:-1]),
+    ],
+)
 def test_rows_go_to_a_file_whatever_streams_are_closed(folder, tmp_path, closed, form):
     output = tmp_path / f"rows.{form}"
     done = subprocess.run(

@@ -8,7 +8,7 @@ from tests.data import release_folders
 
 from mpiqe.data import Dataset, Record, Split, read_dataset, read_livec
 from mpiqe.data.describe import Count, Coverage, Group, Splits, describe
-from mpiqe.data.releases import RELEASES, release_of
+from mpiqe.data.registry import DATASETS, spec_of
 from mpiqe.errors import DatasetError
 
 
@@ -70,27 +70,27 @@ def test_so_many_decimals_are_printed_that_a_hundredth_of_the_range_shows(mine, 
 
 def test_parts_are_counted_by_folder_or_by_the_code_in_the_name():
     csiq = [Record(Path(__file__), f"dst_imgs/{kind}/{n}.png", n) for kind in ("awgn", "jpeg") for n in range(3)]
-    found = describe(Dataset("csiq", tuple(csiq)), RELEASES["csiq"]).parts
+    found = describe(Dataset("csiq", tuple(csiq)), DATASETS["csiq"]).parts
     assert (found["awgn"], found["jpeg"], found["jpeg2000"]) == (Count(3, 150), Count(3, 150), Count(0, 150))
     kadid = [Record(Path(__file__), f"images/I{n:02}_07_01.png", n) for n in range(4)]
     kadid.append(Record(Path("gone.png"), "images/I01_07_02.png", 1.0))
-    found = describe(Dataset("kadid", tuple(kadid)), RELEASES["kadid"]).parts
+    found = describe(Dataset("kadid", tuple(kadid)), DATASETS["kadid"]).parts
     assert (found["07"], found["01"]) == (Count(4, 405), Count(0, 405))
 
 
 def test_a_release_in_its_other_size_has_no_parts_to_miss():
     small = Dataset("koniq", (Record(Path(__file__), "512x384/1.jpg", 3.0),))
-    assert describe(small, RELEASES["koniq"]).parts == {}
+    assert describe(small, DATASETS["koniq"]).parts == {}
 
 
 def test_a_release_is_found_by_the_first_word_and_never_for_a_table():
-    assert release_of("koniq:512x384") is RELEASES["koniq"]
-    assert release_of("livec") is RELEASES["livec"]
-    assert release_of("csv:livec") is None
+    assert spec_of("koniq:512x384") is DATASETS["koniq"]
+    assert spec_of("livec") is DATASETS["livec"]
+    assert spec_of("csv:livec") is None
 
 
 def test_live_challenge_is_described_as_it_was_published(livec_root, liqe_labels):
-    found = describe(read_livec(livec_root, liqe_labels), release_of("livec"))
+    found = describe(read_livec(livec_root, liqe_labels), spec_of("livec"))
     assert (found.title, found.rated, found.images) == ("LIVE Challenge", 1162, Count(1162, 1162))
     assert found.references == Count(0, None)
     assert found.distortions.unlabelled == found.scenes.unlabelled == 0
@@ -105,7 +105,7 @@ def test_live_challenge_is_described_as_it_was_published(livec_root, liqe_labels
 def test_every_image_of_a_release_is_in_one_of_its_parts(spec, tmp_path):
     release = getattr(release_folders, spec)(tmp_path, getattr(release_folders, f"made_{spec}")())
     release_folders.stand_ins(release, [record.name for record in read_dataset(spec, root=tmp_path).records])
-    published = release_of(spec)
+    published = spec_of(spec)
     found = describe(read_dataset(spec, root=tmp_path), published)
     assert found.images == Count(published.images, published.images)
     assert found.references == Count(published.references or 0, published.references)

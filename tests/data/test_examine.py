@@ -32,7 +32,7 @@ def test_a_release_that_cannot_be_read_is_none_and_its_pictures_are_said_to_be_u
         assert found.dataset is None
         assert len(found.faults) == 1
         assert "ChallengeDB_release" in found.faults[0]
-        assert "the pictures were not looked at" in found.lost
+        assert "the images were not checked" in found.lost
 
 
 def test_a_damaged_release_is_told_once_with_and_without_labels(livec_root, liqe_labels, tmp_path):
@@ -54,7 +54,7 @@ def test_a_faulty_table_lists_more_faults_than_a_message_has_room_for(tmp_path, 
     assert found.dataset is None
     assert len(found.faults) == 1010
     assert found.faults[-1].startswith(f"{file}:1011: no image '1009.png'")
-    assert found.lost == f"{file}: the table was not taken, only its rows' and pictures' faults listed"
+    assert found.lost == f"{file}: the table could not be used, only faults of its rows and images are listed"
 
 
 def test_what_cannot_be_meant_is_still_refused(tmp_path):

@@ -11,7 +11,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from mpiqe.data import Dataset, Record
 from mpiqe.data.describe import describe
-from mpiqe.data.histogram import COLOURS, NONE, bins, check_library, check_name, draw, save
+from mpiqe.data.histogram import COLOURS, NONE, bins, check, draw, save
 from mpiqe.errors import ConfigError
 from mpiqe.labels import DISTORTIONS, SCENES
 
@@ -142,13 +142,13 @@ def test_the_picture_is_a_png_of_many_colours(dataset, tmp_path):
 @pytest.mark.parametrize(("name", "words"), [("a.jpg", "must end in .png"), ("no/a.png", "there is no folder")])
 def test_a_name_that_the_picture_cannot_have_is_refused(name, words, tmp_path):
     with pytest.raises(ConfigError, match=words):
-        check_name(tmp_path / name)
+        check(tmp_path / name)
 
 
 def test_without_matplotlib_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError, match=r'pip install "mpiqe\[plots\]"'):
-        check_library()
+    with pytest.raises(ConfigError, match=r"pip install 'mpiqe\[plots\]'"):
+        check(Path("mine.png"))
 
 
 def test_importing_it_imports_neither_matplotlib_nor_torch():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpiqe.data import Dataset, Record, Split, choose_split, fraction, liqe_split, own_split, without_val
-from mpiqe.data.splits import check_split
+from mpiqe.data.splits import check_split, shuffled
 from mpiqe.errors import ConfigError, DatasetError
 
 
@@ -151,3 +151,14 @@ def test_all_faults_of_a_split_come_in_one_message():
     assert "index 9 (val) is outside the dataset's 3 images" in message
     assert "1.png is on no side" in message
     assert "2.png is on no side" in message
+
+
+def test_the_order_depends_on_the_names_and_the_key_not_on_how_they_came():
+    assert shuffled("abcdef", "k") == shuffled("fedcba", "k")
+    assert shuffled("abcdef", "k") != shuffled("abcdef", "l")
+
+
+def test_no_name_is_lost_and_every_place_is_possible():
+    orders = [shuffled("abcd", str(key)) for key in range(200)]
+    assert {tuple(sorted(order)) for order in orders} == {("a", "b", "c", "d")}
+    assert len({tuple(order) for order in orders}) == 24

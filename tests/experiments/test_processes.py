@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from mpiqe.errors import ConfigError
-from mpiqe.experiments.processes import alone_in, each_in_turn
+from mpiqe.experiments.processes import folder_lock, in_processes
 
 HOLD = """
 import sys
 from pathlib import Path
-from mpiqe.experiments.processes import alone_in
-with alone_in(Path(sys.argv[1])):
+from mpiqe.experiments.processes import folder_lock
+with folder_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -24,14 +24,14 @@ def test_a_folder_is_held_by_one_process_and_free_when_it_dies(tmp_path: Path) -
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(ConfigError, match="another process is at work in"), alone_in(tmp_path / "out"):
+    with pytest.raises(ConfigError, match="another process is at work in"), folder_lock(tmp_path / "out"):
         pass
     holder.kill()
     holder.communicate()
-    with alone_in(tmp_path / "out"):
+    with folder_lock(tmp_path / "out"):
         pass
 
 
 def test_every_item_is_done_once_whatever_the_number_of_processes() -> None:
-    assert sorted(each_in_turn(abs, range(-7, 0), jobs=3)) == [1, 2, 3, 4, 5, 6, 7]
-    assert list(each_in_turn(abs, [], jobs=2)) == []
+    assert sorted(in_processes(abs, range(-7, 0), jobs=3)) == [1, 2, 3, 4, 5, 6, 7]
+    assert list(in_processes(abs, [], jobs=2)) == []

@@ -12,8 +12,9 @@ from PIL import Image
 
 from mpiqe import metrics
 from mpiqe.experiments import report
-from mpiqe.experiments.protocol import compare, over
-from mpiqe.experiments.report import Picture, write_report
+from mpiqe.experiments.figures import FigureFile
+from mpiqe.experiments.protocol import compare, summarize
+from mpiqe.experiments.report import write_report
 from mpiqe.experiments.results import Claim, Findings, Outcome
 from mpiqe.experiments.study import Study
 from mpiqe.experiments.tables import Cell, Table, tables
@@ -31,8 +32,8 @@ def figures(*srcc, plcc=0.01):
 
 
 def ran(cell, each, *, state="run", reason="", best=None):
-    looked = {name: over(values) for name, values in (best or {}).items()}
-    return Outcome(cell, state, reason, len(each["srcc"]), {n: over(v) for n, v in each.items()}, looked, each)
+    looked = {name: summarize(values) for name, values in (best or {}).items()}
+    return Outcome(cell, state, reason, len(each["srcc"]), {n: summarize(v) for n, v in each.items()}, looked, each)
 
 
 def empty(cell, state, reason=""):
@@ -241,7 +242,7 @@ def test_how_many_cells_were_run_is_said_first(written):
 
 def test_the_page_needs_no_other_file_and_no_script(tmp_path):
     Image.new("RGB", (4, 3), "red").save(tmp_path / "figure3.png")
-    picture = Picture(tmp_path / "figure3.png", "Where <it> hurts.")
+    picture = FigureFile(tmp_path / "figure3.png", "Where <it> hurts.")
     markdown, page, _ = write(tmp_path, pictures={"figure3": picture})
     links = _Page(page).links
     assert all(link.startswith(("data:", "#")) for link in links)
@@ -266,7 +267,7 @@ def test_a_claim_is_told_with_both_differences_its_tests_and_its_verdict(tmp_pat
     markdown, page, _ = write(tmp_path, found)
     (grid,) = [grid for grid in grids(markdown)["LIVE Challenge"] if "verdict" in grid[0]]
     assert grid[0][1:] == row(
-        "in  paper's difference  our median difference  wins / ties / losses  Wilcoxon p  corrected p  verdict"
+        "in  paper's difference  our mean difference  wins / ties / losses  Wilcoxon p  corrected p  verdict"
     )
     # t = 0.02 / sqrt((1/3 + 1/4) 0.0001) = 2.6186, two-sided with 2 degrees of freedom: 0.1201; Wilcoxon's is 2 / 2^3
     assert grid[1] == [
@@ -279,7 +280,7 @@ def test_a_claim_is_told_with_both_differences_its_tests_and_its_verdict(tmp_pat
         "0.1201",
         "holds",
     ]
-    assert grid[2][:5] == ["text \\| helps", "Table 1", DASH, f"{MINUS}0.010 (3)", "0 / 1 / 2"]
+    assert grid[2][:5] == ["text \\| helps", "Table 1", DASH, f"{MINUS}0.013 (3)", "0 / 1 / 2"]
     assert grid[2][-1] == "not found"
     assert "- **holds, 1 of 1**: scene prompts help\n\nComparisons that the paper does not make, or not" in markdown
     assert "With 3 repeats Wilcoxon's p cannot be below 0.2500." in markdown
@@ -370,7 +371,7 @@ def test_table_3_names_both_datasets_and_warns_of_its_rmse(tmp_path):
     assert compared[0][1:] == ["here", "SRCC ours", "SRCC dev.", "SRCC paper", "SRCC diff", "PLCC ours", "PLCC dev."]
     assert compared[-1][:6] == ["MP-IQE", "run", "0.600 (3)", "0.100", "0.781", f"{MINUS}0.181"]
     assert details[1][0] == "MP-IQE"
-    assert "RMSE here compares scores on one dataset's scale with ratings on another's" in markdown
+    assert "RMSE raw is not defined where the two datasets' MOS are on different scales" in markdown
 
 
 def svgs(page):
@@ -420,7 +421,7 @@ def test_without_matplotlib_the_report_is_written_and_says_what_the_plots_need(t
 
 
 def test_the_report_leaves_matplotlib_alone_until_it_draws():
-    for file in Path(report.__file__).parent.glob("report*.py"):
+    for file in Path(report.__file__).parent.glob("*.py"):
         for node in ast.parse(file.read_text()).body:
             named = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in getattr(node, "names", ())]
             assert not any(name.startswith("matplotlib") for name in named), file
@@ -428,7 +429,7 @@ def test_the_report_leaves_matplotlib_alone_until_it_draws():
 
 def test_figures_alone_make_a_report_without_tables(tmp_path):
     Image.new("RGB", (4, 3)).save(tmp_path / "figure4.png")
-    picture = Picture(tmp_path / "figure4.png", "t-SNE.")
+    picture = FigureFile(tmp_path / "figure4.png", "t-SNE.")
     markdown, _, cells = write(tmp_path, Findings(study(tmp_path), (), (), {}), pictures={"figure4": picture})
     assert re.findall(r"^## .*", markdown, re.M) == ["## Figure 4", "## How this was made"]
     assert len(cells.splitlines()) == 1

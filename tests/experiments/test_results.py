@@ -62,9 +62,19 @@ def test_a_claim_is_the_paired_difference_and_its_verdict_follows_the_corrected_
     assert scene.paired.corrected_p == pytest.approx(compare(differences, test_share=0.25).corrected_p)
     assert scene.paper == pytest.approx(0.900 - 0.882)
     assert scene.verdict == "holds"
-    assert claims["distortion prompts help"].verdict == "not found"  # the median difference is zero
+    assert claims["distortion prompts help"].verdict == "same direction, not significant"  # the median is zero
     assert claims["deep visual prompts help"].verdict == "the opposite holds"
     assert "shallow visual prompts are better than none" not in claims
+
+
+def test_a_verdict_takes_its_direction_from_the_mean_that_its_p_tests(make_study: Make) -> None:
+    study = make_study("table4", repeats=4)
+    _pretend(study, FULL, [6, 6, 6, 1])
+    _pretend(study, "no-scene", [5, 5, 5, 9])  # worse than the whole model in one split only, but by far
+    (claim,) = gather(study, {}).claims
+    assert (claim.paired.wins, claim.paired.losses) == (1, 3)
+    assert sum(claim.paired.differences) > 0
+    assert claim.verdict == "same direction, not significant"
 
 
 def test_a_smaller_training_set_makes_the_test_stricter(make_study: Make) -> None:

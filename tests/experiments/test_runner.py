@@ -14,7 +14,8 @@ from mpiqe.data import choose_split, read_livec
 from mpiqe.errors import ConfigError
 from mpiqe.experiments.protocol import read_predictions
 from mpiqe.experiments.results import gather
-from mpiqe.experiments.runner import do, do_all, is_done, look_at_images, other_predictions, refuse_other_study
+from mpiqe.experiments.run_files import is_done, other_predictions, refuse_other_study
+from mpiqe.experiments.runner import check_images, do, do_all
 from mpiqe.experiments.study import Place, Run, Study
 from mpiqe.experiments.variants import FULL
 from mpiqe.metrics import srcc
@@ -60,6 +61,7 @@ def test_other_settings_are_refused(make_study: Make) -> None:
         refuse_other_study(study, datasets, "0" * 64)
 
 
+@pytest.mark.slow
 def test_several_at_a_time_end_with_the_numbers_of_one_after_another_but_for_rounding(
     make_study: Make, tmp_path: Path
 ) -> None:
@@ -106,14 +108,14 @@ def test_table_3_scores_every_image_of_the_other_dataset(make_study: Make, livec
 def test_images_are_looked_at_once_in_a_studys_life(make_study: Make, livec: Path, tmp_path: Path) -> None:
     study, told = make_study("table4"), list[str]()
     study.out.mkdir()
-    assert look_at_images(study, ["livec"], told.append) == {}
-    assert look_at_images(study, ["livec"], told.append) == {}
+    assert check_images(study, ["livec"], told.append) == {}
+    assert check_images(study, ["livec"], told.append) == {}
     assert told == ["livec: checking 1162 images"]
     broken = tmp_path / "broken"
     shutil.copytree(livec, broken)
     (broken / "ChallengeDB_release" / "Images" / "7.bmp").write_bytes(b"BM")
     study.places["livec"] = Place("livec", broken)  # type: ignore[index]
-    assert "7.bmp" in look_at_images(study, ["livec"], told.append)["livec"]
+    assert "7.bmp" in check_images(study, ["livec"], told.append)["livec"]
 
 
 def test_best_on_test_stands_beside_and_changes_nothing(make_study: Make) -> None:
@@ -126,6 +128,7 @@ def test_best_on_test_stands_beside_and_changes_nothing(make_study: Make) -> Non
     assert outcome.figures["srcc"].median == pytest.approx(rows[-1]["test_srcc"])
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_study_with_a_sentence(make_study: Make, tmp_path: Path) -> None:
     study = make_study("table4", repeats=3, settings={"epochs": 200})
 

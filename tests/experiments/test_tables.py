@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import mpiqe
-from mpiqe.experiments.tables import DATASETS, tables
+from mpiqe.data.registry import DATASETS
+from mpiqe.experiments.tables import tables
 from mpiqe.experiments.variants import FULL, VARIANTS
 from mpiqe.training.options import read_toml
 

@@ -14,7 +14,7 @@ from mpiqe.errors import WeightsError
 from mpiqe.model.backbone_digest import PROMPTED
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_iqa import PAIR
-from mpiqe.model.teacher import Teacher
+from mpiqe.pretrain.teacher import Teacher
 
 ODD = (None, True, "eight", "\x1b[31m", -1, 0, 10**9, 10**400, 1.5, float("nan"), [], [1], {}, {"a": {}})
 NUMBERS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")

@@ -37,6 +37,7 @@ def paper_shape(tmp_path_factory: pytest.TempPathFactory) -> tuple[CLIPModel, Fr
     return theirs, FrozenCLIP(model=ours, tokenizer=tokenizer, name="random ViT-B/16")
 
 
+@pytest.mark.slow
 def test_image_features_equal_transformers_at_vit_b_16(paper_shape: tuple[CLIPModel, FrozenCLIP]) -> None:
     theirs, ours = paper_shape
     pixels = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
@@ -51,6 +52,7 @@ def test_image_features_equal_transformers_at_vit_b_16(paper_shape: tuple[CLIPMo
     torch.testing.assert_close(patches, normed[:, 1:], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_text_features_equal_transformers_at_vit_b_16(paper_shape: tuple[CLIPModel, FrozenCLIP]) -> None:
     theirs, ours = paper_shape
     bank = PromptLearner(clip=ours, classes=DISTORTIONS, length=0)

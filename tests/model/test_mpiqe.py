@@ -30,6 +30,7 @@ def test_sizes_at_vit_b_16(tiny_clip: FrozenCLIP) -> None:
     assert sizes["clip"] == 0
 
 
+@pytest.mark.slow
 def test_at_vit_b_16_every_layer_of_the_prompts_gets_a_gradient(tiny_clip: FrozenCLIP) -> None:
     torch.manual_seed(0)
     config = CLIPConfig(vision_config={"patch_size": 16}, text_config={}, projection_dim=512)

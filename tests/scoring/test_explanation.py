@@ -11,7 +11,7 @@ from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import CheckpointConfig
 from mpiqe.model.options import ModelOptions
 from mpiqe.scoring.explanation import explain, most_probable, window_weights
-from mpiqe.scoring.predictor import Gaze
+from mpiqe.scoring.predictor import AttentionMaps
 from mpiqe.scoring.score import Score
 from mpiqe.scoring.scorer import Scorer
 from mpiqe.scoring.torch_predictor import TorchPredictor
@@ -35,18 +35,18 @@ def tiny_scorer(tiny_model):
 
 
 @pytest.fixture
-def red_seer(brightness):
+def red_explainer(brightness):
     """A predictor whose class "none", always the likeliest, is all the more like a window the redder the window is."""
 
     class Red(type(brightness)):
         window_temperature = 0.1
         sizes = ()
 
-        def gaze(self, crops):
+        def attention_maps(self, crops):
             self.sizes += (len(crops),)
             red = (crops[..., 0] / np.float32(255)).reshape(-1, 4, 8, 4, 8).mean(axis=(2, 4))  # 4 x 4 windows
             others = np.zeros((*red.shape, 2), np.float32)
-            return Gaze(np.concatenate([others, red[..., None]], axis=-1), 1 + red)
+            return AttentionMaps(np.concatenate([others, red[..., None]], axis=-1), 1 + red)
 
     return Red()
 
@@ -72,8 +72,8 @@ def test_cosines_that_are_far_apart_do_not_overflow():
     assert weights.ravel().tolist() == [1, 0]
 
 
-def test_a_crop_without_the_distortion_is_dark_beside_one_that_has_it(red_seer, half_red):
-    explanation = explain(Scorer(predictor=red_seer), half_red)
+def test_a_crop_without_the_distortion_is_dark_beside_one_that_has_it(red_explainer, half_red):
+    explanation = explain(Scorer(predictor=red_explainer), half_red)
     assert explanation.distortion == "none"
     found = explanation.distortion_map
     assert (found.shape, found.dtype) == ((100, 160), np.float32)
@@ -85,8 +85,8 @@ def test_a_crop_without_the_distortion_is_dark_beside_one_that_has_it(red_seer, 
     np.testing.assert_allclose(explanation.attention_map[:, :60], 1, rtol=1e-6)
 
 
-def test_the_distortion_that_is_shown_is_the_scores_likeliest_not_the_crops(red_seer, half_red):
-    scorer = Scorer(predictor=red_seer)
+def test_the_distortion_that_is_shown_is_the_scores_likeliest_not_the_crops(red_explainer, half_red):
+    scorer = Scorer(predictor=red_explainer)
     score = replace(scorer(half_red), distortion={"dull": 0.6, "red-eyed": 0.1, "none": 0.3})
     explanation = explain(scorer, half_red, score=score)
     assert explanation.score is score
@@ -126,8 +126,8 @@ def test_the_maps_have_the_photos_size_whatever_its_shape(tiny_scorer, width, he
     assert np.isfinite(explanation.attention_map).all()
 
 
-def test_maps_of_large_photos_are_reduced_and_their_crops_come_in_small_batches(red_seer):
-    scorer = Scorer(predictor=red_seer)
+def test_maps_of_large_photos_are_reduced_and_their_crops_come_in_small_batches(red_explainer):
+    scorer = Scorer(predictor=red_explainer)
     photo = np.zeros((400, 1500, 3), np.uint8)
     photo[:, 750:, 0] = 255
     explanation = explain(scorer, photo, longest=150)
@@ -136,14 +136,14 @@ def test_maps_of_large_photos_are_reduced_and_their_crops_come_in_small_batches(
     assert explanation.score.size == (1500, 400)
     assert explanation.distortion_map[:, 80:].min() > 0.9
     assert explanation.distortion_map[:, :70].max() < 0.01
-    assert max(red_seer.sizes) == 32
-    assert sum(red_seer.sizes) == 60 * 16  # ceil(1468 / 25) + 1 and ceil(368 / 25) + 1: half a crop makes 2,232
+    assert max(red_explainer.sizes) == 32
+    assert sum(red_explainer.sizes) == 60 * 16  # ceil(1468 / 25) + 1 and ceil(368 / 25) + 1: half a crop makes 2,232
 
 
-def test_the_upright_photo_is_explained(red_seer, half_red):
+def test_the_upright_photo_is_explained(red_explainer, half_red):
     turned = Image.fromarray(half_red)
     turned.getexif()[0x0112] = 6  # to be turned by a quarter to the right: what was right is below
-    explanation = explain(Scorer(predictor=red_seer), turned)
+    explanation = explain(Scorer(predictor=red_explainer), turned)
     assert explanation.distortion_map.shape == (160, 100)
     assert explanation.distortion_map[100:].min() > 0.9
     assert explanation.distortion_map[:60].max() < 0.01
@@ -176,22 +176,22 @@ def test_a_model_without_distortions_is_explained_by_its_decoder(tiny_clip):
     assert {label.kind for label in explanation.labels} == {"scene"}
 
 
-def test_what_cannot_be_explained_says_why(make_scorer, red_seer, tmp_path):
-    with pytest.raises(ConfigError, match=r"Brightness cannot explain: it has no gaze\(\)"):
+def test_what_cannot_be_explained_says_why(make_scorer, red_explainer, tmp_path):
+    with pytest.raises(ConfigError, match=r"Brightness cannot explain: it has no attention_maps\(\)"):
         explain(make_scorer(), Image.new("RGB", (50, 40)))
     with pytest.raises(ConfigError, match="at least 1, not 0 and 1024"):
-        explain(Scorer(predictor=red_seer), Image.new("RGB", (50, 40)), longest=0)
+        explain(Scorer(predictor=red_explainer), Image.new("RGB", (50, 40)), longest=0)
     (tmp_path / "empty.jpg").touch()
     with pytest.raises(ImageError, match=r"empty\.jpg: empty file"):
-        explain(Scorer(predictor=red_seer), tmp_path / "empty.jpg")
+        explain(Scorer(predictor=red_explainer), tmp_path / "empty.jpg")
     with pytest.raises(ImageError, match="over the limit of 1999"):
-        explain(Scorer(predictor=red_seer, max_pixels=1999), Image.new("RGB", (50, 40)))
+        explain(Scorer(predictor=red_explainer, max_pixels=1999), Image.new("RGB", (50, 40)))
 
 
-def test_a_gaze_that_is_no_number_is_the_weights_fault(red_seer):
-    class Broken(type(red_seer)):
-        def gaze(self, crops):
-            return super().gaze(crops)._replace(attention=np.full((len(crops), 4, 4), np.nan, np.float32))
+def test_attention_maps_that_are_not_finite_are_the_weights_fault(red_explainer):
+    class Broken(type(red_explainer)):
+        def attention_maps(self, crops):
+            return super().attention_maps(crops)._replace(attention=np.full((len(crops), 4, 4), np.nan, np.float32))
 
     with pytest.raises(WeightsError, match="not finite"):
         explain(Scorer(predictor=Broken()), Image.new("RGB", (50, 40)))
@@ -200,16 +200,16 @@ def test_a_gaze_that_is_no_number_is_the_weights_fault(red_seer):
 def test_the_packages_names_are_these():
     assert mpiqe.explain is explain
     assert mpiqe.Explanation.__module__ == "mpiqe.scoring.explanation"
-    assert mpiqe.draw.__module__ == "mpiqe.scoring.picture"
+    assert mpiqe.draw.__module__ == "mpiqe.scoring.render"
 
 
-def test_crops_slide_over_the_scaled_photo_and_the_map_lies_over_the_whole_one(red_seer, half_red):
+def test_crops_slide_over_the_scaled_photo_and_the_map_lies_over_the_whole_one(red_explainer, half_red):
     photo = np.repeat(np.repeat(half_red, 4, axis=0), 4, axis=1)  # 640 x 400
-    scorer = Scorer(predictor=red_seer, view_side=64, crops=4, crop_mode="grid")
+    scorer = Scorer(predictor=red_explainer, view_side=64, crops=4, crop_mode="grid")
     explanation = explain(scorer, photo)
     assert explanation.distortion_map.shape == explanation.attention_map.shape == (400, 640)
     assert np.array_equal(explanation.photo, photo)
     assert explanation.score.size == (640, 400)
     assert explanation.distortion_map[:, 400:].min() > 0.9
     assert explanation.distortion_map[:, :240].max() < 0.05
-    assert sum(red_seer.sizes) == 4 * 3  # of 80 x 50 pixels, half a crop apart; at native resolution 39 * 24
+    assert sum(red_explainer.sizes) == 4 * 3  # of 80 x 50 pixels, half a crop apart; at native resolution 39 * 24

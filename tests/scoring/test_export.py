@@ -19,7 +19,6 @@ from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import CheckpointConfig, save_checkpoint
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.options import ModelOptions
-from mpiqe.scoring import export as exporting
 from mpiqe.scoring.export import export
 from mpiqe.scoring.graph import GraphCard, read_card, write_card
 from mpiqe.scoring.onnx_predictor import OnnxPredictor
@@ -80,7 +79,7 @@ def test_a_graph_answers_as_torch_does_for_any_number_of_crops(exported, kind):
             assert one.shape == other.shape
             np.testing.assert_allclose(other, one, atol=1e-3, rtol=0)
         if kind != "CLIP-IQA":
-            for one, other in zip(torch_says.gaze(crops), onnx_says.gaze(crops), strict=True):
+            for one, other in zip(torch_says.attention_maps(crops), onnx_says.attention_maps(crops), strict=True):
                 assert one.shape == other.shape
                 np.testing.assert_allclose(other, one, atol=1e-4, rtol=0)
 
@@ -89,35 +88,43 @@ def test_a_graph_answers_as_torch_does_for_any_number_of_crops(exported, kind):
 def test_a_graph_of_clip_iqa_has_no_map_as_in_torch(exported, runtime):
     predictor = mpiqe.load(exported["CLIP-IQA"][1], runtime=runtime).predictor
     with pytest.raises(ConfigError, match="no map of where"):
-        predictor.gaze(np.zeros((1, 32, 32, 3), dtype=np.uint8))
+        predictor.attention_maps(np.zeros((1, 32, 32, 3), dtype=np.uint8))
 
 
-def test_openvino_reads_both_formats_and_agrees(exported, tmp_path):
-    run, graph = exported["whole"]
-    checked = export(run, tmp_path / "openvino", form="openvino")
+def test_openvino_reads_both_formats_and_agrees(exported, openvino_folder):
+    (run, graph), (folder_of_openvino, checked) = exported["whole"], openvino_folder
     assert checked[0].precision == "fp32"
     assert checked[0].score < 1e-4
     crops = np.stack([photos_of_scikit_image.coffee()[:32, i : i + 32] for i in range(5)])
     expected = mpiqe.load(run).predictor
-    for folder in (graph, tmp_path / "openvino"):
+    for folder in (graph, folder_of_openvino):
         predictor = OpenVINOPredictor(folder, precision="fp32")
         assert predictor.computes == "openvino fp32 cpu"
         for one, other in zip(expected.predict(crops), predictor.predict(crops), strict=True):
             np.testing.assert_allclose(other, one, atol=1e-3, rtol=0)
-        np.testing.assert_allclose(predictor.gaze(crops).attention, expected.gaze(crops).attention, atol=1e-4, rtol=0)
-    assert isinstance(mpiqe.load(tmp_path / "openvino").predictor, OpenVINOPredictor)
+        np.testing.assert_allclose(
+            predictor.attention_maps(crops).attention, expected.attention_maps(crops).attention, atol=1e-4, rtol=0
+        )
+    assert isinstance(mpiqe.load(folder_of_openvino).predictor, OpenVINOPredictor)
     chosen = mpiqe.load(graph, runtime="openvino").predictor
     assert isinstance(chosen, OpenVINOPredictor)
     assert chosen.computes == f"openvino {chosen.precision} cpu"
 
 
-@pytest.mark.parametrize("form", ["onnx", "onnx int8", "openvino"])
-def test_the_readme_beside_a_graph_runs_without_this_package(exported, eight_bits, tmp_path, form):
-    folder = tmp_path / form
-    if form == "onnx int8":
-        shutil.copytree(eight_bits[0], folder)
+@pytest.fixture(scope="module")
+def openvino_folder(exported, tmp_path_factory):
+    """The whole model in OpenVINO's own format, and what its check found."""
+    folder = tmp_path_factory.mktemp("openvino") / "graph"
+    return folder, export(exported["whole"][0], folder, form="openvino")
+
+
+@pytest.mark.parametrize("form", ["onnx", pytest.param("onnx int8", marks=pytest.mark.slow), "openvino"])
+def test_the_readme_beside_a_graph_runs_without_this_package(request, exported, tmp_path, form):
+    if form == "onnx":
+        made = exported["whole"][1]
     else:
-        export(exported["whole"][0], folder, form=form)
+        made, _ = request.getfixturevalue("eight_bits" if form == "onnx int8" else "openvino_folder")
+    folder = shutil.copytree(made, tmp_path / form)
     script = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL).group(1)
     blocked = "import sys\nfor name in ('mpiqe', 'torch'):\n    sys.modules[name] = None\n"
     (folder / "run.py").write_text(blocked + script)
@@ -132,9 +139,19 @@ def test_the_readme_beside_a_graph_runs_without_this_package(exported, eight_bit
     assert float(spread) == pytest.approx(expected.spread, abs=1e-3)
 
 
+def _off_by(share):
+    """``OnnxPredictor.predict`` with scores that are too high by a share of the scale."""
+    predict = OnnxPredictor.predict
+
+    def wrong(self, crops):
+        found = predict(self, crops)
+        return found._replace(score=found.score + share * (self.scale.high - self.scale.low))
+
+    return wrong
+
+
 def test_a_graph_that_differs_from_torch_is_not_left_as_if_it_were_right(exported, tmp_path, monkeypatch):
-    compare = exporting._compare
-    monkeypatch.setattr(exporting, "_compare", lambda *asked: compare(*asked)._replace(score=0.01))
+    monkeypatch.setattr(OnnxPredictor, "predict", _off_by(0.01))
     with pytest.raises(WeightsError, match=r"answers otherwise than PyTorch, by 0\.01 of the score's range"):
         export(exported["whole"][0], tmp_path / "wrong")
     assert list(tmp_path.iterdir()) == []
@@ -147,6 +164,7 @@ def eight_bits(tmp_path_factory):
     return folder, export("embedded", folder, precision="int8")
 
 
+@pytest.mark.slow
 def test_weights_of_eight_bits_answer_nearly_as_torch_does(eight_bits):
     folder, checked = eight_bits
     assert [entry.precision for entry in checked] == ["int8"]
@@ -159,6 +177,7 @@ def test_weights_of_eight_bits_answer_nearly_as_torch_does(eight_bits):
         assert abs(scorer(photo).score - exact(photo).score) < 5e-3 * (exact.scale.high - exact.scale.low)
 
 
+@pytest.mark.slow
 def test_eight_bits_too_give_a_crop_the_same_answer_in_any_company(eight_bits):
     predictor = mpiqe.load(eight_bits[0]).predictor
     photo = photos_of_scikit_image.coffee()
@@ -171,6 +190,7 @@ def test_eight_bits_too_give_a_crop_the_same_answer_in_any_company(eight_bits):
             np.testing.assert_array_equal(one[0], all_of_them[i])
 
 
+@pytest.mark.slow
 def test_a_graph_in_eight_bits_is_not_run_as_if_it_were_in_others(eight_bits, tmp_path):
     folder, _ = eight_bits
     for asked in ("fp32", "bf16"):
@@ -183,8 +203,7 @@ def test_a_graph_in_eight_bits_is_not_run_as_if_it_were_in_others(eight_bits, tm
 
 
 def test_a_model_that_loses_too_much_to_eight_bits_is_not_written(exported, tmp_path, monkeypatch):
-    compare = exporting._compare
-    monkeypatch.setattr(exporting, "_compare", lambda *asked: compare(*asked)._replace(score=0.006))
+    monkeypatch.setattr(OnnxPredictor, "predict", _off_by(0.02))
     with pytest.raises(WeightsError, match="eight bits are too few for this model: export it in fp32"):
         export(exported["whole"][0], tmp_path / "wrong", precision="int8")
     assert list(tmp_path.iterdir()) == []
@@ -397,7 +416,10 @@ def test_a_signal_reaches_its_handler_after_openvino_predictors_are_let_go_of(ex
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
-@pytest.mark.parametrize(("side", "mode"), [(64, "grid"), (40, "seeded"), (None, "grid")])
+@pytest.mark.parametrize(
+    ("side", "mode"),
+    [(64, "grid"), *(pytest.param(*view, marks=pytest.mark.slow) for view in ((40, "seeded"), (None, "grid")))],
+)
 def test_a_graph_keeps_its_models_view_and_its_readme_shows_it_without_this_package(tiny_folder, tmp_path, side, mode):
     view = View() if side is None else View("scaled", side)
     run = _run(tmp_path / "run", tiny_folder, KINDS["visual only"], view=view, crop_mode=mode)

@@ -83,7 +83,10 @@ USES = {
 def test_the_pixels_of_a_refused_photo_go_with_its_error(make_scorer, brightness, name, use):
     if use == "read" and name == "strip.png":
         pytest.skip("a strip can be read; it is refused when it is to be enlarged")
-    brightness.window_temperature, brightness.gaze = 1.0, lambda crops: None  # of no use: no photo gets that far
+    brightness.window_temperature, brightness.attention_maps = (
+        1.0,
+        lambda crops: None,
+    )  # of no use: no photo gets that far
     scorer = make_scorer(workers=1, batch_size=2, max_pixels=MAX_PIXELS)
     with no_collection():
         before = images_in_memory()

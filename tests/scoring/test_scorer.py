@@ -169,7 +169,7 @@ def test_the_scale_says_what_a_score_means(make_scorer):
 
 
 def test_scoring_apart_from_the_torch_predictor_does_not_import_torch():
-    modules = "mpiqe.scoring.scorer, mpiqe.scoring.sinks, mpiqe.scoring.paths, mpiqe.scoring.loading"
+    modules = "mpiqe.scoring.scorer, mpiqe.batch.sinks, mpiqe.sources.find, mpiqe.scoring.loading"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

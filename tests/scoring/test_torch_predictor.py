@@ -41,10 +41,10 @@ def test_a_prediction_is_the_models_own(tiny_model, crops):
     assert all(values.dtype == np.float32 for values in prediction)
 
 
-def test_the_gaze_is_the_models_own_in_squares(tiny_model, crops):
+def test_the_attention_maps_are_the_models_own_in_squares(tiny_model, crops):
     predictor = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu")
     assert predictor.window_temperature == tiny_model.window_temperature
-    similarity, attention = predictor.gaze(crops)
+    similarity, attention = predictor.attention_maps(crops)
     assert (similarity.shape, attention.shape) == ((5, 3, 3, 11), (5, 4, 4))
     assert similarity.dtype == attention.dtype == np.float32
     with torch.no_grad():
@@ -55,16 +55,16 @@ def test_the_gaze_is_the_models_own_in_squares(tiny_model, crops):
     np.testing.assert_allclose(attention.sum(axis=(1, 2))[2], 17 * (1 - by_hand[0]), rtol=1e-5)
 
 
-def test_the_gaze_of_a_model_without_distortions_has_no_cosines(tiny_clip, crops):
+def test_the_attention_maps_of_a_model_without_distortions_has_no_cosines(tiny_clip, crops):
     options = replace(OPTIONS, distortion_prompts=False)
     predictor = TorchPredictor(model=build_model(tiny_clip, options), config=replace(CONFIG, options=options))
-    similarity, attention = predictor.gaze(crops)
+    similarity, attention = predictor.attention_maps(crops)
     assert (len(similarity), similarity.shape[-1], attention.shape) == (5, 0, (5, 4, 4))
 
 
-def test_the_gaze_in_bf16_is_close_to_that_in_fp32(tiny_model, crops):
-    exact = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu", precision="fp32").gaze(crops)
-    rough = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu", precision="bf16").gaze(crops)
+def test_the_attention_maps_in_bf16_are_close_to_that_in_fp32(tiny_model, crops):
+    exact = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu", precision="fp32").attention_maps(crops)
+    rough = TorchPredictor(model=tiny_model, config=CONFIG, device="cpu", precision="bf16").attention_maps(crops)
     np.testing.assert_allclose(rough.similarity, exact.similarity, atol=0.03)
     np.testing.assert_allclose(rough.attention, exact.attention, atol=0.05)
     assert (rough.similarity != exact.similarity).any()

@@ -13,10 +13,10 @@ import mpiqe
 from mpiqe.data import choose_split, read_csv
 from mpiqe.model.checkpoint import read_config
 from mpiqe.training.assess import assess
-from mpiqe.training.loop import train
 from mpiqe.training.options import resolve
 from mpiqe.training.reporter import Silent
-from mpiqe.training.run import RunFolder
+from mpiqe.training.run_folder import RunFolder
+from mpiqe.training.train import train
 
 COUNT = 120  # 84 to train on, 12 to validate on, 24 to test on
 

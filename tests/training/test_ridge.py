@@ -47,6 +47,33 @@ def test_a_constant_feature_gets_no_weight() -> None:
     assert fit_ridge(x.float(), y.float()).weight[3] == 0
 
 
+def test_a_row_of_weight_two_counts_as_two_rows() -> None:
+    x, y = _data()
+    weights = torch.ones(30)
+    weights[:10] = 2.0
+    found = fit_ridge(x, y, weights=weights, penalties=[7.0])
+    twice = torch.cat([torch.arange(10), torch.arange(30)])
+    expected = fit_ridge(x[twice], y[twice], penalties=[7.0 * 40 / 30])  # weights are brought to a mean of one
+    torch.testing.assert_close(found.weight, expected.weight)
+    torch.testing.assert_close(found.bias, expected.bias)
+
+
+def test_left_out_predictions_are_those_of_weighted_fits_without_the_row() -> None:
+    x, y = _data()
+    weights = torch.linspace(0.5, 1.5, 30, dtype=torch.float64)
+    ridge = fit_ridge(x, y, weights=weights, penalties=[7.0])
+    share = weights / weights.sum()
+    mean = share @ x
+    z = (x - mean) / (share @ (x - mean).square()).sqrt()
+    penalty = torch.diag(torch.tensor([0.0, 7, 7, 7, 7, 7], dtype=torch.float64))
+    design = torch.cat([torch.ones(30, 1, dtype=torch.float64), z], dim=1)
+    for row in range(30):
+        rest = torch.arange(30) != row
+        normal = design[rest].T @ (weights[rest, None] * design[rest]) + penalty
+        solved = torch.linalg.solve(normal, design[rest].T @ (weights[rest] * y[rest]))
+        torch.testing.assert_close(ridge.left_out[row], design[row] @ solved)
+
+
 def test_no_penalties_are_an_error() -> None:
     with pytest.raises(ValueError, match="no penalties"):
         fit_ridge(*_data(), penalties=[])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mpiqe.bench import flops
 from mpiqe.bench.plain import PlainMPIQE
-from mpiqe.bench.runtimes import Float, Look
+from mpiqe.bench.signatures import Float, Look
 from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
 from mpiqe.model.checkpoint import load_checkpoint

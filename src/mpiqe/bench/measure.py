@@ -21,7 +21,8 @@ from mpiqe.bench.floor import operations, products
 from mpiqe.bench.machine import describe_machine
 from mpiqe.bench.photos import QUALITY, SIZES, bits_per_pixel, write_photos
 from mpiqe.bench.report import Decoding, Pipelines, Report, RuntimeFigures
-from mpiqe.bench.runtimes import Look, Source, Subject, build
+from mpiqe.bench.runtimes import Source, Subject, build
+from mpiqe.bench.signatures import Look
 from mpiqe.bench.timing import Timed, interleaved, seconds
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.extras import needing
@@ -242,7 +243,7 @@ def _steady(scorer: Scorer, paths: Sequence[Path], *, skip: int, photos: int) ->
         def draw(number: int) -> None:
             for row in islice(rows, number):
                 if row.error is not None:
-                    raise ImageError(f"{row.path}: {row.error}")
+                    raise ImageError(row.path, row.error)
 
         draw(skip)
         return seconds(lambda: draw(photos))

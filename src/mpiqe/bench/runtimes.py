@@ -3,7 +3,7 @@
 Knows no torch: with the light install the runtimes that read graphs are measured, without what has to be made by torch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -11,21 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from mpiqe.bench.photos import SIZES, make_photo
+from mpiqe.bench.signatures import Float, Look
 from mpiqe.errors import ConfigError, WeightsError
-from mpiqe.images import Pixels
-from mpiqe.scoring.eight_bits import in_eight_bits, quantise
 from mpiqe.scoring.graph import CARD, read_card
 from mpiqe.scoring.loading import EMBEDDED, embedded_folder
 from mpiqe.scoring.predictor import Predictor
+from mpiqe.scoring.quantize import quantize, to_int8
 
 if TYPE_CHECKING:
     from mpiqe.bench.eager import Eager
 
 Runtime = Literal["torch-fp32", "torch-bf16", "onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
-Float = Literal["fp32", "bf16"]
 Precision = Literal["fp32", "bf16", "int8"]
-Look = Callable[[Pixels], object]
 _TORCH = ("torch", "transformers")
 _EXPORT = ("onnx", "onnxscript")
 _NEEDED = {"torch": _TORCH, "onnx": ("onnxruntime",), "openvino": ("openvino",)}
@@ -77,7 +75,7 @@ class Source:
         if self.weights == EMBEDDED:
             return embedded_folder()
         if self.is_graph:
-            if self._is_of_eight_bits:
+            if self._is_int8:
                 raise ConfigError("these weights were exported in int8")
             return Path(self.weights)
         missing = _lacking((*_TORCH, *_EXPORT))
@@ -90,24 +88,24 @@ class Source:
         return graph
 
     @cached_property
-    def graph_of_eight_bits(self) -> Path:
+    def int8_graph(self) -> Path:
         """The same with weights of eight bits, however much that costs the answers; raises as ``graph`` does."""
-        if self._is_of_eight_bits:
+        if self._is_int8:
             return Path(self.weights)
         _check_can_quantise()
-        return in_eight_bits(self.graph, self.folder / "int8")
+        return to_int8(self.graph, self.folder / "int8")
 
     @property
-    def _is_of_eight_bits(self) -> bool:
+    def _is_int8(self) -> bool:
         return self.is_graph and read_card(Path(self.weights)).precision == "int8"
 
     @cached_property
-    def bare_graph_of_eight_bits(self) -> Path | None:
+    def bare_int8_graph(self) -> Path | None:
         """The bare tower with weights of eight bits, where it can be exported."""
         if self.bare_graph is None:
             return None
         path = self.folder / "bare-int8.onnx"
-        quantise(self.bare_graph, path)
+        quantize(self.bare_graph, path)
         return path
 
     @cached_property
@@ -165,8 +163,8 @@ def _with_onnx(source: Source, precision: Precision) -> tuple[Predictor, Look | 
     from mpiqe.scoring.onnx_predictor import OnnxPredictor
 
     eight = precision == "int8"
-    predictor = OnnxPredictor(source.graph_of_eight_bits if eight else source.graph, threads=source.threads)
-    bare_graph = source.bare_graph_of_eight_bits if eight else source.bare_graph
+    predictor = OnnxPredictor(source.int8_graph if eight else source.graph, threads=source.threads)
+    bare_graph = source.bare_int8_graph if eight else source.bare_graph
     if bare_graph is None:
         return predictor, None
     options = onnxruntime.SessionOptions()

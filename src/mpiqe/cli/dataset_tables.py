@@ -6,17 +6,17 @@ from rich.table import Table
 
 from mpiqe.data.describe import Count, Coverage, Description, Splits
 from mpiqe.data.record import Dataset
-from mpiqe.data.releases import Release
+from mpiqe.data.registry import DatasetSpec
 
 CROP = 224
 """The side of a crop in the paper; smaller pictures are enlarged."""
 _SIZES = 5
 
 
-def overview(description: Description, release: Release | None) -> Table:
+def overview(description: Description, spec: DatasetSpec | None) -> Table:
     """Counts beside the release's, the MOS, label coverage and splits."""
     table = _pairs()
-    for name, figures in _overview(description, release):
+    for name, figures in _overview(description, spec):
         table.add_row(name, figures)
     return table
 
@@ -37,20 +37,20 @@ def classes(title: str, coverage: Coverage, description: Description) -> Table:
     return table
 
 
-def looks(dataset: Dataset, sizes: Mapping[tuple[int, int], int], release: Release | None) -> Table:
+def looks(dataset: Dataset, sizes: Mapping[tuple[int, int], int], spec: DatasetSpec | None) -> Table:
     """The sizes of the pictures that can be read, and what is worth knowing though it is no fault."""
     table = _pairs()
     shown = [f"{count:,} of {width} x {height}" for (width, height), count in list(sizes.items())[:_SIZES]]
     if len(sizes) > _SIZES:
         shown.append(f"{sum(list(sizes.values())[_SIZES:]):,} of {len(sizes) - _SIZES} other sizes")
-    said = f" (the release: {release.sizes})" if release else ""
+    said = f" (the release: {spec.sizes})" if spec else ""
     table.add_row("sizes", f"{', '.join(shown) or 'none'}{said}")
     if small := sum(count for size, count in sizes.items() if min(size) < CROP):
         table.add_row("small", f"{small:,} with a side under {CROP} pixels, enlarged before a crop is cut")
     for first, second in dataset.twins:
         table.add_row("twins", f"{first} and {second} are one picture in the release, rated twice")
-    if release:
-        table.add_row("note", release.note)
+    if spec:
+        table.add_row("note", spec.note)
     return table
 
 
@@ -61,7 +61,7 @@ def _pairs() -> Table:
     return table
 
 
-def _overview(description: Description, release: Release | None) -> list[tuple[str, str]]:
+def _overview(description: Description, spec: DatasetSpec | None) -> list[tuple[str, str]]:
     mos, images = description.mos, description.images
     low, high, mean, median, deviation = (
         f"{value:.{mos.decimals}f}" for value in (mos.low, mos.high, mos.mean, mos.median, mos.deviation)
@@ -72,8 +72,8 @@ def _overview(description: Description, release: Release | None) -> list[tuple[s
         parts = (f"{part} {count.found:,}/{count.released:,}" for part, count in description.parts.items())
         rows.append(("", ", ".join(parts)))
     rows.append(("references", _beside(description.references)))
-    if release:
-        rows.append(("released as", release.label))
+    if spec:
+        rows.append(("released as", spec.label))
     rows += [
         ("MOS as read", f"{low} to {high}, mean {mean}, median {median}, deviation {deviation}; higher is better"),
         ("scenes", f"{description.scenes.labelled:,} of {description.rated:,} images labelled"),

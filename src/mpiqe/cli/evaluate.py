@@ -5,26 +5,30 @@ from typing import Annotated, Literal
 
 import typer
 
+from mpiqe.cli.dataset_options import AsPublished, ImageColumn, Labels, MosColumn, Root
 from mpiqe.cli.reporter import TerminalReporter, figures
+from mpiqe.data.registry import data_help
 
 
 def evaluate(
     weights: Annotated[
         str, typer.Argument(help="run folder, checkpoint file or hub id; 'embedded' for the package's own")
     ],
-    data: Annotated[str, typer.Option(help="dataset: live, csiq, kadid, livec, bid, koniq, or csv:FILE")] = "livec",
-    root: Annotated[Path | None, typer.Option(help="folder of the dataset")] = None,
-    labels: Annotated[Path | None, typer.Option(help="folder of LIQE's label files")] = None,
-    labels_as_published: Annotated[
-        bool, typer.Option("--labels-as-published", help="keep what LIQE's files say of LIVE's fast-fading images")
-    ] = False,
+    data: Annotated[
+        str | None, typer.Option(help=f"dataset: {data_help()}; default the run's own, with its folders and columns")
+    ] = None,
+    root: Root = None,
+    labels: Labels = None,
+    labels_as_published: AsPublished = False,
+    image_column: ImageColumn = None,
+    mos_column: MosColumn = None,
     split: Annotated[
         int | None, typer.Option(help="which of the ten splits; default the one that the checkpoint was trained on")
     ] = None,
     splits: Annotated[
-        Literal["auto", "liqe", "own"],
-        typer.Option(help="D13: LIQE's splits or the project's own"),
-    ] = "auto",
+        Literal["auto", "liqe", "own"] | None,
+        typer.Option(help="D13: LIQE's splits or the project's own; default auto, or the run's on its own dataset"),
+    ] = None,
     part: Annotated[Literal["train", "val", "test", "all"], typer.Option(help="which images")] = "test",
     crops: Annotated[int | None, typer.Option(help="crops per image; default the checkpoint's")] = None,
     view_side: Annotated[
@@ -38,23 +42,34 @@ def evaluate(
     predictions: Annotated[Path | None, typer.Option(help="also write image,mos,score,spread to this CSV")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
     device: Annotated[Literal["auto", "cpu"], typer.Option(help="auto or cpu")] = "auto",
-    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="arithmetic")] = "fp32",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"] | None,
+        typer.Option(help="arithmetic; default fp32, or a run folder's own on the dataset that it was trained on"),
+    ] = None,
 ) -> None:
-    """SRCC, PLCC (raw and after the logistic fit), KRCC and RMSE of a checkpoint on a dataset's split."""
+    """SRCC, PLCC (raw and after the logistic fit), KRCC and RMSE of a checkpoint on a dataset's split.
+
+    `mpiqe evaluate RUN` alone gives the run's test figures again. RMSE is left out where the dataset's MOS are on
+    another scale than the scores.
+    """
     import json
 
-    from mpiqe.training.assess import assess
+    from mpiqe.training.assess import Evaluated, assess
 
     with TerminalReporter() as reporter:
         result, rows, title = assess(
             weights,
-            data=data,
-            root=root,
-            labels=labels,
-            labels_as_published=labels_as_published,
-            split=split,
-            splits=splits,
-            part=part,
+            on=Evaluated(
+                data=data,
+                root=root,
+                labels=labels,
+                labels_as_published=labels_as_published,
+                image_column=image_column,
+                mos_column=mos_column,
+                splits=splits,
+                split=split,
+                part=part,
+            ),
             crops=crops,
             view_side=view_side,
             crop_mode=crop_mode,

@@ -1,4 +1,4 @@
-"""``mpiqe explain``: photos in, a picture for each out that shows where its distortion sits."""
+"""``mpiqe explain``: draw where an image's distortion is and what the model attends to."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ def explain(
     paths: photos.Paths,
     out: Annotated[
         Path,
-        typer.Option(help="The folder for the pictures; made if it is not there.", metavar="DIR", show_default=False),
+        typer.Option(help="The folder for the figures; made if it does not exist.", metavar="DIR", show_default=False),
     ],
     weights: photos.Weights = None,
     crops: photos.Crops = None,
@@ -31,11 +31,11 @@ def explain(
     allow_scheme: photos.AllowScheme = None,
     allow_host: photos.AllowHost = None,
 ) -> None:
-    """Show where a photo's distortion sits and where the model looks.
+    """Show where a photo's distortion is and what the model attends to.
 
-    Each photo gets a picture: the photo, its likeliest distortion and the
-    decoder's attention laid over it, the score and the five likeliest labels.
-    Pictures lie in DIR as the photos in their folders, named after them.
+    Each photo gets a figure: the photo, its most probable distortion and the
+    decoder's attention laid over it, the score and the five most probable labels.
+    Figures lie in DIR as the photos in their folders, named after them.
 
     The rows are those of mpiqe score. A photo that cannot be read gets its row
     too, with the reason.
@@ -45,12 +45,13 @@ def explain(
     photos.run(
         paths,
         verb="explain",
-        pictures=out,
+        figures=out,
+        name_figures=True,
         column=column,
         max_bytes=max_bytes,
         timeout=timeout,
-        allow_scheme=allow_scheme,
-        allow_host=allow_host,
+        allow_scheme=allow_scheme or (),
+        allow_host=allow_host or (),
         weights=weights,
         crops=crops,
         view_side=view_side,

@@ -9,13 +9,19 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+_OLD = "old_name_"
 
-def with_flags(*kinds: type, defaults: Mapping[str, str] | None = None) -> Callable[[Callable[..., None]], Any]:
+
+def with_flags(
+    *kinds: type, defaults: Mapping[str, str] | None = None, renamed: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., None]], Any]:
     """Give a command a ``--flag`` for every field of ``kinds``; it receives those that were given, as ``given``.
 
     A flag that is not given is absent, so that a config file or a dataset's own default can speak. ``defaults`` are
-    words for the help where a default is not the dataclass's.
+    words for the help where a default is not the dataclass's. ``renamed`` gives fields flags of other names; a flag of
+    the field's own name still works in this version, hidden from the help, and warns.
     """
+    new_names = renamed or {}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
@@ -26,10 +32,21 @@ def with_flags(*kinds: type, defaults: Mapping[str, str] | None = None) -> Calla
             for item in fields(kind):
                 default = (defaults or {}).get(item.name, item.default)
                 names.append(item.name)
-                made.append(_parameter(item.name, hints[item.name], item.metadata["help"], default))
+                what = hints[item.name], item.metadata["help"], default
+                made.append(_parameter(item.name, new_names.get(item.name, item.name), *what))
+                if item.name in new_names:
+                    made.append(_parameter(f"{_OLD}{item.name}", item.name, *what, hidden=True))
 
         def run(**values: Any) -> None:
             given = {name: values.pop(name) for name in names}
+            for name in new_names:
+                value = values.pop(f"{_OLD}{name}")
+                if value not in (None, []):
+                    typer.echo(
+                        f"mpiqe: --{name} is now {_flag(new_names[name])}; the old name goes away in the next version",
+                        err=True,
+                    )
+                    given[name] = [*given[name], *value] if isinstance(value, list) and given[name] else value
             command(given={name: value for name, value in given.items() if value not in (None, [])}, **values)
 
         parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *made]
@@ -41,15 +58,24 @@ def with_flags(*kinds: type, defaults: Mapping[str, str] | None = None) -> Calla
     return decorate
 
 
-def _parameter(name: str, hint: Any, text: str, default: Any) -> inspect.Parameter:
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _parameter(
+    name: str, flag_name: str, hint: Any, text: str, default: Any, *, hidden: bool = False
+) -> inspect.Parameter:
+    """The parameter ``name`` of a command, set by a flag made of ``flag_name``."""
     if get_origin(hint) in (types.UnionType, typing.Union):
         hint = next(option for option in get_args(hint) if option is not type(None))
-    flag = "--" + name.replace("_", "-")
+    flag = _flag(flag_name)
     if get_origin(hint) is tuple:
         hint = list[get_args(hint)[0]]  # type: ignore[misc]
     shown = "" if default in (None, ()) else f" [dim]\\[{default}][/dim]"
     if hint is bool:
         flag = f"{flag}/--no-{flag[2:]}"
         shown = f" [dim]\\[{'on' if default else 'off'}][/dim]"
-    annotation = Annotated[hint | None, typer.Option(flag, help=text.replace("[", "\\[") + shown, show_default=False)]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    option = typer.Option(flag, help=text.replace("[", "\\[") + shown, show_default=False, hidden=hidden)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[hint | None, option]
+    )

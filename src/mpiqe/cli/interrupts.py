@@ -1,4 +1,4 @@
-"""Ctrl-C, kept out of what must not be left half done."""
+"""Delay Ctrl-C until a row is written."""
 
 import contextlib
 import os
@@ -6,10 +6,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
-
-_raising: set[Any] = set()
-"""The handlers of ``raising`` that are in place."""
 
 
 @contextlib.contextmanager
@@ -45,12 +41,10 @@ def raising() -> Iterator[threading.Event]:
         signal.default_int_handler(number, frame)
 
     signal.signal(signal.SIGINT, interrupt)
-    _raising.add(interrupt)
     try:
         yield came
     finally:
         signal.signal(signal.SIGINT, _end)
-        _raising.discard(interrupt)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
@@ -61,38 +55,3 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 def _may_handle() -> bool:
     return threading.current_thread() is threading.main_thread()  # no other may, and none is interrupted
-
-
-class Interrupts:
-    """While used as a context, an interrupt during ``held`` is raised at its end; at other times at once."""
-
-    def __init__(self) -> None:
-        self._holding = False
-        self._came = False
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Finish what is inside first."""
-        self._holding = True
-        try:
-            yield
-        finally:
-            self._holding = False
-        if self._came:
-            raise KeyboardInterrupt
-
-    def __enter__(self) -> "Interrupts":
-        self._before = signal.getsignal(signal.SIGINT)
-        self._ours = _may_handle() and (self._before in _raising or self._before is signal.default_int_handler)
-        if self._ours:
-            signal.signal(signal.SIGINT, self._interrupt)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._ours:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        self._came = True
-        if not self._holding:
-            raise KeyboardInterrupt

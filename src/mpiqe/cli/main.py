@@ -1,4 +1,4 @@
-"""The ``mpiqe`` command. Each subcommand has its own file; what they need is imported when they run.
+"""The ``mpiqe`` command. Each subcommand has its own file and imports what it needs when it runs.
 
 Exit status of all of them: 0 done, 1 done in part (the command says what that means), 2 a usage error or any
 ``MPIQEError``, 130 interrupted, 141 the reader of our output went away.
@@ -31,7 +31,7 @@ _LINES = "\n\t"  # what of an error's text a terminal may obey
 
 
 class _Commands(TyperGroup):
-    """Turns what a command raises into one line and an exit status."""
+    """Turn the exceptions of a command into one line and an exit status."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

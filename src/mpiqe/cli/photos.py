@@ -1,36 +1,22 @@
-"""What ``mpiqe score`` and ``mpiqe explain`` share: their options, and the way from paths to rows and pictures."""
+"""What ``mpiqe score`` and ``mpiqe explain`` share: their options, and what they show of a job."""
 
-import contextlib
 import io
 import sys
-import threading
 import warnings
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mpiqe import bounds
-from mpiqe.cli.interrupts import Interrupts
-from mpiqe.cli.output import Format, Output, refuse_inputs
-from mpiqe.errors import ConfigError, ImageError, MPIQEError
+from mpiqe.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mpiqe.cli.cluster import Cluster
+    from mpiqe.batch.progress import Progress
+    from mpiqe.batch.sinks import Stream
     from mpiqe.cli.progress_line import ProgressLine
-    from mpiqe.scoring.paths import Fetched, Found
-    from mpiqe.scoring.pictures import PictureFolder
-    from mpiqe.scoring.resume import Earlier
-    from mpiqe.scoring.score import Row
-    from mpiqe.scoring.scorer import Scorer
 
-_NO_MATTER = frozenset({"batch_size", "workers", "read_timeout"})  # to what a row says
-_TOLD_ELSEWHERE = frozenset({"weights", "runtime", "device", "precision"})  # as what they are: identity, COMPUTES
+Format = Literal["table", "csv", "jsonl", "parquet"]
+SHARD_SIZE = 4096
 
 Paths = Annotated[
     list[str],
@@ -46,28 +32,28 @@ Weights = Annotated[
 Crops = Annotated[int | None, typer.Option(help="Crops per photo; as in training if not given.", metavar="N")]
 ViewSide = Annotated[
     int | None,
-    typer.Option(help="Bring photos down to at most N x N pixels first; 0: not. The model's own else.", metavar="N"),
+    typer.Option(help="Downscale photos to at most N x N pixels first; 0: not. Default: the model's own.", metavar="N"),
 ]
 CropMode = Annotated[
     Literal["seeded", "grid", "random"] | None,
-    typer.Option(help="Where crops are cut: seeded, grid, random; the model's own else.", metavar="M"),
+    typer.Option(help="Where crops are cut: seeded, grid, random. Default: the model's own.", metavar="M"),
 ]
 Seed = Annotated[int, typer.Option(help="Another seed cuts the crops elsewhere.", metavar="S")]
 BatchSize = Annotated[
     int | None,
-    typer.Option(help="Photos that the model sees at once.", metavar="N"),
+    typer.Option(help="Photos per batch of the model.", metavar="N"),
 ]
 Workers = Annotated[
     int | None, typer.Option(help="Photos that are read at once; one per processor if not given.", metavar="N")
 ]
 Runtime = Annotated[
     Literal["auto", "onnx", "openvino", "torch"],
-    typer.Option(help="onnx, openvino, torch or auto, what suits the weights.", metavar="R"),
+    typer.Option(help="onnx, openvino, torch, or auto: by the weights.", metavar="R"),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="D")]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"],
-    typer.Option(help="fp32, bf16 or auto, what suits the runtime.", metavar="P"),
+    typer.Option(help="fp32, bf16, or auto: by the runtime.", metavar="P"),
 ]
 MaxPixels = Annotated[int, typer.Option(help="Refuse photos with more pixels.", metavar="N")]
 Column = Annotated[str | None, typer.Option(help="Column of .parquet files with paths or bytes.", metavar="NAME")]
@@ -93,243 +79,101 @@ Timeout = Annotated[
 ]
 
 
-def run(
-    paths: list[str],
-    *,
-    verb: Literal["score", "explain"],
-    form: Format | None = None,
-    output: Path | None = None,
-    resume: bool = False,
-    pictures: Path | None = None,
-    column: str | None = None,
-    max_bytes: int = 256 << 20,
-    timeout: float = 60.0,
-    allow_scheme: list[str] | None = None,
-    allow_host: list[str] | None = None,
-    cluster: "Cluster | None" = None,
-    **options: Any,
-) -> None:
-    """Write a row for each photo and, where there is a folder for ``pictures``, the picture of its explanation.
+def run(paths: list[str], *, verb: Literal["score", "explain"], output: Path | None = None, **options: Any) -> None:
+    """Run ``mpiqe.score_to`` with ``options``, to standard output where there is no ``output``, and show how it goes.
 
-    ``options`` are those of ``mpiqe.load``. With a ``cluster`` photos are scored there. Rows name their pictures if
-    ``verb`` is ``explain``. Ends with exit status 1 where a photo failed, in this run or the one that is resumed.
+    Ends with exit status 1 where an image failed, in this run or the one that is resumed.
     """
-    from mpiqe.scoring.paths import Limits, Reach, find
+    from mpiqe.batch.interrupts import JobInterrupted
+    from mpiqe.batch.job import score_to
 
-    options["read_timeout"] = timeout
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow finds odd about a file; what matters is in its row
-    _check(max_bytes, timeout)
-    target = Output(output, form, resume=resume)
-    if target.path is not None:
-        refuse_inputs(target.path, paths)
-    if cluster:
-        cluster.check(target, pictures=pictures is not None, device=options["device"])
-    reach = Reach.of(paths, schemes=allow_scheme or (), hosts=allow_host or ())
-    limits = Limits(max_bytes=max_bytes, timeout=timeout, reach=reach)
-    found = find(paths, stdin=standard_input(paths), limits=limits, column=column, output=target.path)
-    folder = None
-    if pictures is not None:
-        from mpiqe.scoring.pictures import PictureFolder
-
-        folder = PictureFolder(pictures)
-        found = folder.photos_outside(found)
-    followed = {"allow_scheme": list(reach.schemes) or None, "allow_host": list(reach.hosts) or None}
-    settings = _settings(options, max_bytes=max_bytes, column=column, **followed) if target.can_resume else {}
-    with target.alone():
-        if cluster and not cluster.is_over(target):
-            told = cluster.run(paths, target=target, settings=settings, options=options, limits=limits, column=column)
-            tally = _Tally(*told)
-        else:
-            tally = _here(
-                paths,
-                found,
-                folder,
-                target=target,
-                settings=settings,
-                options=options,
-                verb=verb,
-                clustered=cluster is not None,
-            )
-    if tally.failed:
-        typer.echo(
-            f"mpiqe: {tally.failed} of {tally.done} photos could not be {verb.removesuffix('e')}ed; their rows say why",
-            err=True,
-        )
+    display = _Display(shares_terminal=output is None and sys.stdout is not None and sys.stdout.isatty())
+    target = _standard_output(display, options.get("file_format")) if output is None else output
+    try:
+        with display:
+            result = score_to(paths, target, on_progress=display, count_total=display.is_shown, **options)
+    except JobInterrupted as stopped:
+        go_on = "; the same command with --resume goes on from there" if stopped.can_resume else ""
+        typer.echo(f"mpiqe: interrupted, {stopped}{go_on}", err=True)
+        raise typer.Exit(130) from None
+    if result.failed:
+        failed = f"{result.failed} of {result.rows} photos could not be {verb.removesuffix('e')}ed"
+        typer.echo(f"mpiqe: {failed}; their rows say why", err=True)
         raise typer.Exit(1)
 
 
-def _here(
-    paths: list[str],
-    found: "Iterator[Found]",
-    folder: "PictureFolder | None",
-    *,
-    target: Output,
-    settings: dict[str, Any],
-    options: dict[str, Any],
-    verb: str,
-    clustered: bool,
-) -> "_Tally":
-    """Write the rows of what is ``found`` from this process; ``clustered`` if they were to come from a cluster."""
-    from rich.console import Console
+class _Display:
+    """The progress line of a job, from its first ``Progress`` to the end of this context."""
 
-    from mpiqe.cli.progress_line import ProgressLine
-    from mpiqe.scoring.loading import load
+    def __init__(self, *, shares_terminal: bool) -> None:
+        from rich.console import Console
 
-    output = target.path
-    earlier, tally = _earlier(target, found, folder, settings)
-    first = next(found, None)
-    if first is None and not tally.done:
-        raise ConfigError(f"there is no image to {verb} in {' '.join(paths)}")
-    if first is None:
-        target.finish()
-    elif clustered:
-        raise ConfigError(
-            f"{output} has {tally.done} rows and no shards, and there are more photos; the same command without "
-            "--engine ray scores them, and without --resume all are scored anew"
-        )
-    else:
-        scorer = load(**options)
-        if folder:
-            folder.make()
-        console = Console(stderr=True)
-        shared = output is None and sys.stdout is not None and sys.stdout.isatty()
-        progress = ProgressLine(console=console, unit="photos", total=None, shared=shared, done=tally.done)
-        with Interrupts() as interrupts:
-            try:
-                with (
-                    target.opened(scorer.predictor, earlier=earlier, settings=settings) as sink,
-                    counting(progress, paths, output) if console.is_terminal else contextlib.nullcontext(),
-                    progress,
-                    contextlib.closing(_rows(scorer, chain([first], found), folder, named=verb == "explain")) as rows,
-                ):
-                    for row in rows:
-                        with interrupts.held(), progress.aside():
-                            sink.write(row)
-                            progress.advance()
-                            tally.add(failed=row.score is None)
-            except KeyboardInterrupt:
-                go_on = "; the same command with --resume goes on from there" if target.can_resume else ""
-                typer.echo(f"mpiqe: interrupted, {tally.done} rows are written{go_on}", err=True)
-                raise typer.Exit(130) from None
-    return tally
+        self._console = Console(stderr=True)
+        self._shares_terminal = shares_terminal
+        self.line: ProgressLine | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        return self._console.is_terminal
+
+    def __call__(self, progress: "Progress") -> None:
+        from mpiqe.cli.progress_line import ProgressLine
+
+        if self.line is None:
+            self.line = ProgressLine(
+                console=self._console,
+                unit="photos",
+                total=progress.total,
+                shared=self._shares_terminal,
+                done=progress.done,
+            )
+            self.line.__enter__()
+        self.line.total, self.line.count = progress.total, progress.done
+
+    def __enter__(self) -> "_Display":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.line is not None:
+            self.line.__exit__()
 
 
-@dataclass
-class _Tally:
-    done: int = 0
-    failed: int = 0
+class _AboveLine:
+    """Standard output, written to above the progress line: what was written is handed on when it is flushed."""
 
-    def add(self, *, failed: bool) -> None:
-        self.done += 1
-        self.failed += failed
+    def __init__(self, stream: Any, display: _Display) -> None:
+        self._stream = stream
+        self._display = display
+        self._waiting: list[str] = []
 
+    def write(self, text: str, /) -> int:
+        self._waiting.append(text)
+        return len(text)
 
-def _earlier(
-    target: Output, found: "Iterator[Found]", folder: "PictureFolder | None", settings: dict[str, Any]
-) -> "tuple[Earlier | None, _Tally]":
-    """Pass over the photos whose rows are there already; ``None`` where there are none to continue."""
-    from mpiqe.scoring.resume import check_order, check_settings
-    from mpiqe.scoring.sources.held import Held
+    def flush(self) -> None:
+        text, self._waiting = "".join(self._waiting), []
+        if self._display.line is None:
+            self._put(text)
+        else:
+            with self._display.line.aside():
+                self._put(text)
 
-    earlier, tally = target.earlier(), _Tally()
-    if earlier is None or target.path is None:
-        return None, tally
-    for row in earlier:
-        if not tally.done:
-            check_settings(target.path, settings)
-        photo = next(found, None)
-        check_order(target.path, tally.done + 1, row.path, None if photo is None else earlier.written(photo.path))
-        tally.add(failed=row.failed)
-        if photo and isinstance(photo.fetched, Held):
-            photo.fetched.drop()
-        if photo and folder and not row.failed:
-            folder.place(photo)  # so that the pictures of later photos have the names they would have had
-    return earlier if tally.done else None, tally
+    def _put(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
-def _settings(options: dict[str, Any], **others: Any) -> dict[str, Any]:
-    """All that makes a row what it is, but what computes it: that is known when a model is loaded."""
-    from mpiqe.scoring.resume import identity
-
-    told = {name: value for name, value in options.items() if name not in _NO_MATTER | _TOLD_ELSEWHERE}
-    return {"mpiqe": version("mpiqe"), "model": identity(options.get("weights")), **told, **others}
-
-
-def standard_input(paths: Sequence[str]) -> IO[bytes]:
-    """Standard input; where it is closed, nothing, or a ``ConfigError`` if ``paths`` name it."""
-    if sys.stdin is not None:
-        return sys.stdin.buffer
-    if "-" in paths:
-        raise ConfigError("standard input is closed, so no paths can come from there: give a list as @FILE")
-    return io.BytesIO()
-
-
-def _check(max_bytes: int, timeout: float) -> None:
-    if max_bytes < 1 or not timeout > 0:
-        raise ConfigError(f"--max-bytes and --timeout must be above 0, not {max_bytes} and {timeout:g}")
-    checked = (
-        bounds.whole_number("--max-bytes", max_bytes, most=bounds.MOST_BYTES),
-        bounds.seconds("--timeout", timeout),
-    )
-    faults = [fault for fault in checked if fault]
-    if faults:
-        raise ConfigError("; ".join(faults))
-
-
-@contextlib.contextmanager
-def counting(progress: "ProgressLine", paths: Sequence[str], output: Path | None) -> Iterator[None]:
-    """Find out in the background how many photos there are; only who watches wants to know."""
-    from mpiqe.scoring.paths import count
-
-    stopped = threading.Event()
-
-    def counting() -> None:
-        with contextlib.suppress(MPIQEError, OSError):  # it will be told where it happens to the run
-            progress.total = count(paths, output=output, stopped=stopped)
-
-    thread = threading.Thread(target=counting, name="mpiqe-count", daemon=True)
-    thread.start()
-    thread.join(timeout=0.2)  # a small number is there when the line is first drawn
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join(timeout=5)
-
-
-def _rows(
-    scorer: "Scorer", found: "Iterator[Found]", folder: "PictureFolder | None", *, named: bool
-) -> "Generator[Row, None, None]":
-    """The scorer's rows; with a ``folder`` each one after its picture was written, which it names if ``named``."""
-    if folder is None:
-        with contextlib.closing(scorer.rows(photo.source for photo in found)) as rows:
-            yield from rows
-        return
-    from mpiqe.images import describe
-    from mpiqe.scoring.explanation import explain
-    from mpiqe.scoring.score import Row
-
-    waiting: deque[Found] = deque()
-
-    def sources() -> "Iterator[str | Fetched]":
-        for photo in found:
-            waiting.append(photo)
-            yield photo.source
-
-    with contextlib.closing(scorer.rows(sources())) as rows:
-        for row in rows:
-            photo = waiting.popleft()
-            if row.score is None:
-                yield row
-                continue
-            source: str | bytes = photo.path
-            try:
-                if photo.fetched is not None:
-                    source = photo.fetched.fetch()
-                picture = folder.write(photo, explain(scorer, source, score=row.score))
-            except ImageError as error:  # it was there a moment ago
-                yield Row(
-                    row.path, None, str(error).removeprefix(f"{photo.path}: ").removeprefix(f"{describe(source)}: ")
-                )
-            else:
-                yield Row(f"{row.path} -> {picture}", row.score, None) if named else row
+def _standard_output(display: _Display, form: Format | None) -> "Stream":
+    """Standard output for rows: in UTF-8 where scripts read it, with whatever bytes a path may hold."""
+    if sys.stdout is None:
+        raise ConfigError("standard output is closed, so the rows cannot go there: give --output FILE")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if form in (None, "table"):
+            sys.stdout.reconfigure(errors="replace")
+        else:
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
+    return _AboveLine(sys.stdout, display)

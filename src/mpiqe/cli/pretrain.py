@@ -7,10 +7,10 @@ import typer
 
 from mpiqe.cli.flags import with_flags
 from mpiqe.cli.reporter import TerminalReporter
-from mpiqe.training.options import PretrainOptions
+from mpiqe.training.options import FLAG_NAMES, PretrainOptions
 
 
-@with_flags(PretrainOptions)
+@with_flags(PretrainOptions, renamed=FLAG_NAMES)
 def pretrain(
     given: dict[str, Any],
     out: Annotated[Path, typer.Option("--out", help="folder of the run; the backbone is its backbone/")],
@@ -21,8 +21,8 @@ def pretrain(
     What comes out is a folder in transformers' CLIP format for `mpiqe train --backbone`.
     """
     from mpiqe.model.options import from_mapping
-    from mpiqe.training.pretrain import pretrain as run_pretraining
-    from mpiqe.training.run import RunFolder
+    from mpiqe.pretrain.loop import pretrain as run_pretraining
+    from mpiqe.training.run_folder import RunFolder
 
     run = RunFolder(out)
     options = from_mapping(PretrainOptions, {**(run.settings() if resume else {}), **given}, where="options")

@@ -1,4 +1,4 @@
-"""One line on stderr that says how far a long job is."""
+"""A progress bar on stderr."""
 
 import contextlib
 import threading
@@ -48,12 +48,12 @@ class ProgressLine:
             self._erase()
 
     def advance(self, count: int = 1) -> None:
-        """So many more are done."""
+        """Count so many more as done."""
         self.count += count
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """Keep the line away from what is written meanwhile."""
+        """Hide the line while something else is written."""
         if not (self._active and self.shared):
             yield
             return

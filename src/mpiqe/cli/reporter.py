@@ -1,4 +1,4 @@
-"""What a long run shows while it works: notes, a bar with the time left, a line an epoch. All of it on stderr."""
+"""Progress of a training run on stderr: notes, a bar with the time left, a line per epoch."""
 
 import os
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from rich.progress import (
 
 
 class TerminalReporter:
-    """Tells a terminal how a run goes; without a terminal the bar is left out and the lines remain."""
+    """Report a run's progress; without a terminal the bar is left out and the lines remain."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, highlight=False, quiet=quiet)
@@ -87,6 +87,8 @@ def figures(result: Mapping[str, float | None], title: str) -> str:
     lines = [f"{result.get('count')} {title}"]
     for key, name in names.items():
         value = result.get(key)
+        if key == "rmse" and value is None and result.get("rmse_fitted") is not None:
+            continue  # left out: the MOS are on another scale
         lines.append(f"  {name:<30}{'not defined' if value is None else f'{value:.4f}'}")
     if "interval_coverage" in result:
         lines.append(f"  {'90 % interval, coverage':<30}{result['interval_coverage']:.4f}")

@@ -11,9 +11,10 @@ import typer
 
 from mpiqe import bounds
 from mpiqe.cli.reporter import TerminalReporter
+from mpiqe.data.registry import names as dataset_names
 
 if TYPE_CHECKING:
-    from mpiqe.experiments.reproduce import Plan
+    from mpiqe.experiments.plan import Plan
 
 TARGETS = ("table1", "table2", "table3", "table4", "table5", "table6", "lines", "figure3", "figure4")
 
@@ -46,7 +47,7 @@ def reproduce(
         str | None, typer.Option(help="CLIP by hub id or folder, or 'embedded'; default the paper's")
     ] = None,
     datasets: Annotated[
-        str | None, typer.Option(help="only these of live, csiq, kadid, livec, bid, koniq; separated by commas")
+        str | None, typer.Option(help=f"only these of {', '.join(dataset_names())}; separated by commas")
     ] = None,
     repeats: Annotated[int, typer.Option(help="how many of the ten splits")] = 10,
     epochs: Annotated[int | None, typer.Option(help="epochs; default the paper's 30")] = None,
@@ -68,7 +69,7 @@ def reproduce(
         typer.Option("--config", help="TOML of mpiqe train's settings; a table variants.NAME is for one variant"),
     ] = None,
     jobs: Annotated[int, typer.Option(help="runs at a time")] = 1,
-    plan_only: Annotated[bool, typer.Option("--plan", help="print the plan and stop")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="print the plan and stop, without loading CLIP")] = False,
 ) -> None:
     """The paper's tables and figures from your folders of data, its own numbers beside ours.
 
@@ -77,9 +78,7 @@ def reproduce(
     Exit status 1 if something failed; the rest is done then.
     """
     from mpiqe.errors import ConfigError
-    from mpiqe.experiments.processes import alone_in
-    from mpiqe.experiments.reproduce import make_plan
-    from mpiqe.experiments.reproduce import reproduce as run_all
+    from mpiqe.experiments.plan import make_plan
     from mpiqe.experiments.study import Study, read_roots, read_settings
     from mpiqe.experiments.tables import tables
 
@@ -111,12 +110,15 @@ def reproduce(
         note=note,
     )
     with TerminalReporter() as reporter:
-        plan = make_plan(study)
+        plan = make_plan(study, measure=not plan_only)
         _print_plan(plan)
         if plan_only:
             return
+        from mpiqe.experiments.processes import folder_lock
+        from mpiqe.experiments.reproduce import reproduce as run_all
+
         try:
-            with alone_in(out):
+            with folder_lock(out):
                 findings = run_all(
                     plan,
                     jobs=jobs,
@@ -142,11 +144,11 @@ def _print_plan(plan: "Plan") -> None:
             cells = f"{part.cells} cell{'s' if part.cells > 1 else ''}"
             typer.echo(f"  {table.key:<8} {part.name:<14} {cells:<8} {state}")
     for figure in plan.study.figures:
-        typer.echo(f"  {figure:<8} {plan.study.pictured or 'no dataset to draw it on'}")
-    left = timedelta(seconds=round(plan.seconds))
-    typer.echo(
-        f"  {len(plan.left)} of {len(plan.runs)} runs are left (one may serve several tables): about {left} one after "
-        "another, by a step measured now"
-    )
+        typer.echo(f"  {figure:<8} {plan.study.figure_dataset or 'no dataset to draw it on'}")
+    left = "how long they take is measured when they start"
+    if plan.measured is not None:
+        time = timedelta(seconds=round(plan.measured.seconds))
+        left = f"about {time} one after another, by a step measured now"
+    typer.echo(f"  {len(plan.left)} of {len(plan.runs)} runs are left (one may serve several tables): {left}")
     for note in plan.notes:
         typer.echo(f"  careful: {note}")

@@ -1,4 +1,4 @@
-"""``mpiqe score``: photos in, a row for each out."""
+"""``mpiqe score``: score images and write a row for each."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,15 +6,13 @@ from typing import Annotated
 import typer
 
 from mpiqe.cli import photos
-from mpiqe.cli.cluster import SHARD_SIZE, Cluster
-from mpiqe.cli.output import Format
 
 
 def score(
     paths: photos.Paths,
     weights: photos.Weights = None,
     form: Annotated[
-        Format | None,
+        photos.Format | None,
         typer.Option("--format", help="table, csv, jsonl or parquet; else as FILE ends.", metavar="F"),
     ] = None,
     output: Annotated[
@@ -41,7 +39,7 @@ def score(
     allow_scheme: photos.AllowScheme = None,
     allow_host: photos.AllowHost = None,
     engine: photos.Engine = "local",
-    shard_size: photos.ShardSize = SHARD_SIZE,
+    shard_size: photos.ShardSize = photos.SHARD_SIZE,
     address: photos.Address = None,
 ) -> None:
     """Score photos: how good do they look?
@@ -53,16 +51,18 @@ def score(
     photos.run(
         paths,
         verb="score",
-        form=form,
         output=output,
+        file_format=form,
         resume=resume,
-        pictures=explain,
+        figures=explain,
         column=column,
         max_bytes=max_bytes,
         timeout=timeout,
-        allow_scheme=allow_scheme,
-        allow_host=allow_host,
-        cluster=Cluster(address, shard_size) if engine == "ray" else None,
+        allow_scheme=allow_scheme or (),
+        allow_host=allow_host or (),
+        engine=engine,
+        address=address,
+        shard_size=shard_size,
         weights=weights,
         crops=crops,
         view_side=view_side,

@@ -1,4 +1,4 @@
-"""The console script: makes ready what a command line needs before anything else is imported.
+"""The console script: prepare streams and Ctrl-C before anything else is imported.
 
 Standard streams may be closed (a service, cron, ``<&-``), and Ctrl-C may come while modules are being imported.
 """

@@ -8,10 +8,14 @@ import typer
 from mpiqe.cli.flags import with_flags
 from mpiqe.cli.reporter import TerminalReporter, figures, is_main_process
 from mpiqe.model.options import LossOptions, ModelOptions
-from mpiqe.training.options import RunOptions, read_toml, resolve
+from mpiqe.training.options import FLAG_NAMES, RunOptions, read_toml, resolve
 
 
-@with_flags(RunOptions, ModelOptions, LossOptions, defaults={"batch_size": "the paper's for the dataset: 32 or 64"})
+@with_flags(
+    *(RunOptions, ModelOptions, LossOptions),
+    defaults={"batch_size": "the paper's for the dataset: 32 or 64"},
+    renamed=FLAG_NAMES,
+)
 def train(
     given: dict[str, Any],
     out: Annotated[Path, typer.Option("--out", help="folder of the run")],
@@ -23,8 +27,8 @@ def train(
     Settings are the paper's for the dataset, then those of --config, then the flags. --resume needs only --out: it
     takes up the run's own settings.
     """
-    from mpiqe.training.loop import train as run_training
-    from mpiqe.training.run import RunFolder
+    from mpiqe.training.run_folder import RunFolder
+    from mpiqe.training.train import train as run_training
 
     run = RunFolder(out)
     asked = {**(read_toml(config) if config else {}), **given}
@@ -40,5 +44,5 @@ def train(
         if result["count"]:
             typer.echo(figures(result, f"test images of split {options.run.split}"))
         else:
-            typer.echo("no images were kept back to test on (--whole), so there are no figures")
+            typer.echo("no images were kept back to test on (--train-on-all), so there are no figures")
         typer.echo(f"run folder: {out}")

@@ -1,4 +1,4 @@
-"""What a dataset holds, in figures: counts beside the release's, ratings, labels, splits. No picture is opened."""
+"""Statistics of a dataset: counts beside the release's, MOS, labels, splits. Images are not opened."""
 
 import math
 import statistics
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from mpiqe.data.record import Dataset, Record
-from mpiqe.data.releases import Release
+from mpiqe.data.registry import DatasetSpec
 from mpiqe.data.splits import NUMBERS, choose_split
 from mpiqe.errors import DatasetError
 
 
 @dataclass(frozen=True)
 class Count:
-    """How many there are, and how many the release has; ``None`` where nothing was released or nobody counted."""
+    """How many there are, and how many the release has; ``None`` where that is not known."""
 
     found: int
     released: int | None
@@ -52,7 +52,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How far one kind of label goes."""
+    """How many images have one kind of label."""
 
     classes: Mapping[str, Group]
     """The most frequent first, without classes that no image has. An image may have several scenes."""
@@ -69,7 +69,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Splits:
-    """The ten splits: whose they are, and the fewest and the most images that a side of them has."""
+    """The ten splits: LIQE's or mpiqe's own, and the fewest and the most images of each side."""
 
     whose: str
     train: tuple[int, int]
@@ -100,8 +100,8 @@ class Description:
     """``None`` for fewer than three different contents, which cannot be split."""
 
 
-def describe(dataset: Dataset, release: Release | None) -> Description:
-    """Count what ``dataset`` holds; ``release`` is what was published under its name, if anything was.
+def describe(dataset: Dataset, spec: DatasetSpec | None) -> Description:
+    """Count what ``dataset`` holds; ``spec`` is its row in the registry, ``None`` for a table.
 
     Raises ``DatasetError`` for a dataset without images.
     """
@@ -111,13 +111,13 @@ def describe(dataset: Dataset, release: Release | None) -> Description:
     there = [record for record in records if record.image.is_file()]
     return Description(
         name=dataset.name,
-        title=dataset.name if release is None else release.title,
-        scale=None if release is None else release.label,
+        title=dataset.name if spec is None else spec.title,
+        scale=None if spec is None else spec.label,
         rated=len(records),
-        images=Count(len(there), None if release is None else release.images),
-        parts={} if release is None else _parts(records, there, release.parts),
+        images=Count(len(there), None if spec is None else spec.images),
+        parts={} if spec is None else _parts(records, there, spec.parts),
         references=Count(
-            len({record.reference for record in records} - {None}), None if release is None else release.references
+            len({record.reference for record in records} - {None}), None if spec is None else spec.references
         ),
         mos=_ratings([record.mos for record in records]),
         scenes=_coverage(records, lambda record: record.scenes),

@@ -1,4 +1,4 @@
-"""Many faults, one message: a dataset is mended in one go, not fault by fault."""
+"""All faults of a dataset in one error, so that it can be corrected in one go."""
 
 from collections.abc import Sequence
 

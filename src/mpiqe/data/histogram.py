@@ -1,9 +1,7 @@
-"""One picture of a dataset: how its MOS are spread, and over which distortions and scenes. matplotlib when it draws."""
+"""A figure of a dataset: the histogram of its MOS, and its distortions and scenes."""
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +11,7 @@ from PIL import Image
 
 from mpiqe.data.describe import Coverage, Description, Ratings
 from mpiqe.data.record import Dataset
-from mpiqe.errors import ConfigError
-from mpiqe.files import write_whole
+from mpiqe.plotting import GREY, Sheet, check_libraries, check_name, few_spines, rendered, save_small_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,29 +32,19 @@ COLOURS: Mapping[str, str] = {
     "spatially-localized": "#702404",
     "others": "#a0d0f2",
 }
-_PLAIN, NONE, _GREY, _PALE = "#7a8794", "#e2dfda", "#666666", "#bbbbbb"
+_PLAIN, NONE = "#7a8794", "#e2dfda"
 
 # Inches from the upper left corner; at 100 pixels an inch the sheet is as wide as a README's page.
-_WIDTH, _HEAD, _FOOT, _MARGIN, _DPI = 10.0, 0.86, 0.5, 0.14, 160
+_HEAD, _FOOT, _MARGIN = 0.86, 0.5, 0.14
 _LEAST_HEIGHT, _ROW, _PANEL = 4.4, 0.232, 0.4
 _HISTOGRAM, _BARS, _COLUMNS = (0.5, 5.55), (7.12, 8.58), (9.08, 9.84)
 _MOST_BINS = 40
 
 
-def check_library() -> None:
-    """Raise ``ConfigError`` where matplotlib is not installed."""
-    try:
-        import_module("matplotlib")
-    except ImportError as error:
-        raise ConfigError(f'the histogram is drawn with matplotlib, and {error}: pip install "mpiqe[plots]"') from error
-
-
-def check_name(path: Path) -> None:
-    """Raise ``ConfigError`` for a name that the picture cannot have."""
-    if path.suffix.lower() != ".png":
-        raise ConfigError(f"--out {path}: the picture's name must end in .png")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--out {path}: there is no folder {path.parent}")
+def check(out: Path) -> None:
+    """Raise ``ConfigError`` where matplotlib is not installed or ``out`` cannot be a figure's name: before any work."""
+    check_libraries("to draw the histogram", "matplotlib")
+    check_name(out, ".png")
 
 
 def bins(mos: Sequence[float]) -> tuple[float, NDArray[np.int64]]:
@@ -74,9 +61,6 @@ def bins(mos: Sequence[float]) -> tuple[float, NDArray[np.int64]]:
 
 def draw(dataset: Dataset, description: Description) -> "Figure":
     """The MOS histogram, stacked by distortion where there are labels, and bars of distortions and scenes beside it."""
-    check_library()
-    from matplotlib.figure import Figure
-
     panels: list[tuple[str, Coverage, Mapping[str, str]]] = [
         ("distortions", description.distortions, COLOURS),
         ("scenes", description.scenes, {}),
@@ -84,41 +68,34 @@ def draw(dataset: Dataset, description: Description) -> "Figure":
     panels = [panel for panel in panels if panel[1].labelled]
     rows = sum(_PANEL + _ROW * len(_rows(coverage)) for _, coverage, _ in panels)
     height = max(_LEAST_HEIGHT, _HEAD + rows + _FOOT - 0.3)
-    figure = Figure(figsize=(_WIDTH, height), facecolor="white")
-
-    def axes(left: float, top: float, width: float, tall: float) -> "Axes":
-        return figure.add_axes((left / _WIDTH, (height - top - tall) / height, width / _WIDTH, tall / height))
+    sheet = Sheet(height, ink="black")
 
     def text(left: float, top: float, content: str, **how: Any) -> None:
-        figure.text(left / _WIDTH, 1 - top / height, content, va="baseline", parse_math=False, **how)
+        sheet.text(left, top, content, va="baseline", parse_math=False, **how)
 
     text(_MARGIN, 0.3, f"{_short(description.title)}: {description.rated:,} images", size=13, weight="bold")
-    text(_MARGIN, 0.52, _subtitle(description), size=8, color=_GREY)
+    text(_MARGIN, 0.52, _subtitle(description), size=8, color=GREY)
     left, right = _HISTOGRAM
     right = right if panels else _COLUMNS[1]
-    _histogram(axes(left, _HEAD, right - left, height - _HEAD - _FOOT), dataset, description)
+    _histogram(sheet.axes(left, _HEAD, right - left, height - _HEAD - _FOOT), dataset, description)
     top = _HEAD - 0.02
     for title, coverage, colours in panels:
         text(_BARS[0] - 0.06, top, title, size=9, weight="bold", ha="right")
         if coverage.several:
-            text(_BARS[0], top, "an image may have several", size=7, color=_GREY)
+            text(_BARS[0], top, "an image may have several", size=7, color=GREY)
         for column, word in zip(_COLUMNS, ("images", "mean MOS"), strict=True):
-            text(column, top, word, size=7, color=_GREY, ha="right")
+            text(column, top, word, size=7, color=GREY, ha="right")
         tall = _ROW * len(_rows(coverage))
-        panel = axes(_BARS[0], top + 0.08, _BARS[1] - _BARS[0], tall)
+        panel = sheet.axes(_BARS[0], top + 0.08, _BARS[1] - _BARS[0], tall)
         _bars(panel, coverage, colours, decimals=description.mos.decimals)
         top += _PANEL + tall
-    return figure
+    return sheet.figure
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write the picture as a PNG of 256 colours, which are nearly all it has, whole or not at all."""
-    check_name(path)
-    drawn, content = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=_DPI)
-    few = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    few.save(content, "PNG", optimize=True)
-    write_whole(path, content.getvalue())
+    """Write a PNG of 256 colours, which are nearly all that the figure has, atomically."""
+    check_name(path, ".png")
+    save_small_png(rendered(figure), path, dither=Image.Dither.NONE)
 
 
 def _short(title: str) -> str:
@@ -155,15 +132,13 @@ def _histogram(axes: "Axes", dataset: Dataset, description: Description) -> None
     axes.set_xlim(lefts[0] - width, lefts[-1] + 2 * width)
     axes.set_ylim(0, below.max() * 1.15)
     _averages(axes, description.mos, lambda value: float(below[math.floor(value / width + 1e-6) - first]))
-    axes.set_xlabel("MOS as mpiqe reads it, higher is better", fontsize=8, color=_GREY)
-    axes.set_title(f"images, in bins of {width:g}", fontsize=8, loc="left", pad=4, color=_GREY)
+    axes.set_xlabel("MOS as mpiqe reads it, higher is better", fontsize=8, color=GREY)
+    axes.set_title(f"images, in bins of {width:g}", fontsize=8, loc="left", pad=4, color=GREY)
     axes.locator_params(axis="y", integer=True)
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.tick_params(labelsize=8, length=2, colors=_GREY)
-    axes.grid(axis="y", linewidth=0.4, color="#dddddd")
+    axes.tick_params(labelsize=8, length=2, colors=GREY)
     axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_PALE)
+    few_spines(axes)
 
 
 def _averages(axes: "Axes", mos: Ratings, height: Callable[[float], float]) -> None:
@@ -198,7 +173,7 @@ def _bars(axes: "Axes", coverage: Coverage, colours: Mapping[str, str], *, decim
         axes.barh(line, images, 0.72, color=colour)
         axes.annotate(name, (0, line), (-4.3, 0), textcoords="offset points", ha="right", va="center", size=8)
         figures = f"{images:,}", "" if mean is None else f"{mean:.{decimals}f}"
-        for column, figure, ink in zip(_COLUMNS, figures, ("black", _GREY), strict=True):
+        for column, figure, ink in zip(_COLUMNS, figures, ("black", GREY), strict=True):
             place = (column - _BARS[1]) * 72, 0
             axes.annotate(
                 figure, (most, line), place, textcoords="offset points", ha="right", va="center", size=8, color=ink

@@ -1,4 +1,4 @@
-"""What runs in a process apart to read one label file: SciPy's reader of .mat files is C that damage can crash.
+"""The child process that reads one label file: damaged files can crash SciPy's reader of .mat files, which is C.
 
 Its arguments are what to read and the file; it writes one JSON value to standard output, ``{"value": ..}`` or
 ``{"error": ..}``. Its memory and its time are bounded where the system can.

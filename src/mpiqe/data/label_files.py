@@ -1,6 +1,7 @@
-"""Label files as releases have them: variables of .mat, rows of .csv, .xls and .xlsx. No row is judged here.
+"""Read the label files of releases: variables of .mat, rows of .csv, .xls and .xlsx, without checking their values.
 
-All but .csv are read in a process apart: damage has crashed SciPy's reader, and a sheet can unpack to any size.
+All but .csv are read in a child process: damaged files have crashed SciPy's reader, and a sheet can unpack to any
+size.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Label files that a damaged copy of could crash or flood a reader: read in a process apart, with bounds."""
+"""Read label files in a child process with limits on memory and time, since damaged ones can crash their reader."""
 
 import os
 import signal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import mpiqe
 from mpiqe.data.label_child import ANSWER, SECONDS
 from mpiqe.errors import ConfigError, DatasetError
+from mpiqe.extras import lacking
 from mpiqe.parse import parse_json
 
 Kind = Literal["mat", "xlsx", "xls"]
@@ -23,7 +24,7 @@ READERS: dict[Kind, tuple[str, str]] = {
 """What each kind of file is called, and the package that reads it."""
 _MOST_BYTES = 256 << 20  # of a file; the largest official one has under one million
 _GRACE = 10  # seconds to start in, and by which the child's own alarm comes first
-# As in scoring/reader_process.py: the child has the parent's modules, and none of the working directory's.
+# As in isolation/process.py: the child has the parent's modules, and none of the working directory's.
 _BOOT = (
     "import sys; sys.path[:] = [sys.argv[1], *sys.argv[4:]]; import mpiqe; sys.path[:] = sys.argv[4:]; "
     "from mpiqe.data.label_child import main; main(sys.argv[2], sys.argv[3])"
@@ -38,8 +39,9 @@ def read_apart(file: Path, kind: Kind) -> dict[str, Any]:
     ``ConfigError`` where the package that reads such files is not installed.
     """
     what, package = READERS[kind]
-    if find_spec(package) is None:
-        raise ConfigError(f"{file.name} is read with {package}, which is not installed: pip install {package}")
+    if find_spec(package) is None:  # it is imported in the process apart alone
+        error = ModuleNotFoundError(f"no module named {package}", name=package)
+        raise lacking(error, why=f"to read {file.name}") or error
     try:
         size = file.stat().st_size
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a dataset is once it has been read: records, in a fixed order, and the published splits over them."""
+"""A dataset after reading: records in a fixed order, and the published splits."""
 
 import hashlib
 from dataclasses import dataclass
@@ -44,7 +44,9 @@ class Dataset:
     splits: tuple[Split, ...] = ()
     """LIQE's ten (index 0 is number 1), empty where they were not given."""
     twins: tuple[tuple[str, str], ...] = ()
-    """Pairs of names under which the release itself holds one and the same picture."""
+    """Pairs of names under which the release itself holds the same image."""
+    notes: tuple[str, ...] = ()
+    """How a table's columns were understood, where that is not plain; for the user to see."""
 
     @property
     def low(self) -> float:

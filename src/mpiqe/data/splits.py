@@ -1,10 +1,10 @@
-"""Which images train, which validate, which test (decision D13), and Table 5's smaller training sets."""
+"""Training, validation and test splits (decision D13), and Table 5's smaller training sets."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 
 from mpiqe.choices import SplitSource
 from mpiqe.data.faults import refuse
-from mpiqe.data.order import shuffled
 from mpiqe.data.record import Dataset, Record, Split
 from mpiqe.errors import ConfigError, DatasetError
 
@@ -28,7 +28,7 @@ def choose_split(dataset: Dataset, number: int, *, source: SplitSource = "auto",
 
 
 def describe_split(dataset: Dataset, number: int, *, source: SplitSource = "auto") -> str:
-    """Whose split ``choose_split`` gives, in words: "LIQE's 1" or "mpiqe's 1"."""
+    """Return the name of the split that ``choose_split`` gives: "LIQE's 1" or "mpiqe's 1"."""
     liqe = source == "liqe" or (source == "auto" and dataset.splits)
     return f"{'LIQE' if liqe else 'mpiqe'}'s {number}"
 
@@ -88,13 +88,21 @@ def without_val(split: Split) -> Split:
     return Split(tuple(sorted((*split.train, *split.val))), (), split.test)
 
 
+def shuffled(names: Iterable[str], key: str) -> list[str]:
+    """``names`` (unique) in an order that depends on ``key`` and on the names themselves, not on how they came.
+
+    It is the same on every machine, in every process and with every version of every library.
+    """
+    return sorted(names, key=lambda name: (hashlib.sha256(f"{key}:{name}".encode()).digest(), name))
+
+
 def check_split(split: Split, records: Sequence[Record]) -> None:
     """Raise one ``DatasetError`` unless every record is on exactly one side and train and test have some."""
     refuse("split", faults_of(split, [record.name for record in records]))
 
 
 def faults_of(split: Split, names: Sequence[str]) -> list[str]:
-    """What is wrong with a split of a dataset whose images are ``names``: strays, doubles, missing, empty sides."""
+    """Find unknown, repeated and missing images and empty sides of a split of the dataset with images ``names``."""
     sides: dict[int, list[str]] = {}
     for side, members in (("train", split.train), ("val", split.val), ("test", split.test)):
         for index in members:

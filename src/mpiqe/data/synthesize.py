@@ -1,4 +1,4 @@
-"""A rated set made from clean photos: KADID-10k's 25 distortions in five levels, in KADID-10k's layout.
+"""Make a synthetic dataset from clean photos: KADID-10k's 25 distortions in five levels, in KADID-10k's layout.
 
 ::
 
@@ -28,7 +28,7 @@ STEP = 0.8
 
 
 def stand_in(level: int) -> float:
-    """The quality that a level stands for: 5 for the clean photo, 1 at level 5. A convention, nobody's rating."""
+    """Return the stand-in MOS of a level: 5 for the clean photo, 1 at level 5. A convention, not a rating."""
     return BEST - STEP * level
 
 
@@ -43,7 +43,7 @@ class Made:
 
 
 def plan(photos: int, *, each: int, seed: int, kinds: Mapping[str, Kind] = KINDS) -> list[list[Made]]:
-    """What is made of each photo: the clean one, then ``each`` of all versions, drawn by the seed, in order."""
+    """List the images to make of each photo: the clean one, then ``each`` of all versions, drawn by the seed."""
     versions = [(kind, level) for kind in kinds for level in range(1, LEVELS + 1)]
     if not 1 <= each <= len(versions):
         raise ConfigError(f"{each} versions of each photo: must be 1 to {len(versions)}")
@@ -71,8 +71,8 @@ def synthesize(
 ) -> int:
     """Write the set and return how many images it has; what a stopped run has written is kept, the rest is made.
 
-    Random parts are a function of the seed, the photo's number and the kind. A photo that cannot be read is told to
-    ``progress`` with the reason and left out; its number stays free. Raises ``DatasetError`` if none can be read,
+    Random parts are a function of the seed, the photo's number and the kind. A photo that cannot be read is left out
+    and reported to ``progress`` with the reason; its number stays free. Raises ``DatasetError`` if none can be read,
     ``ConfigError`` if ``out`` holds a set of other photos.
     """
     planned = plan(len(photos), each=each, seed=seed, kinds=kinds)

@@ -1,4 +1,4 @@
-"""Several processes that work for one: none of them outlives it, and two commands never share a folder."""
+"""A pool of processes that end with their parent, and a lock for a folder."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Hold ``folder`` against other processes; ``ConfigError`` if one holds it. A lock goes with its process."""
     try:
         import fcntl
@@ -39,7 +39,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def each_in_turn(work: Callable[[T], R], items: Sequence[T], *, jobs: int) -> Iterator[R]:
+def in_processes(work: Callable[[T], R], items: Sequence[T], *, jobs: int) -> Iterator[R]:
     """``work`` of every item in the order that they end, ``jobs`` at a time, each process with its share of the cores.
 
     No more than ``jobs`` items are ever handed out, so that an interruption costs these alone. Whatever ends this

@@ -1,4 +1,4 @@
-"""The protocol's figures over repeats, from per-image predictions and nothing else; paired tests between two models."""
+"""Metrics over repeats, computed from per-image predictions alone, and paired tests between two models."""
 
 import csv
 import math
@@ -20,7 +20,7 @@ Rated = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Over:
+class Summary:
     """One metric over the repeats; ``None`` where a repeat has no such figure."""
 
     median: float | None
@@ -30,14 +30,15 @@ class Over:
 
 
 @dataclass(frozen=True)
-class Paired:
-    """One model's figure minus another's, repeat by repeat."""
+class PairedTest:
+    """Paired tests of one model's metric minus another's, repeat by repeat."""
 
     differences: tuple[float, ...]
     wins: int
     ties: int
     losses: int
-    median: float
+    mean: float
+    """What ``corrected_p`` is a test of, so the direction of a verdict as well."""
     wilcoxon_p: float | None
     """Wilcoxon's signed-rank test, two-sided (exact without ties); at least 2 / 2^n for n repeats."""
     corrected_p: float | None
@@ -63,16 +64,18 @@ def measure(rated: Rated) -> dict[str, float | None]:
     return {figure: figures[figure] for figure in metrics.NAMES}
 
 
-def over(values: Sequence[float | None]) -> Over:
-    """Median, mean and deviation over repeats."""
+def summarize(values: Sequence[float | None]) -> Summary:
+    """Return median, mean and deviation over repeats."""
     there = [value for value in values if value is not None]
     if not there or len(there) < len(values):
-        return Over(None, None, None)
-    return Over(statistics.median(there), statistics.fmean(there), statistics.stdev(there) if len(there) > 1 else None)
+        return Summary(None, None, None)
+    return Summary(
+        statistics.median(there), statistics.fmean(there), statistics.stdev(there) if len(there) > 1 else None
+    )
 
 
-def compare(differences: Sequence[float], *, test_share: float) -> Paired:
-    """Paired tests of a figure's ``differences`` over repeats.
+def compare(differences: Sequence[float], *, test_share: float) -> PairedTest:
+    """PairedTest tests of a figure's ``differences`` over repeats.
 
     ``test_share`` is the number of test images over that of training images, 0.25 for 80 : 20.
     """
@@ -82,16 +85,17 @@ def compare(differences: Sequence[float], *, test_share: float) -> Paired:
     signed = corrected = None
     if wins or losses:
         signed = float(wilcoxon(differences).pvalue)
+    mean = statistics.fmean(differences) if differences else 0.0
     variance = statistics.variance(differences) if count > 1 else 0.0
     if variance > 0:
-        statistic = statistics.fmean(differences) / math.sqrt((1 / count + test_share) * variance)
+        statistic = mean / math.sqrt((1 / count + test_share) * variance)
         corrected = float(2 * student_t.sf(abs(statistic), count - 1))
-    return Paired(
+    return PairedTest(
         tuple(differences),
         wins,
         signs.count(0),
         losses,
-        statistics.median(differences) if differences else 0.0,
+        mean,
         signed,
         corrected,
     )

@@ -1,128 +1,33 @@
-"""``mpiqe reproduce``: plan, runs, pictures, report."""
+"""``mpiqe reproduce``: runs, pictures, report."""
 
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from mpiqe.data import Dataset, choose_split, describe_split
 from mpiqe.errors import MPIQEError
-from mpiqe.experiments.drawing import Picture, check_libraries
-from mpiqe.experiments.figure3 import figure3
-from mpiqe.experiments.figure4 import figure4
+from mpiqe.experiments.figures import FigureFile
+from mpiqe.experiments.figures.figure3 import figure3
+from mpiqe.experiments.figures.figure4 import figure4
+from mpiqe.experiments.plan import Plan
 from mpiqe.experiments.protocol import measure, read_predictions
 from mpiqe.experiments.report import write_report
 from mpiqe.experiments.results import Findings, gather
-from mpiqe.experiments.runner import do_all, is_done, look_at_images, refuse_other_study
+from mpiqe.experiments.run_files import is_done
+from mpiqe.experiments.runner import check_images, do_all
 from mpiqe.experiments.study import Run, Study
-from mpiqe.experiments.tables import Cell, Table
-from mpiqe.experiments.timing import expected_seconds, measure_speeds
 from mpiqe.experiments.variants import FULL, VARIANTS
 from mpiqe.model.backbone_digest import weights_digest
 from mpiqe.model.checkpoint import versions
-from mpiqe.model.clip import FrozenCLIP
-from mpiqe.printable import printable
-from mpiqe.training.loop import PREDICTIONS
 from mpiqe.training.options import RunOptions
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run import RunFolder
+from mpiqe.training.run_folder import PREDICTIONS, RunFolder
 
 SPLITS = "splits.json"
+_PER_RUN = ("data", "root", "image_column", "mos_column", "labels", "split")
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One column of a table before it is run."""
-
-    name: str
-    cells: int
-    lacking: str
-    """Why they cannot be run; empty if they can."""
-    runs: int
-    done: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What can be done, before anything is."""
-
-    study: Study
-    """As it was asked for, with the datasets that turned out to be unreadable."""
-    datasets: Mapping[str, Dataset]
-    """Those that can be used."""
-    runs: tuple[Run, ...]
-    """All that the study takes, those included that are done."""
-    left: tuple[Run, ...]
-    backbone_digest: str
-    seconds: float
-    """What ``left`` is expected to take, one after another, from a measured step."""
-    notes: tuple[str, ...]
-    """What a reader of the figures has to know."""
-
-    def parts(self, table: Table) -> list[Part]:
-        """A table, column by column."""
-        columns: dict[tuple[str, str], list[Cell]] = {}
-        for cell in self.study.cells(table):
-            if cell.variant is not None:
-                columns.setdefault((cell.train, cell.test), []).append(cell)
-        found = []
-        for (train, test), cells in columns.items():
-            mine = {
-                run for run in self.runs if run.dataset == train and run.variant in {cell.variant for cell in cells}
-            }
-            name = train if train == test else f"{train} -> {test}"
-            lacking = self.study.lacks(cells[0]) or ""
-            found.append(Part(name, len(cells), lacking, len(mine), len(mine - set(self.left))))
-        return found
-
-
-def make_plan(study: Study) -> Plan:
-    """Read the datasets, look at what is there already, and measure a step of every kind of run that is left.
-
-    Raises ``WeightsError`` without a backbone, ``ConfigError`` where ``study.out`` holds runs of another study.
-    """
-    for figure in study.figures:
-        check_libraries(figure, ["matplotlib"] if figure == "figure3" else ["matplotlib", "sklearn"])
-    datasets, unreadable = {}, {}
-    for name in study.places:
-        if study.datasets is None or name in study.datasets:
-            try:
-                dataset = study.read(name)
-                _ = dataset.digest  # every file is there
-                datasets[name] = dataset
-            except MPIQEError as error:
-                unreadable[name] = str(error)
-    study = replace(study, unreadable=unreadable)
-    clip = FrozenCLIP.from_pretrained(study.settings.get("backbone", RunOptions().backbone))
-    digest = clip.digest()
-    refuse_other_study(study, datasets, digest)
-    runs = tuple(study.runs())
-    left = tuple(run for run in runs if not is_done(study, run))
-    seconds = expected_seconds(study, left, datasets, measure_speeds(study, left))
-    used = dict.fromkeys(run.dataset for run in runs)
-    notes = [note for name in used for note in _had_seen(clip, study.places[name].spec)]
-    notes += [study.note] if study.note else []
-    return Plan(study, datasets, runs, left, digest, seconds, tuple(dict.fromkeys(notes)))
-
-
-def _had_seen(clip: FrozenCLIP, spec: str) -> list[str]:
-    """What ``mpiqe pretrain`` wrote into the backbone's config about a dataset."""
-    found, name = [], spec.partition(":")[0]
-    for learnt in clip.learnt_from:
-        data, split = str(learnt.get("data")), printable(str(learnt.get("split")))
-        if data == spec or (data.partition(":")[0] == name and name != "csv"):
-            which = (
-                f"from all but the validation images of split {split}"
-                if learnt.get("whole")
-                else f"from the training side of split {split}, where test images of other splits are"
-            )
-            found.append(
-                f"The backbone learned {spec} {which}: these figures on {spec} are too high, and say nothing about "
-                "photos that nobody has seen."
-            )
-    return found
 
 
 def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Reporter) -> Findings:
@@ -134,7 +39,7 @@ def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Report
         _store_splits(plan, name)
     started = time.monotonic()
     looked_at = dict.fromkeys(name for run in plan.left for name in (run.dataset, *study.others(run)))
-    broken = look_at_images(study, list(looked_at), say)
+    broken = check_images(study, list(looked_at), say)
     study = replace(study, unreadable={**study.unreadable, **broken})  # it costs their own cells, and no other
     faults = dict(study.unreadable)
     left = [run for run in study.runs() if not is_done(study, run)]
@@ -174,9 +79,9 @@ def _store_splits(plan: Plan, name: str) -> None:
     folder.write_json(SPLITS, kept)
 
 
-def _pictures(study: Study, datasets: Mapping[str, Dataset], faults: dict[str, str], say: Say) -> dict[str, Picture]:
-    found: dict[str, Picture] = {}
-    name = study.pictured
+def _pictures(study: Study, datasets: Mapping[str, Dataset], faults: dict[str, str], say: Say) -> dict[str, FigureFile]:
+    found: dict[str, FigureFile] = {}
+    name = study.figure_dataset
     if name is None:
         return found
     backbone = study.settings.get("backbone", RunOptions().backbone)
@@ -197,9 +102,10 @@ def _pictures(study: Study, datasets: Mapping[str, Dataset], faults: dict[str, s
 def _about(plan: Plan, command: str) -> dict[str, str]:
     study = plan.study
     backbone = str(study.settings.get("backbone", RunOptions().backbone))
+    digest = "" if plan.measured is None else plan.measured.backbone_digest
     about = {
         "Command": command,
-        "Backbone": f"{backbone}, SHA-256 of its weights {weights_digest(plan.backbone_digest)[:16]}",
+        "Backbone": f"{backbone}, SHA-256 of its weights {weights_digest(digest)[:16]}",
     }
     for name, dataset in plan.datasets.items():
         about[f"Data, {name}"] = (
@@ -217,7 +123,7 @@ def _settings(plan: Plan) -> dict[str, str]:
     shared = replace(study, own={})
     for name in dict.fromkeys(run.dataset for run in plan.runs):
         settings = shared.options(Run(1, name, FULL)).to_mapping()
-        kept = {key: value for key, value in settings.items() if key not in ("data", "root", "labels", "split")}
+        kept = {key: value for key, value in settings.items() if key not in _PER_RUN}
         told[f"Settings, {name}"] = ", ".join(f"{key} = {value}" for key, value in kept.items())
     for variant in dict.fromkeys(run.variant for run in plan.runs):
         own = {**VARIANTS[variant].settings, **study.own.get(variant, {})}

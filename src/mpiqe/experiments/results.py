@@ -1,16 +1,18 @@
-"""What a study has found so far: every cell with its figures, or with the reason why it has none; and the claims."""
+"""Results of a study so far: the metrics of every table cell, or why it has none, and tests of the paper's claims."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from mpiqe import metrics
-from mpiqe.experiments.protocol import Over, Paired, compare, measure, over, read_predictions
-from mpiqe.experiments.runner import is_tested, left_to_score, other_predictions
+from mpiqe.data.registry import DATASETS
+from mpiqe.data.scales import Scale, on_one_scale, scale_of
+from mpiqe.experiments.protocol import PairedTest, Rated, Summary, compare, measure, read_predictions, summarize
+from mpiqe.experiments.run_files import cross_tests_left, is_tested, other_predictions
 from mpiqe.experiments.study import Run, Study
-from mpiqe.experiments.tables import DATASETS, Cell, Table
+from mpiqe.experiments.tables import Cell, Table
 from mpiqe.experiments.variants import FULL
-from mpiqe.training.loop import PREDICTIONS
+from mpiqe.training.run_folder import PREDICTIONS
 
 State = Literal["published", "run", "partly run", "not run"]
 Figures = Mapping[str, float | None]
@@ -26,9 +28,9 @@ class Outcome:
     """Why it was not run, or not wholly; else empty."""
     repeats: int
     """How many repeats the figures rest on; 0 where there are none."""
-    figures: Mapping[str, Over]
+    figures: Mapping[str, Summary]
     """By ``metrics.NAMES``; empty without repeats."""
-    best_on_test: Mapping[str, Over]
+    best_on_test: Mapping[str, Summary]
     """``srcc`` and ``plcc`` of each repeat's best epoch on the test images; empty unless every repeat looked."""
     each: Mapping[str, tuple[float | None, ...]]
     """``figures`` repeat by repeat, in the splits' order, ``repeats`` of each; empty without repeats."""
@@ -36,12 +38,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Claim:
-    """One thing that the paper says, and what the repeats here say of it."""
+    """One claim of the paper, and its paired test over the repeats here."""
 
     table: str
     text: str
     dataset: str
-    paired: Paired
+    paired: PairedTest
     """SRCC of what the paper finds better minus that of what it finds worse."""
     paper: float | None
     """The same difference in the paper."""
@@ -50,7 +52,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Findings:
-    """All of it."""
+    """All results of a study."""
 
     study: Study
     tables: tuple[tuple[Table, tuple[Outcome, ...]], ...]
@@ -75,11 +77,11 @@ CLAIMS: Sequence[tuple[str, str, str, str]] = (
     ("lines", "MP-IQE is better than the visual-only model of Fig. 3", FULL, "visual-only"),
     ("lines", "tuning everything is better than prompts and decoder alone", "tune-all", FULL),
 )
-"""Table, what is said, the variant that is found better and the one that is found worse."""
+"""Table, claim, the variant that the claim says is better, and the one that it says is worse."""
 
 _TEST, _LEARNT, _LEARNT_BESIDE_VALIDATION = 0.2, 0.8, 0.7  # shares of a dataset
 SIGNIFICANT = 0.05
-"""A verdict is clear below it."""
+"""The level of the corrected test."""
 
 
 def gather(study: Study, faults: Mapping[str, str]) -> Findings:
@@ -102,7 +104,7 @@ def _outcome(study: Study, cell: Cell, measured: Mapping[Run, Figures], faults: 
     if lacking is not None:
         return Outcome(cell, "not run", lacking, 0, {}, {}, {})
     runs = [Run(split, cell.train, cell.variant) for split in range(1, study.repeats + 1)]
-    done = [run for run in runs if run in measured and cell.test not in left_to_score(study, run)]
+    done = [run for run in runs if run in measured and cell.test not in cross_tests_left(study, run)]
     reasons = [faults[str(key)] for key in (*runs, cell.train, cell.test) if str(key) in faults]
     missing = reasons[0] if reasons else "" if len(done) == len(runs) else "not done yet"
     if not done:
@@ -110,19 +112,32 @@ def _outcome(study: Study, cell: Cell, measured: Mapping[Run, Figures], faults: 
     values = [measured[run] if cell.test == cell.train else _elsewhere(study, run, cell.test) for run in done]
     each = {figure: tuple(value[figure] for value in values) for figure in metrics.NAMES}
     best = [_best_on_test(study, run) for run in done] if cell.test == cell.train else []
+    best_on_test = {}
+    if best and all(best):
+        best_on_test = {figure: summarize([value[figure] for value in best]) for figure in ("srcc", "plcc")}
     return Outcome(
         cell,
         "run" if len(done) == len(runs) else "partly run",
         missing,
         len(done),
-        {figure: over(numbers) for figure, numbers in each.items()},
-        {figure: over([value[figure] for value in best]) for figure in ("srcc", "plcc")} if all(best) and best else {},
+        {figure: summarize(numbers) for figure, numbers in each.items()},
+        best_on_test,
         each,
     )
 
 
 def _elsewhere(study: Study, run: Run, test: str) -> Figures:
-    return measure(read_predictions(run.folder(study.out).path / other_predictions(test)))
+    """The metrics on another dataset; without RMSE where its MOS are on another scale than the scores."""
+    folder = run.folder(study.out).path
+    own, other = read_predictions(folder / PREDICTIONS), read_predictions(folder / other_predictions(test))
+    figures = measure(other)
+    same = on_one_scale(_scale(run.dataset, own), _scale(test, other))
+    return figures if same else {**figures, "rmse": None}
+
+
+def _scale(name: str, rated: Rated) -> Scale:
+    mos = [mos for mos, _ in rated.values()]
+    return scale_of(name, min(mos), max(mos))
 
 
 def _best_on_test(study: Study, run: Run) -> dict[str, float | None]:
@@ -171,10 +186,11 @@ def _paper(table: Table, dataset: str, better: str, worse: str) -> float | None:
     return None if first is None or second is None else first - second
 
 
-def _verdict(paired: Paired) -> str:
+def _verdict(paired: PairedTest) -> str:
+    """Direction and significance of the mean difference: both from the corrected t-test."""
     if paired.corrected_p is None:
         return "cannot be tested"
     clear = paired.corrected_p < SIGNIFICANT
-    if paired.median > 0:
+    if paired.mean > 0:
         return "holds" if clear else "same direction, not significant"
-    return "the opposite holds" if clear and paired.median < 0 else "not found"
+    return "the opposite holds" if clear and paired.mean < 0 else "not found"

@@ -1,65 +1,40 @@
-"""Do the runs of a study: each once, several at a time if asked, and after a kill only what is missing."""
+"""Execute the runs of a study, several at a time if asked; after an interruption only the missing ones."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from mpiqe.data import Dataset, check, choose_split
-from mpiqe.errors import ConfigError, MPIQEError
-from mpiqe.experiments.processes import each_in_turn
+from mpiqe.data import check, choose_split
+from mpiqe.errors import MPIQEError
+from mpiqe.experiments.processes import in_processes
+from mpiqe.experiments.run_files import about_other, cross_tests_left, is_tested, other_predictions
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import VARIANTS
-from mpiqe.model.backbone_digest import same_backbone, what_differs
 from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, versions
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.training.device import accelerator_for
 from mpiqe.training.evaluate import measure, predict, to_csv
-from mpiqe.training.loop import PREDICTIONS, TEST, train
 from mpiqe.training.options import TrainOptions
 from mpiqe.training.reporter import Reporter, Silent
-from mpiqe.training.run import CONFIG, STATE, RunFolder
+from mpiqe.training.run_folder import CONFIG, PREDICTIONS, STATE, TEST, RunFolder
+from mpiqe.training.train import train
 
 CHECKED = "checked.json"
 
 
 @dataclass(frozen=True)
-class Done:
-    """How one run went."""
+class FinishedRun:
+    """The outcome of one run."""
 
     run: Run
     seconds: float
     fault: str | None
 
 
-def other_predictions(name: str) -> str:
-    """The file of a run's answers about another dataset."""
-    return f"predictions-{name}.csv"
-
-
-def _about_other(name: str) -> str:
-    return f"predictions-{name}.json"
-
-
-def is_tested(study: Study, run: Run) -> bool:
-    """Whether a run has scored its own test images."""
-    return (run.folder(study.out).path / TEST).exists()
-
-
-def left_to_score(study: Study, run: Run) -> list[str]:
-    """The other datasets (Table 3) that a run has still to score."""
-    folder = run.folder(study.out).path
-    return [name for name in study.others(run) if not (folder / other_predictions(name)).exists()]
-
-
-def is_done(study: Study, run: Run) -> bool:
-    """Whether a run has all its predictions."""
-    return is_tested(study, run) and not left_to_score(study, run)
-
-
-def look_at_images(study: Study, names: Sequence[str], note: Callable[[str], None]) -> dict[str, str]:
-    """Check every image of the datasets once in a study's life; what is wrong, by dataset."""
+def check_images(study: Study, names: Sequence[str], note: Callable[[str], None]) -> dict[str, str]:
+    """Decode every image of the datasets, once per study folder; return the faults by dataset."""
     folder = RunFolder(study.out)
     seen: dict[str, str] = folder.read_json(CHECKED) or {}
     faults = {}
@@ -77,7 +52,7 @@ def look_at_images(study: Study, names: Sequence[str], note: Callable[[str], Non
 
 
 def do(study: Study, run: Run, reporter: Reporter) -> None:
-    """One run, from wherever it stands to its last file."""
+    """Complete one run, from wherever it stands."""
     options, folder = study.options(run), run.folder(study.out)
     if not is_tested(study, run):
         begun = (folder.path / CONFIG).exists()
@@ -86,7 +61,7 @@ def do(study: Study, run: Run, reporter: Reporter) -> None:
         else:
             _answer(study, run, options, folder)
     (folder.path / STATE).unlink(missing_ok=True)  # the optimiser's; nothing continues from it any more
-    for name in left_to_score(study, run):
+    for name in cross_tests_left(study, run):
         dataset = study.read(name)
         accelerator = accelerator_for(device=options.run.device, precision=options.run.precision)
         model, _ = load_checkpoint(folder.path / FILE_NAME, backbone=options.run.backbone)
@@ -98,12 +73,12 @@ def do(study: Study, run: Run, reporter: Reporter) -> None:
             crops=options.run.crops,
             workers=options.run.workers,
         )
-        folder.write_json(_about_other(name), {"data_digest": dataset.digest})
+        folder.write_json(about_other(name), {"data_digest": dataset.digest})
         folder.write_text(other_predictions(name), to_csv(predictions))
 
 
 def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder) -> None:
-    """A model that learns nothing, on the split's test images."""
+    """Evaluate a zero-shot model on the split's test images."""
     dataset = study.read(run.dataset)
     test = choose_split(dataset, run.split, source=options.run.splits).test
     accelerator = accelerator_for(device=options.run.device, precision=options.run.precision)
@@ -123,7 +98,7 @@ def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder) ->
     folder.write_json(TEST, measure(predictions))
 
 
-def do_all(study: Study, runs: Sequence[Run], *, jobs: int, reporter: Reporter) -> Iterator[Done]:
+def do_all(study: Study, runs: Sequence[Run], *, jobs: int, reporter: Reporter) -> Iterator[FinishedRun]:
     """Do ``runs``, ``jobs`` at a time, in processes of their own if several; each is told of when it ends.
 
     A run that fails is told with its fault, and the others go on.
@@ -133,10 +108,10 @@ def do_all(study: Study, runs: Sequence[Run], *, jobs: int, reporter: Reporter) 
             reporter.note(str(run))
             yield _one(study, reporter, run)
     else:
-        yield from each_in_turn(partial(_one, study, Silent()), runs, jobs=jobs)
+        yield from in_processes(partial(_one, study, Silent()), runs, jobs=jobs)
 
 
-def _one(study: Study, reporter: Reporter, run: Run) -> Done:
+def _one(study: Study, reporter: Reporter, run: Run) -> FinishedRun:
     started = time.monotonic()
     fault = None
     try:
@@ -145,37 +120,4 @@ def _one(study: Study, reporter: Reporter, run: Run) -> Done:
         fault = str(error)
     except (OSError, RuntimeError, MemoryError) as error:  # a full disk, a GPU without memory: the next one may do
         fault = f"{type(error).__name__}: {error}"
-    return Done(run, time.monotonic() - started, fault)
-
-
-def refuse_other_study(study: Study, datasets: Mapping[str, Dataset], backbone_digest: str) -> None:
-    """Raise ``ConfigError`` where a run that is there was made with other settings, data or weights."""
-    faults = []
-    digests = {name: dataset.digest for name, dataset in datasets.items()}  # a look at every file: once
-    for run in study.runs():
-        folder = run.folder(study.out)
-        if not (folder.path / CONFIG).exists():
-            continue
-        try:
-            folder.refuse_other_settings(study.options(run).to_mapping(), but=study.free_for_done_runs)
-        except ConfigError as error:
-            faults.append(str(error))
-            continue
-        config = folder.config()
-        for name in study.others(run):
-            about = folder.read_json(_about_other(name))
-            if about is not None and about["data_digest"] != digests[name]:
-                faults.append(f"{folder.path / other_predictions(name)}: {name} is another copy or version now")
-        now = {"data_digest": digests[run.dataset], "backbone_digest": backbone_digest}
-        faults += [
-            "{}: the {} was {} and is {} now".format(
-                folder.path, key.replace("_", " "), *what_differs(str(config.get(key)), value)[1:]
-            )
-            for key, value in now.items()
-            if not same_backbone(str(config.get(key)), value)  # of data, whether they are the same
-        ]
-    if faults:
-        raise ConfigError(
-            "the folder holds runs of another study. Give the settings that they were made with, or name another --out:"
-            "\n  " + "\n  ".join(faults)
-        )
+    return FinishedRun(run, time.monotonic() - started, fault)

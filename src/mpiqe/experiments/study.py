@@ -1,4 +1,4 @@
-"""One reproduction: which tables, on which data, with which settings, and the runs that this takes.
+"""A study: tables, datasets and settings of one reproduction, and the runs that it takes.
 
 ::
 
@@ -16,20 +16,31 @@ from pathlib import Path
 from typing import Any
 
 from mpiqe.data import Dataset, read_dataset
+from mpiqe.data.registry import DATASETS
 from mpiqe.data.splits import NUMBERS
 from mpiqe.errors import ConfigError
-from mpiqe.experiments.tables import DATASETS, Cell, Table
+from mpiqe.experiments.tables import Cell, Table
 from mpiqe.experiments.variants import FULL, VARIANTS
 from mpiqe.training.device import resolve_precision
 from mpiqe.training.options import TrainOptions, read_toml, resolve
-from mpiqe.training.run import RunFolder
+from mpiqe.training.run_folder import RunFolder
 
 PROTOCOL: Mapping[str, Any] = {"validation": False, "epoch": "last"}
 """The paper's: the whole 80 % trains, the last epoch is reported."""
 FIGURES: Mapping[str, tuple[str, ...]] = {"figure3": (FULL, "visual-only"), "figure4": (FULL,)}
 """The variants that each figure is drawn from, on split 1."""
-_PICTURED = ("livec", "koniq", "bid", "kadid", "csiq", "live")  # photos of real faults first, as in the paper
-_NEVER = ("data", "root", "labels", "split", "whole", "also")
+_NEVER = (
+    "data",
+    "root",
+    "image_column",
+    "mos_column",
+    "labels",
+    "split",
+    "whole",
+    "also",
+    "train_on_all",
+    "extra_data",
+)
 _SWITCHED = (  # what tells one row of a table from another
     "method",
     "tune",
@@ -164,9 +175,10 @@ class Study:
         return None
 
     @property
-    def pictured(self) -> str | None:
-        """The dataset that the figures are of: of those that can be used the first of ``_PICTURED``."""
-        usable = [name for name in _PICTURED if self.lacks(Cell("", name, name, None, {})) is None]
+    def figure_dataset(self) -> str | None:
+        """The dataset that the figures are of: of those that can be used the one of the lowest ``figure_rank``."""
+        ranked = sorted(DATASETS.values(), key=lambda spec: spec.figure_rank)  # authentic distortions first
+        usable = [spec.name for spec in ranked if self.lacks(Cell("", spec.name, spec.name, None, {})) is None]
         return usable[0] if usable and self.figures else None
 
     def runs(self) -> list[Run]:
@@ -178,8 +190,8 @@ class Study:
             if cell.variant is not None and self.lacks(cell) is None
             for split in range(1, self.repeats + 1)
         }
-        if self.pictured is not None:
-            wanted |= {Run(1, self.pictured, name) for figure in self.figures for name in FIGURES[figure]}
+        if self.figure_dataset is not None:
+            wanted |= {Run(1, self.figure_dataset, name) for figure in self.figures for name in FIGURES[figure]}
         order = list(VARIANTS)
         return sorted(wanted, key=lambda run: (run.split, list(DATASETS).index(run.dataset), order.index(run.variant)))
 

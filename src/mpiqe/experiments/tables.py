@@ -1,4 +1,4 @@
-"""The paper's tables: what stands in each cell there, and which run would make it here.
+"""The paper's tables: the published value of each cell, and the run that reproduces it.
 
 The figures are the paper's own, copied into ``published/`` as they are printed. "lines" is no table of the paper: two
 models to hold the others against.
@@ -9,19 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
+from mpiqe.data.registry import DATASETS
 from mpiqe.experiments.variants import FULL
 
-DATASETS: Mapping[str, str] = {
-    "live": "LIVE",
-    "csiq": "CSIQ",
-    "kadid": "KADID-10k",
-    "livec": "LIVE Challenge",
-    "bid": "BID",
-    "koniq": "KonIQ-10k",
-}
-"""By the name that ``--data`` takes."""
-
-_PRINTED = {"LIVE": "live", "CSIQ": "csiq", "KADID": "kadid", "LIVEC": "livec", "BID": "bid", "KonIQ": "koniq"}
 _ABLATIONS = {
     "MP-IQE": FULL,
     "w/o scene prompts": "no-scene",
@@ -133,9 +123,10 @@ def tables() -> dict[str, Table]:
 def _table(key: str, title: str, note: str, identify: Callable[[Mapping[str, str]], tuple[str, str | None]]) -> Table:
     cells = []
     text = (files("mpiqe") / "experiments" / "published" / f"{key}.csv").read_text(encoding="utf-8")
+    names = {spec.column: spec.name for spec in DATASETS.values()}
     for row in csv.DictReader(text.splitlines()):
         label, variant = identify(row)
-        train, test = (_PRINTED[row.get("dataset") or row[side]] for side in ("train", "test"))
+        train, test = (names[row.get("dataset") or row[side]] for side in ("train", "test"))
         paper = {figure: float(row[figure]) for figure in ("srcc", "plcc") if row.get(figure)}
         cells.append(Cell(label, train, test, variant, paper))
     return Table(key, title, note, tuple(cells))

@@ -1,4 +1,4 @@
-"""How long a study will take, from a measured step."""
+"""Estimate the time that a study takes from one measured training step."""
 
 import statistics
 import time
@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from accelerate import Accelerator
 
-from mpiqe.data.loading import Batch
+from mpiqe.data.crop_dataset import Batch
 from mpiqe.data.record import Dataset
 from mpiqe.data.splits import choose_split, fraction, without_val
-from mpiqe.experiments.runner import is_tested, left_to_score
+from mpiqe.experiments.run_files import cross_tests_left, is_tested
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import VARIANTS
 from mpiqe.labels import SCENES
@@ -44,7 +44,7 @@ def expected_seconds(
         split = choose_split(dataset, run.split, source=settings.splits)
         side = split if settings.validation else without_val(split)
         learnt = len(fraction(side, settings.fraction, seed=settings.seed).train) * settings.epochs
-        looks = sum(len(datasets[name].records) for name in left_to_score(study, run))
+        looks = sum(len(datasets[name].records) for name in cross_tests_left(study, run))
         if is_tested(study, run):
             learnt = 0
         else:

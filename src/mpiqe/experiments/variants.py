@@ -1,4 +1,4 @@
-"""Everything that the paper trains, each a few switches of one model."""
+"""The model variants of the paper's tables, each as settings that differ from the full model's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -20,7 +20,7 @@ class Embedded(NamedTuple):
     pooled: Tensor | None
     """(B, F) in fp32, an ``EfficientNetStem``'s pooled features; ``None`` for other stems."""
 
-    def pack(self) -> Tensor:
+    def joined(self) -> Tensor:
         """Both in one tensor (B, N W + F), as a cache keeps them."""
         flat = self.patches.flatten(1)
         return flat if self.pooled is None else torch.cat([flat, self.pooled.to(flat.dtype)], dim=1)
@@ -69,8 +69,8 @@ class Backbone(Protocol):
     def embed(self, pixels: Tensor) -> Embedded:
         """Preprocessed pixels (B, 3, S, S) -> patch embeddings, and pooled features where the stem has any."""
 
-    def unpack(self, packed: Tensor) -> Embedded:
-        """``Embedded.pack`` undone."""
+    def split_embedded(self, packed: Tensor) -> Embedded:
+        """``Embedded.joined`` undone."""
 
     def encode_patches(self, patches: Tensor, prompts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Patch embeddings (B, N, W) and prompts (depth, P, W) -> CLS (B, W) and patches (B, N, W), normalised."""

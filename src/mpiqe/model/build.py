@@ -55,6 +55,7 @@ def _build_mpiqe(clip: FrozenCLIP, options: ModelOptions) -> MPIQE:
         query=None if any(banks) else 0.02 * torch.randn(1, clip.joint_width),
         linear_head=options.linear_head,
         stem_head=options.stem_head,
+        stem_head_width=options.stem_head_width,
         windows=options.windows,
         window_temperature=options.window_temperature,
     )
@@ -71,6 +72,7 @@ def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
         "visual_length": (0, 1024),
         "decoder_layers": (1, 64),
         "decoder_heads": (1, clip.joint_width),
+        "stem_head_width": (0, 65_536),
     }
     faults += [
         f"{name}={getattr(options, name)} is not between {low} and {high}"

@@ -196,8 +196,8 @@ class FrozenCLIP(nn.Module):
         maps, pooled = self.stem_maps(pixels)
         return Embedded(maps[-1].flatten(2).transpose(1, 2), pooled)
 
-    def unpack(self, packed: Tensor) -> Embedded:
-        """``Embedded.pack`` undone: (B, N W + F) in any floating-point type -> both parts, in fp32."""
+    def split_embedded(self, packed: Tensor) -> Embedded:
+        """``Embedded.joined`` undone: (B, N W + F) in any floating-point type -> both parts, in fp32."""
         patches, pooled = torch.split(packed.float(), [self.grid**2 * self.vision_width, self.pooled_width], dim=1)
         return Embedded(patches.view(len(packed), -1, self.vision_width), pooled if self.pooled_width else None)
 

@@ -70,8 +70,8 @@ class MPIQE(nn.Module):
     the visual-only model of Fig. 3.
 
     Two parts are not the paper's (D16). With ``linear_head`` a linear map of CLS and the mean patch is added to the
-    decoder's number; with ``stem_head`` a linear map of the stem's pooled features, which ``mpiqe train`` fits in
-    closed form and no gradient changes.
+    decoder's number; with ``stem_head`` a linear map of the stem's pooled features, or with ``stem_head_width`` hidden
+    units an MLP, which ``mpiqe train`` fits before the rest and does not change afterwards.
 
     ``target_mean`` and ``target_std`` bring the head's number to the training set's units (D10).
     """
@@ -88,6 +88,7 @@ class MPIQE(nn.Module):
         query: Tensor | None = None,
         linear_head: bool = False,
         stem_head: bool = False,
+        stem_head_width: int = 0,
         windows: int = 7,
         window_temperature: float = 0.05,
     ) -> None:
@@ -105,11 +106,9 @@ class MPIQE(nn.Module):
             self.linear = nn.Linear(2 * clip.joint_width, 1)
             nn.init.zeros_(self.linear.weight)
             nn.init.zeros_(self.linear.bias)
-        self.stem_head: nn.Linear | None = None
+        self.stem_head: nn.Module | None = None
         if stem_head:
-            self.stem_head = nn.Linear(clip.pooled_width, 1).requires_grad_(False)
-            nn.init.zeros_(self.stem_head.weight)
-            nn.init.zeros_(self.stem_head.bias)
+            self.stem_head = make_stem_head(clip.pooled_width, stem_head_width).requires_grad_(False)
         self.windows = windows
         self.window_temperature = window_temperature
         self.target_mean = 0.0
@@ -204,3 +203,11 @@ class MPIQE(nn.Module):
             )
         score = prediction * self.target_std + self.target_mean
         return MPIQEOutput(score, prediction, scenes, distortions, weights)
+
+
+def make_stem_head(features: int, width: int) -> nn.Module:
+    """A map of (B, F) features to (B, 1): linear, or with ``width`` hidden units; zero until it is fitted."""
+    last = nn.Linear(width or features, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(features, width), nn.GELU(), last) if width else last

@@ -46,6 +46,7 @@ class ModelOptions:
     stem_head: bool = option(
         False, "D16: add a ridge regression on the pooled features of an EfficientNet stem to the decoder's number"
     )
+    stem_head_width: int = option(0, "D16: hidden units of stem_head, in place of the ridge regression")
 
     @property
     def names_scenes(self) -> bool:

@@ -14,7 +14,7 @@ from mpiqe.model.backbone import Backbone
 
 
 class PromptLearner(nn.Module):
-    """One bank of prompts, [SOS] [V]_1 .. [V]_M [class tokens] . [EOS]; the contexts are shared by its classes.
+    """One bank of prompts, ``[SOS] [V]_1 .. [V]_M [class tokens] . [EOS]``; its classes share the contexts.
 
     ``class_position`` (D1): ``end`` is Eq. 6; ``middle`` puts the class between two halves of the context and
     ``front`` before it, as CoOp does. ``length=0`` leaves the bare class name.

@@ -1,4 +1,4 @@
-"""One map of a photo from the small grids of the crops that slide over it. Knows nothing of torch.
+"""One map of a photo from the small grids of the crops that slide over it. Does not import torch.
 
 Axes: K crops, g cells along a crop's side, H, W pixels of the map. The canvas is what the crops were cut from; the map
 may be smaller.

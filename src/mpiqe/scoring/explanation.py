@@ -1,4 +1,4 @@
-"""Where a distortion sits and where the decoder attends. Knows nothing of torch.
+"""Distortion and attention maps of an image. Does not import torch.
 
 Axes: K crops that slide over the photo, S pixels along a crop's side, w windows and g patches along it; H, W pixels of
 the maps.
@@ -17,7 +17,7 @@ from mpiqe import images
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.images import Pixels, Positions, Source
 from mpiqe.scoring.blending import blend
-from mpiqe.scoring.predictor import Gaze, Seer
+from mpiqe.scoring.predictor import AttentionMaps, ExplainablePredictor
 from mpiqe.scoring.score import Scale, Score, likeliest
 from mpiqe.scoring.scorer import Scorer
 
@@ -37,7 +37,7 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """A photo's score and what it looks at. The maps and the picture of the photo lie on each other, pixel by pixel."""
+    """An image's score and its maps. The maps and the reduced image have the same size in pixels."""
 
     score: Score
     """As the scorer gives it."""
@@ -63,7 +63,7 @@ def explain(
     longest: int = LONGEST,
     most_crops: int = MOST_CROPS,
 ) -> Explanation:
-    """Say where in a photo its most probable distortion sits and where the decoder attends.
+    """Compute the maps of an image: of its most probable distortion and of the decoder's attention.
 
     Crops slide over the whole photo in the scorer's view of it, at native resolution or brought down, half a crop apart
     and from edge to edge (``images.sliding_positions``; a photo with a side under a crop's is enlarged as for scoring).
@@ -77,19 +77,21 @@ def explain(
 
     ``score`` is the photo's own where it is known already; otherwise the scorer is asked.
 
-    Raises ``ImageError`` for a photo that cannot be read, ``ConfigError`` for a predictor that does not tell where it
-    looks, ``WeightsError`` for a model that looks nowhere in numbers.
+    Raises ``ImageError`` for a photo that cannot be read, ``ConfigError`` for a predictor without attention
+    maps, ``WeightsError`` for attention maps that are not finite.
     """
-    seer = scorer.predictor
-    if not isinstance(seer, Seer):
-        raise ConfigError(f"{type(seer).__name__} cannot explain: it has no gaze() and no window_temperature")
+    predictor = scorer.predictor
+    if not isinstance(predictor, ExplainablePredictor):
+        raise ConfigError(
+            f"{type(predictor).__name__} cannot explain: it has no attention_maps() and no window_temperature"
+        )
     if longest < 1 or most_crops < 1:
         raise ConfigError(f"longest and most_crops must be at least 1, not {longest} and {most_crops}")
     score = scorer(source) if score is None else score
     size = scorer.predictor.crop_size
     photo, canvas = images.read_canvas(source, size=size, max_pixels=scorer.max_pixels, view=scorer.view)
     positions = images.sliding_positions(*canvas.size, size=size, most=most_crops)
-    similarity, attention = _gaze(seer, canvas, positions, size)
+    similarity, attention = _attention_maps(predictor, canvas, positions, size)
 
     width, height = _reduced(photo.size, longest)
     shape = height, width
@@ -97,7 +99,7 @@ def explain(
     distortion_map = None
     if distortion is not None:
         chosen = similarity[..., scorer.predictor.distortions.index(distortion)]
-        weights = window_weights(chosen, seer.window_temperature)
+        weights = window_weights(chosen, predictor.window_temperature)
         distortion_map = blend(weights / weights.max(), positions, size=size, canvas=canvas.size, shape=shape)
         distortion_map /= distortion_map.max()
     return Explanation(
@@ -128,17 +130,19 @@ def most_probable(score: Score, count: int = _LABELS) -> tuple[Label, ...]:
     return tuple(sorted(labels, key=lambda label: -label.probability)[:count])
 
 
-def _gaze(seer: Seer, canvas: Image.Image, positions: Positions, size: int) -> Gaze:
-    """The gaze in all crops, (K, ...); of the crops themselves only a batch is held at a time."""
+def _attention_maps(
+    predictor: ExplainablePredictor, canvas: Image.Image, positions: Positions, size: int
+) -> AttentionMaps:
+    """Return the maps of all crops, (K, ...); only one batch of crops is in memory at a time."""
 
-    def parts() -> Iterator[Gaze]:
+    def parts() -> Iterator[AttentionMaps]:
         for start in range(0, len(positions), _BATCH):
-            yield seer.gaze(images.cut(canvas, positions[start : start + _BATCH], size=size))
+            yield predictor.attention_maps(images.cut(canvas, positions[start : start + _BATCH], size=size))
 
     similarity, attention = (np.concatenate(part) for part in zip(*parts(), strict=True))
     if not (np.isfinite(similarity).all() and np.isfinite(attention).all()):
-        raise WeightsError("the model looks at places that are not finite numbers: its weights are damaged")
-    return Gaze(similarity, attention)
+        raise WeightsError("the attention maps are not finite: the model's weights are damaged")
+    return AttentionMaps(similarity, attention)
 
 
 def _reduced(size: tuple[int, int], longest: int) -> tuple[int, int]:

@@ -24,13 +24,13 @@ from mpiqe.images import Source
 from mpiqe.model.build import QualityModel
 from mpiqe.model.checkpoint import CheckpointConfig, fingerprint, load_checkpoint
 from mpiqe.model.mpiqe import MPIQE
-from mpiqe.scoring.eight_bits import quantise
 from mpiqe.scoring.graph import INPUT, ONNX, OPENVINO, OUTPUTS, GraphCard, write_card
 from mpiqe.scoring.graph_readme import readme
 from mpiqe.scoring.onnx_predictor import OnnxPredictor
 from mpiqe.scoring.openvino_core import openvino_core
 from mpiqe.scoring.openvino_predictor import OpenVINOPredictor
 from mpiqe.scoring.predictor import Predictor
+from mpiqe.scoring.quantize import quantize
 from mpiqe.scoring.scorer import Scorer
 from mpiqe.scoring.torch_predictor import TorchPredictor, looks, square
 
@@ -42,7 +42,7 @@ _BYTES_AT_MOST = 2**31 - 2**20  # of one ONNX file
 
 
 class Checked(NamedTuple):
-    """How far a graph's answers are from PyTorch's in fp32, at most, over the photos that were asked."""
+    """Largest differences between a graph's predictions and PyTorch's in fp32 over the test images."""
 
     precision: str
     score: float
@@ -102,8 +102,8 @@ def export(
 
     ``weights`` and ``backbone`` as in ``mpiqe.load``; ``photos`` are what both are asked, four of scikit-image's if
     none are given. ``precision``: ``fp32``, or ``int8``, weights of eight bits for ONNX Runtime. Returns how far apart
-    they were, for each precision that the form runs in. Raises ``WeightsError`` if the answers differ by more than
-    ``TOLERANCES`` says, ``ConfigError`` for a folder that is not empty or an extra that is missing.
+    they were, for each precision that the form runs in. Raises ``WeightsError`` if the predictions differ by more than
+    ``TOLERANCES``, ``ConfigError`` for a folder that is not empty or an extra that is missing.
     """
     if precision == "int8" and form != "onnx":
         raise ConfigError("weights of eight bits are for ONNX Runtime; take the format onnx")
@@ -158,7 +158,7 @@ def _make(
 def _write(proto: Any, folder: Path, form: Form, precision: GraphPrecision) -> None:
     write_whole(folder / ONNX, proto.SerializeToString())
     if precision == "int8":
-        quantise(folder / ONNX, folder / ONNX)
+        quantize(folder / ONNX, folder / ONNX)
     if form == "onnx":
         return
     with needing("to write OpenVINO's format"):
@@ -251,7 +251,7 @@ def quiet_exporter() -> Iterator[None]:
 
 
 def card_for(graph: ScoringGraph, config: CheckpointConfig, *, precision: GraphPrecision = "fp32") -> GraphCard:
-    """What a graph of this model has to say of itself."""
+    """Return the metadata of this model's graph."""
     outputs = graph.outputs
     return GraphCard(
         crop_size=graph.model.image_size,

@@ -33,7 +33,7 @@ OUTPUTS = ("score", "scene", "distortion", "similarity", "attention")
 
 @dataclass(frozen=True)
 class GraphCard:
-    """What a graph cannot say of itself."""
+    """Metadata of a graph: what the graph file itself does not contain."""
 
     crop_size: int
     """Side of the crops it takes, in pixels."""
@@ -65,7 +65,7 @@ class GraphCard:
 
     @property
     def scale(self) -> Scale:
-        """What its scores mean."""
+        """Unit, range and direction of its scores."""
         return Scale(
             low=self.low, high=self.high, unit=self.unit, model=self.version or name_of_checkpoint(self.source)
         )

@@ -1,4 +1,4 @@
-"""What predictors that run an exported graph share. Axes: N crops, S pixels of a side."""
+"""Base of the predictors that run an exported graph. Axes: N crops, S pixels of a side."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.images import Pixels
 from mpiqe.printable import printable
 from mpiqe.scoring.graph import INPUT, GraphCard, read_card
-from mpiqe.scoring.predictor import Gaze, Prediction
+from mpiqe.scoring.predictor import AttentionMaps, Prediction
 
 SCORING = ("score", "scene", "distortion")
 LOOKING = ("similarity", "attention")
@@ -33,19 +33,19 @@ class GraphPredictor(ABC):
         self.interval_model = card.interval
 
     def predict(self, crops: Pixels) -> Prediction:
-        """Answer for RGB crops (N, S, S, 3) uint8; raises ``WeightsError`` for a graph that fails or misshapes."""
+        """Predict for RGB crops (N, S, S, 3) uint8; raises ``WeightsError`` if the graph fails."""
         found, none = self._answer(crops, SCORING), np.zeros((len(crops), 0), dtype=np.float32)
         return Prediction(found["score"], found.get("scene", none), found.get("distortion", none))
 
-    def gaze(self, crops: Pixels) -> Gaze:
-        """Where it looks in RGB crops (N, S, S, 3) uint8; raises ``ConfigError`` for a model that cannot tell."""
+    def attention_maps(self, crops: Pixels) -> AttentionMaps:
+        """Return the maps of RGB crops (N, S, S, 3) uint8; raises ``ConfigError`` for a model without attention."""
         found = self._answer(crops, LOOKING)
         if "attention" not in found:
             raise ConfigError(
-                "this model looks at the whole crop at once, so there is no map of where; take an MP-IQE model"
+                "this model has no attention over patches, so there is no map to draw; take an MP-IQE model"
             )
         none = np.zeros((len(crops), 1, 1, 0), dtype=np.float32)
-        return Gaze(found.get("similarity", none), found["attention"])
+        return AttentionMaps(found.get("similarity", none), found["attention"])
 
     def _answer(self, crops: Pixels, names: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
         """What ``_run`` gives, if that is what the card says."""
@@ -91,7 +91,7 @@ def joined(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def first_line(error: Exception) -> str:
-    """What a runtime says first, fit for a terminal: it may hold names out of the file."""
+    """Return the first line of a runtime's error, printable: it may contain names from the file."""
     return printable((str(error).strip().splitlines() or [type(error).__name__])[0])[:500]
 
 

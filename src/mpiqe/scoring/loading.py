@@ -1,4 +1,4 @@
-"""From a name to a scorer."""
+"""Load a scorer by the name of its weights."""
 
 from importlib.resources import files
 from importlib.util import find_spec
@@ -48,7 +48,7 @@ def load(
     the model, as many as the runtime chooses if not given; torch's are those of the whole process.
 
     Raises ``WeightsError`` for weights that are missing, damaged or foreign, ``ConfigError`` for a device or an extra
-    that is not there and for options that cannot be meant.
+    that is not there and for invalid options.
     """
     for name, value, known in (("runtime", runtime, Runtime), ("precision", precision, ScoringPrecision)):
         if value not in get_args(known):
@@ -125,7 +125,7 @@ def _predictor(
     precision: ScoringPrecision,
     threads: int | None,
 ) -> tuple[Predictor, int]:
-    """What runs the model, and the crops that a photo was given in training."""
+    """Return the predictor, and the number of crops per image in training."""
     if graph and runtime == "onnx":
         from mpiqe.scoring.onnx_predictor import OnnxPredictor
 
@@ -153,7 +153,7 @@ def _predictor(
 
 
 def embedded_folder() -> Path:
-    """Where the embedded model lies; raises ``WeightsError`` for an install without it."""
+    """Return the folder of the embedded model; raises ``WeightsError`` for an install without it."""
     folder = Path(str(files("mpiqe") / "weights"))
     if not (folder / CARD).is_file():
         raise WeightsError(

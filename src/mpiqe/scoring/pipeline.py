@@ -1,4 +1,4 @@
-"""Work that overlaps, in order and within bounds: threads read photos while others are being predicted."""
+"""Bounded pipelines of threads that keep the order of their items."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -18,7 +18,7 @@ def in_order(
     ahead: int,
     release: Callable[[], object] | None = None,
 ) -> Generator[Result, None, None]:
-    """``map(work, items)`` on ``workers`` threads, at most ``ahead`` items in front of the one that is yielded.
+    """Yield ``map(work, items)``, computed on ``workers`` threads at most ``ahead`` items in advance.
 
     Results come in the order of the items, whichever is ready first; an exception of ``work`` comes out in its turn,
     and one that ``items`` raises after the results of all items before it. ``items`` is drawn from lazily and in the
@@ -53,7 +53,7 @@ def in_order(
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """The items in lists of ``size``; the last one may be shorter, and so may one before an exception of ``items``."""
+    """Yield the items in lists of ``size``; the last, or one before an exception of ``items``, may be shorter."""
     rest = iter(items)
     while True:
         batch, fault = taken(rest, size)
@@ -66,7 +66,7 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def taken(items: Iterator[Item], size: int) -> tuple[list[Item], Exception | None]:
-    """Up to ``size`` of the next items, and what ``items`` raised instead of one more."""
+    """Return up to ``size`` of the next items, and the exception that ``items`` raised instead of one more."""
     batch: list[Item] = []
     try:
         for item in islice(items, size):

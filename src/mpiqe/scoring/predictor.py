@@ -1,4 +1,4 @@
-"""What a scorer needs of a model, whatever it runs on. Knows nothing of torch.
+"""Interfaces between a scorer and a model on any runtime. Does not import torch.
 
 Axes: N crops, S pixels along a crop's side, w windows along it, g patches along it.
 """
@@ -16,7 +16,7 @@ from mpiqe.view import View
 
 
 class Prediction(NamedTuple):
-    """A model's answer for N crops."""
+    """Predictions for N crops."""
 
     score: NDArray[np.float32]
     """(N,) in the units of the predictor's scale."""
@@ -27,7 +27,7 @@ class Prediction(NamedTuple):
 
 
 class Predictor(Protocol):
-    """A trained model that is ready to answer; it must give a crop the same answer in any company."""
+    """A trained model on some runtime. Predictions must not depend on the rest of the batch."""
 
     @property
     def crop_size(self) -> int:
@@ -35,7 +35,7 @@ class Predictor(Protocol):
 
     @property
     def crops_at_once(self) -> int:
-        """How many crops suit it in one call, at least 1; a scorer gives it no more."""
+        """Largest number of crops in one call, at least 1."""
 
     @property
     def scenes(self) -> tuple[str, ...]:
@@ -47,23 +47,23 @@ class Predictor(Protocol):
 
     @property
     def scale(self) -> Scale:
-        """What its scores mean."""
+        """Unit, range and direction of its scores."""
 
     @property
     def computes(self) -> str:
-        """What it computes with, as that was resolved and not as it was asked for: ``openvino bf16 cpu``.
+        """Runtime, precision and kind of device that it runs on: ``openvino bf16 cpu``.
 
-        Runtime, precision and kind of device, each a word of small letters and digits. The same photo has the same
-        score where this is the same, and need not where it is not.
+        Each is a word of lower-case letters and digits, as it was resolved, not as it was requested. The same image has
+        the same score where this is the same, and need not elsewhere.
         """
 
     def predict(self, crops: Pixels) -> Prediction:
-        """Answer for RGB crops (N, S, S, 3) uint8; N >= 1."""
+        """Predict for RGB crops (N, S, S, 3) uint8; N >= 1."""
 
 
 @runtime_checkable
 class ViewedPredictor(Protocol):
-    """A predictor that knows what its model was trained to be shown; others get seeded crops at native resolution."""
+    """A predictor with the view and crop mode of its training; others get seeded crops at native resolution."""
 
     @property
     def view(self) -> View:
@@ -76,7 +76,7 @@ class ViewedPredictor(Protocol):
 
 @runtime_checkable
 class CalibratedPredictor(Protocol):
-    """A predictor that says how wide the interval around a score is."""
+    """A predictor with calibrated prediction intervals."""
 
     @property
     def interval_model(self) -> IntervalModel | None:
@@ -88,8 +88,8 @@ def interval_model_of(predictor: Predictor) -> IntervalModel | None:
     return predictor.interval_model if isinstance(predictor, CalibratedPredictor) else None
 
 
-class Gaze(NamedTuple):
-    """Where a model looks in N crops."""
+class AttentionMaps(NamedTuple):
+    """Similarity and attention maps of N crops."""
 
     similarity: NDArray[np.float32]
     """(N, w, w, distortions) cosines of Eq. 10, window by window; no distortions for a model without them."""
@@ -98,12 +98,12 @@ class Gaze(NamedTuple):
 
 
 @runtime_checkable
-class Seer(Protocol):
-    """What an explanation needs of a predictor beyond its predictions."""
+class ExplainablePredictor(Protocol):
+    """A predictor that can return attention maps, as explanations need them."""
 
     @property
     def window_temperature(self) -> float:
-        """By which Eq. 10 divides the cosines before its softmax over windows."""
+        """Temperature of the softmax over windows in Eq. 10."""
 
-    def gaze(self, crops: Pixels) -> Gaze:
-        """Where it looks in RGB crops (N, S, S, 3) uint8; N >= 1."""
+    def attention_maps(self, crops: Pixels) -> AttentionMaps:
+        """Return the maps of RGB crops (N, S, S, 3) uint8; N >= 1."""

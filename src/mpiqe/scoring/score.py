@@ -1,4 +1,4 @@
-"""What scoring answers with."""
+"""Results of scoring."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Scale:
 
     @property
     def decimals(self) -> int:
-        """How many of a score's decimals are worth showing."""
+        """Number of decimals to show of a score."""
         span = self.high - self.low
         return 1 if span >= 30 else 2 if span >= 3 else 3
 
@@ -52,11 +52,13 @@ class Score:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of many: a score, or the reason why there is none."""
+    """One image of many: its score, or the reason why there is none."""
 
     path: str
     score: Score | None
     error: str | None
+    figure: str | None = None
+    """The file in which its explanation was drawn, if one was asked for."""
 
 
 def likeliest(probabilities: dict[str, float]) -> str | None:

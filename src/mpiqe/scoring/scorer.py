@@ -1,9 +1,10 @@
-"""Photos in, scores out, one or a million. Knows nothing of torch.
+"""Score images with a predictor. Does not import torch.
 
 Axes: K crops of a photo, S pixels along a crop's side, N = crops of a whole batch.
 """
 
 import os
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,20 +18,21 @@ from PIL import Image
 
 from mpiqe import bounds, images
 from mpiqe.decoding import is_tensor, release
-from mpiqe.errors import ConfigError, ImageError, WeightsError
-from mpiqe.images import CropMode, Pixels, Source
+from mpiqe.errors import ConfigError, ImageError, WeightsError, image_named
+from mpiqe.images import CropMode, Pixels, Source, describe
+from mpiqe.isolation.pool import Readers, read_here
+from mpiqe.isolation.process import Cutting
 from mpiqe.scoring.pipeline import batches, in_order, taken
 from mpiqe.scoring.predictor import Prediction, Predictor, ViewedPredictor, interval_model_of
-from mpiqe.scoring.reader import AnySource, Readers, describe, read_here
-from mpiqe.scoring.reader_process import Cutting
 from mpiqe.scoring.score import Row, Scale, Score
-from mpiqe.scoring.sources.found import Fetched
+from mpiqe.sources import timeouts
+from mpiqe.sources.photo import Photo
 from mpiqe.view import LARGEST_SIDE, NATIVE, View
 
 
 @dataclass(frozen=True)
-class _Photo:
-    """A source that was read: its crops (K, S, S, 3) and its own (width, height)."""
+class _Crops:
+    """Of an image that was read: its crops (K, S, S, 3) and its own (width, height)."""
 
     crops: Pixels
     size: tuple[int, int]
@@ -50,7 +52,7 @@ class Scorer:
     predictor. ``workers``: how many photos are read at once, by default one for each processor and 16 at most.
     ``max_pixels``: larger photos are refused. ``isolate``: whether ``rows`` reads in processes apart from this one, so
     that a file that crashes a decoder, or keeps it longer than ``read_timeout`` seconds, costs no more than its row.
-    Raises ``ConfigError`` for values that cannot be meant.
+    Raises ``ConfigError`` for invalid values.
     """
 
     def __init__(
@@ -116,20 +118,20 @@ class Scorer:
     def __call__(self, source: Iterable[Source]) -> list[Score]: ...
 
     def __call__(self, source: "Source | Iterable[Source]") -> Score | list[Score]:
-        """The ``Score`` of one photo, or a list of them, in order, for several.
+        """Return the ``Score`` of one photo, or a list of them, in order, for several.
 
         A photo is a path, the bytes of a file, a PIL image, an array (H, W, 3) uint8, or a torch tensor (3, H, W),
         uint8 or floating point in [0, 1]. Raises ``ImageError`` naming the first photo that cannot be read; ``rows``
         goes on past such photos.
         """
+        read = partial(_read, partial(read_here, cutting=self._cutting()), threading.Event())
         if _are_many(source):
-            with closing(self._stream(source, isolate=False)) as results:
+            with closing(self._stream(source, read)) as results:
                 return [_score_or_raise(result) for _, result in results]
-        photo = self._read(partial(read_here, cutting=self._cutting()), cast("Source", source))
-        return _score_or_raise(self._predict([photo])[0][1])
+        return _score_or_raise(self._predict([read(cast("Source", source))])[0][1])
 
-    def rows(self, sources: Iterable[str | os.PathLike[str] | Fetched]) -> Generator[Row, None, None]:
-        """A ``Row`` for each path, in order and as they come; a photo that cannot be read has its ``error`` there.
+    def rows(self, sources: Iterable["Source | Photo"]) -> Generator[Row, None, None]:
+        """Yield a ``Row`` for each source, in order; a photo that cannot be read has its ``error`` there.
 
         ``sources`` may be without end: they are read only a few batches ahead. Close the rows to stop before their end.
         A single photo is read in this process, ``isolate`` or not: no other can suffer from it. Raises ``ConfigError``
@@ -138,21 +140,27 @@ class Scorer:
         rest = iter(sources)
         first, fault = taken(rest, 2)
         sources = chain(first, rest if fault is None else _raising(fault))
-        with closing(self._stream(sources, isolate=self.isolate and len(first) > 1)) as results:
+        isolate = self.isolate and len(first) > 1
+        readers = Readers(cutting=self._cutting(), timeout=self.read_timeout, isolate=isolate)
+        read = partial(_read, readers.read, readers.closed)
+        with closing(self._stream(sources, read, release=readers.close)) as results:
             for name, result in results:
                 if isinstance(result, Score):
                     yield Row(name, result, None)
                 else:
-                    yield Row(name, None, str(result).removeprefix(f"{name}: "))
+                    yield Row(name, None, result.reason)
 
     def _stream(
-        self, sources: Iterable[AnySource], *, isolate: bool
+        self,
+        items: Iterable["Source | Photo"],
+        read: Callable[["Source | Photo"], tuple[str, _Crops | ImageError]],
+        *,
+        release: Callable[[], object] | None = None,
     ) -> Generator[tuple[str, Score | ImageError], None, None]:
-        """Photos are read on ``workers`` threads and predicted on one more, both while the caller uses the results."""
-        readers = Readers(cutting=self._cutting(), timeout=self.read_timeout, isolate=isolate)
-        read, ahead = partial(self._read, readers.read), self.batch_size + 2 * self.workers
+        """Read on ``workers`` threads and predict on one more, both while the caller uses the results."""
+        ahead = self.batch_size + 2 * self.workers
         with (
-            closing(in_order(read, sources, workers=self.workers, ahead=ahead, release=readers.close)) as photos,
+            closing(in_order(read, items, workers=self.workers, ahead=ahead, release=release)) as photos,
             closing(in_order(self._predict, batches(photos, self.batch_size), workers=1, ahead=1)) as answers,
         ):
             for batch in answers:
@@ -168,27 +176,16 @@ class Scorer:
             view=self.view,
         )
 
-    @staticmethod
-    def _read(
-        read: Callable[[AnySource], tuple[Pixels, tuple[int, int]]], source: AnySource
-    ) -> tuple[str, _Photo | ImageError]:
-        name = describe(source)
-        try:
-            return name, _Photo(*read(source))
-        except ImageError as error:
-            release(error)
-            return name, error
-
-    def _predict(self, batch: list[tuple[str, _Photo | ImageError]]) -> list[tuple[str, Score | ImageError]]:
-        scores = iter(self._scores([photo for _, photo in batch if isinstance(photo, _Photo)]))
+    def _predict(self, batch: list[tuple[str, _Crops | ImageError]]) -> list[tuple[str, Score | ImageError]]:
+        scores = iter(self._scores([photo for _, photo in batch if isinstance(photo, _Crops)]))
         return [(name, photo if isinstance(photo, ImageError) else next(scores)) for name, photo in batch]
 
-    def _scores(self, photos: list[_Photo]) -> list[Score]:
+    def _scores(self, photos: list[_Crops]) -> list[Score]:
         if not photos:
             return []
         answer = _predict(self.predictor, [photo.crops for photo in photos])
         if not all(np.isfinite(values).all() for values in answer):
-            raise WeightsError("the model answers with values that are not finite: its weights are damaged")
+            raise WeightsError("the model's predictions are not finite: its weights are damaged")
         score, scene, distortion = (  # (N, ...) -> (photos, K, ...); sums of many float32 are safer in double
             values.astype(np.float64).reshape(len(photos), self.crops, *values.shape[1:]) for values in answer
         )
@@ -210,20 +207,33 @@ class Scorer:
 
 
 def _predict(predictor: Predictor, crops: list[Pixels]) -> Prediction:
-    """The answer for the crops (K, S, S, 3) of several photos, ``crops_at_once`` in a call: that bounds the memory."""
+    """Predict for the crops (K, S, S, 3) of several photos, ``crops_at_once`` in a call to bound the memory."""
     step, together = predictor.crops_at_once, crops[0] if len(crops) == 1 else np.concatenate(crops)
     parts = [predictor.predict(together[start : start + step]) for start in range(0, len(together), step)]
     return parts[0] if len(parts) == 1 else Prediction(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _by_name(names: tuple[str, ...], probabilities: NDArray[np.float64]) -> dict[str, float]:
-    """Mean over crops (K, classes) by class name."""
+    """Return the mean over crops (K, classes) by class name."""
     return dict(zip(names, probabilities.mean(axis=0).tolist(), strict=True))
 
 
 def _are_many(source: "Source | Iterable[Source]") -> TypeGuard[Iterable[Source]]:
     one = isinstance(source, (str, bytes, os.PathLike, Image.Image, np.ndarray)) or is_tensor(source)
     return isinstance(source, Iterable) and not one
+
+
+def _read(
+    read: Callable[[Source], tuple[Pixels, tuple[int, int]]], stopped: threading.Event, source: "Source | Photo"
+) -> tuple[str, _Crops | ImageError]:
+    """The name of a source with its crops, or with the reason why there are none; given up once ``stopped`` is set."""
+    name = source.name if isinstance(source, Photo) else describe(source)
+    try:
+        with timeouts.stopped_by(stopped), image_named(name):
+            return name, _Crops(*read(source.source() if isinstance(source, Photo) else source))
+    except ImageError as error:
+        release(error)
+        return name, error
 
 
 def _raising(fault: Exception) -> Iterator[str]:
@@ -234,7 +244,7 @@ def _raising(fault: Exception) -> Iterator[str]:
 
 def _score_or_raise(result: Score | ImageError) -> Score:
     if isinstance(result, ImageError):  # a new one: frames that it passes refer to the old one, and would keep it
-        raise ImageError(str(result)) from result.__cause__
+        raise ImageError(result.name, result.reason) from result.__cause__
     return result
 
 

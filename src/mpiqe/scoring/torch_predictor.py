@@ -15,7 +15,7 @@ from mpiqe.images import Pixels
 from mpiqe.model.build import QualityModel
 from mpiqe.model.checkpoint import CheckpointConfig, fingerprint
 from mpiqe.scoring.graph import name_of_checkpoint
-from mpiqe.scoring.predictor import Gaze, Prediction
+from mpiqe.scoring.predictor import AttentionMaps, Prediction
 from mpiqe.scoring.score import Scale
 
 
@@ -58,7 +58,7 @@ class TorchPredictor:
             self._folded: Any = self.model.fold()
 
     def predict(self, crops: Pixels) -> Prediction:
-        """Answer for RGB crops (N, S, S, 3) uint8."""
+        """Predict for RGB crops (N, S, S, 3) uint8."""
         with self._ready():
             output = self.model(self._pixels(crops), self._folded)
         return Prediction(
@@ -67,8 +67,8 @@ class TorchPredictor:
             distortion=_probabilities(output.distortion_logits, len(crops)),
         )
 
-    def gaze(self, crops: Pixels) -> Gaze:
-        """Where it looks in RGB crops (N, S, S, 3) uint8.
+    def attention_maps(self, crops: Pixels) -> AttentionMaps:
+        """Return the maps of RGB crops (N, S, S, 3) uint8.
 
         The attention is the mean over the decoder's layers, heads and queries. What goes to CLS is left out, since it
         has no place; an even share is that of one among CLS and the patches (``looks``).
@@ -77,7 +77,7 @@ class TorchPredictor:
             similarity, attention = self.model.attention_maps(self._pixels(crops), self._folded)
         if similarity is None:
             similarity = attention.new_zeros(len(crops), 1, 0)
-        return Gaze(square(similarity).float().cpu().numpy(), looks(attention).float().cpu().numpy())
+        return AttentionMaps(square(similarity).float().cpu().numpy(), looks(attention).float().cpu().numpy())
 
     @contextmanager
     def _ready(self) -> Iterator[None]:

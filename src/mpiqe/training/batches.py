@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from mpiqe.data.loading import EpochSampler, Item, collate
+from mpiqe.data.crop_dataset import EpochSampler, Item, collate
 
 
 class Step(NamedTuple):

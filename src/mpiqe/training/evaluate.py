@@ -12,9 +12,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from mpiqe import metrics
-from mpiqe.data.loading import CropDataset, loader
+from mpiqe.data.crop_dataset import CropDataset, loader
+from mpiqe.data.extra_data import target_statistics
 from mpiqe.data.record import Record
-from mpiqe.data.several import target_statistics
 from mpiqe.images import CropMode
 from mpiqe.intervals import Calibration, IntervalModel, calibrate
 from mpiqe.model.build import QualityModel

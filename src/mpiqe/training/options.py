@@ -7,21 +7,14 @@ from typing import Any
 
 from mpiqe import bounds
 from mpiqe.choices import BatchUnit, Device, Epoch, ModelCropMode, Precision, SceneTarget, SplitSource, Target
+from mpiqe.data.registry import LABELS_AS_PUBLISHED_HELP, data_help, paper_settings
 from mpiqe.errors import ConfigError
 from mpiqe.model.options import PAPERS_BACKBONE, LossOptions, ModelOptions, from_mapping, option, to_mapping
 from mpiqe.parse import parse_toml
 from mpiqe.view import LARGEST_SIDE, View
 
-PAPERS: Mapping[str, Mapping[str, Any]] = {
-    "live": {"batch_size": 32, "score_weight": 0.1},
-    "csiq": {"batch_size": 32, "score_weight": 0.1},
-    "kadid": {"batch_size": 64, "score_weight": 0.5},
-    "livec": {"batch_size": 64, "score_weight": 0.5},
-    "bid": {"batch_size": 32, "score_weight": 0.5},
-    "koniq": {"batch_size": 64, "score_weight": 0.5},
-    "csv": {"batch_size": 32, "score_weight": 0.5},
-}
-"""What the paper sets differently from dataset to dataset; a plain CSV takes its small sets' batch."""
+FLAG_NAMES: Mapping[str, str] = {"whole": "train_on_all", "also": "extra_data"}
+"""Flags and keys of config files whose name is not the field's, which run folders keep."""
 
 _MOST = {
     "epochs": 1_000_000,
@@ -42,14 +35,16 @@ _MOST = {
 class RunOptions:
     """What a run trains on and how; ``ModelOptions`` and ``LossOptions`` say the rest."""
 
-    data: str = option("livec", "dataset: live, csiq, kadid, livec, bid, koniq, or csv:FILE")
-    root: str | None = option(None, "folder of the dataset")
+    data: str = option("livec", f"dataset: {data_help()}")
+    root: str | None = option(None, "folder of the dataset, or of a table's images")
+    image_column: str | None = option(None, "with csv:FILE: the column of image paths, if it has an unusual name")
+    mos_column: str | None = option(None, "with csv:FILE: the column of MOS, if it has an unusual name")
     labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
     split: int = option(1, "which of the ten splits")
     splits: SplitSource = option("auto", "D13: LIQE's splits where they are, else the project's own")
     whole: bool = option(False, "train on the test images too: for a model to be used, not measured")
     also: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
-    labels_as_published: bool = option(False, "keep what LIQE's files say of LIVE's fast-fading images")
+    labels_as_published: bool = option(False, LABELS_AS_PUBLISHED_HELP)
     fraction: float = option(1.0, "share of the training images to use (Table 5)")
     validation: bool = option(
         True,
@@ -74,7 +69,7 @@ class RunOptions:
     crop_mode: ModelCropMode = option("seeded", "D12: where crops are cut for scores; those to train on are random")
     cache_stem: bool = option(
         False,
-        "keep what the frozen stem makes of one draw of crops in memory: quick epochs, the same crops in each",
+        "keep what the frozen stem makes of the crops of a score in memory: quick epochs, the same crops in each",
     )
     scene_target: SceneTarget = option("uniform", "D3: the target of an image with several scenes")
     target: Target = option("standardised", "D10: regress standardised MOS, or the label itself")
@@ -93,8 +88,10 @@ class RunOptions:
 class PretrainOptions:
     """Settings of one ``mpiqe pretrain``; the defaults are what the embedded backbone's first stage was made with."""
 
-    data: str = option("livec", "dataset: live, csiq, kadid, livec, bid, koniq, or csv:FILE")
-    root: str | None = option(None, "folder of the dataset")
+    data: str = option("livec", f"dataset: {data_help()}")
+    root: str | None = option(None, "folder of the dataset, or of a table's images")
+    image_column: str | None = option(None, "with csv:FILE: the column of image paths, if it has an unusual name")
+    mos_column: str | None = option(None, "with csv:FILE: the column of MOS, if it has an unusual name")
     labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
     split: int = option(1, "which of the ten splits; its test images are never seen")
     whole: bool = option(False, "learn from the split's test images too: for a model to be used, not measured")
@@ -143,12 +140,14 @@ class TrainOptions:
 
 def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions:
     """The paper's settings for the dataset, overridden by ``given``; all faults in one ``ConfigError``."""
+    fields_of = {flag: name for name, flag in FLAG_NAMES.items()}
+    given = {fields_of.get(key, key): value for key, value in given.items()}
     kind = str(given.get("data", RunOptions().data)).partition(":")[0]
-    values = {**PAPERS.get(kind, {}), **given}
+    values = {**paper_settings(kind), **given}
     parts = {kind: {item.name for item in fields(kind)} for kind in (RunOptions, ModelOptions, LossOptions)}
     unknown = sorted(set(values) - set().union(*parts.values()))
     if unknown:
-        known = ", ".join(sorted(set().union(*parts.values())))
+        known = ", ".join(sorted(FLAG_NAMES.get(name, name) for name in set().union(*parts.values())))
         raise ConfigError(f"{where}: unknown key {', '.join(map(repr, unknown))}; known are {known}")
     run, model, loss = (
         from_mapping(kind, {key: value for key, value in values.items() if key in names}, where=where)

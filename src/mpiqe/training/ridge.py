@@ -26,26 +26,32 @@ class Ridge:
     """(n,) float64: what each row would have been predicted, had it been left out."""
 
 
-def fit_ridge(features: Tensor, targets: Tensor, *, penalties: Sequence[float] = PENALTIES) -> Ridge:
+def fit_ridge(
+    features: Tensor, targets: Tensor, *, weights: Tensor | None = None, penalties: Sequence[float] = PENALTIES
+) -> Ridge:
     """Fit (n, F) features, each standardised first, to (n,) targets; constant features get no weight.
 
-    A row left out changes the standardisation too; that is not followed (it moves a mean by 1 / n).
+    ``weights`` (n,) says how much each row's squared error counts, by default all alike; only their ratios matter. A
+    row left out changes the standardisation too; that is not followed (it moves a mean by 1 / n).
     """
     features, targets = features.double(), targets.double()
-    mean, deviation = features.mean(dim=0), features.std(dim=0, correction=0)
+    counts = torch.ones_like(targets) if weights is None else weights.double() / weights.double().mean()
+    share = counts / counts.sum()
+    mean = share @ features
+    deviation = (share @ (features - mean).square()).sqrt()
     varies = deviation > 1e-9
     scale = torch.where(varies, deviation, 1.0)
     standardised = (features - mean) / scale * varies
-    values, vectors = torch.linalg.eigh(standardised.T @ standardised)
+    values, vectors = torch.linalg.eigh(standardised.T @ (counts[:, None] * standardised))
     rotated = standardised @ vectors  # (n, F)
-    centre = targets.mean()
-    moments = rotated.T @ (targets - centre)
+    centre = share @ targets
+    moments = rotated.T @ (counts * (targets - centre))
     best: tuple[float, Ridge] | None = None
     for penalty in penalties:
         fitted = centre + rotated @ (moments / (values + penalty))
-        leverage = (rotated.square() / (values + penalty)).sum(dim=1) + 1 / len(targets)
+        leverage = counts * (rotated.square() / (values + penalty)).sum(dim=1) + share
         left_out = targets - (targets - fitted) / (1 - leverage).clamp(min=1e-6)
-        error = float((targets - left_out).square().mean())
+        error = float(share @ (targets - left_out).square())
         if best is None or error < best[0]:
             weight = (vectors @ (moments / (values + penalty))) / scale * varies
             best = error, Ridge(weight, centre - mean @ weight, penalty, fitted, left_out)

@@ -9,14 +9,14 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import Dataset as TorchDataset
 
-from mpiqe.data.loading import CropDataset, Item, collate
+from mpiqe.data.crop_dataset import CropDataset, Item, collate
 from mpiqe.model.clip import FrozenCLIP
 
 _AT_ONCE = 16  # images
 
 
 class StemCache(TorchDataset[Item]):
-    """The items of ``crops`` in its first epoch with ``Embedded.pack`` (K, N W + F), float16, in place of pixels.
+    """The items of ``crops`` in its first epoch with ``Embedded.joined`` (K, N W + F), float16, in place of pixels.
 
     An image takes 2 K (N W + F) bytes: 68 KB for 4 crops of 36 patches of 192 and 1632 pooled features.
     Right while the stem is frozen.
@@ -30,7 +30,7 @@ class StemCache(TorchDataset[Item]):
             items = [crops[1, index] for index in range(start, min(start + _AT_ONCE, len(crops)))]
             pixels = collate(items).crops.to(accelerator.device)
             with torch.inference_mode(), accelerator.autocast():
-                packed = clip.embed(clip.preprocess(pixels.flatten(0, 1))).pack().half().cpu()
+                packed = clip.embed(clip.preprocess(pixels.flatten(0, 1))).joined().half().cpu()
             kept = packed.clone().view(*pixels.shape[:2], -1)
             self._items += [item._replace(crops=each) for item, each in zip(items, kept, strict=True)]
             progress(len(self._items), len(crops))

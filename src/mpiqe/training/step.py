@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mpiqe.data.loading import Batch
+from mpiqe.data.crop_dataset import Batch
 from mpiqe.labels import DISTORTIONS
 from mpiqe.model.build import QualityModel
 from mpiqe.model.loss import Counts, Loss, Losses
@@ -62,7 +62,9 @@ def _backward(
         with accelerator.autocast():
             crops = batch.crops.flatten(0, 1).to(device)
             cached = crops.is_floating_point()
-            output = model.forward_embedded(model.clip.unpack(crops), leaves) if cached else model(crops, leaves)
+            output = (
+                model.forward_embedded(model.clip.split_embedded(crops), leaves) if cached else model(crops, leaves)
+            )
         losses = loss(
             output,
             scene=batch.scene.to(device).repeat_interleave(each, dim=0),

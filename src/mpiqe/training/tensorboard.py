@@ -4,17 +4,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpiqe.errors import ConfigError
+from mpiqe.extras import needing
 
 
 def event_writer(folder: Path, *, wanted: bool) -> Callable[[Mapping[str, Any]], None]:
     """A function that writes one epoch's row to ``folder``; it does nothing unless ``wanted``."""
     if not wanted:
         return lambda row: None
-    try:
+    with needing("to write TensorBoard's event files"):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError("tensorboard = true needs TensorBoard: pip install 'mpiqe[tensorboard]'") from error
     writer = SummaryWriter(str(folder))
 
     def write(row: Mapping[str, Any]) -> None:

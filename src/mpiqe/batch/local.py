@@ -1,0 +1,118 @@
+"""A job that this process does: rows come from a ``Scorer`` and go to the output one by one."""
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+from mpiqe.batch.figures import FigureFolder
+from mpiqe.batch.interrupts import Interrupts, JobInterrupted
+from mpiqe.batch.output import Output
+from mpiqe.batch.progress import OnProgress, Tracker, counting
+from mpiqe.batch.resume import Earlier, check_order, check_settings
+from mpiqe.errors import ConfigError, ImageError
+from mpiqe.scoring import loading
+from mpiqe.scoring.explanation import explain
+from mpiqe.scoring.score import Row
+from mpiqe.scoring.scorer import Scorer
+from mpiqe.sources.find import Photo
+
+
+def score_here(
+    paths: list[str],
+    found: Iterator[Photo],
+    folder: FigureFolder | None,
+    *,
+    target: Output,
+    settings: dict[str, Any],
+    options: dict[str, Any],
+    on_progress: OnProgress | None,
+    count_total: bool,
+    after_cluster: bool,
+) -> Tracker:
+    """Write the rows of what is ``found`` in ``paths``; return how many there are.
+
+    ``options`` are those of ``mpiqe.load``, ``settings`` those that rows depend on. ``after_cluster`` if Ray was asked
+    for and has nothing left to do: then there must be no image without a row.
+    """
+    tracker = Tracker(on_progress)
+    earlier = _pass_over(target, found, folder, settings, tracker)
+    first = next(found, None)
+    if first is None:
+        if not tracker.done:
+            raise ConfigError(f"there is no image in {' '.join(paths)}")
+        target.finish()
+        return tracker
+    if after_cluster:
+        raise ConfigError(
+            f"{target.path} has {tracker.done} rows and no shards, and there are more photos; the same command without "
+            "--engine ray scores them, and without --resume all are scored anew"
+        )
+    scorer = loading.load(**options)
+    if folder:
+        folder.make()
+    with Interrupts() as interrupts:
+        try:
+            with (
+                target.opened(scorer.predictor, earlier=earlier, settings=settings) as sink,
+                counting(tracker, paths, target.path, wanted=count_total),
+                closing(_rows(scorer, chain([first], found), folder)) as rows,
+            ):
+                tracker.report()
+                for row in rows:
+                    with interrupts.held():
+                        sink.write(row)
+                        tracker.add(row)
+        except KeyboardInterrupt as interrupt:
+            raise JobInterrupted(tracker.done, can_resume=target.can_resume) from interrupt
+    return tracker
+
+
+def _pass_over(
+    target: Output, found: Iterator[Photo], folder: FigureFolder | None, settings: dict[str, Any], tracker: Tracker
+) -> Earlier | None:
+    """Pass over the images whose rows are there already; ``None`` where there are none to continue."""
+    earlier = target.earlier()
+    if earlier is None or target.path is None:
+        return None
+    for row in earlier:
+        if not tracker.done:
+            check_settings(target.path, settings)
+        photo = next(found, None)
+        check_order(target.path, tracker.done + 1, row.path, None if photo is None else earlier.written(photo.name))
+        tracker.done += 1
+        tracker.failed += row.failed
+        if photo:
+            photo.discard()
+        if photo and folder and not row.failed:
+            folder.place(photo)  # so that the figures of later images have the names they would have had
+    return earlier if tracker.done else None
+
+
+def _rows(scorer: Scorer, found: Iterator[Photo], folder: FigureFolder | None) -> Generator[Row, None, None]:
+    """The scorer's rows; with a ``folder`` each one after its figure was written, which it names."""
+    if folder is None:
+        with closing(scorer.rows(found)) as rows:
+            yield from rows
+        return
+    waiting: deque[Photo] = deque()
+
+    def remembered() -> Iterator[Photo]:
+        for photo in found:
+            waiting.append(photo)
+            yield photo
+
+    with closing(scorer.rows(remembered())) as rows:
+        for row in rows:
+            photo = waiting.popleft()
+            if row.score is None:
+                yield row
+                continue
+            try:
+                figure = folder.write(photo, explain(scorer, photo.source(), score=row.score))
+            except ImageError as error:  # it was there a moment ago
+                yield Row(row.path, None, error.reason)
+            else:
+                yield replace(row, figure=str(figure))

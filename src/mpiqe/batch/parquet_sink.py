@@ -1,0 +1,239 @@
+r"""Rows as a Parquet file with typed columns.
+
+A Parquet file cannot grow by a row, so the rows go to parts, each of which is whole or not there, in a folder beside
+the output. At the end they become one file, of which but a row group is in memory at a time.
+
+The columns are those of csv, and after ``error`` one for each class, ``scene_NAME`` and ``distortion_NAME``, with its
+probability: flat ones, since each tool reads, filters and leaves out such columns, and not each a map or a struct. The
+schema's metadata has under ``mpiqe`` a JSON object of the scale, the settings and what computed the rows. What is not
+UTF-8 in a path is written as ``\udcXX`` (``sinks.encode_name``).
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mpiqe.batch.resume import COMPUTES, Done, columns_of_before
+from mpiqe.batch.sinks import INTERVAL, encode_name, storable_values
+from mpiqe.errors import ConfigError
+from mpiqe.extras import needing
+from mpiqe.files import write_whole
+from mpiqe.scoring.predictor import Predictor
+from mpiqe.scoring.score import Row
+
+PART_ROWS = 10_000
+PART_SECONDS = 30.0
+_GROUP_ROWS = 65_536
+
+
+class ParquetSink:
+    """Takes rows, saves them part by part and makes one file of them when they are all there.
+
+    A part is saved after ``rows`` rows or, once a second has passed, a hundredth of the time since the beginning, but
+    ``seconds`` at most: what a ``kill -9`` can cost, and a later run does again. Raises ``ConfigError`` where
+    pyarrow is not installed or the folder for the parts cannot be made.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        predictor: Predictor,
+        *,
+        settings: Mapping[str, Any],
+        rows: int = PART_ROWS,
+        seconds: float = PART_SECONDS,
+    ) -> None:
+        self.output = output
+        self.rows = rows
+        self.seconds = seconds
+        self.folder = parts_folder(output)
+        self.schema = schema(predictor, settings)
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"cannot write to {self.folder}: {error.strerror}; name another --output") from error
+        self._saved = len(_parts(self.folder))
+        self._waiting: list[dict[str, Any]] = []
+        self._since = self._began = time.monotonic()
+
+    def write(self, row: Row) -> None:
+        """Take a row; it is on the disk with the next part."""
+        self._waiting.append(_values(row))
+        now = time.monotonic()
+        pause = min(self.seconds, max(1.0, (now - self._began) / 100))
+        if len(self._waiting) >= self.rows or now - self._since >= pause:
+            self.save()
+
+    def save(self) -> None:
+        """Write the rows that wait as a part."""
+        if self._waiting:
+            write_whole(self.folder / f"part-{self._saved:06}.parquet", _encoded(self._waiting, self.schema))
+            self._saved += 1
+            self._waiting = []
+        self._since = time.monotonic()
+
+    def finish(self) -> None:
+        """Make the output of all parts and remove them."""
+        self.save()
+        merge(self.output)
+
+
+class EarlierParquet:
+    """The rows of an earlier run: those of the output, where it is finished, or those of its parts."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.folder = parts_folder(output)
+
+    def __iter__(self) -> Iterator[Done]:
+        """The rows, a few at a time in memory."""
+        pyarrow_parquet = _pyarrow_parquet()
+        for part in [self.output] if self.output.exists() else _parts(self.folder):
+            try:
+                with pyarrow_parquet.ParquetFile(part) as table:
+                    if not set(INTERVAL) <= set(table.schema_arrow.names):
+                        raise columns_of_before(part)
+                    for batch in table.iter_batches(columns=["path", "score"]):
+                        for path, score in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                            yield Done(path, score is None)
+            except (OSError, ValueError) as error:  # pyarrow's own are among these
+                raise ConfigError(
+                    f"{part} is none that mpiqe score has written, or damaged ({' '.join(str(error).split())}); "
+                    "name another --output, or start anew without --resume"
+                ) from error
+
+    def written(self, path: str) -> str:
+        """The path in UTF-8."""
+        return encode_name(path)
+
+    def cut(self) -> None:
+        """Turn a finished output into the first part again; there is nothing to leave away."""
+        if self.output.exists():
+            remove_parts(self.output)
+            self.folder.mkdir()
+            self.output.rename(self.folder / "part-000000.parquet")
+
+
+def parts_folder(output: Path) -> Path:
+    """Where the parts of an output lie until it is finished."""
+    return output.with_name(f"{output.name}.parts")
+
+
+def refuse_unfinished(output: Path) -> None:
+    """Raise ``ConfigError`` where an earlier run was not finished, since to start anew would throw its rows away."""
+    if not output.exists() and _parts(parts_folder(output)):
+        raise ConfigError(
+            f"{parts_folder(output)} has the rows of a run that was not finished; continue it with --resume, or "
+            "remove that folder"
+        )
+
+
+def remove_parts(output: Path) -> None:
+    """Remove the parts of an output that is finished."""
+    if parts_folder(output).is_dir():
+        shutil.rmtree(parts_folder(output))
+
+
+def merge(output: Path) -> None:
+    """Make one file of the parts, in place of any that is there, then remove them."""
+    parts = _parts(parts_folder(output))
+    if not parts:
+        return
+    join(parts, parts_folder(output) / "whole")
+    (parts_folder(output) / "whole").replace(output)
+    remove_parts(output)
+
+
+def encoded(rows: Iterable[Row], schema: Any) -> bytes:
+    """A Parquet file of the rows."""
+    return _encoded([_values(row) for row in rows], schema)
+
+
+def join(parts: Iterable[Path], beside: Path) -> None:
+    """Make one file of several with the same schema, of which there is one at least, and see it on the disk."""
+    pyarrow_parquet = _pyarrow_parquet()
+    import pyarrow as pa
+
+    parts = list(parts)
+    common = pyarrow_parquet.read_schema(parts[0])
+    with pyarrow_parquet.ParquetWriter(beside, common) as writer:
+        waiting: list[Any] = []
+        for part in parts:
+            with pyarrow_parquet.ParquetFile(part) as table:
+                for batch in table.iter_batches(_GROUP_ROWS):
+                    waiting.append(batch)
+                    if sum(map(len, waiting)) >= _GROUP_ROWS:
+                        writer.write_table(pa.Table.from_batches(waiting, common))
+                        waiting = []
+        if waiting:
+            writer.write_table(pa.Table.from_batches(waiting, common))
+    with beside.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _values(row: Row) -> dict[str, Any]:
+    values = storable_values(row)
+    if row.score:
+        values |= {f"scene_{name}": value for name, value in row.score.scene.items()}
+        values |= {f"distortion_{name}": value for name, value in row.score.distortion.items()}
+    return values
+
+
+def _encoded(values: list[dict[str, Any]], schema: Any) -> bytes:
+    _pyarrow_parquet()
+    import pyarrow as pa
+
+    content = pa.BufferOutputStream()
+    pa.parquet.write_table(pa.Table.from_pylist(values, schema=schema), content)
+    return bytes(content.getvalue().to_pybytes())
+
+
+def _parts(folder: Path) -> list[Path]:
+    parts = sorted(folder.glob("part-*.parquet"))
+    for number, part in enumerate(parts):
+        if part.name != f"part-{number:06}.parquet":
+            raise ConfigError(f"{folder}: part-{number:06}.parquet is missing; remove the folder and start anew")
+    return parts
+
+
+def schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
+    """The columns of a model's rows; beside them its scale, the settings and what it computes with."""
+    _pyarrow_parquet()
+    import pyarrow as pa
+
+    scale = predictor.scale
+    about = {
+        "scale": {
+            "low": scale.low,
+            "high": scale.high,
+            "unit": scale.unit,
+            "higher_is_better": scale.higher_is_better,
+            "model": scale.model,
+        },
+        **settings,
+        COMPUTES: predictor.computes,
+    }
+    fields = [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("score", pa.float64()),
+        pa.field("spread", pa.float64()),
+        pa.field("scene", pa.string()),
+        pa.field("distortion", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        *(pa.field(name, pa.float64()) for name in INTERVAL),
+        pa.field("error", pa.string()),
+        *(pa.field(f"scene_{name}", pa.float32()) for name in predictor.scenes),
+        *(pa.field(f"distortion_{name}", pa.float32()) for name in predictor.distortions),
+    ]
+    return pa.schema(fields, metadata={"mpiqe": json.dumps(about)})
+
+
+def _pyarrow_parquet() -> Any:
+    with needing("to write Parquet"):
+        import pyarrow.parquet
+    return pyarrow.parquet

@@ -1,0 +1,153 @@
+"""The driver's side of a job on a Ray cluster: it hands out shards and makes one file of their rows."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from mpiqe import bounds
+from mpiqe.batch.interrupts import Interrupts, JobInterrupted
+from mpiqe.batch.output import Output
+from mpiqe.batch.parquet_sink import parts_folder, remove_parts
+from mpiqe.batch.progress import OnProgress, Tracker, counting
+from mpiqe.batch.ray.engine import cluster, scored
+from mpiqe.batch.ray.parts import Part, common, counted, finished, merge
+from mpiqe.batch.ray.worker import Job
+from mpiqe.batch.resume import COMPUTES, VERSION, check_settings, write_settings
+from mpiqe.errors import ConfigError
+from mpiqe.scoring.loading import version_of_folder
+from mpiqe.sources.find import Limits
+
+SHARD_SIZE = 4096
+_MOST_OF_A_SHARD = 10_000_000
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where a job is done that is not done here."""
+
+    address: str | None
+    """Of the cluster; ``None`` for that of ``RAY_ADDRESS`` or one that is started for the job."""
+    shard_size: int
+
+    def check(self, target: Output, *, figures: bool, device: str) -> None:
+        """Raise ``ConfigError`` for what such a job cannot do."""
+        if not target.can_resume:
+            raise ConfigError("--engine ray writes a file: give --output FILE, as csv, jsonl or parquet")
+        if figures:
+            raise ConfigError("--explain draws on this machine; leave --engine ray away, or --explain")
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"--engine ray scores on processors; leave --device {device} away")
+        if fault := bounds.whole_number("--shard-size", self.shard_size, most=_MOST_OF_A_SHARD):
+            raise ConfigError(fault)
+
+    def is_over(self, target: Output) -> bool:
+        """Whether ``--resume`` has rows to look at but none in shards: the job is over, or was none of a cluster."""
+        if target.path is None or finished(target.path):
+            return False
+        return target.resume and any(True for _ in target.earlier() or ())
+
+    def run(
+        self,
+        paths: list[str],
+        stdin: IO[bytes],
+        *,
+        target: Output,
+        settings: Mapping[str, Any],
+        options: dict[str, Any],
+        limits: Limits,
+        column: str | None,
+        on_progress: OnProgress | None,
+        count_total: bool,
+    ) -> Tracker:
+        """Score all that is not there yet and write the output; return how many rows it has, and how many failed."""
+        output = Path(os.path.abspath(target.path or ""))
+        version = version_of_folder(options.get("weights"))
+        settings = {**settings, VERSION: version} if version else settings
+        shard_settings = {**settings, "shard_size": self.shard_size}
+        if not target.resume:
+            target.earlier()  # refuses to throw rows away
+        parts = {part.number: part for part in finished(output)}
+        if parts:
+            check_settings(output, shard_settings)
+        computes = common(output, parts.values())
+        with ExitStack() as until_done:
+            processors = until_done.enter_context(cluster(self.address))
+            if not parts:
+                _begin(output, shard_settings)
+            job = Job(
+                paths=tuple(_kept(paths, stdin, parts_folder(output))),
+                output=output,
+                form=target.form,
+                directory=os.getcwd(),
+                settings=dict(settings),
+                options={**options, "device": "cpu", "workers": options.get("workers") or 1, "threads": 1},
+                limits=limits,
+                column=column,
+                shard_size=self.shard_size,
+                computes=computes,
+            )
+            _score(job, parts, processors, on_progress, count_total=count_total)
+        ordered = list(counted(parts[number] for number in sorted(parts)))
+        rows = sum(part.rows for part in ordered)
+        if rows:
+            merge(output, ordered)
+            # as of any run now: without --engine ray, photos can be added
+            write_settings(output, {**settings, COMPUTES: ordered[0].computes})
+        remove_parts(output)
+        if not rows:
+            raise ConfigError(f"there is no image in {' '.join(paths)}")
+        return Tracker(None, done=rows, failed=sum(part.failed for part in ordered))
+
+
+def _begin(output: Path, settings: Mapping[str, Any]) -> None:
+    try:
+        output.unlink(missing_ok=True)
+        remove_parts(output)
+        parts_folder(output).mkdir()
+        write_settings(output, settings)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {output}: {error.strerror}; name another --output") from error
+
+
+def _kept(paths: list[str], stdin: IO[bytes], folder: Path) -> Iterator[str]:
+    """The paths, with lists that only this process can read, standard input say, copied to where all nodes see them."""
+    for number, path in enumerate(paths):
+        if path != "-" and not (path.startswith("@") and len(path) > 1 and not Path(path[1:]).is_file()):
+            yield path
+            continue
+        kept = folder / f"list-{number}"
+        with kept.open("wb") as file, ExitStack() as until_copied:
+            source = stdin if path == "-" else until_copied.enter_context(open(path[1:], "rb"))
+            shutil.copyfileobj(source, file)
+        yield f"@{kept}"
+
+
+def _score(
+    job: Job, parts: dict[int, Part], processors: int, on_progress: OnProgress | None, *, count_total: bool
+) -> None:
+    """Add to ``parts`` those that are not there.
+
+    Nodes resolve "auto" each for itself, so what computed a part is in its name: shards that are not all computed with
+    the same end the job with a ``ConfigError`` when the first such one comes.
+    """
+    done, failed = sum(part.rows for part in parts.values()), sum(part.failed for part in parts.values())
+    tracker = Tracker(on_progress, done=done, failed=failed)
+    with Interrupts() as interrupts:
+        try:
+            with (
+                counting(tracker, job.paths, job.output, wanted=count_total),
+                closing(scored(job, list(parts.values()), actors=processors)) as coming,
+            ):
+                tracker.report()
+                for part in coming:
+                    common(job.output, [*islice(parts.values(), 1), part])
+                    with interrupts.held():
+                        parts[part.number] = part
+                        tracker.add_many(part.rows, failed=part.failed)
+        except KeyboardInterrupt as interrupt:
+            raise JobInterrupted(tracker.done, can_resume=True) from interrupt

@@ -1,0 +1,216 @@
+"""Rows and settings that an earlier run has written.
+
+A run that is killed leaves whole rows and perhaps the beginning of one more. Here it is found out where the whole ones
+end, whatever the tear went through: a header, a quoted field with a line break in it, a letter of several bytes.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Protocol
+
+from mpiqe.batch.sinks import COLUMNS, INTERVAL, encode_name
+from mpiqe.errors import ConfigError
+from mpiqe.files import write_whole
+from mpiqe.parse import parse_json
+
+COMPUTES = "computes"
+"""The setting that is only known when a model is loaded: ``Predictor.computes``, whatever was asked for."""
+VERSION = "version"
+"""Likewise: the name and version of the model, ``Scale.model``."""
+_HEADER = ",".join(COLUMNS).encode() + b"\n"
+_HEADER_BEFORE = ",".join(name for name in COLUMNS if name not in INTERVAL).encode() + b"\n"
+_OF_A_MODEL = (".safetensors", ".onnx", ".xml", ".bin", ".json")
+_QUOTED = re.compile(r'"((?:[^"]|"")*)",', re.DOTALL)
+_STEP = 1 << 20
+
+
+class Done(NamedTuple):
+    """A row of an earlier run."""
+
+    path: str
+    failed: bool
+
+
+class Earlier(Protocol):
+    """The rows of an earlier run."""
+
+    def __iter__(self) -> Iterator[Done]:
+        """From the first to the last whole one; raises ``ConfigError`` for what ``mpiqe score`` did not write."""
+
+    def written(self, path: str) -> str:
+        """Return a path as it is written in this format."""
+
+    def cut(self) -> None:
+        """Prepare for the next row: remove what follows the last one that was iterated over."""
+
+
+class EarlierText:
+    """The rows of a csv or jsonl file, read one at a time."""
+
+    def __init__(self, path: Path, form: str) -> None:
+        self.path = path
+        self.form = form
+        self._end = 0
+
+    def __iter__(self) -> Iterator[Done]:
+        """The whole rows."""
+        self._end = 0
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            for number, record in enumerate(_csv_records(file) if self.form == "csv" else _lines(file)):
+                if self.form == "csv" and number == 0:
+                    if record == _HEADER_BEFORE:
+                        raise columns_of_before(self.path)
+                    if record != _HEADER:
+                        raise self._foreign(1)
+                    self._end = len(record)
+                    continue
+                try:
+                    done = _from_csv(record) if self.form == "csv" else _from_json(record, self.path)
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    raise self._foreign(number + (self.form == "jsonl")) from None
+                yield done
+                self._end += len(record)
+
+    def written(self, path: str) -> str:
+        """The path in UTF-8."""
+        return encode_name(path)
+
+    def cut(self) -> None:
+        """Shorten the file to the rows that were iterated over; without any it is empty."""
+        if self.path.exists():
+            os.truncate(self.path, self._end)
+
+    def _foreign(self, number: int) -> ConfigError:
+        return ConfigError(
+            f"{self.path}: row {number} is none that mpiqe score writes as {self.form}, so it cannot be continued; "
+            "name another --output, or start anew without --resume"
+        )
+
+
+def columns_of_before(path: Path) -> ConfigError:
+    """Return the error for rows of a version that had no intervals."""
+    return ConfigError(
+        f"{path} was written by an earlier mpiqe, without the columns {' and '.join(INTERVAL)}, so it cannot be "
+        "continued; name another --output, or start anew without --resume"
+    )
+
+
+def check_order(output: Path, number: int, there: str, found: str | None) -> None:
+    """Raise ``ConfigError`` unless row ``number`` (from 1) is of the image that was found in its place."""
+    if there == found:
+        return
+    now = "there is no such photo any more" if found is None else f"that photo is now {found!r}"
+    raise ConfigError(
+        f"{output}: row {number} is {there!r}, but {now}; --resume needs the same photos in the same order: "
+        "name those, or start anew without --resume"
+    )
+
+
+def settings_file(output: Path) -> Path:
+    """Return the path of the settings that an output was made with."""
+    return output.with_name(f"{output.name}.run.json")
+
+
+def refuse_foreign(output: Path) -> None:
+    """Raise ``ConfigError`` if ``output`` is not empty and has no settings file beside it."""
+    if output.is_file() and output.stat().st_size and not settings_file(output).is_file():
+        raise ConfigError(
+            f"{output} is there without {settings_file(output).name}, so nobody knows how it was made, or by what; "
+            "name another --output, or start anew without --resume"
+        )
+
+
+def write_settings(output: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings beside the output."""
+    write_whole(settings_file(output), (json.dumps(settings, indent=1) + "\n").encode())
+
+
+def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
+    """Raise ``ConfigError`` that names each setting that differs from when the output was started.
+
+    ``COMPUTES`` and ``VERSION`` are compared where ``settings`` have them, the latter where it was known before.
+    """
+    file = settings_file(output)
+    try:
+        before = parse_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{file} cannot be read ({type(error).__name__}), and without it nobody knows how {output} was made; "
+            "start anew without --resume"
+        ) from error
+    before = before if isinstance(before, dict) else {}
+    before = {name: value for name, value in before.items() if name in settings or name not in (COMPUTES, VERSION)}
+    if VERSION not in before:
+        settings = {name: value for name, value in settings.items() if name != VERSION}
+    differ = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
+    if differ:
+        said = "; ".join(f"{name} was {before.get(name)!r} and is {settings.get(name)!r}" for name in differ)
+        how = " (--runtime, --precision and --device choose what computes)" if COMPUTES in differ else ""
+        raise ConfigError(
+            f"{output} was made with other settings: {said}; use the same ones{how}, or start anew without --resume"
+        )
+
+
+def identity(weights: str | None) -> str:
+    """Return what identifies a model: a digest of its files, or its name if they are not on this machine."""
+    path = Path(str(files("mpiqe") / "weights")) if weights is None else Path(weights)
+    if path.is_dir():
+        parts = sorted(part for part in path.rglob("*") if part.suffix in _OF_A_MODEL)
+    else:
+        parts = [path] if path.is_file() else []
+    if not parts:
+        return str(weights)
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        with part.open("rb") as file:
+            while step := file.read(_STEP):
+                digest.update(step)
+    return f"blake2b:{digest.hexdigest()}"
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    return (line for line in file if line.endswith(b"\n"))  # only the last can lack it
+
+
+def _csv_records(file: IO[bytes]) -> Iterator[bytes]:
+    """Whole records. Outside quotes their number so far is even, so a line feed there ends one."""
+    record = b""
+    for line in file:
+        record += line
+        if line.endswith(b"\n") and record.count(b'"') % 2 == 0:
+            yield record
+            record = b""
+
+
+def _from_csv(record: bytes) -> Done:
+    text = record.decode("utf-8", "surrogateescape")
+    quoted = _QUOTED.match(text)
+    path, rest = (quoted[1].replace('""', '"'), text[quoted.end() :]) if quoted else text.split(",", 1)
+    score = rest.split(",", 1)[0]
+    if score:
+        float(score)
+    if rest.count(",") < len(COLUMNS) - 2 or (quoted is None and '"' in path):
+        raise ValueError
+    return Done(_escaped(path), not score)
+
+
+def _from_json(record: bytes, file: Path) -> Done:
+    values = parse_json(record)
+    path, score = values["path"], values["score"]
+    if not isinstance(path, str):
+        raise TypeError
+    if not set(INTERVAL) <= set(values):
+        raise columns_of_before(file)
+    return Done(_escaped(path), score is None)
+
+
+def _escaped(path: str) -> str:
+    """As ``encode_name`` writes it; earlier versions wrote names that are not UTF-8 as they are."""
+    return path.encode("utf-8", "backslashreplace").decode()

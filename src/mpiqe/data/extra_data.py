@@ -1,0 +1,59 @@
+"""Training on several datasets at once (``--extra-data``): each is split, and each has its own MOS scale."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mpiqe.choices import SplitSource
+from mpiqe.data.record import Dataset, Record
+from mpiqe.data.registry import read_dataset
+from mpiqe.data.splits import choose_split
+from mpiqe.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Side:
+    """The training and validation images of one dataset; its test images are in neither, or in ``train``."""
+
+    dataset: Dataset
+    train: list[Record]
+    val: list[Record]
+
+
+def read_extra_data(
+    specs: Sequence[str], *, split: int, source: SplitSource = "auto", whole: bool = False
+) -> list[Side]:
+    """Read the datasets of ``--extra-data`` and split them; with ``whole`` their test images are trained on too."""
+    sides = []
+    for spec in specs:
+        dataset = read_dataset(spec)
+        chosen = choose_split(dataset, split, source=source)
+        learnt = sorted((*chosen.train, *chosen.test)) if whole else chosen.train
+        sides.append(
+            Side(dataset, *([dataset.records[index] for index in indices] for indices in (learnt, chosen.val)))
+        )
+    return sides
+
+
+def target_statistics(records: Sequence[Record]) -> tuple[float, float]:
+    """Return mean and (population) standard deviation of the records' MOS, for D10.
+
+    Raises ``DatasetError`` where all ratings are the same: there is nothing to learn from.
+    """
+    ratings = [record.mos for record in records]
+    mean, deviation = statistics.fmean(ratings), statistics.pstdev(ratings)
+    if deviation == 0:
+        raise DatasetError(f"all {len(ratings)} training images have the same MOS, {mean}: there is nothing to learn")
+    return mean, deviation
+
+
+def brought_to(
+    scale: tuple[float, float], records: Sequence[Record], *, by: Sequence[Record] | None = None
+) -> list[Record]:
+    """Map the MOS of one dataset's ``records`` linearly to the mean and deviation ``scale`` of another dataset.
+
+    Mean and deviation of this dataset are those of ``by``, if given: validation images take the training images'.
+    """
+    mean, deviation = target_statistics(records if by is None else by)
+    to_mean, to_deviation = scale
+    return [replace(r, mos=(r.mos - mean) / deviation * to_deviation + to_mean) for r in records]

@@ -1,0 +1,144 @@
+"""The plan of a study: which table cells can be run, what the others lack, and which runs are left."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mpiqe.choices import EMBEDDED
+from mpiqe.data import Dataset
+from mpiqe.errors import MPIQEError
+from mpiqe.experiments.run_files import is_done, refuse_other_study
+from mpiqe.experiments.study import Run, Study
+from mpiqe.experiments.tables import Cell, Table
+from mpiqe.parse import parse_json
+from mpiqe.plotting import check_libraries
+from mpiqe.printable import printable
+from mpiqe.training.options import RunOptions
+
+
+@dataclass(frozen=True)
+class PlannedColumn:
+    """One column of a table before it is run."""
+
+    name: str
+    cells: int
+    lacking: str
+    """Why they cannot be run; empty if they can."""
+    runs: int
+    done: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What can only be known with the backbone loaded."""
+
+    backbone_digest: str
+    seconds: float
+    """What the runs that are left are expected to take, one after another, from a measured step."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What can be done, before anything is."""
+
+    study: Study
+    """As it was asked for, with the datasets that turned out to be unreadable."""
+    datasets: Mapping[str, Dataset]
+    """Those that can be used."""
+    runs: tuple[Run, ...]
+    """All that the study takes, those included that are done."""
+    left: tuple[Run, ...]
+    notes: tuple[str, ...]
+    """What a reader of the figures has to know."""
+    measured: Measured | None = None
+    """``None`` where only the plan was asked for."""
+
+    def parts(self, table: Table) -> list[PlannedColumn]:
+        """A table, column by column."""
+        columns: dict[tuple[str, str], list[Cell]] = {}
+        for cell in self.study.cells(table):
+            if cell.variant is not None:
+                columns.setdefault((cell.train, cell.test), []).append(cell)
+        found = []
+        for (train, test), cells in columns.items():
+            mine = {
+                run for run in self.runs if run.dataset == train and run.variant in {cell.variant for cell in cells}
+            }
+            name = train if train == test else f"{train} -> {test}"
+            lacking = self.study.lacks(cells[0]) or ""
+            found.append(PlannedColumn(name, len(cells), lacking, len(mine), len(mine - set(self.left))))
+        return found
+
+
+def make_plan(study: Study, *, measure: bool = True) -> Plan:
+    """Read the datasets, look at what is there already, and ``measure`` a step of every kind of run that is left.
+
+    Without ``measure`` the backbone is neither loaded nor looked for on the hub.
+    Raises ``WeightsError`` without a backbone, ``ConfigError`` where ``study.out`` holds runs of another study.
+    """
+    for figure in study.figures:
+        check_libraries(f"to draw {figure}", "matplotlib", *(["sklearn"] if figure == "figure4" else []))
+    datasets, unreadable = {}, {}
+    for name in study.places:
+        if study.datasets is None or name in study.datasets:
+            try:
+                dataset = study.read(name)
+                _ = dataset.digest  # every file is there
+                datasets[name] = dataset
+            except MPIQEError as error:
+                unreadable[name] = str(error)
+    study = replace(study, unreadable=unreadable)
+    runs = tuple(study.runs())
+    left = tuple(run for run in runs if not is_done(study, run))
+    measured = None
+    if measure:
+        measured = _measure(study, datasets, left)
+    else:
+        refuse_other_study(study, datasets, None)
+    taught = _trained_on(str(study.settings.get("backbone", RunOptions().backbone)))
+    used = dict.fromkeys(run.dataset for run in runs)
+    notes = [note for name in used for note in _notes_on(taught, study.places[name].spec)]
+    notes += [study.note] if study.note else []
+    return Plan(study, datasets, runs, left, tuple(dict.fromkeys(notes)), measured)
+
+
+def _measure(study: Study, datasets: Mapping[str, Dataset], left: Sequence[Run]) -> Measured:
+    from mpiqe.experiments.timing import expected_seconds, measure_speeds  # with transformers, which takes seconds
+    from mpiqe.model.clip import FrozenCLIP
+
+    digest = FrozenCLIP.from_pretrained(study.settings.get("backbone", RunOptions().backbone)).digest()
+    refuse_other_study(study, datasets, digest)
+    return Measured(digest, expected_seconds(study, left, datasets, measure_speeds(study, left)))
+
+
+def _trained_on(backbone: str) -> list[dict[str, Any]]:
+    """What ``mpiqe pretrain`` wrote into the config.json of a backbone on this machine; nothing for one on the hub."""
+    folder = Path(str(files("mpiqe") / "weights" / "backbone")) if backbone == EMBEDDED else Path(backbone)
+    if not (folder / "config.json").is_file():
+        return []
+    try:
+        config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return []  # loading the backbone says what is wrong
+    found = config.get("mpiqe_learnt_from") if isinstance(config, dict) else None
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _notes_on(taught: Sequence[Mapping[str, Any]], spec: str) -> list[str]:
+    """What a backbone was taught of a dataset."""
+    found, name = [], spec.partition(":")[0]
+    for learnt in taught:
+        data, split = str(learnt.get("data")), printable(str(learnt.get("split")))
+        if data == spec or (data.partition(":")[0] == name and name != "csv"):
+            which = (
+                f"from all but the validation images of split {split}"
+                if learnt.get("whole")
+                else f"from the training side of split {split}, where test images of other splits are"
+            )
+            found.append(
+                f"The backbone learned {spec} {which}: these figures on {spec} are too high, and say nothing about "
+                "photos that nobody has seen."
+            )
+    return found

@@ -1,0 +1,355 @@
+"""Teach a compact CLIP-shaped backbone: one plain loop. What is taught stands in objective.py, on what in views.py."""
+
+import re
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mpiqe.data import check, choose_split, read_dataset
+from mpiqe.data.crop_dataset import CropDataset, EpochSampler, loader
+from mpiqe.data.extra_data import Side, read_extra_data
+from mpiqe.data.record import Record
+from mpiqe.errors import ConfigError
+from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.compact import STEM_NETWORK, CompactOptions, create_compact
+from mpiqe.model.efficientnet import HEAD_CHANNELS
+from mpiqe.model.options import to_mapping
+from mpiqe.pretrain.features import FeatureCache, fill
+from mpiqe.pretrain.objective import OWN, Statistics, Student, objective
+from mpiqe.pretrain.teacher import Teacher
+from mpiqe.pretrain.views import QUALITIES, VIEWS, Rated, ViewDataset, Views, crops_of, rate
+from mpiqe.training.device import accelerator_for, peak_memory_mb, quick_attention, resolve_precision
+from mpiqe.training.evaluate import Prediction, beats, measure
+from mpiqe.training.options import PretrainOptions, check_pretrain
+from mpiqe.training.reporter import Reporter
+from mpiqe.training.run_folder import STATE, RunFolder, as_path, start_or_check
+from mpiqe.training.schedule import learning_rate
+
+WORDS = frozenset(
+    word for name in (*SCENES, *DISTORTIONS) for word in re.findall(r"[a-z]+|[0-9]|[^a-z0-9 ]+", name.lower())
+) | {".", ",", "a", "photo", "of", "with", "artifacts", "which", "is", "quality", *QUALITIES}
+"""What the compact vocabulary holds whole: the words of labels and captions as CLIP's tokeniser parts them."""
+_CROPS = 2  # of each validation photo
+
+
+@dataclass(frozen=True)
+class Photos:
+    """What a run learns from and what it validates on."""
+
+    train: list[Rated]
+    val: dict[str, list[Record]]
+    """By the set's name."""
+    digest: str
+
+
+def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, reporter: Reporter) -> Path:
+    """Teach a compact backbone and return its folder, ``RUN/backbone``: the last epoch, or the best on validation.
+
+    With ``resume`` a run that was stopped goes on from its last whole epoch.
+    """
+    check_pretrain(options)
+    options = replace(options, precision=resolve_precision(device=options.device, precision=options.precision))
+    accelerator = accelerator_for(device=options.device, precision=options.precision)
+    if accelerator.num_processes > 1:
+        raise ConfigError("mpiqe pretrain runs in one process; start it without torchrun")
+    photos = _photos(options, reporter)
+    digests = {"data": photos.digest}
+    if options.start is not None:
+        digests["start"] = FrozenCLIP.from_pretrained(options.start).digest()
+    start_or_check(run, to_mapping(options), digests=digests, resume=resume)
+
+    clip = _clip(options, run)
+    cache = _teach(options, run, photos, clip, accelerator, reporter)
+    taught = {name: array.shape[1] for name, array in cache.arrays.items()} if cache else {}
+    standing: Statistics = {}
+    if cache:
+        standing = {
+            name: (mean.to(accelerator.device), deviation.to(accelerator.device))
+            for name, (mean, deviation) in cache.statistics().items()
+        }
+    elif clip.pooled_width:
+        taught = {OWN: HEAD_CHANNELS}
+    student, average = (_student(_clip(options, run), taught, options, accelerator) for _ in range(2))
+    bare = torch.optim.AdamW(_groups(student, options), lr=options.learning_rate)
+    optimiser = accelerator.prepare_optimizer(bare)
+    average.clip.add_learnt_from(
+        [{"data": spec, "split": options.split, "whole": options.whole} for spec in (options.data, *options.also)]
+    )
+    both = nn.ModuleDict({"student": student, "average": average})
+
+    steps_per_epoch = -(-len(photos.train) // options.batch_size)
+    progress: dict[str, Any] = {"epoch": 0, "best": None}
+    if resume and (run.path / STATE).exists():
+        progress = run.load_state(both, bare)
+        if accelerator.scaler is not None and progress.get("scaler"):
+            accelerator.scaler.load_state_dict(progress["scaler"])
+    elif student.clip.pooled_width:
+        _begin_early((student, average), photos, options, accelerator, reporter)
+    run.keep_metrics(progress["epoch"])
+    reporter.begin(steps=steps_per_epoch * options.epochs, done=steps_per_epoch * progress["epoch"])
+
+    views = ViewDataset(
+        photos.train, size=student.image_size, seed=options.seed, cache=cache, smallest=options.smallest
+    )
+    sampler = EpochSampler(len(views), shuffle=True, seed=options.seed)
+    batches = DataLoader(
+        views,
+        batch_size=options.batch_size,
+        sampler=sampler,
+        num_workers=options.workers,
+        persistent_workers=options.workers > 0,
+    )
+    for epoch in range(progress["epoch"] + 1, options.epochs + 1):
+        sampler.set_epoch(epoch)
+        started, waited, sums = time.monotonic(), [0.0], dict[str, float]()
+        for number, batch in enumerate(_timed(batches, waited)):
+            step = (epoch - 1) * steps_per_epoch + number
+            rate_now = learning_rate(
+                step,
+                steps_per_epoch=steps_per_epoch,
+                epochs=options.epochs,
+                warmup_epochs=options.warmup_epochs,
+                peak=options.learning_rate,
+            )
+            for group in bare.param_groups:
+                group["lr"] = rate_now * group["share"]
+            seen_views = _to(batch, accelerator.device)
+            student.renew_contexts(seed=options.seed, step=step)
+            with quick_attention(accelerator, tokens=student.clip.grid**2 + 1):
+                with accelerator.autocast():
+                    seen = student.see(seen_views.crops.flatten(0, 1))
+                total, parts = objective(student, seen, seen_views, standing, options)
+                accelerator.backward(total)
+            accelerator.clip_grad_norm_(student.parameters(), 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+            follow(average, student, keep=min(options.averaging, (step + 1) / (step + 10)))
+            for key, value in parts.items():
+                sums[key] = sums.get(key, 0.0) + value / steps_per_epoch
+            reporter.step(run.finite(total, epoch))
+        seconds = time.monotonic() - started
+        average.eval()
+        agreement = _validate(average, photos.val, accelerator)
+        row = {
+            "epoch": epoch,
+            "learning_rate": rate_now,
+            **{f"loss_{key}": value for key, value in sums.items()},
+            **agreement,
+            "images_per_second": len(photos.train) / seconds,
+            "crops_per_second": len(photos.train) * VIEWS / seconds,
+            "share_waiting_for_data": waited[0] / seconds,
+            "seconds_validating": time.monotonic() - started - seconds,
+            "peak_memory_mb": peak_memory_mb(accelerator.device),
+        }
+        if options.epoch == "last" or beats(agreement["val_srcc"], progress["best"]):
+            progress["best"] = agreement["val_srcc"]
+            average.clip.folded().save(run.path / "backbone", dtype=torch.float16)
+        progress["epoch"] = epoch
+        if accelerator.scaler is not None:
+            progress["scaler"] = accelerator.scaler.state_dict()
+        run.add_metrics(row)
+        run.save_state(both, bare, progress)
+        reporter.epoch(row)
+    return run.path / "backbone"
+
+
+def _photos(options: PretrainOptions, reporter: Reporter) -> Photos:
+    """Read and check everything before anything is computed."""
+    dataset = read_dataset(
+        options.data,
+        root=as_path(options.root),
+        labels=as_path(options.labels),
+        image_column=options.image_column,
+        mos_column=options.mos_column,
+    )
+    for note in dataset.notes:
+        reporter.note(f"{dataset.name}: {note}")
+    split = choose_split(dataset, options.split)
+    learnt = (*split.train, *split.test) if options.whole else split.train
+    train, val = ([dataset.records[index] for index in sorted(side)] for side in (learnt, split.val))
+    further = read_extra_data(options.also, split=options.split, whole=options.whole)
+    sides = [Side(dataset, train, val), *further]
+    for side in sides:
+        seen = len(side.train) + len(side.val)
+        reporter.note(
+            f"{side.dataset.name}: {len(side.train)} photos to learn from, {len(side.val)} to validate on; "
+            f"{len(side.dataset.records) - seen} are never looked at"
+        )
+        check(side.dataset)
+    rated = [photo for group, side in enumerate(sides) for photo in rate(side.train, group)]
+    named: dict[str, list[Record]] = {}
+    for group, side in enumerate(sides):
+        name = side.dataset.name  # a CSV's, so two of them may share it
+        named[f"{name}-{group}" if name in named else name] = side.val
+    return Photos(rated, named, "+".join(side.dataset.digest for side in sides))
+
+
+def _clip(options: PretrainOptions, run: RunFolder) -> FrozenCLIP:
+    if options.start is not None:
+        return FrozenCLIP.from_pretrained(options.start)
+    fresh = run.path / "fresh"
+    if not (fresh / "model.safetensors").exists():
+        create_compact(fresh, words=WORDS, options=_shape(options), seed=options.seed)
+    return FrozenCLIP.from_pretrained(fresh)
+
+
+def _shape(options: PretrainOptions) -> CompactOptions:
+    return CompactOptions(stem=options.stem, image_size=options.image_size, vision_layers=options.layers)
+
+
+def _groups(student: Student, options: PretrainOptions) -> list[dict[str, Any]]:
+    """Parameters by weight decay and by rate: published layers take smaller steps than what starts from noise."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in student.named_parameters():
+        published = bool(options.stem) and (
+            f".{STEM_NETWORK}." in name or name.startswith(("early.", "early_classes."))
+        )
+        groups.setdefault((published, parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "share": options.stem_rate if published else 1.0,
+            "weight_decay": options.weight_decay if decays else 0.0,
+        }
+        for (published, decays), parameters in groups.items()
+    ]
+
+
+_SAMPLED_AT_ONCE = 32  # photos
+
+
+def _student(clip: FrozenCLIP, taught: dict[str, int], options: PretrainOptions, accelerator: Accelerator) -> Student:
+    clip.thaw()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        return Student(clip, taught=taught).to(accelerator.device)
+
+
+def _begin_early(
+    students: Sequence[Student],
+    photos: Photos,
+    options: PretrainOptions,
+    accelerator: Accelerator,
+    reporter: Reporter,
+) -> None:
+    """Fit the early probe to what the stem makes of one crop of every photo, before the stem is trained."""
+    first, found = students[0], []
+    clip = first.clip
+    first.eval()
+    for start in range(0, len(photos.train), _SAMPLED_AT_ONCE):
+        part = photos.train[start : start + _SAMPLED_AT_ONCE]
+        crops = [crops_of(photo.record, [0], size=clip.image_size, seed=options.seed)[0] for photo in part]
+        pixels = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).to(accelerator.device)
+        with torch.no_grad(), accelerator.autocast():
+            pooled = clip.stem_maps(clip.preprocess(pixels))[1]
+        if pooled is not None:
+            found.append(pooled.float())
+    first.train()
+    targets = torch.tensor([photo.target for photo in photos.train], device=accelerator.device)
+    for student in students:
+        student.begin_early(torch.cat(found), targets)
+    reporter.note(f"the early probe is fitted to one crop of each of {len(photos.train)} photos")
+
+
+def _teach(
+    options: PretrainOptions,
+    run: RunFolder,
+    photos: Photos,
+    clip: FrozenCLIP,
+    accelerator: Accelerator,
+    reporter: Reporter,
+) -> FeatureCache | None:
+    """The teacher's features of every training photo's slots."""
+    if options.teacher is None:
+        return None
+    teacher = Teacher.from_pretrained(options.teacher)
+    teacher.to(accelerator.device)
+    hints = tuple(side for side in clip.stem_sides() if clip.grid < side <= _LARGEST_HINT)
+    slots = range(options.slots)
+
+    def look(places: Sequence[int]) -> dict[str, Tensor]:
+        crops = [
+            crop
+            for place in places
+            for crop in crops_of(photos.train[place].record, slots, size=clip.image_size, seed=options.seed)
+        ]
+        pixels = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).to(accelerator.device)
+        with accelerator.autocast():
+            return teacher.look(pixels, grid=clip.grid, hints=hints)
+
+    def progress(done: int, total: int) -> None:
+        if done % 400 == 0 or done == total:
+            reporter.note(f"the teacher has looked at {done} of {total} photos")
+
+    folder = as_path(options.cache) or run.path / "cache"
+    about = {"teacher": options.teacher, "data": photos.digest, "seed": options.seed, "precision": options.precision}
+    about |= {"photos_of": options.split, "whole": options.whole}
+    about |= {"size": clip.image_size, "grid": clip.grid, "hints": hints}
+    return fill(folder, photos=len(photos.train), slots=options.slots, about=about, look=look, progress=progress)
+
+
+_LARGEST_HINT = 28  # larger maps take more disk than they teach
+
+
+def _timed(batches: DataLoader[Views], waited: list[float]) -> Iterator[Views]:
+    """The batches, adding the seconds that they were waited for to ``waited[0]``."""
+    each = iter(batches)
+    while True:
+        started = time.monotonic()
+        batch = next(each, None)
+        waited[0] += time.monotonic() - started
+        if batch is None:
+            return
+        yield batch
+
+
+def _to(views: Views, device: torch.device) -> Views:
+    taught = {name: tensor.to(device) for name, tensor in views.taught.items()}
+    moved = {name: tensor.to(device) for name, tensor in views._asdict().items() if name != "taught"}
+    return Views(**moved, taught=taught)
+
+
+def _validate(
+    student: Student, val: Mapping[str, Sequence[Record]], accelerator: Accelerator
+) -> dict[str, float | None]:
+    """SRCC of every set, and their mean as ``val_srcc``, by which the epoch is chosen."""
+    found = {name: measure(_predict(student, records, accelerator))["srcc"] for name, records in val.items()}
+    known = [value for value in found.values() if value is not None]
+    mean = statistics.fmean(known) if known else None
+    return {
+        "val_srcc": mean,
+        **({f"val_srcc_{name}": value for name, value in found.items()} if len(found) > 1 else {}),
+    }
+
+
+def _predict(student: Student, records: Sequence[Record], accelerator: Accelerator) -> list[Prediction]:
+    """The late probe's mean over the scorer's crops, in standardised MOS."""
+    dataset = CropDataset(records, size=student.image_size, count=_CROPS, seed=0, crops="seeded")
+    scores: list[Tensor] = []
+    with torch.inference_mode(), accelerator.autocast():
+        for batch in loader(dataset, batch_size=8, shuffle=False, workers=0):
+            each = student(batch.crops.flatten(0, 1).to(accelerator.device))
+            scores.append(each.float().cpu().view(-1, _CROPS))
+    values = torch.cat(scores) if scores else torch.empty(0, _CROPS)
+    return [
+        Prediction(record.name, record.mos, float(mean), float(spread))
+        for record, mean, spread in zip(records, values.mean(dim=1), values.std(dim=1), strict=True)
+    ]
+
+
+def follow(average: nn.Module, model: nn.Module, *, keep: float) -> None:
+    """Move the running mean of the weights a step towards ``model``; running statistics are copied."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
+        for statistic, latest in zip(average.buffers(), model.buffers(), strict=True):
+            statistic.copy_(latest)

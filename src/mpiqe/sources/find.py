@@ -1,0 +1,266 @@
+"""Find the images that paths, patterns, lists and addresses stand for."""
+
+import os
+import stat
+import sys
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from typing import IO, TypeVar
+
+from mpiqe.errors import ConfigError, MPIQEError
+from mpiqe.sources import parquet, patterns, store
+from mpiqe.sources.archive import Archive, Shared
+from mpiqe.sources.local import below, is_archive, is_image, listing
+from mpiqe.sources.photo import Limits, Photo, file_photo, unreadable
+from mpiqe.sources.reach import Reach
+from mpiqe.sources.urls import scheme, shown
+
+__all__ = ["Archive", "Limits", "Photo", "Reach", "count", "find", "find_closed", "photo_files", "standard_input"]
+
+Source = TypeVar("Source")
+
+_LONGEST_LINE = 1 << 16  # bytes; the longest paths have 4,096, signed addresses some thousand
+
+
+def photo_files(paths: Iterable[str], *, stdin: IO[bytes]) -> Iterator[Path]:
+    """Yield the files that ``find`` finds; raises ``ConfigError`` for a photo that is not a file of its own."""
+    for photo in find(paths, stdin=stdin):
+        if photo.fault is not None:
+            raise ConfigError(f"{photo.name}: {photo.fault}")
+        if photo.file is None:
+            raise ConfigError(f"{photo.name} is not a file of its own: unpack or download such photos first")
+        yield Path(photo.file)
+
+
+def find(
+    paths: Iterable[str],
+    *,
+    stdin: IO[bytes],
+    limits: Limits | None = None,
+    column: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+) -> Iterator[Photo]:
+    """Yield the photos that ``paths`` stand for, lazily and always in the same order.
+
+    - A folder: every file below it that has the name of an image (``mpiqe.decoding.SUFFIXES``), ordered by name within
+      each folder; where a folder has no image of its own, the photos in its tar and Parquet files. Names that begin
+      with a dot are passed over, and so are outputs of ``mpiqe score``; links to folders are not followed.
+    - A pattern (``*``, ``?``, ``[a-z]``, ``**`` for any folders between) that is not itself a file: the files it
+      matches, in that same order; without a suffix at its end, the images and archives among them.
+    - Braces (``shard-{000..009}.tar``, ``{a,b}/x.jpg``), likewise: one path for each.
+    - ``.tar``, ``.tar.gz``, ``.tar.bz2``, ``.tar.xz``: its members with the names of images.
+    - ``.parquet``: a photo for each row, from its ``column`` of paths, addresses or bytes.
+    - ``http://`` and ``https://``: a photo. ``s3://``, ``gs://``, ``az://`` and what ``limits.reach`` adds: a photo, a
+      folder or a pattern that fsspec knows.
+    - ``@FILE``: the paths in that file, one per line; ``-``: those on ``stdin``. Empty lines mean nothing, and a line
+      is never another list; one that is longer than any path or address fails.
+    - Anything else stands for itself, whether there is such a file or not, and so does a folder that cannot be listed:
+      reading it will say what is wrong.
+
+    ``output`` is a file that is being written and is passed over in folders.
+
+    Raises ``ConfigError``, at once, for a list that is not there, and later for a package that is needed but missing.
+    """
+    finder = _Finder(limits=limits or Limits(), column=column, output=output)
+    return finder.photos(_checked(paths), stdin)
+
+
+def find_closed(
+    paths: Iterable[str],
+    *,
+    stdin: IO[bytes],
+    limits: Limits | None = None,
+    column: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+) -> Iterator[Photo | Archive]:
+    """Find what ``find`` finds, but leave archives closed."""
+    finder = _Finder(limits=limits or Limits(), column=column, output=output)
+    return finder.closed(_checked(paths), stdin)
+
+
+def _checked(paths: Iterable[str]) -> list[str]:
+    paths = list(paths)
+    for path in paths:
+        if _is_list(path) and not os.access(path[1:], os.R_OK):
+            raise ConfigError(f"cannot read the list {path[1:]}; for a photo of that name write ./{path}")
+    return paths
+
+
+def standard_input(paths: Sequence[str]) -> IO[bytes]:
+    """Standard input; where it is closed, nothing, or a ``ConfigError`` if ``paths`` name it."""
+    if "-" not in paths:
+        return BytesIO()
+    if sys.stdin is None:
+        raise ConfigError("standard input is closed, so no paths can come from there: give a list as @FILE")
+    return sys.stdin.buffer
+
+
+def count(paths: Iterable[str], *, output: str | os.PathLike[str] | None, stopped: threading.Event) -> int | None:
+    """Return how many photos ``find`` will find; ``None`` if that takes reading everything, or when ``stopped``.
+
+    Nobody can know for standard input and other pipes; compressed archives and stores elsewhere are not asked.
+    """
+    paths = list(paths)
+    if "-" in paths or any(_is_list(path) and not _is_regular(path[1:]) for path in paths):
+        return None
+    finder = _Finder(limits=Limits(), column=None, output=output, asks_stores=False)
+    total = 0
+    with open(os.devnull, "rb") as nothing, closing(finder.closed(paths, nothing)) as sources:
+        for source in sources:
+            if stopped.is_set():
+                return None
+            counted = source.count()
+            if counted is None:
+                return None
+            total += counted
+    return total
+
+
+class _Finder:
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        column: str | None,
+        output: str | os.PathLike[str] | None,
+        asks_stores: bool = True,
+    ) -> None:
+        self.limits = limits
+        self.output = None if output is None else os.path.realpath(output)
+        self.asks_stores = asks_stores
+        self.shared = Shared(limits, column)
+
+    def closed(self, paths: Iterable[str], stdin: IO[bytes]) -> Generator[Photo | Archive, None, None]:
+        """Yield photos and closed archives; the process that reads tables ends with it."""
+        with self.shared:
+            for path in paths:
+                yield from self._path(path, stdin)
+
+    def photos(self, paths: Iterable[str], stdin: IO[bytes]) -> Generator[Photo, None, None]:
+        """Yield every photo, those in archives too; the process that reads tables ends with it."""
+        with self.shared:
+            for path in paths:
+                for source in self._path(path, stdin):
+                    yield from _as_rows(source.name, source.photos())
+
+    def _path(self, path: str, stdin: IO[bytes]) -> Iterator[Photo | Archive]:
+        if path == "-":
+            yield from self._lines(stdin, "standard input")
+        elif _is_list(path):
+            with open(path[1:], "rb") as file:
+                yield from self._lines(file, path[1:])
+        else:
+            yield from _as_rows(shown(path), self._all(path, is_typed=True))
+
+    def _lines(self, file: IO[bytes], name: str) -> Iterator[Photo | Archive]:
+        number = 0
+        while line := file.readline(_LONGEST_LINE):
+            number += 1
+            if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
+                while (rest := file.readline(_LONGEST_LINE)) and not rest.endswith(b"\n"):
+                    pass
+                yield unreadable(
+                    f"{name}, line {number}", f"longer than any path or address: over {_LONGEST_LINE} bytes"
+                )
+                continue
+            path = os.fsdecode(line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n"))
+            if path:
+                yield from _as_rows(shown(path), self._all(path, is_typed=False))
+
+    def _all(self, path: str, is_typed: bool) -> Iterator[Photo | Archive]:
+        if patterns.has_braces(path) and not os.path.lexists(path):
+            for each in patterns.expand_braces(path):
+                yield from self._one(each, is_typed)
+        else:
+            yield from self._one(path, is_typed)
+
+    def _one(self, path: str, is_typed: bool) -> Iterator[Photo | Archive]:
+        if scheme(path) is not None and not os.path.lexists(path):
+            yield from self._at(path, is_typed)
+        elif os.path.isdir(path):
+            for inside in below(path):
+                if is_archive(inside) and not os.path.isdir(inside):
+                    yield from self._archive_in_folder(inside)
+                else:
+                    yield file_photo(inside, path)
+        elif patterns.is_wild(path) and not os.path.lexists(path):
+            yield from self._matched(path)
+        else:
+            yield from self._named(path)
+
+    def _at(self, url: str, is_typed: bool) -> Iterator[Photo | Archive]:
+        if scheme(url) in ("http", "https"):
+            from mpiqe.sources import http  # its libraries take as long to load as a photo takes to score
+
+            yield http.photo(url, self.limits)
+            return
+        if not self.asks_stores:
+            yield self._archive_in_store(url)
+            return
+        refusal = self.limits.reach.refusal(url, chains=is_typed)
+        if refusal is not None:
+            yield unreadable(shown(url), refusal)
+            return
+        yield from store.objects(url, limits=self.limits, archive=self._archive_in_store)
+
+    def _archive_in_store(self, url: str) -> Archive:
+        return Archive(shown(url), url, True, self.shared)
+
+    def _matched(self, pattern: str) -> Iterator[Photo | Archive]:
+        folder, parts = patterns.split_wild(pattern.replace(os.sep, "/"))
+        every = patterns.names_a_suffix(pattern)
+        none = True
+        for entry in patterns.match(folder, parts, _listing):
+            if every or is_image(entry.name) or is_archive(entry.name):
+                none = False
+                if is_archive(entry.name):
+                    yield from self._archive_in_folder(entry.path)
+                else:
+                    yield file_photo(entry.path, folder or ".")
+        if none:
+            yield unreadable(pattern, "nothing matches this pattern")
+
+    def _archive_in_folder(self, path: str) -> Iterator[Photo | Archive]:
+        """One that was not named itself: our own outputs are no sources, and a missing package costs a row."""
+        if os.path.realpath(path) == self.output:
+            return
+        if parquet.is_parquet(path):
+            try:
+                parquet.check_installed()
+            except ConfigError as error:
+                yield unreadable(path, str(error))
+                return
+            if parquet.is_ours(path, tables=self.shared.tables):
+                return
+        yield from self._named(path)
+
+    def _named(self, path: str) -> Iterator[Photo | Archive]:
+        yield Archive(path, path, False, self.shared) if is_archive(path) else file_photo(path)
+
+
+def _as_rows(name: str, sources: Iterator[Source]) -> Iterator[Source | Photo]:
+    """Yield ``sources``; a path or an archive that makes a library fail unexpectedly becomes one row."""
+    try:
+        yield from sources
+    except MPIQEError:
+        raise
+    except Exception as error:
+        yield unreadable(name, f"cannot be looked through ({type(error).__name__}: {error})")
+
+
+def _listing(folder: str) -> Iterable[patterns.Entry]:
+    try:
+        yield from listing(folder)
+    except OSError:  # as the shell does: a folder that cannot be listed has nothing to match
+        return
+
+
+def _is_list(path: str) -> bool:
+    return path.startswith("@") and len(path) > 1
+
+
+def _is_regular(path: str) -> bool:
+    return stat.S_ISREG(os.stat(path).st_mode)

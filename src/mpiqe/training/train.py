@@ -1,0 +1,377 @@
+"""Train MP-IQE: one plain loop, to be read from top to bottom."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from mpiqe.data import Dataset, Split, check, choose_split, describe_split, fraction, read_dataset, without_val
+from mpiqe.data.crop_dataset import CropDataset
+from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
+from mpiqe.data.record import Record
+from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.model.build import QualityModel, build_model
+from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, read_config, save_checkpoint, versions
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.clip_files import EMBEDDED
+from mpiqe.model.clip_iqa import CLIPIQA
+from mpiqe.model.files import check_safetensors
+from mpiqe.model.loss import Counts, Loss
+from mpiqe.model.mpiqe import MPIQE
+from mpiqe.training.batches import StepSampler, step_loader
+from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
+from mpiqe.training.evaluate import Prediction, beats, calibrate_on, measure, measure_interval, predict, to_csv
+from mpiqe.training.movement import initial, movement
+from mpiqe.training.options import RunOptions, TrainOptions
+from mpiqe.training.reporter import Reporter
+from mpiqe.training.run_folder import PREDICTIONS, STATE, TEST, RunFolder, as_path, start_or_check
+from mpiqe.training.schedule import learning_rate
+from mpiqe.training.stem_cache import StemCache
+from mpiqe.training.stem_head import ShiftedTargets, fit_stem_head
+from mpiqe.training.step import take_step
+from mpiqe.training.tensorboard import event_writer
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The records of one split, and those of further sets that are trained on beside them."""
+
+    train: list[Record]
+    val: list[Record]
+    test: list[Record]
+    further: list[Record]
+    """Their MOS brought to the mean and deviation of ``train``."""
+    further_val: dict[str, list[Record]]
+    """Each further set's validation images by its name, their MOS brought to the same scale by the same line."""
+    digest: str
+    """Of all sets."""
+    sizes: tuple[int, ...]
+    """How many of ``learnt`` each set has, in order."""
+
+    @property
+    def learnt(self) -> list[Record]:
+        """All that is trained on."""
+        return [*self.train, *self.further]
+
+
+def train(
+    options: TrainOptions, run: RunFolder, *, resume: bool = False, checked: bool = False, reporter: Reporter
+) -> dict[str, float | None]:
+    """Train, keep a checkpoint an epoch, score the test images once at the end; returns the test figures.
+
+    ``checked`` says that the images were checked already, as when many runs share them.
+
+    The run's folder then holds ``mpiqe.safetensors`` (what ``mpiqe.load`` takes), ``config.json``, ``metrics.jsonl``,
+    ``predictions.csv``, ``test.json`` and the state that ``resume`` continues from. The weights are a function of the
+    settings, the data and the machine's arithmetic; a run that was killed and resumed ends with the same ones.
+    """
+    precision = resolve_precision(device=options.run.device, precision=options.run.precision)
+    options = replace(options, run=replace(options.run, precision=precision))  # what a resumed run has to keep to
+    settings = options.run
+    accelerator = accelerator_for(device=settings.device, precision=settings.precision)
+    dataset, sides = _data(settings, reporter, look=accelerator.is_main_process and not checked)
+    clip = FrozenCLIP.from_pretrained(settings.backbone)
+    backbone_digest = clip.digest()
+    model = build_model(clip, options.model, seed=settings.seed)
+    if not list(model.parameters()):
+        raise ConfigError("clip-iqa with context_length = 0 is zero-shot: there is nothing to train")
+    if options.model.tune == "prompts":
+        clip.fuse()
+    _aim(model, sides.train, settings)
+    start = initial(model)
+    model.to(accelerator.device)
+
+    loss = Loss(options.loss)
+    bare = torch.optim.Adam(_groups(model, settings), lr=settings.learning_rate)
+    optimiser = accelerator.prepare_optimizer(bare)
+    images_per_step = settings.batch_size // (settings.crops if settings.batch_unit == "crops" else 1)  # D11
+    learnt = sides.learnt
+    sampler = StepSampler(
+        len(learnt),
+        batch_size=images_per_step,
+        parts=settings.accumulation,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        seed=settings.seed,
+    )
+    crops = CropDataset(
+        learnt,
+        size=model.image_size,
+        count=settings.crops,
+        seed=settings.seed,
+        crops=settings.crop_mode if settings.cache_stem else "training",  # a single draw: then the crops of a score
+        scene_target=settings.scene_target,
+        view=settings.view,
+    )
+    items = _crops(crops, model, options, accelerator, reporter)
+    asked: CropDataset | StemCache | ShiftedTargets = items
+    if isinstance(model, MPIQE) and model.stem_head is not None:
+        asked, said = fit_stem_head(model, items, accelerator, sizes=sides.sizes, seed=settings.seed)
+        reporter.note(f"the stem's head is fitted ({said})")
+    batches = step_loader(asked, sampler, workers=settings.workers)
+    checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
+
+    events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
+    if accelerator.is_main_process:
+        digests = {"data": sides.digest, "backbone": checkpoint.backbone_digest}
+        start_or_check(run, options.to_mapping(), digests=digests, resume=resume)
+    accelerator.wait_for_everyone()
+
+    progress: dict[str, Any] = {"epoch": 0, "best": None}
+    if resume and (run.path / STATE).exists():
+        progress = run.load_state(model, bare)
+        if accelerator.scaler is not None and progress.get("scaler"):
+            accelerator.scaler.load_state_dict(progress["scaler"])
+    if accelerator.is_main_process:
+        run.keep_metrics(progress["epoch"])
+        if progress["epoch"]:
+            _mend(run, model, checkpoint, options, reporter)
+    steps = sampler.steps_per_epoch
+    reporter.begin(steps=steps * settings.epochs, done=steps * progress["epoch"])
+
+    for epoch in range(progress["epoch"] + 1, settings.epochs + 1):
+        started, sums = time.monotonic(), torch.zeros(4, dtype=torch.float64)
+        sampler.set_epoch(epoch)
+        parts = iter(batches)
+        for number, step in enumerate(sampler.steps()):
+            rate = learning_rate(
+                (epoch - 1) * steps + number,
+                steps_per_epoch=steps,
+                epochs=settings.epochs,
+                warmup_epochs=settings.warmup_epochs,
+                peak=settings.learning_rate,
+            )
+            for group in bare.param_groups:
+                group["lr"] = rate * group["share"]
+            losses = take_step(
+                model,
+                islice(parts, len(step.parts)),
+                loss=loss,
+                counts=_counts([learnt[index] for index in step.images], settings.crops),
+                optimiser=optimiser,
+                accelerator=accelerator,
+                prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
+            )
+            sums += torch.stack(losses).cpu().double() * len(step.images)
+            reporter.step(run.finite(losses.total, epoch))
+        seconds = time.monotonic() - started
+
+        row = {
+            "epoch": epoch,
+            "learning_rate": rate,
+            **dict(zip(("loss", "loss_scene", "loss_distortion", "loss_score"), _means(sums, learnt), strict=True)),
+            **_figures("val", model, sides.val, options, accelerator),
+            **(_figures("test", model, sides.test, options, accelerator) if settings.test_each_epoch else {}),
+            **movement(model, start),
+            "images_per_second": len(learnt) / seconds,
+            "peak_memory_mb": peak_memory_mb(accelerator.device),
+        }
+        better = settings.epoch == "last" or beats(row["val_srcc"], progress["best"])  # D14
+        progress |= {"epoch": epoch, "best": row["val_srcc"] if better else progress["best"]}
+        if accelerator.scaler is not None:
+            progress["scaler"] = accelerator.scaler.state_dict()
+        if accelerator.is_main_process:
+            if better:
+                checkpoint = replace(checkpoint, metrics={key: row[key] for key in ("epoch", "val_srcc", "val_plcc")})
+                save_checkpoint(run.path / FILE_NAME, model, checkpoint)
+            run.add_metrics(row)
+            run.save_state(model, bare, progress)  # last: what it says has happened, has happened
+            events(row)
+        reporter.epoch(row)
+    accelerator.wait_for_everyone()
+    return _test(model, run, dataset.name, sides, options, accelerator)
+
+
+def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Dataset, Sides]:
+    """Read everything, and ``look`` at every image, before anything is computed."""
+    dataset = read_dataset(
+        settings.data,
+        root=as_path(settings.root),
+        labels=as_path(settings.labels),
+        as_published=settings.labels_as_published,
+        image_column=settings.image_column,
+        mos_column=settings.mos_column,
+    )
+    for note in dataset.notes:
+        reporter.note(f"{dataset.name}: {note}")
+    if look:
+        reporter.note(f"{dataset.name}: checking {len(dataset.records)} images")
+        check(dataset)
+    split: Split = choose_split(dataset, settings.split, source=settings.splits)
+    if settings.whole:
+        split = Split(tuple(sorted((*split.train, *split.test))), split.val, ())
+    if not settings.validation:
+        split = without_val(split)
+    split = fraction(split, settings.fraction, seed=settings.seed)
+    train_side, val, test = (
+        [dataset.records[index] for index in side] for side in (split.train, split.val, split.test)
+    )
+    held = f"{len(val)} to validate on" if val else "none to validate on (the whole training side trains)"
+    whose = describe_split(dataset, settings.split, source=settings.splits)
+    reporter.note(f"split {whose}: {len(train_side)} images to train on, {held}, {len(test)} to test on")
+    further, digest, sizes = [], dataset.digest, [len(train_side)]
+    further_val: dict[str, list[Record]] = {}
+    scale = target_statistics(train_side)
+    for side in read_extra_data(settings.also, split=settings.split, whole=settings.whole):
+        reporter.note(f"{side.dataset.name}: {len(side.train)} images to train on beside them")
+        if look:
+            check(side.dataset)
+        further += brought_to(scale, side.train)
+        sizes.append(len(side.train))
+        name = side.dataset.name
+        while name in {dataset.name, *further_val}:
+            name += "'"
+        further_val[name] = brought_to(scale, side.val, by=side.train)
+        digest += f"+{side.dataset.digest}"
+    return dataset, Sides(train_side, val, test, further, further_val, digest, tuple(sizes))
+
+
+def _crops(
+    crops: CropDataset, model: QualityModel, options: TrainOptions, accelerator: Accelerator, reporter: Reporter
+) -> CropDataset | StemCache:
+    """New crops each epoch, or one draw of them behind the frozen stem."""
+    if not options.run.cache_stem:
+        return crops
+    if options.model.tune != "prompts":
+        raise ConfigError("cache_stem keeps what a frozen stem makes of crops; with tune = 'all' the stem changes")
+
+    def progress(done: int, total: int) -> None:
+        if done % 800 == 0 or done == total:
+            reporter.note(f"the stem has embedded {done} of {total} images")
+
+    return StemCache(crops, model.clip, accelerator=accelerator, progress=progress)
+
+
+def _aim(model: QualityModel, learnt: Sequence[Record], settings: RunOptions) -> None:
+    """Set what the head's number stands for (D10), or for CLIP-IQA what a probability does."""
+    mean, std = target_statistics(learnt)
+    if isinstance(model, CLIPIQA):
+        ratings = [record.mos for record in learnt]
+        model.target_mean, model.target_std = min(ratings), max(ratings) - min(ratings)
+    elif settings.target == "standardised":
+        model.target_mean, model.target_std = mean, std
+    elif model.stem_head is None:  # it brings a bias of its own
+        with torch.no_grad():
+            model.decoder.head[-1].bias.fill_(mean)  # type: ignore[operator]
+
+
+def _groups(model: QualityModel, settings: RunOptions) -> list[dict[str, Any]]:
+    """What is new, and what CLIP brought along if that is tuned: it takes smaller steps than what starts from noise."""
+    new = [parameter for name, parameter in model.named_parameters() if not name.startswith("clip.")]
+    brought = list(model.clip.parameters())
+    groups = [{"params": new, "share": 1.0}, {"params": brought, "share": settings.backbone_rate}]
+    return [group for group in groups if group["params"]]
+
+
+def _counts(images: Sequence[Record], crops: int) -> Counts:
+    return Counts(
+        crops=crops * len(images),
+        scene=crops * sum(bool(record.scenes) for record in images),
+        distortion=crops * sum(record.distortion is not None for record in images),
+    )
+
+
+def _means(sums: torch.Tensor, images: Sequence[Record]) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in (sums / len(images)).tolist()]
+
+
+def _figures(
+    side: str, model: QualityModel, records: Sequence[Record], options: TrainOptions, accelerator: Accelerator
+) -> dict[str, float | None]:
+    if not records:
+        return {f"{side}_srcc": None, f"{side}_plcc": None}
+    figures = measure(_predict(model, records, options, accelerator))
+    return {f"{side}_srcc": figures["srcc"], f"{side}_plcc": figures["plcc"]}
+
+
+def _predict(
+    model: QualityModel, records: Sequence[Record], options: TrainOptions, accelerator: Accelerator
+) -> list[Prediction]:
+    """With the crops that a scorer will take for this model."""
+    run = options.run
+    return predict(model, records, accelerator=accelerator, crops=run.crops, crop_mode=run.crop_mode, view=run.view)
+
+
+def _checkpoint_config(
+    options: TrainOptions, backbone_digest: str, dataset: Dataset, sides: Sides, model: QualityModel
+) -> CheckpointConfig:
+    backbone = options.run.backbone
+    if backbone != EMBEDDED and Path(backbone).is_dir():
+        backbone = str(Path(backbone).resolve())
+    ratings = [record.mos for record in sides.train]
+    return CheckpointConfig(
+        options=options.model,
+        backbone=backbone,
+        backbone_digest=backbone_digest,
+        target_mean=model.target_mean,
+        target_std=model.target_std,
+        dataset=dataset.name,
+        mos_low=min(ratings),
+        mos_high=max(ratings),
+        crops=options.run.crops,
+        view=options.run.view,
+        crop_mode=options.run.crop_mode,
+        split=describe_split(dataset, options.run.split, source=options.run.splits),
+        training={**options.to_mapping(), "data_digest": sides.digest},
+        versions=versions(),
+    )
+
+
+def _mend(
+    run: RunFolder, model: QualityModel, checkpoint: CheckpointConfig, options: TrainOptions, reporter: Reporter
+) -> None:
+    """Write a damaged or missing checkpoint anew from the state, which ``model`` has just been given.
+
+    Raises ``WeightsError`` where it held the weights of an epoch before the last: the state has those of the last.
+    """
+    path = run.path / FILE_NAME
+    try:
+        read_config(path)
+        check_safetensors(path)
+    except WeightsError as error:
+        rows, kept, best = run.metrics(), None, None
+        for row in rows:
+            if options.run.epoch == "last" or beats(row["val_srcc"], best):
+                kept, best = row, row["val_srcc"]
+        if kept is None or kept is not rows[-1]:
+            raise WeightsError(
+                f"{error}\nIt held the weights of the best epoch, and {run.path / STATE} those of the last alone: copy "
+                f"{FILE_NAME} back from where there is one, or train anew with another --out"
+            ) from error
+        reporter.note(f"{path} is damaged or missing; it is written anew from {STATE}")
+        metrics = {key: kept[key] for key in ("epoch", "val_srcc", "val_plcc")}
+        save_checkpoint(path, model, replace(checkpoint, metrics=metrics))
+
+
+def _test(
+    model: QualityModel,
+    run: RunFolder,
+    name: str,
+    sides: Sides,
+    options: TrainOptions,
+    accelerator: Accelerator,
+) -> dict[str, float | None]:
+    """Calibrate the interval, and look at the test images for the only time, with the weights that are kept."""
+    load_tensors(model, run.path / FILE_NAME)
+    held_out = {name: sides.val, **sides.further_val} if sides.val else {}
+    predicted = {name: _predict(model, records, options, accelerator) for name, records in held_out.items()}
+    interval = calibrate_on(predicted, trained=sides.train, crops=options.run.crops)
+    predictions = _predict(model, sides.test, options, accelerator)
+    if accelerator.is_main_process:
+        run.write_text(PREDICTIONS, to_csv(predictions))
+    figures: Mapping[str, float | None] = {**measure(predictions), **measure_interval(interval, predictions)}
+    if accelerator.is_main_process:
+        run.write_json(TEST, figures)
+        kept = read_config(run.path / FILE_NAME)
+        tested = {f"test_{key}": value for key, value in figures.items()}
+        save_checkpoint(
+            run.path / FILE_NAME, model, replace(kept, metrics={**kept.metrics, **tested}, interval=interval)
+        )
+    accelerator.wait_for_everyone()
+    return dict(figures)

@@ -1,0 +1,60 @@
+"""A job with ``engine="ray"`` whose nodes are this process: what the driver does, without a cluster."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from tests.cli.conftest import load
+
+import mpiqe
+from mpiqe import JobInterrupted, JobResult
+from mpiqe.batch.parquet_sink import parts_folder
+from mpiqe.batch.ray import driver, worker
+from mpiqe.batch.ray.parts import part_named
+
+
+@pytest.fixture(autouse=True)
+def _here(modest_model, monkeypatch):
+    @contextmanager
+    def cluster(address):
+        yield 1
+
+    def scored(job, finished, *, actors):
+        score = worker.ShardScorer(job)
+        for plan in worker.planned(job, {part.number: part.digest for part in finished}):
+            answer = score({name: np.array([value], dtype=object) for name, value in plan.items()})
+            assert answer["error"] == [""]
+            yield part_named(answer["part"][0])
+
+    monkeypatch.setattr(driver, "cluster", cluster)
+    monkeypatch.setattr(driver, "scored", scored)
+    monkeypatch.setattr(driver, "version_of_folder", lambda weights: None)
+    monkeypatch.setattr(worker, "load", lambda *, threads, **options: load(**options))
+
+
+def test_progress_is_told_after_every_shard_and_the_file_is_that_of_the_local_engine(tmp_path, folder):
+    told, there, here = [], tmp_path / "there.csv", tmp_path / "here.csv"
+    result = mpiqe.score_to([folder] * 2, there, engine="ray", shard_size=3, on_progress=told.append)
+    assert result == mpiqe.score_to([folder] * 2, here) == JobResult(rows=8, failed=2)
+    assert there.read_bytes() == here.read_bytes()
+    assert [(step.done, step.failed, step.row) for step in told] == [(0, 0, None), (3, 1, None), (6, 1, None),
+                                                                     (8, 2, None)]  # fmt: skip
+    assert not parts_folder(there).exists()
+    more = mpiqe.score_to([*[folder] * 2, folder / "a.png"], there, resume=True)
+    assert more == JobResult(rows=9, failed=2)
+
+
+def test_an_interrupted_job_goes_on_from_its_shards(tmp_path, folder):
+    def interrupt(progress):
+        if progress.done:
+            raise KeyboardInterrupt
+
+    output, told = tmp_path / "rows.csv", []
+    with pytest.raises(JobInterrupted, match="3 rows are written") as caught:
+        mpiqe.score_to([folder] * 2, output, engine="ray", shard_size=3, on_progress=interrupt)
+    assert caught.value.can_resume
+    with pytest.raises(mpiqe.ConfigError, match="continue it with --engine ray --resume"):
+        mpiqe.score_to(folder, output)
+    result = mpiqe.score_to([folder] * 2, output, engine="ray", shard_size=3, resume=True, on_progress=told.append)
+    assert result == JobResult(rows=8, failed=2)
+    assert [step.done for step in told] == [3, 6, 8]

@@ -1,0 +1,3 @@
+from tests.scoring.conftest import brightness, make_scorer, photos
+
+__all__ = ["brightness", "make_scorer", "photos"]
