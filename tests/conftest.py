@@ -48,7 +48,7 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config: pytest.Config) -> None:
     """Say that the slow tests were left out."""
     if config.option.markexpr == "not slow":
         terminalreporter.write_line("Tests marked slow were left out: `pytest -m slow` runs them, `pytest -m ''` all.")

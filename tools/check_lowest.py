@@ -19,6 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = [
     "tests/scoring",
+    "tests/sources",
+    "tests/isolation",
+    "tests/batch",
     "tests/data",
     "tests/model",
     "tests/test_decoding.py",

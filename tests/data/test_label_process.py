@@ -10,7 +10,7 @@ import openpyxl
 import pytest
 from scipy.io import savemat
 
-from mpiqe.data import label_process
+from mpiqe.data import label_child, label_process
 from mpiqe.data.label_files import mat_variable
 from mpiqe.data.label_process import read_apart
 from mpiqe.errors import DatasetError
@@ -72,15 +72,21 @@ def rewrite(book: Path, member: str, old: bytes, new: bytes) -> None:
             archive.writestr(name, content.replace(old, new) if name == member else content)
 
 
-def test_a_sheet_that_says_it_has_millions_of_rows_does_not_come_as_millions_of_lists(tmp_path: Path) -> None:
-    """Each row of the answer, ``[], ``, takes 4 bytes as JSON and 64 as a list."""
+def test_a_sheet_that_says_it_has_millions_of_rows_is_refused_before_they_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     book = openpyxl.Workbook()
     book.active.append(["image"])
     book.active.append(["a.jpg"])
     book.save(tmp_path / "labels.xlsx")
-    rewrite(tmp_path / "labels.xlsx", "xl/worksheets/sheet1.xml", b'<row r="2"', b'<row r="6000000"')
-    with pytest.raises(DatasetError, match="holds more than 16 MB of labels"):
-        read_apart(tmp_path / "labels.xlsx", "xlsx")
+    assert len(label_child._xlsx(str(tmp_path / "labels.xlsx"))["Sheet"]) == 2
+    sheet = "xl/worksheets/sheet1.xml"
+    rewrite(tmp_path / "labels.xlsx", sheet, b"A2", b"A9000")
+    rewrite(tmp_path / "labels.xlsx", sheet, b'<row r="2"', b'<row r="9000"')
+    assert len(label_child._xlsx(str(tmp_path / "labels.xlsx"))["Sheet"]) == 9000
+    monkeypatch.setattr(label_child, "CELLS", 8000)
+    with pytest.raises(ValueError, match="more than 8000 cells"):
+        label_child._xlsx(str(tmp_path / "labels.xlsx"))
 
 
 def test_a_module_in_the_working_directory_is_not_imported(

@@ -16,6 +16,7 @@ from typing import Any
 
 MEMORY = 2 << 30  # bytes of address space beyond what the interpreter has
 ANSWER = 16 << 20  # bytes of JSON; as objects of the process that asked they take up to sixteen times as much
+CELLS = 1_000_000  # of an Excel file, and as many rows; the largest official one has some thousand
 SECONDS = 300  # on an overloaded machine SciPy alone takes one to import
 
 
@@ -62,8 +63,17 @@ def _xlsx(file: str) -> dict[str, Any]:
 
     with Path(file).open("rb") as stream:
         book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
+        found: dict[str, list[list[Any]]] = {}
         with contextlib.closing(book):
-            return {sheet.title: [list(row) for row in sheet.iter_rows(values_only=True)] for sheet in book.worksheets}
+            left = CELLS
+            for sheet in book.worksheets:
+                rows = found[sheet.title] = []
+                for row in sheet.iter_rows(values_only=True):  # one with the number 1,000,000 comes after as many empty
+                    left -= 1 + len(row)
+                    if left < 0:
+                        raise ValueError(f"it says that it has more than {CELLS} cells")
+                    rows.append(list(row))
+        return found
 
 
 def _xls(file: str) -> dict[str, Any]:
