@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 
 from mpiqe.data.crop_dataset import CropDataset, Item, collate
-from mpiqe.model.mpiqe import MPIQE, make_stem_head
+from mpiqe.model.mpiqe import MPIQE
 from mpiqe.training.ridge import fit_ridge
 from mpiqe.training.stem_cache import StemCache
 
@@ -93,9 +93,10 @@ def fit_hidden(features: Tensor, targets: Tensor, weights: Tensor, *, width: int
     mean, deviation = flat.mean(dim=0), flat.std(dim=0) + 1e-6
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = make_stem_head(features.shape[2], width)
-        first, activation, last = head.children()
-        nn.init.kaiming_uniform_(last.weight, a=math.sqrt(5))  # type: ignore[arg-type]
+        last, first, activation = nn.Linear(width, 1), nn.Linear(features.shape[2], width), nn.GELU()
+        nn.init.zeros_(last.bias)
+        nn.init.kaiming_uniform_(last.weight, a=math.sqrt(5))
+        head = nn.Sequential(first, activation, last)
         optimiser = torch.optim.AdamW(head.parameters(), lr=_RATE, weight_decay=_DECAY)
         for step in range(_STEPS):
             for group in optimiser.param_groups:
@@ -106,12 +107,12 @@ def fit_hidden(features: Tensor, targets: Tensor, weights: Tensor, *, width: int
             hidden = F.dropout(activation(first(chosen)), _DROPOUT)
             loss = F.smooth_l1_loss(last(hidden).squeeze(-1), targets[images].float())
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
     with torch.no_grad():
-        weight = first.weight / deviation  # type: ignore[operator]
-        first.bias.sub_(weight @ mean)  # type: ignore[operator, union-attr]
-        first.weight.copy_(weight)  # type: ignore[operator, union-attr]
+        weight = first.weight / deviation
+        first.bias.sub_(weight @ mean)
+        first.weight.copy_(weight)
     return head
 
 
