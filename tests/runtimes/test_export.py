@@ -87,7 +87,7 @@ def test_a_graph_answers_as_torch_does_for_any_number_of_crops(exported, kind):
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_a_graph_of_clip_iqa_has_no_map_as_in_torch(exported, runtime):
     predictor = mpiqe.load(exported["CLIP-IQA"][1], runtime=runtime).predictor
-    with pytest.raises(ConfigError, match="no map of where"):
+    with pytest.raises(ConfigError, match="no map to draw"):
         predictor.attention_maps(np.zeros((1, 32, 32, 3), dtype=np.uint8))
 
 
