@@ -227,5 +227,5 @@ def test_images_may_lie_in_another_folder(photos, tmp_path):
 
 def test_a_name_that_no_file_system_takes_is_a_fault_of_its_line(photos):
     (photos / "odd.csv").write_text(f"image,mos\n{'a' * 5000},3\n")
-    with pytest.raises(DatasetError, match="odd.csv:2: no image 'aaa"):
+    with pytest.raises(DatasetError, match=r"odd\.csv:2: no image 'aaa"):
         read_csv(photos / "odd.csv")
