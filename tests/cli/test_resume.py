@@ -315,7 +315,7 @@ def busy(photos):
     """Starts a run that has begun its output, and waits for its next photo."""
 
     def begun(output):
-        return parts_folder(output).exists() or (output.exists() and output.stat().st_size > 0)
+        return parts_folder(output).exists() or output.exists()
 
     @contextlib.contextmanager
     def start(output, *options):

@@ -87,7 +87,7 @@ def test_a_graph_answers_as_torch_does_for_any_number_of_crops(exported, kind):
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_a_graph_of_clip_iqa_has_no_map_as_in_torch(exported, runtime):
     predictor = mpiqe.load(exported["CLIP-IQA"][1], runtime=runtime).predictor
-    with pytest.raises(ConfigError, match="no map of where"):
+    with pytest.raises(ConfigError, match="no map to draw"):
         predictor.attention_maps(np.zeros((1, 32, 32, 3), dtype=np.uint8))
 
 
@@ -168,13 +168,13 @@ def eight_bits(tmp_path_factory):
 def test_weights_of_eight_bits_answer_nearly_as_torch_does(eight_bits):
     folder, checked = eight_bits
     assert [entry.precision for entry in checked] == ["int8"]
-    assert 1e-5 < checked[0].score < 5e-3
+    assert 1e-5 < checked[0].score < 1e-2
     assert (folder / "mpiqe.onnx").stat().st_size < 20e6  # 32 MB in fp32; the stem's convolutions stay so
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "mpiqe.json", "mpiqe.onnx"]
     scorer, exact = mpiqe.load(folder), mpiqe.load(runtime="torch")
     assert scorer.predictor.computes == "onnx int8 cpu"
     for photo in (photos_of_scikit_image.coffee(), photos_of_scikit_image.rocket()):
-        assert abs(scorer(photo).score - exact(photo).score) < 5e-3 * (exact.scale.high - exact.scale.low)
+        assert abs(scorer(photo).score - exact(photo).score) < 1e-2 * (exact.scale.high - exact.scale.low)
 
 
 @pytest.mark.slow

@@ -543,7 +543,12 @@ def test_a_cached_stem_gives_the_figures_of_the_same_crops(
     settings = _settings(rated_photos, tiny_folder, epochs=2)
     draw = CropDataset.__getitem__
     _train(tmp_path / "cached", {**settings, "cache_stem": True})
-    monkeypatch.setattr(CropDataset, "__getitem__", lambda self, key: draw(self, (1, key[1])))  # one draw of crops
+
+    def crops_of_a_score(self: CropDataset, key: tuple[int, int]) -> object:
+        self.crops = "seeded"
+        return draw(self, (1, key[1]))
+
+    monkeypatch.setattr(CropDataset, "__getitem__", crops_of_a_score)
     _train(tmp_path / "plain", settings)
     cached, plain = (load_file(tmp_path / name / "mpiqe.safetensors") for name in ("cached", "plain"))
     for name, tensor in plain.items():
