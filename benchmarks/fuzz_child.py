@@ -29,6 +29,7 @@ from mpiqe.errors import MPIQEError
 
 _HARD_MEGABYTES = 3000  # of address space on top of what a kind needs: the machine is not to suffer
 _NOTED = 200
+_ATTEMPTS = 5
 _CODE = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn", "subprocess.Popen"}
 _CODE |= {"pickle.find_class", "ctypes.dlopen"}
 _ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +54,9 @@ def _read(
     if kind.apart:
         until_done.enter_context(forked())
     use = until_done.enter_context(kind.use(folder))
-    reason = _used(use, kind, work, whole, next(iter(whole)))
+    for _attempt in range(_ATTEMPTS):  # on a busy machine a server of ours may not answer in time
+        if (reason := _used(use, kind, work, whole, next(iter(whole)))) is None:
+            break
     if reason is not None:
         sys.exit(f"the sound file is refused: {reason}")
     watch = _Watch(kind, folder / CANARY)

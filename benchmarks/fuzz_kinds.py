@@ -390,7 +390,7 @@ KINDS = {
         Kind("http", _answers, _downloads, apart=True, hosts="loopback"),
         Kind("releases", _releases, _reads_releases, apart=True),
         Kind("labels", _labels, _reads_labels, one_file=False),
-        Kind("settings", _settings, _reads_settings),
+        Kind("settings", _settings, _reads_settings, may_name_files=True),
         Kind("checkpoints", _checkpoint, _loads),
         Kind("exported", _exported, _loads, one_file=False),
         Kind("backbones", _backbone, _reads_backbones, one_file=False, megabytes=1000),

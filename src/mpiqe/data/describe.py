@@ -1,6 +1,7 @@
 """Statistics of a dataset: counts beside the release's, MOS, labels, splits. Images are not opened."""
 
 import math
+import os
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -108,7 +109,7 @@ def describe(dataset: Dataset, spec: DatasetSpec | None) -> Description:
     records = dataset.records
     if not records:
         raise DatasetError(f"{dataset.name}: no images to describe; is the label file empty?")
-    there = [record for record in records if record.image.is_file()]
+    there = [record for record in records if os.path.isfile(record.image)]
     return Description(
         name=dataset.name,
         title=dataset.name if spec is None else spec.title,

@@ -223,3 +223,9 @@ def test_images_may_lie_in_another_folder(photos, tmp_path):
     assert [record.image for record in read_csv(file, root=photos).records] == [photos / "a.png", photos / "sub/c.png"]
     with pytest.raises(DatasetError, match=r"no image 'a.png' under .*sub; that is --root"):
         read_csv(file, root=photos / "sub")
+
+
+def test_a_name_that_no_file_system_takes_is_a_fault_of_its_line(photos):
+    (photos / "odd.csv").write_text(f"image,mos\n{'a' * 5000},3\n")
+    with pytest.raises(DatasetError, match=r"odd\.csv:2: no image 'aaa"):
+        read_csv(photos / "odd.csv")

@@ -70,7 +70,7 @@ def read_csv(
         record, wrong = _record(row, folder, decimal_comma=header.delimiter != ",")
         if record.name and record.name in lines:
             wrong.append(f"{record.name} again, after line {lines[record.name]}")
-        elif record.name and not record.image.is_file():
+        elif record.name and not os.path.isfile(record.image):
             hint = "paths are relative to the table's folder, or to --root" if root is None else "that is --root"
             wrong.append(f"no image {row['image']!r} under {folder}; {hint}")
         lines.setdefault(record.name, line)
@@ -79,7 +79,7 @@ def read_csv(
     if not records and not faults:
         faults.append(f"{file}: a header but no rows")
     if faults:  # then the faults of the files themselves belong into the same message
-        there = {record.name: record for record in records if record.image.is_file()}
+        there = {record.name: record for record in records if os.path.isfile(record.image)}
         faults += image_faults(list(there.values()))
     refuse(str(file), faults)
     return Dataset(file.stem, tuple(records), notes=_notes(header))
