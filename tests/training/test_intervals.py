@@ -12,7 +12,7 @@ from PIL import Image
 import mpiqe
 from mpiqe.data import choose_split, read_csv
 from mpiqe.model.checkpoint import read_config
-from mpiqe.training.assess import assess
+from mpiqe.training.assess import Evaluated, Part, assess
 from mpiqe.training.options import resolve
 from mpiqe.training.reporter import Silent
 from mpiqe.training.run_folder import RunFolder
@@ -62,12 +62,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, tables: tuple[Path, Path], tin
     return folder
 
 
-def _assess(run: Path, table: Path, part: str = "test", **changes: object) -> dict[str, float | None]:
-    options: dict[str, object] = {
-        "root": None, "labels": None, "split": None, "splits": "auto", "crops": None, "backbone": None,
-        "device": "cpu", "precision": "fp32", "reporter": Silent(), "part": part, **changes,
-    }  # fmt: skip
-    return assess(str(run), data=f"csv:{table}", **options)[0]  # type: ignore[arg-type]
+def _assess(run: Path, table: Path, part: Part = "test", crops: int | None = None) -> dict[str, float | None]:
+    on = Evaluated(data=f"csv:{table}", splits="auto", part=part)
+    return assess(str(run), on=on, crops=crops, backbone=None, device="cpu", precision="fp32", reporter=Silent())[0]
 
 
 def test_a_run_is_calibrated_on_the_validation_images_of_all_its_sets(run: Path, tables: tuple[Path, Path]) -> None:
@@ -97,7 +94,8 @@ def test_the_test_figures_have_coverage_and_width(run: Path, tables: tuple[Path,
 
 def test_the_coverage_of_another_set_is_measured_on_the_models_scale(run: Path, tables: tuple[Path, Path]) -> None:
     """Both sets are alike but for their scales: on the second's own, 1 to 5, next to nothing would be covered."""
-    for part in ("test", "all"):
+    parts: tuple[Part, ...] = ("test", "all")
+    for part in parts:
         coverage = _assess(run, tables[1], part)["interval_coverage"]
         assert coverage is not None
         assert coverage > 0.6
