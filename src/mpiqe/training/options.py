@@ -112,7 +112,7 @@ class PretrainOptions:
     weight_decay: float = option(0.05, "AdamW's weight decay")
     epoch: Epoch = option("val", "which epoch is kept: the last, or the best on the validation photos of all sets")
     averaging: float = option(0.998, "weight of the past in the running mean of the weights that is kept, per step")
-    batch_size: int = option(16, "photos per step, each in four views")
+    batch_size: int = option(16, "photos per step, each in three views")
     distillation_weight: float = option(15.0, "weight of the teacher's CLS and patches")
     hint_weight: float = option(15.0, "weight of the teacher's earlier maps, where both have them")
     alignment_weight: float = option(0.5, "weight of the scene loss, and of the distortion loss")
