@@ -19,7 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = [
     "tests/scoring",
-    "tests/sources", "tests/runtimes",
+    "tests/sources",
+    "tests/runtimes",
     "tests/isolation",
     "tests/batch",
     "tests/data",
