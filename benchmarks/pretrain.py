@@ -25,7 +25,7 @@ from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.compact import CompactOptions, create_compact
 from mpiqe.pretrain.loop import WORDS
 from mpiqe.pretrain.objective import Student, objective
-from mpiqe.pretrain.views import VIEWS, ViewDataset, rate
+from mpiqe.pretrain.views import MADE, NATURAL, ViewDataset, rate
 from mpiqe.training.device import accelerator_for
 from mpiqe.training.options import PretrainOptions
 
@@ -77,7 +77,7 @@ def main() -> None:
         rates = [len(pixels) / seconds(lambda part=part: step(part)) for _ in range(asked.repeats)]
         print(line(name, rates, "crops/s"))
     prepare = [
-        PHOTOS * VIEWS / seconds(lambda epoch=epoch: [views[epoch, index] for index in range(PHOTOS)])
+        PHOTOS * (NATURAL + MADE) / seconds(lambda epoch=epoch: [views[epoch, index] for index in range(PHOTOS)])
         for epoch in range(1, asked.repeats + 1)
     ]
     print(line("preparing views, one process", prepare, "crops/s"))

@@ -321,6 +321,23 @@ def test_a_published_stem_begins_the_backbone_is_distilled_and_folded(tmp_path: 
         assert any(part in name for name in moved), part
 
 
+def test_a_run_on_natural_crops_alone_teaches_no_made_distortion_and_goes_on_as_a_start(
+    tmp_path: Path, rated_photos: Path
+) -> None:
+    shape = {"stem": "efficientnet-lite0", "image_size": 64, "layers": 1}
+    common = {"hint_weight": 0.0, "epochs": 1, "warmup_epochs": 0}
+    first = _run(tmp_path / "first", _options(rated_photos, made_views=False, **shape, **common))
+    (row,) = _rows(tmp_path / "first")
+    assert row["loss_ranking"] == 0
+    assert row["crops_per_second"] == pytest.approx(row["images_per_second"])
+    folder = _run(tmp_path / "run", _options(rated_photos, start=str(first), stem_rate=0.0, **common))
+    (row,) = _rows(tmp_path / "run")
+    assert row["loss_ranking"] > 0
+    before, after = (FrozenCLIP.from_pretrained(path).weights() for path in (first, folder))
+    kept = {name for name in after if torch.equal(before[name], after[name])}
+    assert {name for name in after if ".network." in name} <= kept
+
+
 def test_published_layers_take_smaller_steps_than_new_ones(tmp_path: Path, rated_photos: Path) -> None:
     options = _options(
         rated_photos, stem="efficientnet-lite0", image_size=64, layers=1, stem_rate=0.0, hint_weight=0.0, epochs=1

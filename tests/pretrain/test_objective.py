@@ -22,9 +22,10 @@ from mpiqe.pretrain.objective import (
     objective,
     rating,
 )
-from mpiqe.pretrain.views import VIEWS, Views
+from mpiqe.pretrain.views import MADE, NATURAL, Views
 from mpiqe.training.options import PretrainOptions
 
+VIEWS = NATURAL + MADE
 CHANNELS = {"cls": 5, "patches": 5, "hint8": 3, "hint16": 2}
 OFF = {item.name: 0.0 for item in fields(PretrainOptions) if item.name.endswith("_weight")}
 NOTHING = PretrainOptions(**OFF)

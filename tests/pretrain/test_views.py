@@ -17,8 +17,9 @@ from mpiqe.errors import DatasetError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.pretrain.features import FeatureCache, fill
 from mpiqe.pretrain.views import (
+    MADE,
+    NATURAL,
     QUALITIES,
-    VIEWS,
     ViewDataset,
     Views,
     crops_of,
@@ -59,12 +60,19 @@ def test_views_are_a_crop_and_the_same_place_of_the_photo_at_two_levels_of_disto
     for index in range(4):
         item = views[1, index]
         natural, light, heavy = item.crops
-        assert (item.crops.shape, item.crops.dtype) == ((VIEWS, 3, 64, 64), torch.uint8)
+        assert (item.crops.shape, item.crops.dtype) == ((NATURAL + MADE, 3, 64, 64), torch.uint8)
         assert not torch.equal(light, heavy)
         errors = [(made.float() - natural.float()).square().mean().item() for made in (light, heavy)]
         assert 0 < errors[0] < errors[1]
         assert -1 <= item.made < len(DISTORTIONS)
         assert item.taught == {}
+
+
+def test_without_made_views_the_natural_crop_is_the_only_one(rated_photos: Path) -> None:
+    with_made, alone = _views(rated_photos), _views(rated_photos, made=False)
+    for index in range(4):
+        assert alone[1, index].crops.shape == (NATURAL, 3, 64, 64)
+        assert torch.equal(alone[1, index].crops, with_made[1, index].crops[:NATURAL])
 
 
 def test_every_view_is_a_function_of_seed_epoch_and_name(rated_photos: Path) -> None:

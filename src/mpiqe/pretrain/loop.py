@@ -27,7 +27,7 @@ from mpiqe.model.options import to_mapping
 from mpiqe.pretrain.features import FeatureCache, fill
 from mpiqe.pretrain.objective import OWN, Statistics, Student, objective
 from mpiqe.pretrain.teacher import Teacher
-from mpiqe.pretrain.views import QUALITIES, VIEWS, Rated, ViewDataset, Views, crops_of, rate
+from mpiqe.pretrain.views import MADE, NATURAL, QUALITIES, Rated, ViewDataset, Views, crops_of, rate
 from mpiqe.training.device import accelerator_for, peak_memory_mb, quick_attention, resolve_precision
 from mpiqe.training.evaluate import Prediction, beats, measure
 from mpiqe.training.options import PretrainOptions, check_pretrain
@@ -99,8 +99,14 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
     reporter.begin(steps=steps_per_epoch * options.epochs, done=steps_per_epoch * progress["epoch"])
 
     views = ViewDataset(
-        photos.train, size=student.image_size, seed=options.seed, cache=cache, smallest=options.smallest
+        photos.train,
+        size=student.image_size,
+        seed=options.seed,
+        cache=cache,
+        smallest=options.smallest,
+        made=options.made_views,
     )
+    views_each = NATURAL + MADE * options.made_views
     sampler = EpochSampler(len(views), shuffle=True, seed=options.seed)
     batches = DataLoader(
         views,
@@ -146,7 +152,7 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
             **{f"loss_{key}": value for key, value in sums.items()},
             **agreement,
             "images_per_second": len(photos.train) / seconds,
-            "crops_per_second": len(photos.train) * VIEWS / seconds,
+            "crops_per_second": len(photos.train) * views_each / seconds,
             "share_waiting_for_data": waited[0] / seconds,
             "seconds_validating": time.monotonic() - started - seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
@@ -211,7 +217,7 @@ def _groups(student: Student, options: PretrainOptions) -> list[dict[str, Any]]:
     """Parameters by weight decay and by rate: published layers take smaller steps than what starts from noise."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in student.named_parameters():
-        published = bool(options.stem) and (
+        published = bool(student.clip.pooled_width) and (
             f".{STEM_NETWORK}." in name or name.startswith(("early.", "early_classes."))
         )
         groups.setdefault((published, parameter.ndim > 1), []).append(parameter)

@@ -36,7 +36,7 @@ from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.efficientnet import HEAD_CHANNELS
 from mpiqe.model.loss import cross_entropy
 from mpiqe.model.prompts import PromptLearner
-from mpiqe.pretrain.views import NATURAL, QUALITIES, VIEWS, Views
+from mpiqe.pretrain.views import NATURAL, QUALITIES, Views
 from mpiqe.training.options import PretrainOptions
 from mpiqe.training.ridge import fit_ridge
 from mpiqe.training.targets import one_hot
@@ -179,7 +179,7 @@ def objective(
 def _distillation(student: Student, seen: Seen, views: Views, statistics: Statistics) -> dict[str, Tensor]:
     none = seen.cls.new_zeros((), dtype=torch.float32)
     if not views.taught:
-        return _own_distillation(student, seen)
+        return _own_distillation(student, seen, views)
     errors: dict[str, list[Tensor]] = {"distillation": [], "hints": []}
     by_side = {stage.shape[-1]: stage for stage in seen.maps}
     for name, wanted in views.taught.items():
@@ -193,23 +193,23 @@ def _distillation(student: Student, seen: Seen, views: Views, statistics: Statis
             own = seen.patches
         else:
             own = by_side[int(name.removeprefix("hint"))].flatten(2).transpose(1, 2)
-        natural = own.view(-1, VIEWS, *own.shape[1:])[:, :NATURAL].flatten(0, 1).float()
+        natural = _natural(own, views).float()
         answer = student.to_teacher[name](natural).transpose(1, 2)
         errors["hints" if name.startswith("hint") else "distillation"].append(F.mse_loss(answer, target))
     return {kind: torch.stack(found).mean() if found else none for kind, found in errors.items()}
 
 
-def _own_distillation(student: Student, seen: Seen) -> dict[str, Tensor]:
+def _own_distillation(student: Student, seen: Seen, views: Views) -> dict[str, Tensor]:
     """CLS has to give the stem's pooled last map."""
     if seen.pooled is None or OWN not in student.to_teacher:
         return {}
-    answer = student.to_teacher[OWN](_natural(seen.cls).float())
-    return {"distillation": F.mse_loss(answer, _natural(seen.pooled)[:, :HEAD_CHANNELS].detach())}
+    answer = student.to_teacher[OWN](_natural(seen.cls, views).float())
+    return {"distillation": F.mse_loss(answer, _natural(seen.pooled, views)[:, :HEAD_CHANNELS].detach())}
 
 
-def _natural(of_views: Tensor) -> Tensor:
+def _natural(of_views: Tensor, views: Views) -> Tensor:
     """(B * V, ..) -> (B * NATURAL, ..)."""
-    return of_views.view(-1, VIEWS, *of_views.shape[1:])[:, :NATURAL].flatten(0, 1)
+    return of_views.view(*views.crops.shape[:2], *of_views.shape[1:])[:, :NATURAL].flatten(0, 1)
 
 
 def _alignment(student: Student, seen: Seen, views: Views) -> dict[str, Tensor]:
@@ -219,7 +219,7 @@ def _alignment(student: Student, seen: Seen, views: Views) -> dict[str, Tensor]:
     by_distortion, _ = distortion_logits(
         seen.patches.float(), distortions, scale, windows=student.clip.grid, window_temperature=0.05
     )
-    scene = views.scene[:, None].expand(-1, VIEWS, -1).flatten(0, 1)
+    scene = views.scene[:, None].expand(-1, views.crops.shape[1], -1).flatten(0, 1)
     distortion = one_hot(distortion_labels(views).flatten(), len(DISTORTIONS))
     found = {"scene": cross_entropy(by_scene, scene), "distortion": cross_entropy(by_distortion, distortion)}
     if student.early_classes is not None and seen.pooled is not None:
@@ -229,7 +229,7 @@ def _alignment(student: Student, seen: Seen, views: Views) -> dict[str, Tensor]:
 
 def distortion_labels(views: Views) -> Tensor:
     """(B, V) int64: the photo's own for its natural views, what was made of it for the others; -1 is not labelled."""
-    return torch.stack([views.natural] * NATURAL + [views.made] * (VIEWS - NATURAL), dim=1)
+    return torch.stack([views.natural] * NATURAL + [views.made] * (views.crops.shape[1] - NATURAL), dim=1)
 
 
 def captions_of(views: Views) -> list[str]:
@@ -266,16 +266,18 @@ def _captions(student: Student, seen: Seen, views: Views) -> Tensor:
 
 
 def rating(scores: Sequence[Tensor], views: Views) -> dict[str, Tensor]:
-    """Score, plcc and ranking, summed over the probes' ``scores`` (B * V,)."""
+    """Score, plcc and ranking, summed over the probes' ``scores`` (B * V,); no ranking without made views."""
     target, sets = views.target, sorted(set(views.group.tolist()))
     score = plcc = ranking = torch.zeros((), device=target.device)
     for each in scores:
-        predicted = each.view(len(target), VIEWS)
+        predicted = each.view(len(target), -1)
         natural = predicted[:, :NATURAL]
         score = score + F.smooth_l1_loss(natural, target[:, None].expand(-1, NATURAL))
         for group in sets:
             own = views.group == group
             plcc = plcc + own.float().mean() * (1 - correlation(natural[own].mean(dim=1), target[own]))
+        if predicted.shape[1] == NATURAL:
+            continue
         light, heavy = predicted[:, NATURAL], predicted[:, NATURAL + 1]
         pairs = torch.stack([predicted[:, 0] - light, light - heavy])
         ranking = ranking + F.softplus(1 - 3 * pairs).mean()

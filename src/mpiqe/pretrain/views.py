@@ -1,4 +1,4 @@
-"""Photos as a backbone is taught with them: a natural crop, and the same of the photo distorted at two levels.
+"""Photos as a backbone is taught with them: a natural crop, and (``made``) the same of the photo distorted twice.
 
 Axes: B photos, V views per photo, S crop side in pixels.
 """
@@ -24,7 +24,7 @@ from mpiqe.errors import DatasetError, ImageError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.pretrain.features import FeatureCache
 
-NATURAL, VIEWS = 1, 3
+NATURAL, MADE = 1, 2
 _CODEC_SHARE, _CHAIN_SHARE = 0.35, 0.12  # of photos
 _GRID = 16  # pixels: a JPEG block of halved chroma
 QUALITIES = ("bad", "poor", "fair", "good", "excellent")
@@ -78,6 +78,7 @@ class ViewDataset(TorchDataset[Views]):
 
     Before it is cut a photo is shrunk by a random factor between ``smallest`` and 1. Everything drawn is a function of
     the seed, the epoch and the photo's name. With a teacher the crop is one of its cache, and nothing is shrunk.
+    Without ``made`` the natural crop is the only view.
     """
 
     def __init__(
@@ -88,8 +89,9 @@ class ViewDataset(TorchDataset[Views]):
         seed: int,
         cache: FeatureCache | None = None,
         smallest: float = 1.0,
+        made: bool = True,
     ) -> None:
-        self.photos, self.size, self.seed, self.cache = tuple(photos), size, seed, cache
+        self.photos, self.size, self.seed, self.cache, self.made = tuple(photos), size, seed, cache, made
         self.smallest = 1.0 if cache else smallest
 
     def __len__(self) -> int:
@@ -114,7 +116,7 @@ class ViewDataset(TorchDataset[Views]):
         factor = rng.uniform(self.smallest, 1.0)
         made = [
             cut_one(shrunk(shifted(photo_pixels, shift, kinds, level, seed=seed), factor), places[0], size=self.size)
-            for level in (light, heavy)
+            for level in ((light, heavy) if self.made else ())
         ]
         natural = [cut_one(shrunk(photo_pixels, factor), place, size=self.size) for place in places]
         crops = np.ascontiguousarray(np.stack([*natural, *made]).transpose(0, 3, 1, 2))
