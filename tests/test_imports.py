@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
-BASE = {"errors", "bounds", "parse", "printable", "extras", "files", "choices", "labels"}
+BASE = {"errors", "bounds", "parse", "printable", "extras", "atomic", "option_types", "labels"}
 BASE |= {"images", "view", "intervals", "metrics", "plotting"}
 MAY_KNOW = {
     "errors": {"printable"},
     "bounds": set(),
     "extras": {"errors"},
-    "files": set(),
-    "plotting": {"errors", "extras", "files"},
-    "choices": set(),
+    "atomic": set(),
+    "plotting": {"errors", "extras", "atomic"},
+    "option_types": set(),
     "view": {"errors"},
     "labels": {"errors"},
     "parse": set(),
@@ -26,7 +26,7 @@ MAY_KNOW = {
     "intervals": set(),
     "orientation": {"errors"},
     "decoding": {"errors", "orientation"},
-    "images": {"errors", "choices", "decoding", "orientation", "view"},
+    "images": {"errors", "option_types", "decoding", "orientation", "view"},
     "metrics": {"errors"},
     "model": BASE,
     "data": BASE,
@@ -40,7 +40,7 @@ MAY_KNOW = {
     "batch": BASE | {"decoding", "runtimes", "scoring", "sources"},
     "bench": BASE | {"model", "training", "runtimes", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
-    "demo": {"errors", "files", "images", "intervals", "plotting", "data", "runtimes", "scoring"},
+    "demo": {"errors", "atomic", "images", "intervals", "plotting", "data", "runtimes", "scoring"},
     "cli": BASE
     | {
         "decoding",
@@ -135,7 +135,7 @@ def test_nothing_can_unpickle() -> None:
     [
         "mpiqe",
         "mpiqe.images",
-        "mpiqe.files",
+        "mpiqe.atomic",
         "mpiqe.runtimes.registry",
         "mpiqe.scoring.loading",
         "mpiqe.runtimes.onnx",

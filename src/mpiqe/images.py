@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mpiqe.choices import CropMode
 from mpiqe.decoding import DEFAULT_MAX_PIXELS, Admit, Pixels, Source, decode, describe, naming, open_photo
 from mpiqe.errors import ConfigError, ImageError
+from mpiqe.option_types import CropMode
 from mpiqe.orientation import REDUCING_GAP, DecodedImage
 from mpiqe.view import NATIVE, View
 

@@ -251,6 +251,6 @@ def test_where_rows_cannot_be_written_the_driver_is_told(sources, tmp_path, monk
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(worker, "write_whole", full)
+    monkeypatch.setattr(worker, "write_atomic", full)
     with pytest.raises(ConfigError, match="No space left"):
         scored(job, monkeypatch, make_scorer(isolate=False))

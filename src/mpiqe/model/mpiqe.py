@@ -1,4 +1,4 @@
-"""MP-IQE: a frozen CLIP, prompts on both its towers, and a decoder that answers with a quality score.
+"""MP-IQE: a frozen CLIP, prompts on both its towers, and a decoder that regresses the quality score.
 
 Axes: B crops, N patches, W vision width, D joint width, S crop side in pixels.
 """
@@ -185,7 +185,7 @@ class MPIQE(nn.Module):
 
     def _output(self, folded: Folded, states: Tensor, image: ImageFeatures) -> MPIQEOutput:
         cls, patches, pooled = image
-        prediction = self.decoder.conclude(states)
+        prediction = self.decoder.regress(states)
         if self.linear is not None:
             prediction = prediction + self.linear(torch.cat([cls, patches.mean(dim=1)], dim=1)).squeeze(-1)
         if self.stem_head is not None:

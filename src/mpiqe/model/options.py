@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from mpiqe.choices import ClassPosition, Method, Pooling, Projection, ScoreLoss, Tune
 from mpiqe.errors import ConfigError
+from mpiqe.option_types import ClassPosition, Method, Pooling, Projection, ScoreLoss, Tune
 
 PAPERS_BACKBONE = "openai/clip-vit-base-patch16"
 
@@ -70,12 +70,25 @@ class LossOptions:
     score_loss: ScoreLoss = option("smooth_l1", "D9: smooth L1 (the text) or L1 (Eq. 16)")
 
 
+RENAMED: Mapping[str, str] = {"whole": "train_on_all", "also": "extra_data"}
+"""Old names of settings, by which files of earlier versions have them, and the names that they have now."""
+
+
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with every setting under its name of now, whichever version wrote them."""
+    return {RENAMED.get(key, key): value for key, value in values.items()}
+
+
 T = TypeVar("T")
 _HIGHEST = sys.float_info.max  # a whole number above it is no float
 
 
 def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
-    """``kind(**values)`` for a flat dataclass of plain values; all faults of ``values`` in one ``ConfigError``."""
+    """``kind(**values)`` for a flat dataclass of plain values; all faults of ``values`` in one ``ConfigError``.
+
+    ``values`` may have old names of settings (``RENAMED``).
+    """
+    values = current_names(values)
     known = typing.get_type_hints(kind)
     faults = [f"unknown key {key!r}; known are {', '.join(known)}" for key in values if key not in known]
     for key, value in values.items():

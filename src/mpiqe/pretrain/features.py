@@ -20,12 +20,12 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from mpiqe.errors import ConfigError
-from mpiqe.model.files import write_whole
+from mpiqe.model.tensor_files import write_atomic
 from mpiqe.parse import parse_json
 
 DESCRIPTION = "cache.json"
 _SAMPLE = 2048  # rows that the statistics are taken over
-_CHUNK = 8  # photos that the teacher looks at together
+_CHUNK = 8  # photos per batch of the teacher
 
 
 @dataclass
@@ -69,10 +69,10 @@ def fill(
     photos: int,
     slots: int,
     about: Mapping[str, Any],
-    look: Callable[[Sequence[int]], Mapping[str, Tensor]],
+    compute: Callable[[Sequence[int]], Mapping[str, Tensor]],
     progress: Callable[[int, int], None],
 ) -> FeatureCache:
-    """Compute what is not there yet. ``look(photos)`` gives the features of all the slots of some photos.
+    """Compute what is not there yet. ``compute(photos)`` gives the features of all the slots of some photos.
 
     ``about`` says what the features are of: teacher, data, seed. A cache of something else is refused
     (``ConfigError``); one that a kill left half done is continued.
@@ -84,11 +84,11 @@ def fill(
     if not done:
         if not file.exists() and any(folder.glob("*.npy")):
             raise ConfigError(f"{folder} holds other .npy files and no {DESCRIPTION}; name another --cache")
-        write_whole(file, json.dumps({**described, "done": 0}).encode())
+        write_atomic(file, json.dumps({**described, "done": 0}).encode())
     arrays: dict[str, Any] = {}
     for start in range(done, photos, _CHUNK):
         stop = min(start + _CHUNK, photos)
-        for name, tensor in look(range(start, stop)).items():
+        for name, tensor in compute(range(start, stop)).items():
             values = tensor.half().cpu().numpy()
             if name not in arrays:
                 arrays[name] = _open(folder / f"{name}.npy", (photos * slots, *values.shape[1:]), begun=start > 0)
@@ -96,7 +96,7 @@ def fill(
         if stop % (32 * _CHUNK) == 0 or stop == photos:
             for array in arrays.values():
                 array.flush()
-            write_whole(file, json.dumps({**described, "done": stop}).encode())
+            write_atomic(file, json.dumps({**described, "done": stop}).encode())
         progress(stop, photos)
     return FeatureCache(folder, slots)
 

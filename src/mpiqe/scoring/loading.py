@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import get_args
 
 from mpiqe import bounds
-from mpiqe.choices import CropMode, ScoringPrecision
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.images import DEFAULT_MAX_PIXELS
+from mpiqe.option_types import CropMode, ScoringPrecision
 from mpiqe.runtimes import registry
 from mpiqe.runtimes.base import Request
 from mpiqe.runtimes.graph import CARD, FILE_OF, read_card
