@@ -25,6 +25,7 @@ def test_the_default_of_each_decision_is_the_method_pages() -> None:
         "scene_target": "uniform",
         "windows": 7,
         "window_temperature": 1 / 20,
+        "distortion_scale": "clip",
         "class_mean": False,
         "decoder_layers": 3,
         "pooling": "mean",

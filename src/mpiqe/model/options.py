@@ -1,4 +1,4 @@
-"""Every reading of the paper that can be chosen, by name: decisions D1 - D12 with the method page's defaults.
+"""Every reading of the paper that can be chosen, by name: decisions D1 - D12, D16, D17 and their defaults.
 
 The classes hold plain values; ``build_model`` and ``Loss`` are what turn them into behaviour.
 """
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from mpiqe.errors import ConfigError
-from mpiqe.option_types import ClassPosition, Method, Pooling, Projection, ScoreLoss, Tune
+from mpiqe.option_types import ClassPosition, DistortionScale, Method, Pooling, Projection, ScoreLoss, Tune
 
 PAPERS_BACKBONE = "openai/clip-vit-base-patch16"
 
@@ -39,6 +39,9 @@ class ModelOptions:
     projection: Projection = option("clip", "D2: CLIP's own projection of image tokens, or a new linear one")
     windows: int = option(7, "D4: windows per side that the patches are pooled to")
     window_temperature: float = option(0.05, "D5: temperature of the softmax over windows")
+    distortion_scale: DistortionScale = option(
+        "clip", "D17: multiply the distortion cosines by CLIP's inverse temperature, or, as Eq. 10 is printed, not"
+    )
     decoder_layers: int = option(3, "D7: layers of the decoder")
     decoder_heads: int = option(8, "attention heads of the decoder")
     pooling: Pooling = option("mean", "D8: how the 20 answers become one")

@@ -185,7 +185,7 @@ FREE_ON_RESUME = frozenset({"device", "workers", "root", "labels"})
 otherwise, as any other machine does; the precision stays.)"""
 
 
-BEFORE_THEY_WERE: Mapping[str, Any] = {"view_side": 0, "crop_mode": "seeded"}
+BEFORE_THEY_WERE: Mapping[str, Any] = {"view_side": 0, "crop_mode": "seeded", "distortion_scale": "clip"}
 """Settings that runs of earlier versions do not name, and what those did."""
 
 
