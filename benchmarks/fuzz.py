@@ -42,7 +42,8 @@ from mpiqe.atomic import write_atomic
 ROOT = Path(__file__).resolve().parents[1]
 FINDINGS = ("code", "signal", "traceback", "message", "time", "memory")
 _START_SECONDS = 1200.0  # to import torch on a busy machine and to make the sound files
-_SAVE_SECONDS = 20.0  # between two writes of what has been read of a kind so far
+SAVE_SECONDS = 20.0
+"""Between two writes of what has been read of a kind so far."""
 _STUCK = 6.0  # times a kind's seconds that it may take by the clock, whatever the processor does meanwhile
 
 
@@ -160,7 +161,7 @@ def fuzz(
 
     def save_now_and_then() -> None:
         tally.took = round(before + time.monotonic() - started, 1)
-        if tally.took - saved[0] > _SAVE_SECONDS:
+        if tally.took - saved[0] > SAVE_SECONDS:
             saved[0] = tally.took
             save()
 

@@ -105,9 +105,9 @@ def content(path):
 
 
 @pytest.mark.parametrize("size", [1, 4, 1000])
-@pytest.mark.parametrize("large", [0, archive._LARGE_TAR])
+@pytest.mark.parametrize("large", [0, archive.LARGE_TAR])
 def test_shards_have_all_photos_in_order_after_a_journey_as_text(sources, monkeypatch, size, large):
-    monkeypatch.setattr(archive, "_LARGE_TAR", large)
+    monkeypatch.setattr(archive, "LARGE_TAR", large)
     with Shared(LIMITS) as shared:
         cuts = [Shard.from_json(shard.to_json(), shared) for shard in cut(closed_in(sources), size=size)]
         assert [shard.number for shard in cuts] == list(range(len(cuts)))

@@ -47,7 +47,7 @@ def read(monkeypatch, folder, use):
 
     said = []
     kind = Kind("made", lambda _: {"a.txt": b"some text"}, using)
-    monkeypatch.setattr(fuzz_child, "_HARD_MEGABYTES", 1 << 20)
+    monkeypatch.setattr(fuzz_child, "HARD_MEGABYTES", 1 << 20)
     monkeypatch.setattr(fuzz_child.resource, "setrlimit", lambda *_: None)  # this process lives on
     with fuzz_child.ExitStack() as until_done:
         fuzz_child._read(kind, range(5), 0, folder, lambda line: said.append(json.loads(line)), until_done)
@@ -152,7 +152,7 @@ def test_a_run_that_was_stopped_goes_on_behind_what_its_file_has(monkeypatch, tm
         " 'clock': 1, 'megabytes': 0}), flush=True)\n"
     )
     monkeypatch.setattr(fuzz_module, "ROOT", tmp_path)
-    monkeypatch.setattr(fuzz_module, "_SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(fuzz_module, "SAVE_SECONDS", -1.0)
     file = tmp_path / "fuzz.json"
     reasons = {f"no {number}": 1 for number in range(4)}
     stopped = Tally("photos", 4, 0, 4, count=6, following=4, took=50.0, reasons=reasons)

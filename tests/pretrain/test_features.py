@@ -80,7 +80,7 @@ def test_statistics_are_those_of_every_channel_over_rows_and_places(tmp_path: Pa
 def test_statistics_of_many_rows_are_taken_over_evenly_spaced_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "_SAMPLE", 4)
+    monkeypatch.setattr(features, "SAMPLE", 4)
     mean, deviation = _fill(tmp_path, _Computer()).statistics()["cls"]
     assert mean[0].item() == (0 + 13 + 26 + 39) / 4
     assert deviation[0].item() == pytest.approx(np.std([0, 13, 26, 39], ddof=1))
@@ -102,7 +102,7 @@ def test_a_channel_that_never_changes_has_a_deviation_to_divide_by(tmp_path: Pat
 def test_a_cache_interrupted_anywhere_ends_with_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: int
 ) -> None:
-    monkeypatch.setattr(features, "_CHUNK", 1)  # what is done is then noted after every 32 photos
+    monkeypatch.setattr(features, "PHOTOS_AT_ONCE", 1)  # what is done is then noted after every 32 photos
     _fill(tmp_path / "straight", _Computer(), photos=70)
     with pytest.raises(KeyboardInterrupt):
         _fill(tmp_path / "stopped", _Computer(until=photo), photos=70)

@@ -34,7 +34,6 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(STEM, stem=stem, patch_size=32, **shape) if stem else STEM
 
     monkeypatch.setattr(module, "CompactOptions", small)
-    monkeypatch.setattr(module, "_CROPS", 2)
 
 
 @pytest.fixture
@@ -282,7 +281,7 @@ def test_a_cache_of_other_crops_is_refused(
     _run(tmp_path / "first", _options(rated_photos, **shared))
     with pytest.raises(ConfigError, match=r"holds a teacher's features of other crops.*'seed': 0.*not of.*'seed': 1"):
         _run(tmp_path / "second", _options(rated_photos, **shared, seed=1))
-    monkeypatch.setattr(module, "_LARGEST_HINT", 8)
+    monkeypatch.setattr(module, "LARGEST_HINT", 8)
     with pytest.raises(ConfigError, match=r"'hints': \[8, 16\].*not of.*'hints': \[8\]"):
         _run(tmp_path / "third", _options(rated_photos, **shared))
 

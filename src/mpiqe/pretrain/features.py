@@ -24,8 +24,10 @@ from mpiqe.model.tensor_files import write_atomic
 from mpiqe.parse import parse_json
 
 DESCRIPTION = "cache.json"
-_SAMPLE = 2048  # rows that the statistics are taken over
-_CHUNK = 8  # photos per batch of the teacher
+SAMPLE = 2048
+"""Rows that the statistics are taken over."""
+PHOTOS_AT_ONCE = 8
+"""Photos per batch of the teacher."""
 
 
 @dataclass
@@ -57,7 +59,7 @@ class FeatureCache:
         """Mean and deviation of every channel, float32, over evenly spaced rows and all places of the maps."""
         found = {}
         for name, array in self.arrays.items():
-            rows = np.unique(np.linspace(0, len(array) - 1, _SAMPLE).astype(int))
+            rows = np.unique(np.linspace(0, len(array) - 1, SAMPLE).astype(int))
             values = torch.from_numpy(array[rows]).float().reshape(len(rows), array.shape[1], -1)
             found[name] = (values.mean(dim=(0, 2)), values.std(dim=(0, 2)).clamp(min=1e-3))
         return found
@@ -86,14 +88,14 @@ def fill(
             raise ConfigError(f"{folder} holds other .npy files and no {DESCRIPTION}; name another --cache")
         write_atomic(file, json.dumps({**described, "done": 0}).encode())
     arrays: dict[str, Any] = {}
-    for start in range(done, photos, _CHUNK):
-        stop = min(start + _CHUNK, photos)
+    for start in range(done, photos, PHOTOS_AT_ONCE):
+        stop = min(start + PHOTOS_AT_ONCE, photos)
         for name, tensor in compute(range(start, stop)).items():
             values = tensor.half().cpu().numpy()
             if name not in arrays:
                 arrays[name] = _open(folder / f"{name}.npy", (photos * slots, *values.shape[1:]), begun=start > 0)
             arrays[name][start * slots : stop * slots] = values
-        if stop % (32 * _CHUNK) == 0 or stop == photos:
+        if stop % (32 * PHOTOS_AT_ONCE) == 0 or stop == photos:
             for array in arrays.values():
                 array.flush()
             write_atomic(file, json.dumps({**described, "done": stop}).encode())

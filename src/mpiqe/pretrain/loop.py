@@ -283,7 +283,7 @@ def _teach(
         return None
     teacher = Teacher.from_pretrained(options.teacher)
     teacher.to(accelerator.device)
-    hints = tuple(side for side in clip.stem_sides() if clip.grid < side <= _LARGEST_HINT)
+    hints = tuple(side for side in clip.stem_sides() if clip.grid < side <= LARGEST_HINT)
     slots = range(options.slots)
 
     def compute(places: Sequence[int]) -> dict[str, Tensor]:
@@ -307,7 +307,8 @@ def _teach(
     return fill(folder, photos=len(photos.train), slots=options.slots, about=about, compute=compute, progress=progress)
 
 
-_LARGEST_HINT = 28  # larger maps take more disk than they teach
+LARGEST_HINT = 28
+"""Side of the largest map that a teacher's features are kept of: larger ones take more disk than they teach."""
 
 
 def _timed(batches: DataLoader[Views], waited: list[float]) -> Iterator[Views]:
