@@ -1,4 +1,4 @@
-"""What ``mpiqe score`` and ``mpiqe explain`` share: their options, and what they show of a job."""
+"""Options and progress display that ``mpiqe score`` and ``mpiqe explain`` share."""
 
 import io
 import sys
