@@ -21,7 +21,7 @@ from mpiqe.serve.app import Application
 from mpiqe.serve.options import ServeOptions, Token
 
 _HEAD_SECONDS = 20.0  # for the header of a request to arrive
-_IDLE_SECONDS = 10  # that a connection without a request is kept
+_IDLE_SECONDS = 75  # that a connection without a request is kept
 _MOST_CONNECTIONS = 1000
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: application/json\r\n"
