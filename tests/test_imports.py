@@ -11,12 +11,13 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
 BASE = {"errors", "bounds", "parse", "printable", "extras", "files", "choices", "labels"}
-BASE |= {"images", "view", "intervals", "metrics", "plotting"}
+BASE |= {"hub", "images", "view", "intervals", "metrics", "plotting"}
 MAY_KNOW = {
     "errors": {"printable"},
     "bounds": set(),
     "extras": {"errors"},
     "files": set(),
+    "hub": {"errors", "extras"},
     "plotting": {"errors", "extras", "files"},
     "choices": set(),
     "view": {"errors"},
@@ -39,6 +40,7 @@ MAY_KNOW = {
     "scoring": BASE | {"decoding", "runtimes", "isolation", "sources"},
     "batch": BASE | {"decoding", "runtimes", "scoring", "sources"},
     "serve": BASE | {"decoding", "regular_files", "isolation", "runtimes", "scoring"},
+    "publish": BASE | {"model", "data", "training", "runtimes", "scoring"},
     "bench": BASE | {"model", "training", "runtimes", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
     "demo": {"errors", "files", "images", "intervals", "plotting", "data", "runtimes", "scoring"},
@@ -59,7 +61,7 @@ MAY_KNOW = {
         "bench",
     },
     "__main__": {"cli"},
-    "__init__": {"errors", "runtimes", "scoring", "batch"},
+    "__init__": {"errors", "runtimes", "scoring", "batch", "publish"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -149,6 +151,7 @@ def test_nothing_can_unpickle() -> None:
         "mpiqe.batch.figures",
         "mpiqe.demo",
         "mpiqe.serve.server",
+        "mpiqe.scoring.pretrained",
         "mpiqe.bench.measure",
         "mpiqe.bench.runtimes",
         "mpiqe.cli.main",
