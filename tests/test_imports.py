@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
 BASE = {"errors", "bounds", "parse", "printable", "extras", "atomic", "option_types", "labels"}
-BASE |= {"images", "view", "intervals", "metrics", "plotting"}
+BASE |= {"images", "view", "intervals", "metrics", "plotting", "hub"}
 MAY_KNOW = {
     "errors": {"printable"},
     "bounds": set(),
@@ -19,6 +19,7 @@ MAY_KNOW = {
     "atomic": set(),
     "plotting": {"errors", "extras", "atomic"},
     "option_types": set(),
+    "hub": {"errors", "extras"},
     "view": {"errors"},
     "labels": {"errors"},
     "parse": set(),
@@ -38,6 +39,8 @@ MAY_KNOW = {
     "runtimes": BASE | {"model"},
     "scoring": BASE | {"decoding", "runtimes", "isolation", "sources"},
     "batch": BASE | {"decoding", "runtimes", "scoring", "sources"},
+    "serve": BASE | {"decoding", "regular_files", "isolation", "runtimes", "scoring"},
+    "publish": BASE | {"model", "data", "training", "runtimes", "scoring"},
     "bench": BASE | {"model", "training", "runtimes", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
     "demo": {"errors", "atomic", "images", "intervals", "plotting", "data", "runtimes", "scoring"},
@@ -52,12 +55,13 @@ MAY_KNOW = {
         "runtimes",
         "scoring",
         "batch",
+        "serve",
         "demo",
         "experiments",
         "bench",
     },
     "__main__": {"cli"},
-    "__init__": {"errors", "runtimes", "scoring", "batch"},
+    "__init__": {"errors", "runtimes", "scoring", "batch", "publish"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -146,6 +150,8 @@ def test_nothing_can_unpickle() -> None:
         "mpiqe.scoring.render",
         "mpiqe.batch.figures",
         "mpiqe.demo",
+        "mpiqe.serve.server",
+        "mpiqe.scoring.pretrained",
         "mpiqe.bench.measure",
         "mpiqe.bench.runtimes",
         "mpiqe.cli.main",

@@ -31,11 +31,13 @@ from mpiqe.view import LARGEST_SIDE, NATIVE, View
 
 
 @dataclass(frozen=True)
-class _Crops:
-    """Of an image that was read: its crops (K, S, S, 3) and its own (width, height)."""
+class PhotoCrops:
+    """An image that was read."""
 
     crops: Pixels
+    """(K, S, S, 3) uint8."""
     size: tuple[int, int]
+    """Its own width and height."""
 
 
 class Scorer:
@@ -124,7 +126,7 @@ class Scorer:
         uint8 or floating point in [0, 1]. Raises ``ImageError`` naming the first photo that cannot be read; ``rows``
         goes on past such photos.
         """
-        read = partial(_read, partial(read_here, cutting=self._cutting()), threading.Event())
+        read = partial(_read, partial(read_here, cutting=self.cutting()), threading.Event())
         if _are_many(source):
             with closing(self._stream(source, read)) as results:
                 return [_score_or_raise(result) for _, result in results]
@@ -141,7 +143,7 @@ class Scorer:
         first, fault = taken(rest, 2)
         sources = chain(first, rest if fault is None else _raising(fault))
         isolate = self.isolate and len(first) > 1
-        readers = Readers(cutting=self._cutting(), timeout=self.read_timeout, isolate=isolate)
+        readers = Readers(cutting=self.cutting(), timeout=self.read_timeout, isolate=isolate)
         read = partial(_read, readers.read, readers.closed)
         with closing(self._stream(sources, read, release=readers.close)) as results:
             for name, result in results:
@@ -153,7 +155,7 @@ class Scorer:
     def _stream(
         self,
         items: Iterable["Source | Photo"],
-        read: Callable[["Source | Photo"], tuple[str, _Crops | ImageError]],
+        read: Callable[["Source | Photo"], tuple[str, PhotoCrops | ImageError]],
         *,
         release: Callable[[], object] | None = None,
     ) -> Generator[tuple[str, Score | ImageError], None, None]:
@@ -166,7 +168,8 @@ class Scorer:
             for batch in answers:
                 yield from batch
 
-    def _cutting(self) -> Cutting:
+    def cutting(self) -> Cutting:
+        """Return which crops are cut from a photo, for whoever reads photos in processes apart (``isolation.pool``)."""
         return Cutting(
             size=self.predictor.crop_size,
             count=self.crops,
@@ -176,11 +179,15 @@ class Scorer:
             view=self.view,
         )
 
-    def _predict(self, batch: list[tuple[str, _Crops | ImageError]]) -> list[tuple[str, Score | ImageError]]:
-        scores = iter(self._scores([photo for _, photo in batch if isinstance(photo, _Crops)]))
+    def _predict(self, batch: list[tuple[str, PhotoCrops | ImageError]]) -> list[tuple[str, Score | ImageError]]:
+        scores = iter(self.score_crops([photo for _, photo in batch if isinstance(photo, PhotoCrops)]))
         return [(name, photo if isinstance(photo, ImageError) else next(scores)) for name, photo in batch]
 
-    def _scores(self, photos: list[_Crops]) -> list[Score]:
+    def score_crops(self, photos: list[PhotoCrops]) -> list[Score]:
+        """Return the ``Score`` of each photo, in order, from crops that ``cutting`` describes.
+
+        Raises ``WeightsError`` for predictions that are not finite.
+        """
         if not photos:
             return []
         crops = photos[0].crops if len(photos) == 1 else np.concatenate([photo.crops for photo in photos])
@@ -217,12 +224,12 @@ def _are_many(source: "Source | Iterable[Source]") -> TypeGuard[Iterable[Source]
 
 def _read(
     read: Callable[[Source], tuple[Pixels, tuple[int, int]]], stopped: threading.Event, source: "Source | Photo"
-) -> tuple[str, _Crops | ImageError]:
+) -> tuple[str, PhotoCrops | ImageError]:
     """The name of a source with its crops, or with the reason why there are none; given up once ``stopped`` is set."""
     name = source.name if isinstance(source, Photo) else describe(source)
     try:
         with timeouts.stopped_by(stopped), image_named(name):
-            return name, _Crops(*read(source.source() if isinstance(source, Photo) else source))
+            return name, PhotoCrops(*read(source.source() if isinstance(source, Photo) else source))
     except ImageError as error:
         release(error)
         return name, error
