@@ -37,6 +37,8 @@ MAY_KNOW = {
     "sources": BASE | {"decoding", "regular_files", "isolation"},
     "runtimes": BASE | {"model"},
     "scoring": BASE | {"decoding", "runtimes", "isolation", "sources"},
+    "torch": BASE | {"decoding", "runtimes", "scoring"},
+    "torchmetrics": {"errors", "extras", "torch"},
     "batch": BASE | {"decoding", "runtimes", "scoring", "sources"},
     "bench": BASE | {"model", "training", "runtimes", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
@@ -57,7 +59,7 @@ MAY_KNOW = {
         "bench",
     },
     "__main__": {"cli"},
-    "__init__": {"errors", "runtimes", "scoring", "batch"},
+    "__init__": {"errors", "runtimes", "scoring", "torch", "batch"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 

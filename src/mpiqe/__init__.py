@@ -6,6 +6,7 @@
     scorer("photo.jpg").score
     mpiqe.draw(mpiqe.explain(scorer, "photo.jpg")).save("why.png")
     mpiqe.score_to("photos/", "scores.parquet", resume=True)
+    mpiqe.torch.create_metric()(images)  # (N, 3, H, W) -> (N,)
 
 Importing the package loads none of its dependencies; each name does that when it is first used.
 """
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mpiqe.scoring.render import draw
     from mpiqe.scoring.score import Score
     from mpiqe.scoring.scorer import Scorer
+    from mpiqe.torch.reward import reward
 
     __version__: str
 
@@ -45,6 +47,7 @@ __all__ = [
     "draw",
     "explain",
     "load",
+    "reward",
     "score_to",
 ]
 
@@ -52,6 +55,7 @@ _HOMES = {
     "draw": "mpiqe.scoring.render",
     "explain": "mpiqe.scoring.explanation",
     "load": "mpiqe.scoring.loading",
+    "reward": "mpiqe.torch.reward",
     "score_to": "mpiqe.batch.job",
     "Explanation": "mpiqe.scoring.explanation",
     "JobInterrupted": "mpiqe.batch.interrupts",
@@ -61,6 +65,7 @@ _HOMES = {
     "Score": "mpiqe.scoring.score",
     "Scorer": "mpiqe.scoring.scorer",
 }
+_MODULES = ("torch", "torchmetrics")  # that can be used without a further import
 
 
 def __getattr__(name: str) -> Any:
@@ -70,6 +75,8 @@ def __getattr__(name: str) -> Any:
         return version("mpiqe")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return import_module(f"mpiqe.{name}")
     raise AttributeError(f"module 'mpiqe' has no attribute {name!r}")
 
 

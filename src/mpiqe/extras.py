@@ -15,6 +15,7 @@ _EXTRAS = {
     "ray": ("ray",),
     "plots": ("matplotlib", "sklearn"),
     "tensorboard": ("tensorboard",),
+    "torchmetrics": ("torchmetrics",),
 }
 
 
