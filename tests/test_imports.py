@@ -39,6 +39,7 @@ MAY_KNOW = {
     "scoring": BASE | {"decoding", "runtimes", "isolation", "sources"},
     "torch": BASE | {"decoding", "runtimes", "scoring"},
     "torchmetrics": {"errors", "extras", "torch"},
+    "pipelines": BASE | {"decoding", "scoring", "batch"},
     "batch": BASE | {"decoding", "runtimes", "scoring", "sources"},
     "bench": BASE | {"model", "training", "runtimes", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
@@ -59,7 +60,7 @@ MAY_KNOW = {
         "bench",
     },
     "__main__": {"cli"},
-    "__init__": {"errors", "runtimes", "scoring", "torch", "batch"},
+    "__init__": {"errors", "runtimes", "scoring", "torch", "batch", "pipelines"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -147,6 +148,10 @@ def test_nothing_can_unpickle() -> None:
         "mpiqe.scoring.explanation",
         "mpiqe.scoring.render",
         "mpiqe.batch.figures",
+        "mpiqe.pipelines.frames",
+        "mpiqe.pipelines.huggingface",
+        "mpiqe.pipelines.ray_data",
+        "mpiqe.pipelines.webdataset",
         "mpiqe.demo",
         "mpiqe.bench.measure",
         "mpiqe.bench.runtimes",

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from mpiqe.batch.interrupts import JobInterrupted
     from mpiqe.batch.job import JobResult, score_to
     from mpiqe.batch.progress import Progress
+    from mpiqe.pipelines.frames import score_frame
+    from mpiqe.pipelines.huggingface import hf
+    from mpiqe.pipelines.ray_data import RayScorer
+    from mpiqe.pipelines.webdataset import webdataset
     from mpiqe.runtimes.base import Scale
     from mpiqe.scoring.explanation import Explanation, explain
     from mpiqe.scoring.loading import load
@@ -39,6 +43,7 @@ __all__ = [
     "JobResult",
     "MPIQEError",
     "Progress",
+    "RayScorer",
     "Scale",
     "Score",
     "Scorer",
@@ -46,21 +51,28 @@ __all__ = [
     "__version__",
     "draw",
     "explain",
+    "hf",
     "load",
     "reward",
+    "score_frame",
     "score_to",
+    "webdataset",
 ]
 
 _HOMES = {
     "draw": "mpiqe.scoring.render",
     "explain": "mpiqe.scoring.explanation",
+    "hf": "mpiqe.pipelines.huggingface",
     "load": "mpiqe.scoring.loading",
     "reward": "mpiqe.torch.reward",
+    "score_frame": "mpiqe.pipelines.frames",
     "score_to": "mpiqe.batch.job",
+    "webdataset": "mpiqe.pipelines.webdataset",
     "Explanation": "mpiqe.scoring.explanation",
     "JobInterrupted": "mpiqe.batch.interrupts",
     "JobResult": "mpiqe.batch.job",
     "Progress": "mpiqe.batch.progress",
+    "RayScorer": "mpiqe.pipelines.ray_data",
     "Scale": "mpiqe.runtimes.base",
     "Score": "mpiqe.scoring.score",
     "Scorer": "mpiqe.scoring.scorer",
