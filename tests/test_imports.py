@@ -38,6 +38,9 @@ MAY_KNOW = {
     "sources": BASE | {"decoding", "regular_files", "isolation"},
     "runtimes": BASE | {"model"},
     "scoring": BASE | {"decoding", "runtimes", "isolation", "sources"},
+    "torch": BASE | {"decoding", "runtimes", "scoring"},
+    "torchmetrics": {"errors", "extras", "torch"},
+    "pipelines": BASE | {"decoding", "scoring", "batch"},
     "batch": BASE | {"decoding", "runtimes", "scoring", "sources"},
     "serve": BASE | {"decoding", "regular_files", "isolation", "runtimes", "scoring"},
     "publish": BASE | {"model", "data", "training", "runtimes", "scoring"},
@@ -61,7 +64,7 @@ MAY_KNOW = {
         "bench",
     },
     "__main__": {"cli"},
-    "__init__": {"errors", "runtimes", "scoring", "batch", "publish"},
+    "__init__": {"errors", "runtimes", "scoring", "batch", "publish", "torch", "pipelines"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -149,6 +152,10 @@ def test_nothing_can_unpickle() -> None:
         "mpiqe.scoring.explanation",
         "mpiqe.scoring.render",
         "mpiqe.batch.figures",
+        "mpiqe.pipelines.frames",
+        "mpiqe.pipelines.huggingface",
+        "mpiqe.pipelines.ray_data",
+        "mpiqe.pipelines.webdataset",
         "mpiqe.demo",
         "mpiqe.serve.server",
         "mpiqe.scoring.pretrained",
