@@ -1,5 +1,6 @@
 """A predictor that runs MP-IQE with torch. Axes: N crops, S pixels along a crop's side."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,14 +18,19 @@ from mpiqe.option_types import ScoringPrecision
 from mpiqe.runtimes.base import AttentionMaps, Loaded, Prediction, Request, Scale
 from mpiqe.runtimes.graph import name_of_checkpoint, read_card
 
+_PROCESS = os.getpid()  # that imported this module
+
 
 def load(request: Request) -> Loaded:
     """Load the checkpoint of ``request``; raises as ``load_checkpoint`` and ``TorchPredictor`` do.
 
     ``threads`` are those of the whole process. A graph beside the checkpoint names the version, so that it is the same
-    in every runtime.
+    in every runtime. In a process that was forked from one that had imported torch it computes with one thread:
+    OpenMP's threads are not there after a fork, and waiting for them would never end.
     """
-    if request.threads:
+    if os.getpid() != _PROCESS:
+        torch.set_num_threads(1)
+    elif request.threads:
         torch.set_num_threads(request.threads)
     model, config = load_checkpoint(request.weights, backbone=request.backbone)
     version = read_card(request.graph).version if request.graph else ""
