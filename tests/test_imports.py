@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
 BASE = {"errors", "bounds", "parse", "printable", "extras", "files", "choices", "labels"}
-BASE |= {"images", "view", "intervals", "metrics", "plotting"}
+BASE |= {"images", "preview", "view", "intervals", "metrics", "plotting"}
 MAY_KNOW = {
     "errors": {"printable"},
     "bounds": set(),
@@ -27,6 +27,7 @@ MAY_KNOW = {
     "orientation": {"errors"},
     "decoding": {"errors", "orientation"},
     "images": {"errors", "choices", "decoding", "orientation", "view"},
+    "preview": {"orientation"},
     "metrics": {"errors"},
     "model": BASE,
     "data": BASE,

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import TypeGuard, cast, overload
@@ -19,9 +18,11 @@ from PIL import Image
 from mpiqe import bounds, images
 from mpiqe.decoding import is_tensor, release
 from mpiqe.errors import ConfigError, ImageError, image_named
-from mpiqe.images import CropMode, Pixels, Source, describe
+from mpiqe.images import CropMode, Source, describe
 from mpiqe.isolation.pool import Readers, read_here
-from mpiqe.isolation.process import Cutting
+from mpiqe.isolation.process import Cutting, Reading
+from mpiqe.preview import LARGEST_SIDE as LARGEST_THUMBNAIL
+from mpiqe.preview import Preview
 from mpiqe.runtimes.base import Predictor, Scale, ViewedPredictor, interval_model_of, predict_in_parts
 from mpiqe.scoring.pipeline import batches, in_order, taken
 from mpiqe.scoring.score import Row, Score
@@ -30,12 +31,7 @@ from mpiqe.sources.photo import Photo
 from mpiqe.view import LARGEST_SIDE, NATIVE, View
 
 
-@dataclass(frozen=True)
-class _Crops:
-    """Of an image that was read: its crops (K, S, S, 3) and its own (width, height)."""
-
-    crops: Pixels
-    size: tuple[int, int]
+_Result = tuple[str, Score | ImageError, Preview | None]
 
 
 class Scorer:
@@ -127,36 +123,40 @@ class Scorer:
         read = partial(_read, partial(read_here, cutting=self._cutting()), threading.Event())
         if _are_many(source):
             with closing(self._stream(source, read)) as results:
-                return [_score_or_raise(result) for _, result in results]
+                return [_score_or_raise(result) for _, result, _ in results]
         return _score_or_raise(self._predict([read(cast("Source", source))])[0][1])
 
-    def rows(self, sources: Iterable["Source | Photo"]) -> Generator[Row, None, None]:
+    def rows(self, sources: Iterable["Source | Photo"], *, thumbnail: int = 0) -> Generator[Row, None, None]:
         """Yield a ``Row`` for each source, in order; a photo that cannot be read has its ``error`` there.
 
         ``sources`` may be without end: they are read only a few batches ahead. Close the rows to stop before their end.
-        A single photo is read in this process, ``isolate`` or not: no other can suffer from it. Raises ``ConfigError``
-        if no process can be started to read in, and what ``sources`` raise after the rows of all that came before.
+        A single photo is read in this process, ``isolate`` or not: no other can suffer from it. ``thumbnail``: pixels
+        along the longer side of a thumbnail that is made of each photo in the same reading; 0 for none. Raises
+        ``ConfigError`` if no process can be started to read in, and what ``sources`` raise after the rows of all that
+        came before.
         """
+        if not 0 <= thumbnail <= LARGEST_THUMBNAIL:
+            raise ConfigError(f"thumbnail must be from 0 (none) to {LARGEST_THUMBNAIL} pixels, not {thumbnail}")
         rest = iter(sources)
         first, fault = taken(rest, 2)
         sources = chain(first, rest if fault is None else _raising(fault))
         isolate = self.isolate and len(first) > 1
-        readers = Readers(cutting=self._cutting(), timeout=self.read_timeout, isolate=isolate)
+        readers = Readers(cutting=self._cutting(thumbnail), timeout=self.read_timeout, isolate=isolate)
         read = partial(_read, readers.read, readers.closed)
         with closing(self._stream(sources, read, release=readers.close)) as results:
-            for name, result in results:
+            for name, result, preview in results:
                 if isinstance(result, Score):
-                    yield Row(name, result, None)
+                    yield Row(name, result, None, preview=preview)
                 else:
                     yield Row(name, None, result.reason)
 
     def _stream(
         self,
         items: Iterable["Source | Photo"],
-        read: Callable[["Source | Photo"], tuple[str, _Crops | ImageError]],
+        read: Callable[["Source | Photo"], tuple[str, Reading | ImageError]],
         *,
         release: Callable[[], object] | None = None,
-    ) -> Generator[tuple[str, Score | ImageError], None, None]:
+    ) -> Generator[_Result, None, None]:
         """Read on ``workers`` threads and predict on one more, both while the caller uses the results."""
         ahead = self.batch_size + 2 * self.workers
         with (
@@ -166,7 +166,7 @@ class Scorer:
             for batch in answers:
                 yield from batch
 
-    def _cutting(self) -> Cutting:
+    def _cutting(self, thumbnail: int = 0) -> Cutting:
         return Cutting(
             size=self.predictor.crop_size,
             count=self.crops,
@@ -174,13 +174,17 @@ class Scorer:
             seed=self.seed,
             max_pixels=self.max_pixels,
             view=self.view,
+            thumbnail=thumbnail,
         )
 
-    def _predict(self, batch: list[tuple[str, _Crops | ImageError]]) -> list[tuple[str, Score | ImageError]]:
-        scores = iter(self._scores([photo for _, photo in batch if isinstance(photo, _Crops)]))
-        return [(name, photo if isinstance(photo, ImageError) else next(scores)) for name, photo in batch]
+    def _predict(self, batch: list[tuple[str, Reading | ImageError]]) -> list[_Result]:
+        scores = iter(self._scores([photo for _, photo in batch if isinstance(photo, Reading)]))
+        return [
+            (name, photo, None) if isinstance(photo, ImageError) else (name, next(scores), photo.preview)
+            for name, photo in batch
+        ]
 
-    def _scores(self, photos: list[_Crops]) -> list[Score]:
+    def _scores(self, photos: list[Reading]) -> list[Score]:
         if not photos:
             return []
         crops = photos[0].crops if len(photos) == 1 else np.concatenate([photo.crops for photo in photos])
@@ -216,13 +220,13 @@ def _are_many(source: "Source | Iterable[Source]") -> TypeGuard[Iterable[Source]
 
 
 def _read(
-    read: Callable[[Source], tuple[Pixels, tuple[int, int]]], stopped: threading.Event, source: "Source | Photo"
-) -> tuple[str, _Crops | ImageError]:
-    """The name of a source with its crops, or with the reason why there are none; given up once ``stopped`` is set."""
+    read: Callable[[Source], Reading], stopped: threading.Event, source: "Source | Photo"
+) -> tuple[str, Reading | ImageError]:
+    """The name of a source with what was read of it, or with the reason why it was not; given up once ``stopped``."""
     name = source.name if isinstance(source, Photo) else describe(source)
     try:
         with timeouts.stopped_by(stopped), image_named(name):
-            return name, _Crops(*read(source.source() if isinstance(source, Photo) else source))
+            return name, read(source.source() if isinstance(source, Photo) else source)
     except ImageError as error:
         release(error)
         return name, error
