@@ -30,7 +30,6 @@ from mpiqe.sources import timeouts
 from mpiqe.sources.photo import Photo
 from mpiqe.view import LARGEST_SIDE, NATIVE, View
 
-
 _Result = tuple[str, Score | ImageError, Preview | None]
 
 
@@ -65,7 +64,7 @@ class Scorer:
         isolate: bool = True,
         read_timeout: float = 60.0,
     ) -> None:
-        workers = _processors() if workers is None else workers
+        workers = processors() if workers is None else workers
         checked = [
             bounds.whole_number("crops", crops, most=bounds.MOST_CROPS),
             batch_size is not None and bounds.whole_number("batch_size", batch_size, most=bounds.MOST_BATCH),
@@ -244,6 +243,7 @@ def _score_or_raise(result: Score | ImageError) -> Score:
     return result
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many photos are read at once by default."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(16, usable)
