@@ -6,6 +6,7 @@ import html
 import shutil
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from mpiqe.errors import ConfigError
@@ -82,15 +83,16 @@ class PageFolder:
         if self.single_file and photos > MOST_IN_ONE_FILE:
             raise ConfigError(f"a single file holds {MOST_IN_ONE_FILE} photos at most; leave out --single-file")
 
-    def add_thumbnail(self, table: int, number: int, content: bytes) -> str:
-        """Keep a thumbnail; returns its address."""
-        return self._add(f"{_THUMBNAILS[table]}/{number // _IN_A_FOLDER:03}/{number:06}", content)
+    def pictures(self, table: int) -> "Pictures":
+        """Thumbnails of the first or the second table's photos, 0 or 1."""
+        return Pictures(self, _THUMBNAILS[table])
 
     def add_map(self, number: int, content: bytes) -> str:
         """Keep the distortion map of a photo; returns its address."""
-        return self._add(f"{_MAPS}/{number:06}", content)
+        return self.add(f"{_MAPS}/{number:06}", content)
 
-    def _add(self, name: str, content: bytes) -> str:
+    def add(self, name: str, content: bytes) -> str:
+        """Keep a picture; returns its address: a file beside the page, or a data URI in a single file."""
         is_webp = content[8:12] == b"WEBP"
         if self.single_file:
             return f"data:image/{'webp' if is_webp else 'jpeg'};base64,{base64.b64encode(content).decode('ascii')}"
@@ -126,6 +128,38 @@ class PageFolder:
             name, after = part.split("}}", 1)
             filled += [parts[name], after]
         return "".join(filled)
+
+
+class Pictures:
+    """The thumbnails of a table's photos, added in the photos' order."""
+
+    def __init__(self, folder: PageFolder, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._count = 0
+        self._suffix = ""
+        self._data: list[str | None] = []
+        self.absent: list[int] = []
+        """Photos without a thumbnail, by number."""
+
+    def add(self, content: bytes | None) -> None:
+        """Keep the next photo's thumbnail, if it has one."""
+        address = None
+        if content is None:
+            self.absent.append(self._count)
+        else:
+            name = f"{self._name}/{self._count // _IN_A_FOLDER:03}/{self._count:06}"
+            address = self._folder.add(name, content)
+            self._suffix = Path(address).suffix
+        if self._folder.single_file:
+            self._data.append(address)
+        self._count += 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by which the page finds the thumbnails; of files their names follow from the numbers."""
+        if self._folder.single_file:
+            return {"data": self._data}
+        return {"folder": self._name, "suffix": self._suffix, "absent": self.absent}
 
 
 def _resource(name: str) -> str:

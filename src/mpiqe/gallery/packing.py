@@ -31,8 +31,8 @@ class Contents:
     """One, or two of the same photos in the same order."""
     taken: Sequence[float | None] = ()
     """When each photo was taken; empty where nobody knows."""
-    pictures: Sequence[Sequence[str | None]] = ()
-    """For each table each photo's thumbnail: a file beside the page, or a data URI; ``None`` where there is none."""
+    pictures: Sequence[Mapping[str, Any]] = ()
+    """For each table that has them its photos' thumbnails (``Pictures.to_json``)."""
     maps: Mapping[int, "Map"] = field(default_factory=dict)
     """Distortion maps by the photo's number."""
     addresses: Sequence[Mapping[str, str]] = ()
@@ -67,8 +67,8 @@ def data_script(contents: Contents) -> str:
         "tables": [
             _table(
                 table,
-                contents.addresses[number] if contents.addresses else {},
-                contents.pictures[number] if contents.pictures else None,
+                contents.addresses[number] if number < len(contents.addresses) else {},
+                contents.pictures[number] if number < len(contents.pictures) else None,
             )
             for number, table in enumerate(contents.tables)
         ],
@@ -77,7 +77,7 @@ def data_script(contents: Contents) -> str:
     return f"globalThis.mpiqeGallery = {text};\n"
 
 
-def _table(table: Table, addresses: Mapping[str, str], pictures: Sequence[str | None] | None) -> dict[str, Any]:
+def _table(table: Table, addresses: Mapping[str, str], pictures: Mapping[str, Any] | None) -> dict[str, Any]:
     folders: dict[str, int] = {}
     places, names = [], []
     for path in table.paths:
@@ -96,7 +96,7 @@ def _table(table: Table, addresses: Mapping[str, str], pictures: Sequence[str | 
         "folders": list(folders),
         "addresses": [addresses.get(folder) for folder in folders],
         "folder": _encoded(places, "<u4"),
-        "names": names,
+        "names": "/".join(names),
         "score": _encoded(table.score, "<f4"),
         "spread": _encoded(table.spread, "<f4"),
         "intervalLow": _encoded(table.low, "<f4"),

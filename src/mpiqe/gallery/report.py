@@ -120,7 +120,7 @@ def write_report(
             title=title,
             tables=[photos.builder.table(name=title, scale=scorer.scale)],
             taken=photos.taken,
-            pictures=[photos.pictures],
+            pictures=[photos.pictures.to_json()],
             maps=photos.maps,
             addresses=[folder_addresses(photos.files, folder.folder)],
         )

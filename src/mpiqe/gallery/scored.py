@@ -33,8 +33,8 @@ class ScoredPhotos:
             raise ConfigError("this model has no attention maps, so it cannot explain; leave out --explain")
         self.builder = TableBuilder()
         self.taken: list[float | None] = []
-        """As all lists here: of each photo with a score."""
-        self.pictures: list[str | None] = []
+        """Of each photo with a score."""
+        self.pictures = folder.pictures(0)
         self.files: list[tuple[str, str | None]] = []
         """How its row names it, and its path if it is a file."""
         self.maps: dict[int, Map] = {}
@@ -77,7 +77,7 @@ class ScoredPhotos:
         self._folder.check_count(len(self.builder) + 1)
         number = self.builder.add(name, row.score)
         shown = row.preview
-        self.pictures.append(self._folder.add_thumbnail(0, number, shown.thumbnail) if shown else None)
+        self.pictures.add(shown.thumbnail if shown else None)
         self.taken.append(shown.taken if shown else None)
         self.files.append((name, photo.file))
         if self._explains_all:

@@ -14,7 +14,7 @@ from mpiqe.batch.sinks import decode_name
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.gallery.addresses import folder_addresses
 from mpiqe.gallery.compare import match
-from mpiqe.gallery.folder import PageFolder
+from mpiqe.gallery.folder import PageFolder, Pictures
 from mpiqe.gallery.maps import map_picture
 from mpiqe.gallery.packing import Contents, Map
 from mpiqe.gallery.read_table import read_table
@@ -30,7 +30,7 @@ class _Shown:
     """The pictures of a table's photos."""
 
     files: list[str | None]
-    pictures: list[str | None]
+    pictures: Pictures
     taken: list[float | None]
 
 
@@ -70,7 +70,7 @@ def page_of_tables(
         _pictures(table, tables[number], number, folder, tracker, thumbnail=thumbnail, options=options)
         for number, table in enumerate(pictured)
     ]
-    missing = sum(picture is None for each in shown for picture in each.pictures)
+    missing = sum(len(each.pictures.absent) for each in shown)
     if missing:
         notes.append(f"{missing} photos are shown without a picture: there is no such file here, or none to read.")
     addresses = [
@@ -81,7 +81,7 @@ def page_of_tables(
         title=title,
         tables=read,
         taken=shown[0].taken,
-        pictures=[each.pictures for each in shown],
+        pictures=[each.pictures.to_json() for each in shown],
         maps=_maps(read[0], shown[0].files, folder, worst, options) if worst is None or worst else {},
         addresses=addresses,
         notes=notes,
@@ -99,7 +99,7 @@ def _pictures(
     options: Mapping[str, Any],
 ) -> _Shown:
     files = [_file(name, path) for name in table.paths]
-    shown = _Shown(files, [], [])
+    shown = _Shown(files, folder.pictures(number), [])
     made = previews(
         files,
         longest=thumbnail,
@@ -108,8 +108,8 @@ def _pictures(
         timeout=options["read_timeout"],
     )
     with closing(made):
-        for row, preview in enumerate(made):
-            shown.pictures.append(folder.add_thumbnail(number, row, preview.thumbnail) if preview else None)
+        for preview in made:
+            shown.pictures.add(preview.thumbnail if preview else None)
             shown.taken.append(preview.taken if preview else None)
             tracker.add_many(1, failed=0)
     return shown

@@ -1,6 +1,7 @@
 "use strict";
 // Which photos are shown, in which order and in which groups.
 
+const ORDER_ROOM = 2 ** 21; // photos; 32 bits of a value and 21 of a place are what a double holds exactly
 const BURST_SECONDS = 2; // photos of a folder that follow each other within this time are a burst
 
 /** Sort keys: a label, a value for each photo (NaN: comes last), and which way round is natural. */
@@ -20,7 +21,10 @@ function sortKeys(gallery, decisions) {
   keys.spread = { label: "spread over crops", value: (photo) => -first.spread[photo], ways: ["Largest first", "Smallest first"] };
   keys.size = { label: "size in pixels", value: (photo) => -gallery.bySize[photo], ways: ["Largest first", "Smallest first"] };
   keys.name = { label: "name", value: (photo) => gallery.order[photo], ways: ["A to Z", "Z to A"] };
-  if (gallery.taken) keys.taken = { label: "time taken", value: (photo) => gallery.taken[photo], ways: ["Earliest first", "Latest first"] };
+  if (gallery.taken) {
+    let ranks = null;
+    keys.taken = { label: "time taken", value: (photo) => (ranks ??= ranked(gallery.taken))[photo], ways: ["Earliest first", "Latest first"] };
+  }
   keys.rating = { label: "rating", value: (photo) => -(decisions.rating(photo) ?? NaN), ways: ["Highest first", "Lowest first"] };
   return keys;
 }
@@ -34,21 +38,56 @@ function byClass(classes) {
   };
 }
 
-/** All photos in order: a Uint32Array. Photos without a value come last, those of one value by name. */
+/**
+ * All photos in order: a Uint32Array. Photos without a value come last, those of one value by name.
+ *
+ * A comparing function would be called two million times. Instead each photo becomes one number: the bits of its value,
+ * turned so that they are ordered as values are, and its place by name below them; such an array sorts natively.
+ */
 function sorted(gallery, key, reversed, groups) {
-  const values = new Float64Array(gallery.count);
-  for (let photo = 0; photo < gallery.count; photo++) {
+  const { count, order } = gallery;
+  const values = new Float32Array(count);
+  for (let photo = 0; photo < count; photo++) {
     const value = key.value(photo);
     values[photo] = Number.isNaN(value) ? Infinity : reversed ? -value : value;
   }
-  const { order } = gallery;
-  const photos = Uint32Array.from(values, (_, photo) => photo);
-  if (groups) {
-    const of = groups.of;
-    return photos.sort((a, b) => of[a] - of[b] || values[a] - values[b] || order[a] - order[b]);
+  const bits = new Uint32Array(values.buffer);
+  const packed = new Float64Array(count);
+  const byName = new Uint32Array(count);
+  for (let photo = 0; photo < count; photo++) {
+    const turned = bits[photo] & 0x80000000 ? ~bits[photo] >>> 0 : (bits[photo] | 0x80000000) >>> 0;
+    packed[photo] = turned * ORDER_ROOM + order[photo];
+    byName[order[photo]] = photo;
   }
-  // Infinity - Infinity is NaN, which || takes for equal
-  return photos.sort((a, b) => values[a] - values[b] || order[a] - order[b]);
+  packed.sort();
+  const photos = new Uint32Array(count);
+  for (let place = 0; place < count; place++) photos[place] = byName[packed[place] % ORDER_ROOM];
+  return groups ? inGroups(photos, groups) : photos;
+}
+
+/** Photos group by group, in the order that they have, by counting. */
+function inGroups(photos, { labels, of }) {
+  const starts = new Uint32Array(labels.length + 1);
+  for (const photo of photos) starts[of[photo] + 1]++;
+  for (let group = 0; group < labels.length; group++) starts[group + 1] += starts[group];
+  const placed = new Uint32Array(photos.length);
+  for (const photo of photos) placed[starts[of[photo]]++] = photo;
+  return placed;
+}
+
+/** The place of each photo among all by a value that has more digits than single precision keeps. */
+function ranked(values) {
+  const known = values.map((value) => (Number.isNaN(value) ? Infinity : value));
+  const photos = new Uint32Array(values.length);
+  for (let photo = 0; photo < photos.length; photo++) photos[photo] = photo;
+  photos.sort((a, b) => known[a] - known[b] || 0);
+  const ranks = new Float32Array(values.length);
+  let rank = 0;
+  photos.forEach((photo, place) => {
+    if (place > 0 && known[photo] !== known[photos[place - 1]]) rank++;
+    ranks[photo] = Number.isNaN(values[photo]) ? NaN : rank;
+  });
+  return ranks;
 }
 
 /** Groups: {labels, of}, the number of each photo's group; null without any. */
@@ -124,6 +163,7 @@ class Filters {
   apply(photos, gallery, decisions, texts) {
     const { first } = gallery;
     const wanted = this.text.toLowerCase().split(/\s+/).filter(Boolean);
+    const matches = wanted.length ? texts.matcher(wanted) : null;
     const ranges = [...this.ranges.values()];
     const { scene, distortion } = this.words;
     const kept = new Uint32Array(photos.length);
@@ -133,7 +173,7 @@ class Filters {
       if (scene.size && !scene.has(first.scene.likeliest[photo])) continue;
       if (distortion.size && !distortion.has(first.distortion.likeliest[photo])) continue;
       if (!ranges.every(({ low, high, values }) => values[photo] >= low && values[photo] <= high)) continue;
-      if (wanted.length && !wanted.every((word) => texts(photo).includes(word))) continue;
+      if (matches && !matches(photo)) continue;
       kept[count++] = photo;
     }
     return kept.subarray(0, count);
@@ -148,9 +188,22 @@ class Filters {
   }
 }
 
-/** The text that is searched of a photo, in small letters; kept once it was asked for. */
-function searchedTexts(gallery) {
-  const folders = gallery.first.folders.map((folder) => folder.toLowerCase());
-  const kept = new Array(gallery.count);
-  return (photo) => (kept[photo] ??= folders[gallery.first.folder[photo]] + gallery.first.names[photo].toLowerCase());
+/** The paths that are searched, in small letters; made when the first word is searched. */
+class Texts {
+  constructor(table) {
+    this.table = table;
+  }
+
+  /** A function that says whether a photo's path has all of the words, which are in small letters. */
+  matcher(words) {
+    this.names ??= this.table.names.map((name) => name.toLowerCase());
+    this.folders ??= this.table.folders.map((folder) => folder.toLowerCase());
+    const { names, folders, table } = this;
+    const tests = words.map((word) => {
+      const inFolder = folders.map((folder) => folder.includes(word));
+      if (/[/\\:]/.test(word)) return (photo) => (folders[table.folder[photo]] + names[photo]).includes(word);
+      return (photo) => inFolder[table.folder[photo]] || names[photo].includes(word);
+    });
+    return (photo) => tests.every((test) => test(photo));
+  }
 }

@@ -43,8 +43,12 @@ class Classes {
 /** One table of scores. */
 class Table {
   constructor(packed, count) {
-    Object.assign(this, packed);
-    this.count = count;
+    for (const name of ["name", "unit", "low", "high", "higherIsBetter", "decimals", "model", "folders", "addresses"]) {
+      this[name] = packed[name];
+    }
+    this.names = count ? packed.names.split("/") : []; // a name has no such stroke
+    this.pictures = packed.pictures; // {folder, suffix, absent} of files, or {data} of data URIs
+    this.absent = new Set(packed.pictures?.absent);
     this.folder = column(Uint32Array, packed.folder);
     this.score = column(Float32Array, packed.score);
     this.spread = column(Float32Array, packed.spread);
@@ -85,8 +89,19 @@ class Table {
     return !Number.isNaN(this.intervalLow[photo]);
   }
 
+  /** Whether photos of this table have pictures of their own. */
+  get hasPictures() {
+    return this.pictures !== null;
+  }
+
+  /** The address of a photo's thumbnail, null where there is none. */
   thumbnail(photo) {
-    return this.pictures ? this.pictures[photo] : null;
+    if (this.pictures === null) return null;
+    const { folder, suffix, data } = this.pictures;
+    if (data) return data[photo];
+    if (this.absent.has(photo)) return null;
+    const name = String(photo).padStart(6, "0");
+    return `${folder}/${name.slice(0, -3)}/${name}${suffix}`;
   }
 
   /** The address of the photo itself, null where it is no file beside the page. */
@@ -99,7 +114,7 @@ class Table {
 /** All that the page shows. */
 class Gallery {
   constructor(packed) {
-    Object.assign(this, packed);
+    for (const name of ["id", "title", "level", "notes", "count", "maps"]) this[name] = packed[name];
     this.tables = packed.tables.map((table) => new Table(table, packed.count));
     this.first = this.tables[0];
     this.second = this.tables[1] || null;

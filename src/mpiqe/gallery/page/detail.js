@@ -1,11 +1,13 @@
 "use strict";
 // One photo, large: the photo itself with its distortion map, its score, all probabilities and what was decided.
 
+const MAP_SIDE = 220; // pixels of a map beside the photo
+
 class Detail {
   /** `step(by)` goes to another photo and returns it; `decide(what)` decides about this one. */
   constructor(dialog, gallery, decisions, { step, decide, announce }) {
     Object.assign(this, { dialog, gallery, decisions, step, decide, announce });
-    this.showsMap = true;
+    this.showsMap = false;
     this.pictures = element("div", "pictures");
     this.side = element("div", "side");
     const close = button("Close", () => dialog.close(), "Escape");
@@ -14,6 +16,7 @@ class Detail {
     head.children[0].setAttribute("aria-label", "Previous photo");
     head.children[1].setAttribute("aria-label", "Next photo");
     close.classList.add("close");
+    close.autofocus = true;
     this.head = head;
     dialog.append(element("div", "detail", this.pictures, element("div", "side-frame", head, this.side)));
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
@@ -63,7 +66,7 @@ class Detail {
     this.photo = photo;
     const place = this.step(0, true);
     this.at.textContent = place;
-    const tables = gallery.tables.filter((table) => table.pictures);
+    const tables = gallery.tables.filter((table) => table.hasPictures);
     const shown = tables.length > 1 ? tables : [gallery.first];
     this.pictures.replaceChildren(...shown.map((table) => this.picture(table, photo, shown.length > 1)));
     this.side.replaceChildren(...this.about(photo));
@@ -118,18 +121,38 @@ class Detail {
     if (gallery.second) parts.push(element("p", "change", changeText(gallery, photo)));
     parts.push(this.choices(photo));
     this.mapButton = null;
-    if (gallery.maps[photo]) {
-      this.mapButton = button(`Where “${gallery.maps[photo][0]}” is`, () => this.toggleMap(), "M");
-      this.mapButton.prepend(element("kbd", "", "M"), " ");
-      this.mapButton.setAttribute("aria-pressed", this.showsMap);
-      parts.push(this.mapButton);
-    }
+    if (gallery.maps[photo]) parts.push(this.mapChoice(photo));
     for (const table of gallery.tables) {
       const of = gallery.second ? ` (${table.name})` : "";
       parts.push(shareBars(`Distortion${of}`, table.distortion, photo), shareBars(`Scene${of}`, table.scene, photo));
     }
     parts.push(this.facts(photo));
     return parts;
+  }
+
+  /** The map over a small picture of the photo; a click lays it over the large one. */
+  mapChoice(photo) {
+    const { first, maps } = this.gallery;
+    const [distortion, address] = maps[photo];
+    const box = element("span", "box mapped");
+    const [width, height] = [first.width[photo] || 4, first.height[photo] || 3];
+    const factor = Math.min(MAP_SIDE / width, MAP_SIDE / height);
+    box.style.width = `${width * factor}px`;
+    box.style.height = `${height * factor}px`;
+    box.style.display = "block";
+    const small = first.thumbnail(photo);
+    for (const [source, className] of [[small, ""], [address, "map"]]) {
+      if (source === null) continue;
+      const image = element("img", className);
+      image.alt = "";
+      image.src = source;
+      box.append(image);
+    }
+    this.mapButton = button(box, () => this.toggleMap(), "M");
+    this.mapButton.setAttribute("aria-pressed", this.showsMap);
+    this.mapButton.setAttribute("aria-label", `Lay the map of “${distortion}” over the photo`);
+    this.mapButton.title = "Lay it over the photo (M)";
+    return element("section", "map-choice", element("h3", "", `Where “${distortion}” is `, element("kbd", "", "M")), this.mapButton);
   }
 
   score(table, photo, name) {

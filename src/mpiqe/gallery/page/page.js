@@ -2,9 +2,10 @@
 // The page: what is shown, and what keys and buttons do.
 
 const gallery = new Gallery(mpiqeGallery);
+delete globalThis.mpiqeGallery; // megabytes that have become columns
 const decisions = new Decisions(gallery.id, gallery.count);
 const filters = new Filters();
-const texts = searchedTexts(gallery);
+const texts = new Texts(gallery.first);
 const keys = sortKeys(gallery, decisions);
 const state = { key: gallery.second ? "disagreement" : "score", reversed: false, group: "none", order: null, groups: null };
 const byId = (id) => document.getElementById(id);
@@ -48,7 +49,7 @@ function say(text) {
 function makeCell() {
   const cell = element("div", "cell");
   cell.setAttribute("role", "option");
-  cell.pictures = gallery.tables.filter((table) => table.pictures);
+  cell.pictures = gallery.tables.filter((table) => table.hasPictures);
   if (!cell.pictures.length) cell.pictures = [gallery.first];
   cell.images = cell.pictures.map(() => {
     const image = document.createElement("img");
@@ -321,7 +322,8 @@ function showDirection() {
 
 function buildRanges() {
   for (const [name, { label, value, decimals }] of Object.entries(rangeKeys(gallery))) {
-    const values = Float64Array.from({ length: gallery.count }, (_, photo) => value(photo));
+    const values = new Float64Array(gallery.count);
+    for (let photo = 0; photo < gallery.count; photo++) values[photo] = value(photo);
     const histogram = new Histogram(label, values, decimals, (range) => {
       if (range) filters.ranges.set(name, { low: range[0], high: range[1], values });
       else filters.ranges.delete(name);
