@@ -23,23 +23,28 @@ class Match:
 
 
 def match(first: Table, second: Table) -> Match:
-    """Match two tables by path, else by the path below each table's own folder, else by that without suffix.
+    """Match two tables by path, by the path below each table's own folder, or by that without suffix.
 
-    Raises ``ConfigError`` where nothing matches.
+    What matches most photos is taken. Raises ``ConfigError`` where nothing matches, and for a photo that is in a table
+    twice.
     """
-    for number, keys in enumerate((_whole, _below, _without_suffix)):
-        mine, theirs = keys(first.paths), keys(second.paths)
-        there = {key: row for row, key in enumerate(theirs)}
-        if len(there) < len(theirs) or len(set(mine)) < len(mine):
-            if number == 0:
-                raise ConfigError(f"{first.name} or {second.name} has a photo twice, so they cannot be compared")
-            continue
-        rows = [(row, there[key]) for row, key in enumerate(mine) if key in there]
-        if rows:
-            pairs: NDArray[np.intp] = np.array(rows, dtype=np.intp)
-            left_out = len(mine) + len(theirs) - 2 * len(rows)
-            return Match(first.take(pairs[:, 0]), second.take(pairs[:, 1]), number == 0, left_out)
-    raise ConfigError(f"{first.name} and {second.name} have no photo in common, neither by path nor by name")
+    found = [_pairs(keys(first.paths), keys(second.paths)) for keys in (_whole, _below, _without_suffix)]
+    if found[0] is None:
+        raise ConfigError(f"{first.name} or {second.name} has a photo twice, so they cannot be compared")
+    best = max((pairs for pairs in found if pairs is not None), key=len)
+    if not best:
+        raise ConfigError(f"{first.name} and {second.name} have no photo in common, neither by path nor by name")
+    pairs: NDArray[np.intp] = np.array(best, dtype=np.intp)
+    left_out = len(first.paths) + len(second.paths) - 2 * len(pairs)
+    return Match(first.take(pairs[:, 0]), second.take(pairs[:, 1]), best is found[0], left_out)
+
+
+def _pairs(mine: list[str], theirs: list[str]) -> list[tuple[int, int]] | None:
+    """Rows of one name; ``None`` where a name is there twice."""
+    there = {key: row for row, key in enumerate(theirs)}
+    if len(there) < len(theirs) or len(set(mine)) < len(mine):
+        return None
+    return [(row, there[key]) for row, key in enumerate(mine) if key in there]
 
 
 def _whole(paths: list[str]) -> list[str]:

@@ -137,7 +137,7 @@ function rangeKeys(gallery) {
   keys.score = { label: second ? `Score (${first.name})` : "Score", value: (photo) => first.score[photo], decimals: first.decimals };
   if (second) keys.second = { label: `Score (${second.name})`, value: (photo) => second.score[photo], decimals: second.decimals };
   keys.interval = { label: "Interval width", value: (photo) => first.intervalHigh[photo] - first.intervalLow[photo], decimals: first.decimals };
-  keys.size = { label: "Megapixels", value: (photo) => gallery.bySize[photo] / 1e6, decimals: 1 };
+  keys.size = { label: "Megapixels", value: (photo) => gallery.bySize[photo] / 1e6, decimals: 2 };
   return keys;
 }
 

@@ -16,8 +16,7 @@ class Detail {
     head.children[0].setAttribute("aria-label", "Previous photo");
     head.children[1].setAttribute("aria-label", "Next photo");
     close.classList.add("close");
-    close.autofocus = true;
-    this.head = head;
+    this.close = close;
     dialog.append(element("div", "detail", this.pictures, element("div", "side-frame", head, this.side)));
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
     new ResizeObserver(() => this.fit()).observe(this.pictures);
@@ -31,6 +30,7 @@ class Detail {
   open(photo) {
     this.show(photo);
     if (!this.dialog.open) this.dialog.showModal();
+    this.close.focus();
     this.fit();
   }
 

@@ -312,7 +312,6 @@ class Grid {
       this.mark();
       this.onChosen();
     } else if (event.key === "a" && (event.ctrlKey || event.metaKey)) this.chooseAll();
-    else if (event.key === "Escape") this.chooseNone();
     else return;
     event.preventDefault();
   }

@@ -371,6 +371,7 @@ function buildBar() {
   byId("bar").addEventListener("click", (event) => {
     const what = event.target.closest("[data-decide]")?.dataset.decide;
     if (what) decide(what);
+    if (event.detail > 0) byId("grid").focus(); // a click of the mouse: arrows go on through the photos
   });
   byId("choose-many").addEventListener("click", () => {
     grid.choosesMany = !grid.choosesMany;
@@ -458,6 +459,7 @@ function onKey(event) {
   else if (event.key === "x" || event.key === "X") decide("reject");
   else if (event.key === "u" || event.key === "U") decide("undo");
   else if (event.key === "Backspace" || event.key === "Delete") decide("clear");
+  else if (event.key === "Escape" && !detail.isOpen && grid.chosen.size) grid.chooseNone();
   else if (event.key === "?") byId("help").showModal();
   else if (event.key === "/" && !detail.isOpen) byId("search").focus();
   else return;
@@ -508,6 +510,7 @@ function start() {
   }
   showCounts();
   order();
+  document.body.classList.add("ready");
   byId("grid").focus({ preventScroll: true });
 }
 
