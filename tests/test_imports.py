@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
 BASE = {"errors", "bounds", "parse", "printable", "extras", "atomic", "option_types", "labels"}
-BASE |= {"images", "view", "intervals", "metrics", "plotting", "hub"}
+BASE |= {"images", "view", "intervals", "metrics", "plotting", "hub", "preview"}
 MAY_KNOW = {
     "errors": {"printable"},
     "bounds": set(),
@@ -28,6 +28,7 @@ MAY_KNOW = {
     "orientation": {"errors"},
     "decoding": {"errors", "orientation"},
     "images": {"errors", "option_types", "decoding", "orientation", "view"},
+    "preview": {"orientation"},
     "metrics": {"errors"},
     "model": BASE,
     "data": BASE,
@@ -44,6 +45,7 @@ MAY_KNOW = {
     "batch": BASE | {"decoding", "runtimes", "scoring", "sources"},
     "serve": BASE | {"decoding", "regular_files", "isolation", "runtimes", "scoring"},
     "publish": BASE | {"model", "data", "training", "runtimes", "scoring"},
+    "gallery": BASE | {"decoding", "isolation", "runtimes", "scoring", "sources", "batch"},
     "bench": BASE | {"model", "training", "runtimes", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
     "demo": {"errors", "atomic", "images", "intervals", "plotting", "data", "runtimes", "scoring"},
@@ -59,6 +61,7 @@ MAY_KNOW = {
         "scoring",
         "batch",
         "serve",
+        "gallery",
         "demo",
         "experiments",
         "bench",
