@@ -86,8 +86,8 @@ class TorchPredictor:
             output = self.model(self._pixels(crops), self._folded)
         return Prediction(
             score=output.score.float().cpu().numpy(),
-            scene=_probabilities(output.scene_logits, len(crops)),
-            distortion=_probabilities(output.distortion_logits, len(crops)),
+            scene=_numbers(output.scene_probabilities, len(crops)),
+            distortion=_numbers(output.distortion_probabilities, len(crops)),
         )
 
     def attention_maps(self, crops: Pixels) -> AttentionMaps:
@@ -130,11 +130,11 @@ def square(values: Tensor) -> Tensor:
     return values.reshape(count, side, side, classes)
 
 
-def _probabilities(logits: Tensor | None, count: int) -> NDArray[np.float32]:
-    if logits is None:
+def _numbers(probabilities: Tensor | None, count: int) -> NDArray[np.float32]:
+    if probabilities is None:
         return np.zeros((count, 0), dtype=np.float32)
-    probabilities: NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
-    return probabilities
+    numbers: NDArray[np.float32] = probabilities.float().cpu().numpy()
+    return numbers
 
 
 def _device(name: str) -> torch.device:
