@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
 BASE = {"errors", "bounds", "parse", "printable", "extras", "atomic", "option_types", "labels"}
-BASE |= {"images", "view", "intervals", "metrics", "plotting"}
+BASE |= {"images", "view", "intervals", "metrics", "plotting", "hub", "preview"}
 MAY_KNOW = {
     "errors": {"printable"},
     "bounds": set(),
@@ -19,6 +19,7 @@ MAY_KNOW = {
     "atomic": set(),
     "plotting": {"errors", "extras", "atomic"},
     "option_types": set(),
+    "hub": {"errors", "extras"},
     "view": {"errors"},
     "labels": {"errors"},
     "parse": set(),
@@ -27,6 +28,7 @@ MAY_KNOW = {
     "orientation": {"errors"},
     "decoding": {"errors", "orientation"},
     "images": {"errors", "option_types", "decoding", "orientation", "view"},
+    "preview": {"orientation"},
     "metrics": {"errors"},
     "model": BASE,
     "data": BASE,
@@ -37,7 +39,13 @@ MAY_KNOW = {
     "sources": BASE | {"decoding", "regular_files", "isolation"},
     "runtimes": BASE | {"model"},
     "scoring": BASE | {"decoding", "runtimes", "isolation", "sources"},
+    "torch": BASE | {"decoding", "runtimes", "scoring"},
+    "torchmetrics": {"errors", "extras", "torch"},
+    "pipelines": BASE | {"decoding", "scoring", "batch"},
     "batch": BASE | {"decoding", "runtimes", "scoring", "sources"},
+    "serve": BASE | {"decoding", "regular_files", "isolation", "runtimes", "scoring"},
+    "publish": BASE | {"model", "data", "training", "runtimes", "scoring"},
+    "gallery": BASE | {"decoding", "isolation", "runtimes", "scoring", "sources", "batch"},
     "bench": BASE | {"model", "training", "runtimes", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
     "demo": {"errors", "atomic", "images", "intervals", "plotting", "data", "runtimes", "scoring"},
@@ -52,12 +60,14 @@ MAY_KNOW = {
         "runtimes",
         "scoring",
         "batch",
+        "serve",
+        "gallery",
         "demo",
         "experiments",
         "bench",
     },
     "__main__": {"cli"},
-    "__init__": {"errors", "runtimes", "scoring", "batch"},
+    "__init__": {"errors", "runtimes", "scoring", "batch", "publish", "torch", "pipelines"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -145,7 +155,13 @@ def test_nothing_can_unpickle() -> None:
         "mpiqe.scoring.explanation",
         "mpiqe.scoring.render",
         "mpiqe.batch.figures",
+        "mpiqe.pipelines.frames",
+        "mpiqe.pipelines.huggingface",
+        "mpiqe.pipelines.ray_data",
+        "mpiqe.pipelines.webdataset",
         "mpiqe.demo",
+        "mpiqe.serve.server",
+        "mpiqe.scoring.pretrained",
         "mpiqe.bench.measure",
         "mpiqe.bench.runtimes",
         "mpiqe.cli.main",

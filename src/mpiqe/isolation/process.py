@@ -12,11 +12,12 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import CropMode, Pixels
 from mpiqe.isolation.protocol import Buffers, Bytes, Pipe, receive, send, widen
+from mpiqe.preview import MOST_BYTES, Preview
 from mpiqe.view import NATIVE, View
 
 # The child sees the parent's modules: mpiqe from where it was imported, and everything else by the parent's sys.path.
@@ -45,11 +46,24 @@ class Cutting:
     seed: int
     max_pixels: int
     view: View = NATIVE
+    thumbnail: int = 0
+    """Pixels along the longer side of the photo's thumbnail; 0 for none."""
 
     @property
     def crops_bytes(self) -> int:
         """What the crops of one photo take."""
         return self.count * self.size * self.size * 3
+
+
+class Reading(NamedTuple):
+    """What was read of a photo."""
+
+    crops: Pixels
+    """(K, S, S, 3)."""
+    size: tuple[int, int]
+    """Width and height of the upright photo."""
+    preview: Preview | None = None
+    """Where the cutting asks for a thumbnail."""
 
 
 class ChildProcess:
@@ -178,8 +192,8 @@ class Reader:
 
     def read(
         self, kind: str, body: Bytes, cutting: Cutting, leave: AbstractContextManager[Any], buffers: Buffers
-    ) -> tuple[Pixels, tuple[int, int]]:
-        """The crops (K, S, S, 3) of the photo in the file of which ``body`` is the path or the content, and its size.
+    ) -> Reading:
+        """What ``cutting`` asks for of the photo in the file of which ``body`` is the path or the content.
 
         ``leave`` is entered while a large photo is decoded; the crops lie in one of ``buffers``. Raises ``ImageError``
         without the photo's name; look at ``alive`` then.
@@ -196,9 +210,15 @@ class Reader:
                         header, crops = receive(self.process.answers, most=cutting.crops_bytes, buffers=buffers)
                 if "error" in header:
                     raise ImageError(None, str(header["error"]))
+                preview = None
+                if cutting.thumbnail:
+                    with self.process.within(self._timeout):
+                        also, thumbnail = receive(self.process.answers, most=MOST_BYTES)
+                    taken = also["taken"]
+                    preview = Preview(thumbnail.tobytes(), None if taken is None else float(taken))
                 size = int(header["width"]), int(header["height"])
-                return crops.reshape(cutting.count, cutting.size, cutting.size, 3), size
-            except (EOFError, OSError, ValueError, KeyError):  # it ended, or no longer makes sense
+                return Reading(crops.reshape(cutting.count, cutting.size, cutting.size, 3), size, preview)
+            except (EOFError, OSError, ValueError, KeyError, TypeError):  # it ended, or no longer makes sense
                 reason = self.process.how_it_ended()
                 self.close()
                 raise ImageError(None, reason) from None

@@ -9,7 +9,6 @@ import json
 import math
 import os
 import platform
-import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.hub import fetch, parse_hub_id
 from mpiqe.intervals import IntervalModel, interval_from_values
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.backbone_digest import same_backbone, what_differs
@@ -223,25 +223,13 @@ def _locate(source: str) -> Path:
         if path.suffix in PICKLES:
             raise WeightsError(f"{path} is a pickle; mpiqe reads safetensors only and never unpickles")
         return path
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) or source.endswith((".safetensors", *PICKLES)):
+    hub_id = parse_hub_id(source)
+    if hub_id is None:
         raise WeightsError(f"no checkpoint {source!r}; give a run folder, a .safetensors file or a hub id (owner/name)")
-    return _download(source) / FILE_NAME
-
-
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=[FILE_NAME, "backbone/*"]))
-    except Exception as error:  # whatever its network client raises, it means the same here
-        raise WeightsError(
-            f"no folder or file {hub_id!r} here, and the hub did not give it ({type(error).__name__}). On a machine "
-            f"with network, download {FILE_NAME} (and backbone/, if it has one) from https://huggingface.co/{hub_id} "
-            "into a folder and give that folder."
-        ) from error
+    folder = fetch(hub_id, [FILE_NAME, "backbone/*"])
     if not (folder / FILE_NAME).is_file():
-        raise WeightsError(f"the hub's {hub_id!r} holds no {FILE_NAME}")
-    return folder
+        raise WeightsError(f"the hub's {source!r} holds no {FILE_NAME}")
+    return folder / FILE_NAME
 
 
 def _backbone(name: str, beside: Path) -> str:

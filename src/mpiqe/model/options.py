@@ -49,7 +49,10 @@ class ModelOptions:
     stem_head: bool = option(
         False, "D16: add a ridge regression on the pooled features of an EfficientNet stem to the decoder's number"
     )
-    stem_head_width: int = option(0, "D16: hidden units of stem_head, in place of the ridge regression")
+    stem_head_width: int = option(0, "D16: hidden units of stem_head and class_heads, in place of linear maps")
+    class_heads: bool = option(
+        False, "D16: name scene and distortion by maps of an EfficientNet stem's pooled features, not by the alignment"
+    )
 
     @property
     def names_scenes(self) -> bool:

@@ -82,10 +82,10 @@ class ScoringGraph(nn.Module):
         said = self.model.decode(self._folded, image)
         seen = self.model.attention_maps_of(self._folded, image)
         found = {"score": said.score, "attention": looks(seen.attention)}
-        if said.scene_logits is not None:
-            found["scene"] = said.scene_logits.softmax(dim=1)
-        if said.distortion_logits is not None and seen.similarity is not None:
-            found["distortion"] = said.distortion_logits.softmax(dim=1)
+        if said.scene_probabilities is not None:
+            found["scene"] = said.scene_probabilities
+        if said.distortion_probabilities is not None and seen.similarity is not None:
+            found["distortion"] = said.distortion_probabilities
             found["similarity"] = square(seen.similarity)
         return tuple(found[name] for name in self.outputs)
 

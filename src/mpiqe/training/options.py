@@ -49,6 +49,9 @@ class RunOptions:
     splits: SplitSource = option("auto", "D13: LIQE's splits where they are, else the project's own")
     train_on_all: bool = option(False, "train on the test images too: for a model to be used, not measured")
     extra_data: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
+    ranked_data: tuple[str, ...] = option(
+        (), "a set whose MOS only ranks the images of one reference: csv:FILE; needs --stem-head-width; may be repeated"
+    )
     labels_as_published: bool = option(False, LABELS_AS_PUBLISHED_HELP)
     fraction: float = option(1.0, "share of the training images to use (Table 5)")
     validation: bool = option(
@@ -160,6 +163,8 @@ def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions
     )
     options = TrainOptions(run, model, loss)  # type: ignore[arg-type]
     _check(options.run, where)
+    if options.run.ranked_data and not (options.model.stem_head and options.model.stem_head_width):
+        raise ConfigError(f"{where}: ranked_data is learnt by stem_head with hidden units; give stem_head_width too")
     return options
 
 

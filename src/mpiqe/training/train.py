@@ -33,7 +33,7 @@ from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import PREDICTIONS, STATE, TEST, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import learning_rate
 from mpiqe.training.stem_cache import StemCache
-from mpiqe.training.stem_head import ShiftedTargets, fit_stem_head
+from mpiqe.training.stem_head import ShiftedTargets, fit_heads, pairs_of
 from mpiqe.training.step import take_step
 from mpiqe.training.tensorboard import event_writer
 
@@ -52,12 +52,14 @@ class Sides:
     digest: str
     """Of all sets."""
     sizes: tuple[int, ...]
-    """How many of ``trained`` each dataset has, in order."""
+    """How many of ``trained`` each dataset has, in order; those of ``ranked`` together are the last."""
+    ranked: list[Record]
+    """Images whose MOS only ranks those of one reference."""
 
     @property
     def trained(self) -> list[Record]:
         """Every record that is trained on."""
-        return [*self.train, *self.further]
+        return [*self.train, *self.further, *self.ranked]
 
 
 def train(
@@ -111,9 +113,12 @@ def train(
     )
     items = _crops(crops, model, options, accelerator, reporter)
     asked: CropDataset | StemCache | ShiftedTargets = items
-    if isinstance(model, MPIQE) and model.stem_head is not None:
-        asked, said = fit_stem_head(model, items, accelerator, sizes=sides.sizes, seed=settings.seed)
-        reporter.note(f"the stem's head is fitted ({said})")
+    if isinstance(model, MPIQE):
+        asked, fits = fit_heads(
+            model, items, accelerator, sizes=sides.sizes, pairs=pairs_of(sides.ranked), seed=settings.seed
+        )
+        for line in fits:
+            reporter.note(line)
     batches = step_loader(asked, sampler, workers=settings.workers)
     checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
 
@@ -229,7 +234,17 @@ def _data(settings: RunOptions, reporter: Reporter, *, decode: bool) -> tuple[Da
             name += "'"
         further_val[name] = brought_to(scale, side.val, by=side.train)
         digest += f"+{side.dataset.digest}"
-    return dataset, Sides(train_side, val, test, further, further_val, digest, tuple(sizes))
+    ranked: list[Record] = []
+    for spec in settings.ranked_data:
+        made = read_dataset(spec)
+        reporter.note(f"{made.name}: {len(made.records)} images to rank beside them")
+        if decode:
+            check(made)
+        ranked += made.records
+        digest += f"+{made.digest}"
+    if ranked:
+        sizes.append(len(ranked))
+    return dataset, Sides(train_side, val, test, further, further_val, digest, tuple(sizes), ranked)
 
 
 def _crops(
