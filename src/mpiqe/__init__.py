@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from mpiqe.batch.interrupts import JobInterrupted
     from mpiqe.batch.job import JobResult, score_to
     from mpiqe.batch.progress import Progress
+    from mpiqe.publish.folder import save_pretrained
+    from mpiqe.publish.upload import push_to_hub
     from mpiqe.runtimes.base import Scale
     from mpiqe.scoring.explanation import Explanation, explain
     from mpiqe.scoring.loading import load
+    from mpiqe.scoring.pretrained import from_pretrained
     from mpiqe.scoring.render import draw
     from mpiqe.scoring.score import Score
     from mpiqe.scoring.scorer import Scorer
@@ -44,14 +47,20 @@ __all__ = [
     "__version__",
     "draw",
     "explain",
+    "from_pretrained",
     "load",
+    "push_to_hub",
+    "save_pretrained",
     "score_to",
 ]
 
 _HOMES = {
     "draw": "mpiqe.scoring.render",
     "explain": "mpiqe.scoring.explanation",
+    "from_pretrained": "mpiqe.scoring.pretrained",
     "load": "mpiqe.scoring.loading",
+    "push_to_hub": "mpiqe.publish.upload",
+    "save_pretrained": "mpiqe.publish.folder",
     "score_to": "mpiqe.batch.job",
     "Explanation": "mpiqe.scoring.explanation",
     "JobInterrupted": "mpiqe.batch.interrupts",
