@@ -17,6 +17,7 @@ _EXTRAS = {
     "tensorboard": ("tensorboard",),
     "hub": ("huggingface_hub",),
     "serve": ("starlette", "uvicorn", "h11", "python_multipart"),
+    "torchmetrics": ("torchmetrics",),
 }
 
 

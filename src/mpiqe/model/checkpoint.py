@@ -17,7 +17,6 @@ from typing import Any, get_args
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mpiqe.choices import ModelCropMode
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.hub import fetch, parse_hub_id
 from mpiqe.intervals import IntervalModel, interval_from_values
@@ -26,8 +25,9 @@ from mpiqe.model.backbone_digest import same_backbone, what_differs
 from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_files import EMBEDDED, EMBEDDED_FOLDER
-from mpiqe.model.files import check_safetensors, write_safetensors
-from mpiqe.model.options import ModelOptions, from_mapping, to_mapping
+from mpiqe.model.options import ModelOptions, current_names, from_mapping, to_mapping
+from mpiqe.model.tensor_files import check_safetensors, write_safetensors
+from mpiqe.option_types import ModelCropMode
 from mpiqe.parse import parse_json
 from mpiqe.printable import printable
 from mpiqe.view import NATIVE, View
@@ -110,6 +110,8 @@ def read_config(path: Path) -> CheckpointConfig:
         for key in ("dataset", "split"):  # a file's name can hold anything, and these reach terminals
             if isinstance(values.get(key), str):
                 values[key] = printable(values[key])
+        if isinstance(values.get("training"), dict):
+            values["training"] = current_names(values["training"])
         if "view" in values:
             values["view"] = View.from_json(values["view"])
         values["interval"] = interval_from_values(values.get("interval"))

@@ -1,17 +1,18 @@
 """Load a scorer by the name of its weights."""
 
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
 from mpiqe import bounds
-from mpiqe.choices import CropMode, ScoringPrecision
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.hub import parse_hub_id
 from mpiqe.images import DEFAULT_MAX_PIXELS
+from mpiqe.option_types import CropMode, ScoringPrecision
 from mpiqe.runtimes import registry
-from mpiqe.runtimes.base import Request
+from mpiqe.runtimes.base import Loaded, Predictor, Request
 from mpiqe.runtimes.graph import CARD, FILE_OF, read_card
 from mpiqe.runtimes.registry import AUTO, RuntimeSpec
 from mpiqe.scoring.from_hub import CHECKPOINT, hub_weights
@@ -72,18 +73,12 @@ def load(
         spec = _first(graph, device=device, precision=precision, backbone=backbone)
     else:
         spec = _named(runtime, graph, device=device, precision=precision)
-    predictor, trained_with = spec.load(
-        Request(
-            weights=embedded_folder() if weights is None else weights,
-            graph=graph,
-            backbone=backbone,
-            device=device,
-            precision=precision,
-            threads=threads,
-        )
-    )
+    weights, backbone = _absolute(weights), _absolute(backbone)
+    what = Weights(weights, backbone, spec.name, device, precision, threads)
+    predictor, trained_with = what.load()
     return Scorer(
         predictor=predictor,
+        reload=what,
         crops=trained_with if crops is None else crops,
         view_side=view_side,
         crop_mode=crop_mode,
@@ -94,6 +89,42 @@ def load(
         isolate=isolate,
         read_timeout=read_timeout,
     )
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What to load, as plain values: what a pickled scorer holds in place of its model."""
+
+    weights: str | Path | None
+    backbone: str | Path | None
+    runtime: str
+    device: str
+    precision: ScoringPrecision
+    threads: int | None
+
+    def load(self) -> Loaded:
+        """Load it; raises as ``mpiqe.load`` does."""
+        return registry.RUNTIMES[self.runtime].load(
+            Request(
+                weights=embedded_folder() if self.weights is None else self.weights,
+                graph=_graph(self.weights),
+                backbone=self.backbone,
+                device=self.device,
+                precision=self.precision,
+                threads=self.threads,
+            )
+        )
+
+    def __call__(self) -> Predictor:
+        """Load it and return the predictor alone."""
+        return self.load().predictor
+
+
+def _absolute(weights: str | Path | None) -> str | Path | None:
+    """A path that another process finds, whatever its working directory; a hub id stays one."""
+    if weights is None or weights == EMBEDDED or not Path(weights).exists():
+        return weights
+    return Path(weights).absolute()
 
 
 def _graph(weights: str | Path | None) -> Path | None:

@@ -16,8 +16,9 @@ from queue import Empty, SimpleQueue
 from mpiqe.decoding import release
 from mpiqe.errors import ImageError
 from mpiqe.isolation.pool import Readers
+from mpiqe.isolation.process import Reading
 from mpiqe.scoring.score import Score
-from mpiqe.scoring.scorer import PhotoCrops, Scorer
+from mpiqe.scoring.scorer import Scorer
 from mpiqe.serve.options import ServeOptions
 
 _LONGEST_RETRY = 30  # seconds
@@ -125,7 +126,7 @@ class ScoringService:
             return
         self._room.acquire()
         try:
-            photo = PhotoCrops(*self._readers.read(content))
+            photo = self._readers.read(content)
         except Exception as error:
             self._room.release()
             release(error)
@@ -196,6 +197,6 @@ class Share:
 class _Ready:
     """A photo that was read and waits for the model."""
 
-    def __init__(self, photo: PhotoCrops, future: "Future[Score]") -> None:
+    def __init__(self, photo: Reading, future: "Future[Score]") -> None:
         self.photo = photo
         self.future = future
