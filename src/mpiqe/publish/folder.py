@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mpiqe.atomic import write_atomic
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.extras import needing
-from mpiqe.files import write_whole
 from mpiqe.images import Source
 from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_checkpoint, save_checkpoint
 from mpiqe.model.clip import FrozenCLIP
@@ -69,7 +69,7 @@ def save_pretrained(
         config = _public(config, made, weights=Path(weights), backbone=backbone)
         save_checkpoint(made / FILE_NAME, model, config)
         values = {"library_name": "mpiqe", "model_type": "mp-iqe", **to_mapping(config)}
-        write_whole(made / CONFIG, (json.dumps(values, indent=2) + "\n").encode())
+        write_atomic(made / CONFIG, (json.dumps(values, indent=2) + "\n").encode())
         if graph:
             _export(made, Path(place) / "graph", photos)
         card = model_card(
@@ -81,7 +81,7 @@ def save_pretrained(
             has_graph=graph,
             text=card_text,
         )
-        write_whole(made / README, card.encode())
+        write_atomic(made / README, card.encode())
         if folder.exists():
             folder.rmdir()
         made.replace(folder)
@@ -117,7 +117,7 @@ def _public(config: CheckpointConfig, folder: Path, *, weights: Path, backbone: 
         values = parse_json(file.read_bytes())
         if _LEARNT_FROM in values:
             values[_LEARNT_FROM] = without_paths(values[_LEARNT_FROM])
-            write_whole(file, (json.dumps(values, indent=2) + "\n").encode())
+            write_atomic(file, (json.dumps(values, indent=2) + "\n").encode())
         digest = FrozenCLIP.from_pretrained(folder / BACKBONE).digest()  # that of an earlier version may differ
     name = BACKBONE if source is not None else config.backbone
     training = {**without_paths({**config.training, "backbone": None}), "backbone": name}
