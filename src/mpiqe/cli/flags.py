@@ -13,15 +13,20 @@ _OLD = "old_name_"
 
 
 def with_flags(
-    *kinds: type, defaults: Mapping[str, str] | None = None, renamed: Mapping[str, str] | None = None
+    *kinds: type,
+    defaults: Mapping[str, str] | None = None,
+    renamed: Mapping[str, str] | None = None,
+    formerly: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., None]], Any]:
     """Give a command a ``--flag`` for every field of ``kinds``; it receives those that were given, as ``given``.
 
     A flag that is not given is absent, so that a config file or a dataset's own default can speak. ``defaults`` are
-    words for the help where a default is not the dataclass's. ``renamed`` gives fields flags of other names; a flag of
-    the field's own name still works in this version, hidden from the help, and warns.
+    words for the help where a default is not the dataclass's. ``renamed`` gives fields flags of other names. Those of
+    ``formerly``, by default all of them, had the field's own name in earlier versions: it still works in this one,
+    hidden from the help, and warns.
     """
     new_names = renamed or {}
+    old_names = new_names if formerly is None else formerly
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
@@ -34,12 +39,12 @@ def with_flags(
                 names.append(item.name)
                 what = hints[item.name], item.metadata["help"], default
                 made.append(_parameter(item.name, new_names.get(item.name, item.name), *what))
-                if item.name in new_names:
+                if item.name in old_names:
                     made.append(_parameter(f"{_OLD}{item.name}", item.name, *what, hidden=True))
 
         def run(**values: Any) -> None:
             given = {name: values.pop(name) for name in names}
-            for name in new_names:
+            for name in old_names:
                 value = values.pop(f"{_OLD}{name}")
                 if value not in (None, []):
                     typer.echo(

@@ -7,10 +7,10 @@ import typer
 
 from mpiqe.cli.flags import with_flags
 from mpiqe.cli.reporter import TerminalReporter
-from mpiqe.training.options import FLAG_NAMES, PretrainOptions
+from mpiqe.training.options import RENAMED, PretrainOptions
 
 
-@with_flags(PretrainOptions, renamed=FLAG_NAMES)
+@with_flags(PretrainOptions, renamed=RENAMED)
 def pretrain(
     given: dict[str, Any],
     out: Annotated[Path, typer.Option("--out", help="folder of the run; the backbone is its backbone/")],

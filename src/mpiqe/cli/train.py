@@ -8,13 +8,14 @@ import typer
 from mpiqe.cli.flags import with_flags
 from mpiqe.cli.reporter import TerminalReporter, figures, is_main_process
 from mpiqe.model.options import LossOptions, ModelOptions
-from mpiqe.training.options import FLAG_NAMES, RunOptions, read_toml, resolve
+from mpiqe.training.options import FLAG_NAMES, RENAMED, RunOptions, read_toml, resolve
 
 
 @with_flags(
     *(RunOptions, ModelOptions, LossOptions),
     defaults={"batch_size": "the paper's for the dataset: 32 or 64"},
     renamed=FLAG_NAMES,
+    formerly=RENAMED,
 )
 def train(
     given: dict[str, Any],
@@ -27,12 +28,17 @@ def train(
     Settings are the paper's for the dataset, then those of --config, then the flags. --resume needs only --out: it
     takes up the run's own settings.
     """
-    from mpiqe.training.run_folder import RunFolder
+    from mpiqe.training.run_folder import BEFORE_THEY_WERE, RunFolder
     from mpiqe.training.train import train as run_training
 
     run = RunFolder(out)
     asked = {**(read_toml(config) if config else {}), **given}
-    before = run.settings() if resume else {}
+    before = {**BEFORE_THEY_WERE, **run.settings()} if resume else {}
+    source = asked.get("from", asked.get("start"))
+    if source is not None and not resume:
+        from mpiqe.training.start import read_start, settings_of
+
+        before = settings_of(read_start(str(source)))
     options = resolve({**before, **asked}, where=str(config or "options"))
     with TerminalReporter(quiet=not is_main_process()) as reporter:
         try:

@@ -4,7 +4,7 @@ An image is decoded once per epoch, and all its K crops are cut from that one de
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from mpiqe.data.splits import shuffled
 from mpiqe.errors import ConfigError, DatasetError, ImageError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.view import NATIVE, View
+
+Key: TypeAlias = tuple[int, int] | tuple[int, int, int]
+"""(epoch, image), or (epoch, image, crop) for one crop of the image alone."""
 
 
 class Item(NamedTuple):
@@ -82,21 +85,23 @@ class CropDataset(TorchDataset[Item]):
         """The number of images."""
         return len(self.records)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        """The crops of one image in one epoch; ``key`` is (epoch, index), as ``EpochSampler`` gives it.
+    def __getitem__(self, key: Key) -> Item:
+        """The crops of one image in one epoch, or one of them; ``key`` is (epoch, index) or (epoch, index, crop).
 
         Raises ``DatasetError`` for an image that cannot be read: none is ever left out silently.
         """
-        epoch, index = key
+        epoch, index, *apart = key
         record = self.records[index]
 
         def positions(width: int, height: int) -> images.Positions:
             if self.crops == "training":
-                key = f"{self.seed}:{epoch}:{record.name}"
-                return images.seeded_positions(width, height, size=self.size, count=self.count, key=key)
-            return images.crop_positions(
-                width, height, size=self.size, count=self.count, mode=self.crops, seed=self.seed
-            )
+                name = f"{self.seed}:{epoch}:{record.name}"
+                places = images.seeded_positions(width, height, size=self.size, count=self.count, key=name)
+            else:
+                places = images.crop_positions(
+                    width, height, size=self.size, count=self.count, mode=self.crops, seed=self.seed
+                )
+            return places[apart] if apart else places
 
         try:
             pixels, _ = images.read_crops(record.image, size=self.size, positions=positions, view=self.view)

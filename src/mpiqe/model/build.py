@@ -58,6 +58,8 @@ def _build_mpiqe(clip: FrozenCLIP, options: ModelOptions) -> MPIQE:
         stem_head_width=options.stem_head_width,
         windows=options.windows,
         window_temperature=options.window_temperature,
+        scene_labels=options.scene_labels,
+        distortion_labels=options.distortion_labels,
     )
 
 

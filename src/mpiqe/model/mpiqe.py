@@ -73,6 +73,9 @@ class MPIQE(nn.Module):
     decoder's number; with ``stem_head`` a linear map of the stem's pooled features, or with ``stem_head_width`` hidden
     units an MLP, which ``mpiqe train`` fits before the rest and does not change afterwards.
 
+    Without ``scene_labels`` or ``distortion_labels`` those prompts question the image like the others, but there are no
+    logits: nothing taught them their classes.
+
     ``target_mean`` and ``target_std`` bring the head's number to the training set's units (D10).
     """
 
@@ -91,6 +94,8 @@ class MPIQE(nn.Module):
         stem_head_width: int = 0,
         windows: int = 7,
         window_temperature: float = 0.05,
+        scene_labels: bool = True,
+        distortion_labels: bool = True,
     ) -> None:
         super().__init__()
         self.clip = clip
@@ -111,6 +116,7 @@ class MPIQE(nn.Module):
             self.stem_head = make_stem_head(clip.pooled_width, stem_head_width).requires_grad_(False)
         self.windows = windows
         self.window_temperature = window_temperature
+        self.scene_labels, self.distortion_labels = scene_labels, distortion_labels
         self.target_mean = 0.0
         self.target_std = 1.0
 
@@ -155,7 +161,7 @@ class MPIQE(nn.Module):
         """The same from the image features."""
         cls, patches, _ = image
         attention = self.decoder.attention(folded.queries, torch.cat([cls[:, None], patches], dim=1))
-        if folded.distortion is None:
+        if folded.distortion is None or not self.distortion_labels:
             return AttentionMaps(None, attention)
         with torch.autocast(cls.device.type, enabled=False):  # as in ``decode``
             similarity = window_similarity(patches.float(), folded.distortion.float(), windows=self.windows)
@@ -191,9 +197,9 @@ class MPIQE(nn.Module):
         if self.stem_head is not None:
             prediction = prediction + self.stem_head(pooled).squeeze(-1)
         scenes = distortions = weights = None
-        if folded.scene is not None:
+        if folded.scene is not None and self.scene_labels:
             scenes = scene_logits(cls, folded.scene.float(), self.clip.logit_scale)
-        if folded.distortion is not None:
+        if folded.distortion is not None and self.distortion_labels:
             distortions, weights = distortion_logits(
                 patches,
                 folded.distortion.float(),

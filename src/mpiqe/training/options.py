@@ -13,8 +13,10 @@ from mpiqe.model.options import PAPERS_BACKBONE, LossOptions, ModelOptions, from
 from mpiqe.parse import parse_toml
 from mpiqe.view import LARGEST_SIDE, View
 
-FLAG_NAMES: Mapping[str, str] = {"whole": "train_on_all", "also": "extra_data"}
-"""Flags and keys of config files whose name is not the field's, which run folders keep."""
+RENAMED: Mapping[str, str] = {"whole": "train_on_all", "also": "extra_data"}
+"""Flags and keys of config files that had the field's name until version 0.2; run folders keep that."""
+FLAG_NAMES: Mapping[str, str] = {**RENAMED, "start": "from"}
+"""All flags and keys of config files whose name is not the field's."""
 
 _MOST = {
     "epochs": 1_000_000,
@@ -55,14 +57,20 @@ class RunOptions:
     test_each_epoch: bool = option(
         False, "also score the test images after every epoch, for a figure of its own; nothing is picked by it"
     )
+    start: str | None = option(
+        None, "go on from a whole trained model: 'embedded', a run folder, a checkpoint file or a hub id"
+    )
     backbone: str = option(PAPERS_BACKBONE, "CLIP by hub id or folder; 'embedded' is the package's own compact one")
     seed: int = option(0, "seed of everything drawn")
     epochs: int = option(30, "epochs")
-    warmup_epochs: int = option(5, "epochs of linear warm-up")
-    learning_rate: float = option(3e-5, "Adam's learning rate at its peak")
+    warmup_epochs: int | None = option(None, "epochs of linear warm-up; default a sixth of the run, the paper's share")
+    learning_rate: float | None = option(
+        None, "Adam's learning rate at its peak; default the paper's 3e-5, and more for a run of fewer than 3000 steps"
+    )
     backbone_rate: float = option(0.1, "with tune = all: the rate of CLIP's own weights, as a share of learning_rate")
-    batch_size: int = option(64, "images (or crops: batch_unit) per step; the paper's default depends on the dataset")
-    batch_unit: BatchUnit = option("images", "D11: what batch_size counts")
+    batch_size: int = option(64, "crops (or images: batch_unit) per step; the paper's default depends on the dataset")
+    batch_unit: BatchUnit = option("crops", "D11: what batch_size counts")
+    mix_crops: bool = option(True, "D11: draw each crop for itself, so that those of an image fall to many steps")
     accumulation: int = option(1, "parts that a batch is computed in, to save memory; the gradient stays the same")
     crops: int = option(8, "crops per image")
     view_side: int = option(0, "bring photos down to at most this times this many pixels, never up; 0: native crops")
@@ -210,7 +218,7 @@ def _check(run: RunOptions, where: str) -> None:
             "seed": 0,
         },
     )
-    if not run.learning_rate > 0:
+    if run.learning_rate is not None and not run.learning_rate > 0:
         faults.append(f"learning_rate = {run.learning_rate}: must be above zero")
     if not run.backbone_rate > 0:
         faults.append(f"backbone_rate = {run.backbone_rate}: must be above zero")
@@ -220,7 +228,7 @@ def _check(run: RunOptions, where: str) -> None:
         )
     if run.epoch == "val" and not run.validation:
         faults.append("epoch = 'val' picks on validation images, but validation is off")
-    if run.batch_unit == "crops" and run.batch_size % run.crops:
+    if run.batch_unit == "crops" and not run.mix_crops and run.batch_size % run.crops:
         faults.append(f"batch_size = {run.batch_size} crops is no multiple of crops = {run.crops} per image")
     if faults:
         raise ConfigError(f"{where}: " + "; ".join(faults))
@@ -230,6 +238,8 @@ def _out_of_bounds(options: RunOptions | PretrainOptions, least: Mapping[str, in
     faults = []
     for name, lowest in least.items():
         value, highest = getattr(options, name), _MOST[name]
+        if value is None:
+            continue
         if value < lowest:
             faults.append(f"{name} = {value}: must be {lowest} or more")
         elif value > highest:

@@ -179,12 +179,19 @@ class RunFolder:
         return progress
 
 
-FREE_ON_RESUME = frozenset({"device", "workers", "root", "labels"})
-"""Settings that may differ when a run is continued: where it computes and reads, not what. (Another device rounds
-otherwise, as any other machine does; the precision stays.)"""
+FREE_ON_RESUME = frozenset({"device", "workers", "root", "labels", "accumulation"})
+"""Settings that may differ when a run is continued: where it computes and reads and in how many parts, not what.
+(Another device, or other parts, round otherwise, as any other machine does; the precision stays.)"""
 
 
-BEFORE_THEY_WERE: Mapping[str, Any] = {"view_side": 0, "crop_mode": "seeded"}
+BEFORE_THEY_WERE: Mapping[str, Any] = {
+    "view_side": 0,
+    "crop_mode": "seeded",
+    "mix_crops": False,
+    "start": None,
+    "scene_labels": True,
+    "distortion_labels": True,
+}
 """Settings that runs of earlier versions do not name, and what those did."""
 
 

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 
-from mpiqe.data.crop_dataset import CropDataset, Item, collate
+from mpiqe.data.crop_dataset import CropDataset, Item, Key, collate
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.training.ridge import fit_ridge
 from mpiqe.training.stem_cache import StemCache
@@ -34,8 +34,8 @@ class ShiftedTargets(TorchDataset[Item]):
         """The number of images."""
         return len(self._items)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        """``key`` is (epoch, index)."""
+    def __getitem__(self, key: Key) -> Item:
+        """``key`` as of the items."""
         item = self._items[key]
         return item._replace(mos=item.mos + self._shifts[key[1]])
 

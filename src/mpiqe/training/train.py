@@ -26,12 +26,22 @@ from mpiqe.model.loss import Counts, Loss
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.training.batches import StepSampler, step_loader
 from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
-from mpiqe.training.evaluate import Prediction, beats, calibrate_on, measure, measure_interval, predict, to_csv
+from mpiqe.training.evaluate import (
+    Prediction,
+    beats,
+    calibrate_on,
+    measure,
+    measure_interval,
+    nearly_constant,
+    predict,
+    to_csv,
+)
 from mpiqe.training.movement import initial, movement
 from mpiqe.training.options import RunOptions, TrainOptions
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import PREDICTIONS, STATE, TEST, RunFolder, as_path, start_or_check
-from mpiqe.training.schedule import learning_rate
+from mpiqe.training.schedule import schedule_for
+from mpiqe.training.start import Start, align, load_start, read_start, what_it_may_have_seen
 from mpiqe.training.stem_cache import StemCache
 from mpiqe.training.stem_head import ShiftedTargets, fit_stem_head
 from mpiqe.training.step import take_step
@@ -76,30 +86,51 @@ def train(
     settings = options.run
     accelerator = accelerator_for(device=settings.device, precision=settings.precision)
     dataset, sides = _data(settings, reporter, look=accelerator.is_main_process and not checked)
+    begun = resume and (run.path / STATE).exists()
+    start = read_start(settings.start) if settings.start and not begun else None
+    if not settings.start:
+        options = _without_unknown_labels(options, sides.learnt, reporter)
     clip = FrozenCLIP.from_pretrained(settings.backbone)
     backbone_digest = clip.digest()
     model = build_model(clip, options.model, seed=settings.seed)
     if not list(model.parameters()):
         raise ConfigError("clip-iqa with context_length = 0 is zero-shot: there is nothing to train")
+    if start:
+        _go_on_from(start, model, options, dataset, reporter)
     if options.model.tune == "prompts":
         clip.fuse()
-    _aim(model, sides.train, settings)
-    start = initial(model)
+    if not settings.start:
+        _aim(model, sides.train, settings)
+    began = initial(model)
     model.to(accelerator.device)
 
     loss = Loss(options.loss)
-    bare = torch.optim.Adam(_groups(model, settings), lr=settings.learning_rate)
-    optimiser = accelerator.prepare_optimizer(bare)
-    images_per_step = settings.batch_size // (settings.crops if settings.batch_unit == "crops" else 1)  # D11
     learnt = sides.learnt
+    units = settings.crops if settings.mix_crops else 1  # of an image, each drawn for itself
+    crops_each = settings.crops // units
     sampler = StepSampler(
         len(learnt),
-        batch_size=images_per_step,
+        batch_size=_units_per_step(settings),
         parts=settings.accumulation,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         seed=settings.seed,
+        crops=units,
     )
+    steps = sampler.steps_per_epoch
+    schedule = schedule_for(
+        steps_per_epoch=steps,
+        epochs=settings.epochs,
+        warmup_epochs=settings.warmup_epochs,
+        learning_rate=_rate_of(run, settings) if resume else settings.learning_rate,
+        tune=options.model.tune,
+    )
+    options = replace(options, run=replace(settings, learning_rate=schedule.peak))
+    settings = options.run
+    if schedule.warmup >= schedule.steps:
+        reporter.note(f"careful: warm-up takes all {schedule.steps} steps of the run; give fewer --warmup-epochs")
+    bare = torch.optim.Adam(_groups(model, settings), lr=schedule.peak)
+    optimiser = accelerator.prepare_optimizer(bare)
     crops = CropDataset(
         learnt,
         size=model.image_size,
@@ -111,28 +142,32 @@ def train(
     )
     items = _crops(crops, model, options, accelerator, reporter)
     asked: CropDataset | StemCache | ShiftedTargets = items
-    if isinstance(model, MPIQE) and model.stem_head is not None:
+    if start and isinstance(model, MPIQE):
+        reporter.note(align(model, items, accelerator))
+    elif not settings.start and isinstance(model, MPIQE) and model.stem_head is not None:
         asked, said = fit_stem_head(model, items, accelerator, sizes=sides.sizes, seed=settings.seed)
         reporter.note(f"the stem's head is fitted ({said})")
     batches = step_loader(asked, sampler, workers=settings.workers)
-    checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
 
     events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
     if accelerator.is_main_process:
-        digests = {"data": sides.digest, "backbone": checkpoint.backbone_digest}
+        digests = {"data": sides.digest, "backbone": backbone_digest}
         start_or_check(run, options.to_mapping(), digests=digests, resume=resume)
     accelerator.wait_for_everyone()
 
     progress: dict[str, Any] = {"epoch": 0, "best": None}
-    if resume and (run.path / STATE).exists():
+    if start:
+        progress |= {"began_from": start.to_json(), "target": [model.target_mean, model.target_std]}
+    if begun:
         progress = run.load_state(model, bare)
+        model.target_mean, model.target_std = progress.get("target", (model.target_mean, model.target_std))
         if accelerator.scaler is not None and progress.get("scaler"):
             accelerator.scaler.load_state_dict(progress["scaler"])
+    checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model, progress.get("began_from"))
     if accelerator.is_main_process:
         run.keep_metrics(progress["epoch"])
         if progress["epoch"]:
             _mend(run, model, checkpoint, options, reporter)
-    steps = sampler.steps_per_epoch
     reporter.begin(steps=steps * settings.epochs, done=steps * progress["epoch"])
 
     for epoch in range(progress["epoch"] + 1, settings.epochs + 1):
@@ -140,20 +175,14 @@ def train(
         sampler.set_epoch(epoch)
         parts = iter(batches)
         for number, step in enumerate(sampler.steps()):
-            rate = learning_rate(
-                (epoch - 1) * steps + number,
-                steps_per_epoch=steps,
-                epochs=settings.epochs,
-                warmup_epochs=settings.warmup_epochs,
-                peak=settings.learning_rate,
-            )
+            rate = schedule((epoch - 1) * steps + number)
             for group in bare.param_groups:
                 group["lr"] = rate * group["share"]
             losses = take_step(
                 model,
                 islice(parts, len(step.parts)),
                 loss=loss,
-                counts=_counts([learnt[index] for index in step.images], settings.crops),
+                counts=_counts([learnt[index] for index in step.images], crops_each),
                 optimiser=optimiser,
                 accelerator=accelerator,
                 prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
@@ -165,10 +194,16 @@ def train(
         row = {
             "epoch": epoch,
             "learning_rate": rate,
-            **dict(zip(("loss", "loss_scene", "loss_distortion", "loss_score"), _means(sums, learnt), strict=True)),
+            **dict(
+                zip(
+                    ("loss", "loss_scene", "loss_distortion", "loss_score"),
+                    _means(sums, units * len(learnt)),
+                    strict=True,
+                )
+            ),
             **_figures("val", model, sides.val, options, accelerator),
             **(_figures("test", model, sides.test, options, accelerator) if settings.test_each_epoch else {}),
-            **movement(model, start),
+            **movement(model, began),
             "images_per_second": len(learnt) / seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
@@ -185,7 +220,7 @@ def train(
             events(row)
         reporter.epoch(row)
     accelerator.wait_for_everyone()
-    return _test(model, run, dataset.name, sides, options, accelerator)
+    return _test(model, run, dataset.name, sides, options, accelerator, reporter)
 
 
 def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Dataset, Sides]:
@@ -261,6 +296,45 @@ def _aim(model: QualityModel, learnt: Sequence[Record], settings: RunOptions) ->
             model.decoder.head[-1].bias.fill_(mean)  # type: ignore[operator]
 
 
+def _units_per_step(settings: RunOptions) -> int:
+    """How many of what the sampler draws, crops or whole images, make a step of ``batch_size`` (D11)."""
+    if settings.mix_crops:
+        return settings.batch_size * (settings.crops if settings.batch_unit == "images" else 1)
+    return settings.batch_size // (settings.crops if settings.batch_unit == "crops" else 1)
+
+
+def _rate_of(run: RunFolder, settings: RunOptions) -> float | None:
+    """The rate of the run that is resumed, where none is named: it stays, whatever the number of epochs is now."""
+    rate: float | None = run.settings().get("learning_rate") if settings.learning_rate is None else None
+    return settings.learning_rate if rate is None else rate
+
+
+def _without_unknown_labels(options: TrainOptions, learnt: Sequence[Record], reporter: Reporter) -> TrainOptions:
+    """``options`` of a model that tells no scene or distortion where no training image has one to learn from."""
+    scenes = options.model.names_scenes and not any(record.scenes for record in learnt)
+    distortions = options.model.names_distortions and all(record.distortion is None for record in learnt)
+    for absent, what in ((scenes, "scene"), (distortions, "distortion")):
+        if absent:
+            reporter.note(f"no training image has a {what} label: the model will tell no {what}")
+    model = replace(
+        options.model,
+        scene_labels=options.model.scene_labels and not scenes,
+        distortion_labels=options.model.distortion_labels and not distortions,
+    )
+    return replace(options, model=model)
+
+
+def _go_on_from(start: Start, model: QualityModel, options: TrainOptions, dataset: Dataset, reporter: Reporter) -> None:
+    load_start(model, start, options.model)
+    config = start.config
+    reporter.note(
+        f"going on from {config.version or start.source}, trained on {config.dataset} (split: {config.split})"
+    )
+    split = describe_split(dataset, options.run.split, source=options.run.splits)
+    if not options.run.whole and (note := what_it_may_have_seen(start, dataset, split)):
+        reporter.note(note)
+
+
 def _groups(model: QualityModel, settings: RunOptions) -> list[dict[str, Any]]:
     """What is new, and what CLIP brought along if that is tuned: it takes smaller steps than what starts from noise."""
     new = [parameter for name, parameter in model.named_parameters() if not name.startswith("clip.")]
@@ -277,8 +351,8 @@ def _counts(images: Sequence[Record], crops: int) -> Counts:
     )
 
 
-def _means(sums: torch.Tensor, images: Sequence[Record]) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in (sums / len(images)).tolist()]
+def _means(sums: torch.Tensor, count: int) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in (sums / count).tolist()]
 
 
 def _figures(
@@ -299,12 +373,18 @@ def _predict(
 
 
 def _checkpoint_config(
-    options: TrainOptions, backbone_digest: str, dataset: Dataset, sides: Sides, model: QualityModel
+    options: TrainOptions,
+    backbone_digest: str,
+    dataset: Dataset,
+    sides: Sides,
+    model: QualityModel,
+    began_from: Mapping[str, Any] | None,
 ) -> CheckpointConfig:
     backbone = options.run.backbone
     if backbone != EMBEDDED and Path(backbone).is_dir():
         backbone = str(Path(backbone).resolve())
     ratings = [record.mos for record in sides.train]
+    training = {**options.to_mapping(), "data_digest": sides.digest}
     return CheckpointConfig(
         options=options.model,
         backbone=backbone,
@@ -318,7 +398,7 @@ def _checkpoint_config(
         view=options.run.view,
         crop_mode=options.run.crop_mode,
         split=describe_split(dataset, options.run.split, source=options.run.splits),
-        training={**options.to_mapping(), "data_digest": sides.digest},
+        training={**training, "began_from": dict(began_from)} if began_from else training,
         versions=versions(),
     )
 
@@ -356,6 +436,7 @@ def _test(
     sides: Sides,
     options: TrainOptions,
     accelerator: Accelerator,
+    reporter: Reporter,
 ) -> dict[str, float | None]:
     """Calibrate the interval, and look at the test images for the only time, with the weights that are kept."""
     load_tensors(model, run.path / FILE_NAME)
@@ -363,6 +444,11 @@ def _test(
     predicted = {name: _predict(model, records, options, accelerator) for name, records in held_out.items()}
     interval = calibrate_on(predicted, trained=sides.train, crops=options.run.crops)
     predictions = _predict(model, sides.test, options, accelerator)
+    ratings = [record.mos for record in sides.train]
+    for looked_at in (predictions, predicted.get(name, [])):
+        if note := nearly_constant(looked_at, low=min(ratings), high=max(ratings)):
+            reporter.note(note)
+            break
     if accelerator.is_main_process:
         run.write_text(PREDICTIONS, to_csv(predictions))
     figures: Mapping[str, float | None] = {**measure(predictions), **measure_interval(interval, predictions)}

@@ -1,0 +1,131 @@
+"""Going on from a whole trained model (``mpiqe train --from``). Axes: n images, K crops of an image."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from mpiqe.data.crop_dataset import CropDataset, collate
+from mpiqe.data.record import Dataset
+from mpiqe.errors import ConfigError
+from mpiqe.model.build import QualityModel
+from mpiqe.model.checkpoint import CheckpointConfig, backbone_of, check_backbone, load_tensors, locate, read_config
+from mpiqe.model.clip_files import EMBEDDED
+from mpiqe.model.mpiqe import MPIQE
+from mpiqe.model.options import ModelOptions, to_mapping
+from mpiqe.training.stem_cache import StemCache
+
+_FREE = frozenset({"tune", "window_temperature", "scene_labels", "distortion_labels"})
+"""Model options that may differ from those of the model that a run goes on from: they change no trained tensor."""
+_AT_ONCE = 16  # images
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model that a run goes on from."""
+
+    source: str
+    """As it was named."""
+    path: Path
+    config: CheckpointConfig
+
+    def to_json(self) -> dict[str, Any]:
+        """What a run and its checkpoint keep of it."""
+        config = self.config
+        about = {"source": self.source, "version": config.version, "dataset": config.dataset, "split": config.split}
+        data = {key: config.training.get(key) for key in ("data", "also", "whole", "data_digest", "began_from")}
+        return {**about, **{key: value for key, value in data.items() if value}}
+
+
+def read_start(source: str) -> Start:
+    """Find ``embedded``, a run folder, a checkpoint file or a hub id; raises ``WeightsError`` for anything else."""
+    path = locate(source)
+    return Start(source, path, read_config(path))
+
+
+def settings_of(start: Start) -> dict[str, Any]:
+    """The settings that a run takes over where it is not told otherwise: what the model is, and what it sees."""
+    config = start.config
+    backbone = EMBEDDED if start.source == EMBEDDED else backbone_of(config, start.path)
+    return {
+        **to_mapping(config.options),
+        "crops": config.crops,
+        "view_side": config.view.side or 0,
+        "crop_mode": config.crop_mode,
+        "backbone": backbone,
+    }
+
+
+def load_start(model: QualityModel, start: Start, options: ModelOptions) -> None:
+    """Put the trained tensors and the scale of ``start`` into ``model``, a stem head that goes on learning included.
+
+    Raises ``ConfigError`` for ``options`` of another model, ``WeightsError`` for another backbone.
+    """
+    before, now = to_mapping(start.config.options), to_mapping(options)
+    faults = [
+        f"{key} is {before[key]!r} there and {value!r} here"
+        for key, value in now.items()
+        if key not in _FREE and value != before[key]
+    ]
+    if before["tune"] == "all" and options.tune != "all":
+        faults.append("tune is 'all' there: its backbone is tuned, so tune = 'all' has to stay")
+    if faults:
+        raise ConfigError(f"cannot go on from {start.source}, which is another model: {'; '.join(faults)}")
+    check_backbone(start.config, start.path, model.clip)
+    load_tensors(model, start.path, beside="clip.")
+    model.target_mean, model.target_std = start.config.target_mean, start.config.target_std
+    if isinstance(model, MPIQE) and model.stem_head is not None:
+        model.stem_head.requires_grad_(True)
+
+
+def align(model: QualityModel, items: CropDataset | StemCache, accelerator: Accelerator) -> str:
+    """Bring the scores of ``model`` to the scale of the MOS of ``items`` by least squares, before anything is trained.
+
+    The MOS of another set have another scale, and perhaps another way to use it. The line is over images, the score
+    being the mean over their crops. Where it would fall (few photos, or a model that knows nothing of them), mean and
+    deviation of the scores are brought to those of the MOS instead. Returns a line about it.
+    """
+    found, ratings = [], []
+    with torch.inference_mode(), accelerator.autocast():
+        folded: Any = model.fold()
+        for begin in range(0, len(items), _AT_ONCE):
+            batch = collate([items[1, index] for index in range(begin, min(begin + _AT_ONCE, len(items)))])
+            crops = batch.crops.flatten(0, 1).to(accelerator.device)
+            if isinstance(model, MPIQE) and crops.is_floating_point():
+                output = model.forward_embedded(model.clip.split_embedded(crops), folded)
+            else:
+                output = model(crops, folded)
+            found.append(output.prediction.double().cpu().view(len(batch.mos), -1).mean(dim=1))
+            ratings.append(batch.mos.double())
+    said, mos = torch.cat(found), torch.cat(ratings)
+    covariance = ((said - said.mean()) * (mos - mos.mean())).mean()
+    variance = (said - said.mean()).square().mean()
+    if variance <= 0:
+        raise ConfigError("the model that the run goes on from gives the same number for every training image")
+    slope, how = float(covariance / variance), "by least squares"
+    if slope <= 0:
+        slope, how = float(mos.std() / said.std()), "by mean and deviation, since they do not agree with the MOS"
+    model.target_std = slope
+    model.target_mean = float(mos.mean() - slope * said.mean())
+    return f"its scores are brought to the MOS of the {len(mos)} training images {how}"
+
+
+def what_it_may_have_seen(start: Start, dataset: Dataset, split: str) -> str | None:
+    """What to say where the model may have been trained on images that are test images here; ``None`` if not known to.
+
+    ``split`` describes the split, as a checkpoint's config does.
+    """
+    training = start.config.training
+    earlier: dict[str, Any] | None = {**training, "dataset": start.config.dataset, "split": start.config.split}
+    while earlier:
+        digests = str(earlier.get("data_digest", "")).split("+")
+        same = earlier.get("dataset") == dataset.name or dataset.digest in digests
+        if same and (earlier.get("whole") or earlier.get("split") != split):
+            return (
+                f"careful: {start.source} was trained on {dataset.name} (split: {earlier.get('split')}), perhaps on "
+                "some of this split's test images: figures on them are too high"
+            )
+        earlier = earlier.get("began_from")
+    return None
