@@ -37,3 +37,15 @@ def test_the_loader_is_given_the_epoch_with_each_index() -> None:
     given = list(sampler)
     assert [len(part) for part in given] == [2, 2, 2, 2, 1, 1]
     assert {epoch for part in given for epoch, _ in part} == {5}
+
+
+def test_crops_that_are_drawn_apart_fall_to_many_steps_each_once_an_epoch() -> None:
+    sampler = StepSampler(10, batch_size=4, parts=1, rank=0, world=1, seed=3, crops=8)
+    sampler.set_epoch(2)
+    steps, given = sampler.steps(), list(sampler)
+    assert [len(step.images) for step in steps] == [4] * 20
+    keys = [key for part in given for key in part]
+    assert sorted(keys) == [(2, image, crop) for image in range(10) for crop in range(8)]
+    assert [image for _, image, _ in keys] == [image for step in steps for image in step.images]
+    together = [len(set(step.images)) for step in steps]
+    assert sum(together) / len(together) > 3  # of 4: an image's crops are rarely in one step

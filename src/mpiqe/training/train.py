@@ -38,6 +38,7 @@ from mpiqe.training.evaluate import (
 )
 from mpiqe.training.movement import initial, movement
 from mpiqe.training.options import RunOptions, TrainOptions
+from mpiqe.training.paper import not_the_papers
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import PREDICTIONS, STATE, TEST, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import schedule_for
@@ -127,6 +128,8 @@ def train(
     )
     options = replace(options, run=replace(settings, learning_rate=schedule.peak))
     settings = options.run
+    if note := not_the_papers(options):
+        reporter.note(note)
     if schedule.warmup >= schedule.steps:
         reporter.note(f"careful: warm-up takes all {schedule.steps} steps of the run; give fewer --warmup-epochs")
     bare = torch.optim.Adam(_groups(model, settings), lr=schedule.peak)
