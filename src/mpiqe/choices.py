@@ -19,7 +19,7 @@ ModelCropMode = Literal["seeded", "grid"]  # D12, as a model's own: "random" cro
 SplitSource = Literal["auto", "liqe", "own"]  # D13
 Epoch = Literal["last", "val"]  # D14
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 Device = Literal["auto", "cpu"]
 
 ScoringPrecision = Literal["auto", "fp32", "bf16"]

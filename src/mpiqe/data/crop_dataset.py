@@ -14,6 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from mpiqe import images
 from mpiqe.choices import SceneTarget
+from mpiqe.data.photo_cache import PhotoCache
 from mpiqe.data.record import Record
 from mpiqe.data.splits import shuffled
 from mpiqe.errors import ConfigError, DatasetError, ImageError
@@ -54,7 +55,7 @@ class CropDataset(TorchDataset[Item]):
 
     ``crops`` is "training", where positions are drawn from the seed, the epoch and the image's name, or one of the
     scorer's modes (D12), with which evaluation sees exactly the pixels that scoring does. Both cut them from the
-    ``view`` of the photo. ``scene_target`` (D3):
+    ``view`` of the photo; ``photos`` keeps those that are decoded. ``scene_target`` (D3):
     ``uniform`` spreads the target evenly over an image's scenes, ``first`` takes the first of them.
     """
 
@@ -68,6 +69,7 @@ class CropDataset(TorchDataset[Item]):
         crops: Literal["training"] | images.CropMode,
         scene_target: SceneTarget = "uniform",
         view: View = NATIVE,
+        photos: PhotoCache | None = None,
     ) -> None:
         if scene_target not in get_args(SceneTarget):
             raise ConfigError(
@@ -80,6 +82,7 @@ class CropDataset(TorchDataset[Item]):
         self.crops = crops
         self.scene_target = scene_target
         self.view = view
+        self.photos = photos
 
     def __len__(self) -> int:
         """The number of images."""
@@ -104,7 +107,11 @@ class CropDataset(TorchDataset[Item]):
             return places[apart] if apart else places
 
         try:
-            pixels, _ = images.read_crops(record.image, size=self.size, positions=positions, view=self.view)
+            if self.photos is None:
+                pixels, _ = images.read_crops(record.image, size=self.size, positions=positions, view=self.view)
+            else:
+                canvas = self.photos.canvas(index, record.image, size=self.size, view=self.view)
+                pixels = images.cut(canvas, positions(canvas.shape[1], canvas.shape[0]), size=self.size)
         except ImageError as error:
             raise DatasetError(f"{error}; no image is left out, so the run ends here") from error
         crops = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))  # (K, S, S, 3) -> (K, 3, S, S)

@@ -71,6 +71,13 @@ class RunOptions:
     batch_size: int = option(64, "crops (or images: batch_unit) per step; the paper's default depends on the dataset")
     batch_unit: BatchUnit = option("crops", "D11: what batch_size counts")
     mix_crops: bool = option(True, "D11: draw each crop for itself, so that those of an image fall to many steps")
+    micro_batch: str | int | None = option(
+        None, "crops computed at once, to save memory, or 'auto': as many as fit; in place of accumulation"
+    )
+    gradient_checkpointing: bool = option(
+        False,
+        "compute the image tower's layers again in the backward pass: less memory, a third more time",
+    )
     accumulation: int = option(1, "parts that a batch is computed in, to save memory; the gradient stays the same")
     crops: int = option(8, "crops per image")
     view_side: int = option(0, "bring photos down to at most this times this many pixels, never up; 0: native crops")
@@ -83,7 +90,10 @@ class RunOptions:
     target: Target = option("standardised", "D10: regress standardised MOS, or the label itself")
     precision: Precision = option("auto", "arithmetic; auto is bf16 where the device computes in it, else fp32")
     device: Device = option("auto", "auto takes a GPU if there is one")
-    workers: int = option(1, "processes that decode images; 0 decodes in the training process")
+    workers: int | None = option(
+        None, "processes that decode images; 0: the training process does; default 1 on a CPU, up to 8 with a GPU"
+    )
+    photo_cache: bool = option(True, "keep decoded photos in temporary files, as far as half the free memory goes")
     tensorboard: bool = option(False, "also write TensorBoard event files (needs mpiqe[tensorboard])")
 
     @property
@@ -226,6 +236,12 @@ def _check(run: RunOptions, where: str) -> None:
         faults.append(
             f"cache_stem keeps the crops in the training process: it goes with workers = 0, not {run.workers}"
         )
+    if isinstance(run.micro_batch, str) and run.micro_batch.isdigit():
+        faults += [] if 1 <= int(run.micro_batch) <= bounds.MOST_BATCH else [f"micro_batch = {run.micro_batch}"]
+    elif run.micro_batch not in (None, "auto") and not (isinstance(run.micro_batch, int) and run.micro_batch >= 1):
+        faults.append(f"micro_batch = {run.micro_batch!r}: must be 'auto' or a number of crops, 1 or more")
+    if run.micro_batch is not None and run.accumulation != 1:
+        faults.append("micro_batch and accumulation both say in how many parts a batch is computed; give one")
     if run.epoch == "val" and not run.validation:
         faults.append("epoch = 'val' picks on validation images, but validation is off")
     if run.batch_unit == "crops" and not run.mix_crops and run.batch_size % run.crops:

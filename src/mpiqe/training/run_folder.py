@@ -179,7 +179,9 @@ class RunFolder:
         return progress
 
 
-FREE_ON_RESUME = frozenset({"device", "workers", "root", "labels", "accumulation"})
+FREE_ON_RESUME = frozenset(
+    {"device", "workers", "root", "labels", "accumulation", "micro_batch", "gradient_checkpointing", "photo_cache"}
+)
 """Settings that may differ when a run is continued: where it computes and reads and in how many parts, not what.
 (Another device, or other parts, round otherwise, as any other machine does; the precision stays.)"""
 

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from mpiqe.data import Dataset, Split, check, choose_split, describe_split, fraction, read_dataset, without_val
 from mpiqe.data.crop_dataset import CropDataset
 from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
+from mpiqe.data.photo_cache import PhotoCache, room_for_photos
 from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.build import QualityModel, build_model
@@ -25,7 +26,7 @@ from mpiqe.model.files import check_safetensors
 from mpiqe.model.loss import Counts, Loss
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.training.batches import StepSampler, step_loader
-from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
+from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision, workers_for
 from mpiqe.training.evaluate import (
     Prediction,
     beats,
@@ -36,6 +37,7 @@ from mpiqe.training.evaluate import (
     predict,
     to_csv,
 )
+from mpiqe.training.memory import free_memory, in_gigabytes, measure_needs, out_of_memory_named, trial_parts
 from mpiqe.training.movement import initial, movement
 from mpiqe.training.options import RunOptions, TrainOptions
 from mpiqe.training.paper import not_the_papers
@@ -107,17 +109,20 @@ def train(
 
     loss = Loss(options.loss)
     learnt = sides.learnt
+    model.clip.checkpointing = settings.gradient_checkpointing
     units = settings.crops if settings.mix_crops else 1  # of an image, each drawn for itself
     crops_each = settings.crops // units
     sampler = StepSampler(
         len(learnt),
         batch_size=_units_per_step(settings),
-        parts=settings.accumulation,
+        parts=_parts_of_a_step(model, settings, accelerator, reporter),
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         seed=settings.seed,
         crops=units,
     )
+    workers = workers_for(accelerator.device) if settings.workers is None else settings.workers
+    workers = 0 if settings.cache_stem else workers
     steps = sampler.steps_per_epoch
     schedule = schedule_for(
         steps_per_epoch=steps,
@@ -142,6 +147,7 @@ def train(
         crops=settings.crop_mode if settings.cache_stem else "training",  # a single draw: then the crops of a score
         scene_target=settings.scene_target,
         view=settings.view,
+        photos=_photo_cache(settings, workers),
     )
     items = _crops(crops, model, options, accelerator, reporter)
     asked: CropDataset | StemCache | ShiftedTargets = items
@@ -150,7 +156,7 @@ def train(
     elif not settings.start and isinstance(model, MPIQE) and model.stem_head is not None:
         asked, said = fit_stem_head(model, items, accelerator, sizes=sides.sizes, seed=settings.seed)
         reporter.note(f"the stem's head is fitted ({said})")
-    batches = step_loader(asked, sampler, workers=settings.workers)
+    batches = step_loader(asked, sampler, workers=workers, pin=accelerator.device.type == "cuda")
 
     events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
     if accelerator.is_main_process:
@@ -181,15 +187,16 @@ def train(
             rate = schedule((epoch - 1) * steps + number)
             for group in bare.param_groups:
                 group["lr"] = rate * group["share"]
-            losses = take_step(
-                model,
-                islice(parts, len(step.parts)),
-                loss=loss,
-                counts=_counts([learnt[index] for index in step.images], crops_each),
-                optimiser=optimiser,
-                accelerator=accelerator,
-                prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
-            )
+            with out_of_memory_named(crops_each * sum(map(len, step.parts)), len(step.parts)):
+                losses = take_step(
+                    model,
+                    islice(parts, len(step.parts)),
+                    loss=loss,
+                    counts=_counts([learnt[index] for index in step.images], crops_each),
+                    optimiser=optimiser,
+                    accelerator=accelerator,
+                    prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
+                )
             sums += torch.stack(losses).cpu().double() * len(step.images)
             reporter.step(run.finite(losses.total, epoch))
         seconds = time.monotonic() - started
@@ -304,6 +311,39 @@ def _units_per_step(settings: RunOptions) -> int:
     if settings.mix_crops:
         return settings.batch_size * (settings.crops if settings.batch_unit == "images" else 1)
     return settings.batch_size // (settings.crops if settings.batch_unit == "crops" else 1)
+
+
+def _parts_of_a_step(model: QualityModel, settings: RunOptions, accelerator: Accelerator, reporter: Reporter) -> int:
+    """In how many parts a step is computed, and say what it needs and what the device has."""
+    crops = _units_per_step(settings) * (1 if settings.mix_crops else settings.crops)
+    crops = math.ceil(crops / accelerator.num_processes)
+    needs = measure_needs(model, accelerator, cached=settings.cache_stem)
+    free = free_memory(accelerator.device)
+    if settings.micro_batch == "auto":
+        parts = needs.parts(crops, free=free)
+        if accelerator.device.type == "cuda":
+            parts = trial_parts(model, accelerator, crops, parts, cached=settings.cache_stem)
+    elif settings.micro_batch is not None:
+        parts = math.ceil(crops / int(settings.micro_batch))
+    else:
+        parts = settings.accumulation
+    at_once = math.ceil(crops / parts)
+    size = f"a step of {crops} crops" + (f" in {parts} parts" if parts > 1 else "")
+    advice = "; --micro-batch auto finds parts that fit" if needs.of(at_once) > free else ""
+    reporter.note(
+        f"memory: {size} needs about {in_gigabytes(needs.of(at_once))}, {in_gigabytes(free)} are free on "
+        f"{accelerator.device.type}{advice}"
+    )
+    return parts
+
+
+def _photo_cache(settings: RunOptions, workers: int) -> PhotoCache | None:
+    """A place for decoded photos, where they are cut again and again."""
+    again = settings.epochs > 1 or (settings.mix_crops and settings.crops > 1)
+    if not settings.photo_cache or settings.cache_stem or not again:
+        return None
+    room = room_for_photos(free=free_memory(torch.device("cpu")))
+    return PhotoCache(room=room, writers=max(1, workers))
 
 
 def _rate_of(run: RunFolder, settings: RunOptions) -> float | None:
