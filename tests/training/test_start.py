@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,8 @@ def _mpiqe(*arguments: object):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def _train(*arguments: object) -> str:
-    done = _mpiqe("train", *arguments, *CPU)
+def _train(*arguments: object, last: Sequence[object] = ()) -> str:
+    done = _mpiqe("train", *arguments, *CPU, *last)
     assert done.exit_code == 0, done.output
     return str(done.stderr)
 
@@ -90,13 +91,19 @@ def test_it_learns_from_where_the_model_was_and_resumes_without_it(first: Path, 
 
 
 def test_going_on_from_the_embedded_model_gives_a_model_on_the_new_scale(stars: Path, tmp_path: Path) -> None:
-    said = _train(
-        "--from", "embedded", "--data", f"csv:{stars}", "--out", tmp_path / "run", "--epochs", "1", "--cache-stem"
+    once = ["--out", tmp_path / "run", "--epochs", "1", "--cache-stem"]
+    done = _mpiqe(
+        "train", "--from", "embedded", "--data", f"csv:{stars}", *once, "--device", "cpu", "--precision", "bf16"
     )
+    assert done.exit_code == 0, done.output
+    said = done.stderr
     assert "going on from mpiqe-embedded" in said
     config = read_config(tmp_path / "run" / "mpiqe.safetensors")
     assert config.backbone == "embedded"
     assert config.training["began_from"]["source"] == "embedded"
+    assert config.options.stem_head_width == 130
+    done = _mpiqe("train", "--resume", "--out", tmp_path / "run", "--epochs", "2")
+    assert done.exit_code == 0, done.output
     score = mpiqe.load(tmp_path / "run", device="cpu")(stars.parent / "coffee-0-.png")
     assert 0 < score.score < 6
     assert len(score.scene) == 9

@@ -5,6 +5,7 @@
     RUN/
       config.json               every setting, seed, versions, data digest
       metrics.jsonl             one line an epoch
+      shifts.json               only of a run that goes on from a model with a stem head, see SHIFTS
       state.safetensors         weights, optimiser and epoch: what --resume reads
       predictions.csv           the test images, once training is done
       test.json                 their figures
@@ -31,6 +32,8 @@ from mpiqe.parse import parse_json
 
 CONFIG, METRICS, STATE = "config.json", "metrics.jsonl", "state.safetensors"
 PREDICTIONS, TEST = "predictions.csv", "test.json"
+SHIFTS = "shifts.json"
+"""What is added to each MOS for the decoder of a run that goes on from a model with a stem head."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from mpiqe.data.crop_dataset import CropDataset, collate
 from mpiqe.data.record import Dataset
@@ -13,9 +14,11 @@ from mpiqe.errors import ConfigError
 from mpiqe.model.build import QualityModel
 from mpiqe.model.checkpoint import CheckpointConfig, backbone_of, check_backbone, load_tensors, locate, read_config
 from mpiqe.model.clip_files import EMBEDDED
-from mpiqe.model.mpiqe import MPIQE
+from mpiqe.model.mpiqe import MPIQE, MPIQEOutput
 from mpiqe.model.options import ModelOptions, to_mapping
+from mpiqe.training.refit import fit, put_into, widened
 from mpiqe.training.stem_cache import StemCache
+from mpiqe.training.stem_head import ShiftedTargets
 
 _FREE = frozenset({"tune", "window_temperature", "scene_labels", "distortion_labels"})
 """Model options that may differ from those of the model that a run goes on from: they change no trained tensor."""
@@ -59,7 +62,7 @@ def settings_of(start: Start) -> dict[str, Any]:
 
 
 def load_start(model: QualityModel, start: Start, options: ModelOptions) -> None:
-    """Put the trained tensors and the scale of ``start`` into ``model``, a stem head that goes on learning included.
+    """Put the trained tensors and the scale of ``start`` into ``model``.
 
     Raises ``ConfigError`` for ``options`` of another model, ``WeightsError`` for another backbone.
     """
@@ -76,30 +79,47 @@ def load_start(model: QualityModel, start: Start, options: ModelOptions) -> None
     check_backbone(start.config, start.path, model.clip)
     load_tensors(model, start.path, beside="clip.")
     model.target_mean, model.target_std = start.config.target_mean, start.config.target_std
+
+
+def make_room(model: QualityModel) -> None:
+    """Widen a stem head for what ``align`` puts into it; so has a run that goes on from a state."""
     if isinstance(model, MPIQE) and model.stem_head is not None:
-        model.stem_head.requires_grad_(True)
+        model.stem_head = widened(model.stem_head)
 
 
-def align(model: QualityModel, items: CropDataset | StemCache, accelerator: Accelerator) -> str:
-    """Bring the scores of ``model`` to the scale of the MOS of ``items`` by least squares, before anything is trained.
+def align(
+    model: QualityModel, items: CropDataset | StemCache, accelerator: Accelerator
+) -> tuple[CropDataset | StemCache | ShiftedTargets, str]:
+    """Bring the scores of ``model`` to the MOS of ``items``, before anything is trained.
 
-    The MOS of another set have another scale, and perhaps another way to use it. The line is over images, the score
-    being the mean over their crops. Where it would fall (few photos, or a model that knows nothing of them), mean and
-    deviation of the scores are brought to those of the MOS instead. Returns a line about it.
+    The MOS of another set have another scale, and perhaps another way to use it. A model with a stem head gets a
+    ridge regression on the stem's pooled features and its own number (``refit``); the decoder is then asked for what a
+    fit without the image leaves, as ``fit_stem_head`` has it. Any other model gets a line by least squares over
+    images, the score being the mean over their crops; where it would fall, mean and deviation of the scores are brought
+    to those of the MOS instead. Returns the items to train on and a line about it.
     """
-    found, ratings = [], []
-    with torch.inference_mode(), accelerator.autocast():
-        folded: Any = model.fold()
+    found, pooled, ratings = [], [], []
+    with torch.inference_mode():
+        with accelerator.autocast():
+            folded: Any = model.fold()
         for begin in range(0, len(items), _AT_ONCE):
             batch = collate([items[1, index] for index in range(begin, min(begin + _AT_ONCE, len(items)))])
             crops = batch.crops.flatten(0, 1).to(accelerator.device)
-            if isinstance(model, MPIQE) and crops.is_floating_point():
-                output = model.forward_embedded(model.clip.split_embedded(crops), folded)
-            else:
-                output = model(crops, folded)
+            with accelerator.autocast():
+                output, features = _look(model, crops, folded)
             found.append(output.prediction.double().cpu().view(len(batch.mos), -1).mean(dim=1))
+            if features is not None:
+                pooled.append(features.float().cpu().view(len(batch.mos), -1, features.shape[1]).mean(dim=1))
             ratings.append(batch.mos.double())
     said, mos = torch.cat(found), torch.cat(ratings)
+    if isinstance(model, MPIQE) and model.stem_head is not None:
+        mean, deviation = float(mos.mean()), float(mos.std(correction=0))
+        refit = fit(torch.cat(pooled), said, (mos - mean) / deviation)
+        put_into(model, refit)
+        model.target_mean, model.target_std = mean, deviation
+        shifted = ShiftedTargets(items, ((refit.fitted - refit.left_out) * deviation).tolist())
+        about = f"penalty {refit.penalty:g}, its own number counts {refit.trust:g} times"
+        return shifted, f"its head is fitted to the MOS of the {len(mos)} training images ({about})"
     covariance = ((said - said.mean()) * (mos - mos.mean())).mean()
     variance = (said - said.mean()).square().mean()
     if variance <= 0:
@@ -109,7 +129,16 @@ def align(model: QualityModel, items: CropDataset | StemCache, accelerator: Acce
         slope, how = float(mos.std() / said.std()), "by mean and deviation, since they do not agree with the MOS"
     model.target_std = slope
     model.target_mean = float(mos.mean() - slope * said.mean())
-    return f"its scores are brought to the MOS of the {len(mos)} training images {how}"
+    return items, f"its scores are brought to the MOS of the {len(mos)} training images {how}"
+
+
+def _look(model: QualityModel, crops: Tensor, folded: Any) -> tuple[MPIQEOutput, Tensor | None]:
+    """The output for pixels (B, 3, S, S), or what a ``StemCache`` keeps of them, and the pooled features (B, F)."""
+    if not isinstance(model, MPIQE):
+        return model(crops, folded), None
+    clip = model.clip
+    embedded = clip.split_embedded(crops) if crops.is_floating_point() else clip.embed(clip.preprocess(crops))
+    return model.forward_embedded(embedded, folded), embedded.pooled
 
 
 def what_it_may_have_seen(start: Start, dataset: Dataset, split: str) -> str | None:

@@ -28,7 +28,7 @@ class ShiftedTargets(TorchDataset[Item]):
     """The items of a dataset with a number added to each one's MOS."""
 
     def __init__(self, items: CropDataset | StemCache, shifts: list[float]) -> None:
-        self._items, self._shifts = items, shifts
+        self._items, self.shifts = items, shifts
 
     def __len__(self) -> int:
         """The number of images."""
@@ -37,7 +37,7 @@ class ShiftedTargets(TorchDataset[Item]):
     def __getitem__(self, key: Key) -> Item:
         """``key`` as of the items."""
         item = self._items[key]
-        return item._replace(mos=item.mos + self._shifts[key[1]])
+        return item._replace(mos=item.mos + self.shifts[key[1]])
 
 
 def fit_stem_head(

@@ -42,9 +42,9 @@ from mpiqe.training.movement import initial, movement
 from mpiqe.training.options import RunOptions, TrainOptions
 from mpiqe.training.paper import not_the_papers
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run_folder import PREDICTIONS, STATE, TEST, RunFolder, as_path, start_or_check
+from mpiqe.training.run_folder import PREDICTIONS, SHIFTS, STATE, TEST, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import schedule_for
-from mpiqe.training.start import Start, align, load_start, read_start, what_it_may_have_seen
+from mpiqe.training.start import Start, align, load_start, make_room, read_start, what_it_may_have_seen
 from mpiqe.training.stem_cache import StemCache
 from mpiqe.training.stem_head import ShiftedTargets, fit_stem_head
 from mpiqe.training.step import take_step
@@ -100,6 +100,8 @@ def train(
         raise ConfigError("clip-iqa with context_length = 0 is zero-shot: there is nothing to train")
     if start:
         _go_on_from(start, model, options, dataset, reporter)
+    if settings.start:
+        make_room(model)
     if options.model.tune == "prompts":
         clip.fuse()
     if not settings.start:
@@ -152,7 +154,13 @@ def train(
     items = _crops(crops, model, options, accelerator, reporter)
     asked: CropDataset | StemCache | ShiftedTargets = items
     if start and isinstance(model, MPIQE):
-        reporter.note(align(model, items, accelerator))
+        asked, said = align(model, items, accelerator)
+        reporter.note(said)
+    elif begun and settings.start and isinstance(model, MPIQE) and model.stem_head is not None:
+        shifts = run.read_json(SHIFTS)
+        if not isinstance(shifts, list) or len(shifts) != len(learnt):
+            raise ConfigError(f"{run.path / SHIFTS} does not fit the run; it cannot be continued")
+        asked = ShiftedTargets(items, shifts)
     elif not settings.start and isinstance(model, MPIQE) and model.stem_head is not None:
         asked, said = fit_stem_head(model, items, accelerator, sizes=sides.sizes, seed=settings.seed)
         reporter.note(f"the stem's head is fitted ({said})")
@@ -162,6 +170,8 @@ def train(
     if accelerator.is_main_process:
         digests = {"data": sides.digest, "backbone": backbone_digest}
         start_or_check(run, options.to_mapping(), digests=digests, resume=resume)
+        if start and isinstance(asked, ShiftedTargets):
+            run.write_json(SHIFTS, asked.shifts)
     accelerator.wait_for_everyone()
 
     progress: dict[str, Any] = {"epoch": 0, "best": None}
@@ -428,8 +438,11 @@ def _checkpoint_config(
         backbone = str(Path(backbone).resolve())
     ratings = [record.mos for record in sides.train]
     training = {**options.to_mapping(), "data_digest": sides.digest}
+    width = options.model.stem_head_width
+    if isinstance(model, MPIQE) and isinstance(model.stem_head, torch.nn.Sequential):
+        width = int(model.stem_head[0].out_features)  # type: ignore[arg-type]  # after --from two more
     return CheckpointConfig(
-        options=options.model,
+        options=replace(options.model, stem_head_width=width),
         backbone=backbone,
         backbone_digest=backbone_digest,
         target_mean=model.target_mean,
