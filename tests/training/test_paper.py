@@ -23,7 +23,7 @@ def test_the_defaults_differ_from_the_paper_in_what_is_said() -> None:
     assert "validation = on (the paper's: off)" in said
     assert said.endswith("; --paper takes its settings")
     assert "batch_size" not in said
-    said = not_the_papers(resolve({"data": "csv:x.csv", "whole": True, "view_side": 384}))
+    said = not_the_papers(resolve({"data": "csv:x.csv", "train_on_all": True, "view_side": 384}))
     assert said is not None
     assert "train_on_all = on" in said
     assert "view_side = 384 (the paper's: 0)" in said

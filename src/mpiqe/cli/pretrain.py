@@ -7,7 +7,8 @@ import typer
 
 from mpiqe.cli.flags import with_flags
 from mpiqe.cli.reporter import TerminalReporter
-from mpiqe.training.options import RENAMED, PretrainOptions
+from mpiqe.model.options import RENAMED
+from mpiqe.training.options import PretrainOptions
 
 
 @with_flags(PretrainOptions, renamed=RENAMED)

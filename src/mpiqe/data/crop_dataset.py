@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from mpiqe import images
-from mpiqe.choices import SceneTarget
 from mpiqe.data.photo_cache import PhotoCache
 from mpiqe.data.record import Record
 from mpiqe.data.splits import shuffled
 from mpiqe.errors import ConfigError, DatasetError, ImageError
 from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.option_types import SceneTarget
 from mpiqe.view import NATIVE, View
 
 Key: TypeAlias = tuple[int, int] | tuple[int, int, int]

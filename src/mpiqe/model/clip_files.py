@@ -29,8 +29,8 @@ from mpiqe.model.backbone_config import (
 )
 from mpiqe.model.conv_stem import ConvStem
 from mpiqe.model.efficientnet import STRIDE, VARIANTS, EfficientNetStem
-from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import PAPERS_BACKBONE
+from mpiqe.model.tensor_files import write_safetensors
 from mpiqe.model.torch_weights import TORCH_WEIGHTS, kept_as_safetensors
 
 EMBEDDED = "embedded"

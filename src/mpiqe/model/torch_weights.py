@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mpiqe.errors import WeightsError
 from mpiqe.model.backbone_config import WEIGHTS, refusing
-from mpiqe.model.files import check_safetensors, write_safetensors
+from mpiqe.model.tensor_files import check_safetensors, write_safetensors
 from mpiqe.printable import printable
 
 TORCH_WEIGHTS = "pytorch_model.bin"

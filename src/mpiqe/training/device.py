@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mpiqe.choices import Precision
 from mpiqe.errors import ConfigError
+from mpiqe.option_types import Precision
 
 _SHORT = 100  # tokens
 _MOST_WORKERS = 8  # that help: eight decode some 3,000 photos of 500 x 500 a second, more than a step takes

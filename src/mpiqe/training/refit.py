@@ -75,7 +75,9 @@ def widened(head: nn.Module) -> nn.Module:
         return head
     first, activation, last = _layers(head)
     wider = nn.Sequential(
-        nn.Linear(first.in_features, first.out_features + 2), activation, nn.Linear(last.in_features + 2, 1)
+        nn.Linear(first.in_features, first.out_features + 2),
+        activation,
+        nn.Linear(last.in_features + 2, last.out_features),
     )
     with torch.no_grad():
         for new, old in zip(_layers(wider)[::2], (first, last), strict=True):

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from mpiqe.choices import Tune
+from mpiqe.option_types import Tune
 
 PAPERS_RATE = 3e-5
 PAPERS_EPOCHS, PAPERS_WARMUP = 30, 5

@@ -38,7 +38,9 @@ class Start:
         """What a run and its checkpoint keep of it."""
         config = self.config
         about = {"source": self.source, "version": config.version, "dataset": config.dataset, "split": config.split}
-        data = {key: config.training.get(key) for key in ("data", "also", "whole", "data_digest", "began_from")}
+        data = {
+            key: config.training.get(key) for key in ("data", "extra_data", "train_on_all", "data_digest", "began_from")
+        }
         return {**about, **{key: value for key, value in data.items() if value}}
 
 
@@ -82,9 +84,14 @@ def load_start(model: QualityModel, start: Start, options: ModelOptions) -> None
 
 
 def make_room(model: QualityModel) -> None:
-    """Widen a stem head for what ``align`` puts into it; so has a run that goes on from a state."""
+    """Widen a stem head for what ``align`` puts into it, and class heads, which have the same width.
+
+    A run that goes on from a state has to do so too.
+    """
     if isinstance(model, MPIQE) and model.stem_head is not None:
-        model.stem_head = widened(model.stem_head)
+        for name in ("stem_head", "scene_head", "distortion_head"):
+            head = getattr(model, name)
+            setattr(model, name, None if head is None else widened(head))
 
 
 def align(
@@ -151,7 +158,7 @@ def what_it_may_have_seen(start: Start, dataset: Dataset, split: str) -> str | N
     while earlier:
         digests = str(earlier.get("data_digest", "")).split("+")
         same = earlier.get("dataset") == dataset.name or dataset.digest in digests
-        if same and (earlier.get("whole") or earlier.get("split") != split):
+        if same and ((earlier.get("train_on_all") or earlier.get("whole")) or earlier.get("split") != split):
             return (
                 f"careful: {start.source} was trained on {dataset.name} (split: {earlier.get('split')}), perhaps on "
                 "some of this split's test images: figures on them are too high"

@@ -22,9 +22,9 @@ from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, re
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_files import EMBEDDED
 from mpiqe.model.clip_iqa import CLIPIQA
-from mpiqe.model.files import check_safetensors
 from mpiqe.model.loss import Counts, Loss
 from mpiqe.model.mpiqe import MPIQE
+from mpiqe.model.tensor_files import check_safetensors
 from mpiqe.training.batches import StepSampler, step_loader
 from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision, workers_for
 from mpiqe.training.evaluate import (
@@ -46,7 +46,7 @@ from mpiqe.training.run_folder import PREDICTIONS, SHIFTS, STATE, TEST, RunFolde
 from mpiqe.training.schedule import schedule_for
 from mpiqe.training.start import Start, align, load_start, make_room, read_start, what_it_may_have_seen
 from mpiqe.training.stem_cache import StemCache
-from mpiqe.training.stem_head import ShiftedTargets, fit_stem_head
+from mpiqe.training.stem_head import ShiftedTargets, fit_heads, pairs_of
 from mpiqe.training.step import take_step
 from mpiqe.training.tensorboard import event_writer
 
@@ -65,12 +65,14 @@ class Sides:
     digest: str
     """Of all sets."""
     sizes: tuple[int, ...]
-    """How many of ``learnt`` each set has, in order."""
+    """How many of ``trained`` each dataset has, in order; those of ``ranked`` together are the last."""
+    ranked: list[Record]
+    """Images whose MOS only ranks those of one reference."""
 
     @property
-    def learnt(self) -> list[Record]:
-        """All that is trained on."""
-        return [*self.train, *self.further]
+    def trained(self) -> list[Record]:
+        """Every record that is trained on."""
+        return [*self.train, *self.further, *self.ranked]
 
 
 def train(
@@ -88,11 +90,11 @@ def train(
     options = replace(options, run=replace(options.run, precision=precision))  # what a resumed run has to keep to
     settings = options.run
     accelerator = accelerator_for(device=settings.device, precision=settings.precision)
-    dataset, sides = _data(settings, reporter, look=accelerator.is_main_process and not checked)
+    dataset, sides = _data(settings, reporter, decode=accelerator.is_main_process and not checked)
     begun = resume and (run.path / STATE).exists()
     start = read_start(settings.start) if settings.start and not begun else None
     if not settings.start:
-        options = _without_unknown_labels(options, sides.learnt, reporter)
+        options = _without_unknown_labels(options, sides.trained, reporter)
     clip = FrozenCLIP.from_pretrained(settings.backbone)
     backbone_digest = clip.digest()
     model = build_model(clip, options.model, seed=settings.seed)
@@ -110,12 +112,12 @@ def train(
     model.to(accelerator.device)
 
     loss = Loss(options.loss)
-    learnt = sides.learnt
+    trained = sides.trained
     model.clip.checkpointing = settings.gradient_checkpointing
     units = settings.crops if settings.mix_crops else 1  # of an image, each drawn for itself
     crops_each = settings.crops // units
     sampler = StepSampler(
-        len(learnt),
+        len(trained),
         batch_size=_units_per_step(settings),
         parts=_parts_of_a_step(model, settings, accelerator, reporter),
         rank=accelerator.process_index,
@@ -142,7 +144,7 @@ def train(
     bare = torch.optim.Adam(_groups(model, settings), lr=schedule.peak)
     optimiser = accelerator.prepare_optimizer(bare)
     crops = CropDataset(
-        learnt,
+        trained,
         size=model.image_size,
         count=settings.crops,
         seed=settings.seed,
@@ -158,12 +160,15 @@ def train(
         reporter.note(said)
     elif begun and settings.start and isinstance(model, MPIQE) and model.stem_head is not None:
         shifts = run.read_json(SHIFTS)
-        if not isinstance(shifts, list) or len(shifts) != len(learnt):
+        if not isinstance(shifts, list) or len(shifts) != len(trained):
             raise ConfigError(f"{run.path / SHIFTS} does not fit the run; it cannot be continued")
         asked = ShiftedTargets(items, shifts)
-    elif not settings.start and isinstance(model, MPIQE) and model.stem_head is not None:
-        asked, said = fit_stem_head(model, items, accelerator, sizes=sides.sizes, seed=settings.seed)
-        reporter.note(f"the stem's head is fitted ({said})")
+    elif not settings.start and isinstance(model, MPIQE):
+        asked, fits = fit_heads(
+            model, items, accelerator, sizes=sides.sizes, pairs=pairs_of(sides.ranked), seed=settings.seed
+        )
+        for line in fits:
+            reporter.note(line)
     batches = step_loader(asked, sampler, workers=workers, pin=accelerator.device.type == "cuda")
 
     events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
@@ -202,7 +207,7 @@ def train(
                     model,
                     islice(parts, len(step.parts)),
                     loss=loss,
-                    counts=_counts([learnt[index] for index in step.images], crops_each),
+                    counts=_counts([trained[index] for index in step.images], crops_each),
                     optimiser=optimiser,
                     accelerator=accelerator,
                     prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
@@ -217,14 +222,14 @@ def train(
             **dict(
                 zip(
                     ("loss", "loss_scene", "loss_distortion", "loss_score"),
-                    _means(sums, units * len(learnt)),
+                    _means(sums, units * len(trained)),
                     strict=True,
                 )
             ),
             **_figures("val", model, sides.val, options, accelerator),
             **(_figures("test", model, sides.test, options, accelerator) if settings.test_each_epoch else {}),
             **movement(model, began),
-            "images_per_second": len(learnt) / seconds,
+            "images_per_second": len(trained) / seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
         better = settings.epoch == "last" or beats(row["val_srcc"], progress["best"])  # D14
@@ -243,8 +248,8 @@ def train(
     return _test(model, run, dataset.name, sides, options, accelerator, reporter)
 
 
-def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Dataset, Sides]:
-    """Read everything, and ``look`` at every image, before anything is computed."""
+def _data(settings: RunOptions, reporter: Reporter, *, decode: bool) -> tuple[Dataset, Sides]:
+    """Read everything, and ``decode`` every image to check it, before anything is computed."""
     dataset = read_dataset(
         settings.data,
         root=as_path(settings.root),
@@ -255,11 +260,11 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
     )
     for note in dataset.notes:
         reporter.note(f"{dataset.name}: {note}")
-    if look:
+    if decode:
         reporter.note(f"{dataset.name}: checking {len(dataset.records)} images")
         check(dataset)
     split: Split = choose_split(dataset, settings.split, source=settings.splits)
-    if settings.whole:
+    if settings.train_on_all:
         split = Split(tuple(sorted((*split.train, *split.test))), split.val, ())
     if not settings.validation:
         split = without_val(split)
@@ -273,9 +278,9 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
     further, digest, sizes = [], dataset.digest, [len(train_side)]
     further_val: dict[str, list[Record]] = {}
     scale = target_statistics(train_side)
-    for side in read_extra_data(settings.also, split=settings.split, whole=settings.whole):
+    for side in read_extra_data(settings.extra_data, split=settings.split, train_on_all=settings.train_on_all):
         reporter.note(f"{side.dataset.name}: {len(side.train)} images to train on beside them")
-        if look:
+        if decode:
             check(side.dataset)
         further += brought_to(scale, side.train)
         sizes.append(len(side.train))
@@ -284,7 +289,17 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
             name += "'"
         further_val[name] = brought_to(scale, side.val, by=side.train)
         digest += f"+{side.dataset.digest}"
-    return dataset, Sides(train_side, val, test, further, further_val, digest, tuple(sizes))
+    ranked: list[Record] = []
+    for spec in settings.ranked_data:
+        made = read_dataset(spec)
+        reporter.note(f"{made.name}: {len(made.records)} images to rank beside them")
+        if decode:
+            check(made)
+        ranked += made.records
+        digest += f"+{made.digest}"
+    if ranked:
+        sizes.append(len(ranked))
+    return dataset, Sides(train_side, val, test, further, further_val, digest, tuple(sizes), ranked)
 
 
 def _crops(
@@ -303,11 +318,11 @@ def _crops(
     return StemCache(crops, model.clip, accelerator=accelerator, progress=progress)
 
 
-def _aim(model: QualityModel, learnt: Sequence[Record], settings: RunOptions) -> None:
+def _aim(model: QualityModel, trained: Sequence[Record], settings: RunOptions) -> None:
     """Set what the head's number stands for (D10), or for CLIP-IQA what a probability does."""
-    mean, std = target_statistics(learnt)
+    mean, std = target_statistics(trained)
     if isinstance(model, CLIPIQA):
-        ratings = [record.mos for record in learnt]
+        ratings = [record.mos for record in trained]
         model.target_mean, model.target_std = min(ratings), max(ratings) - min(ratings)
     elif settings.target == "standardised":
         model.target_mean, model.target_std = mean, std
@@ -362,10 +377,10 @@ def _rate_of(run: RunFolder, settings: RunOptions) -> float | None:
     return settings.learning_rate if rate is None else rate
 
 
-def _without_unknown_labels(options: TrainOptions, learnt: Sequence[Record], reporter: Reporter) -> TrainOptions:
+def _without_unknown_labels(options: TrainOptions, trained: Sequence[Record], reporter: Reporter) -> TrainOptions:
     """``options`` of a model that tells no scene or distortion where no training image has one to learn from."""
-    scenes = options.model.names_scenes and not any(record.scenes for record in learnt)
-    distortions = options.model.names_distortions and all(record.distortion is None for record in learnt)
+    scenes = options.model.names_scenes and not any(record.scenes for record in trained)
+    distortions = options.model.names_distortions and all(record.distortion is None for record in trained)
     for absent, what in ((scenes, "scene"), (distortions, "distortion")):
         if absent:
             reporter.note(f"no training image has a {what} label: the model will tell no {what}")
@@ -384,7 +399,7 @@ def _go_on_from(start: Start, model: QualityModel, options: TrainOptions, datase
         f"going on from {config.version or start.source}, trained on {config.dataset} (split: {config.split})"
     )
     split = describe_split(dataset, options.run.split, source=options.run.splits)
-    if not options.run.whole and (note := what_it_may_have_seen(start, dataset, split)):
+    if not options.run.train_on_all and (note := what_it_may_have_seen(start, dataset, split)):
         reporter.note(note)
 
 
