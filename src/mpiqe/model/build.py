@@ -58,6 +58,7 @@ def _build_mpiqe(clip: FrozenCLIP, options: ModelOptions) -> MPIQE:
         stem_head_width=options.stem_head_width,
         windows=options.windows,
         window_temperature=options.window_temperature,
+        distortion_scale=options.distortion_scale,
     )
 
 

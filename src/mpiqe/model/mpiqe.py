@@ -1,4 +1,4 @@
-"""MP-IQE: a frozen CLIP, prompts on both its towers, and a decoder that answers with a quality score.
+"""MP-IQE: a frozen CLIP, prompts on both its towers, and a decoder that regresses the quality score.
 
 Axes: B crops, N patches, W vision width, D joint width, S crop side in pixels.
 """
@@ -15,6 +15,7 @@ from mpiqe.model.backbone import Embedded
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.decoder import FoldedQueries, QualityDecoder
 from mpiqe.model.prompts import DeepVisualPrompts, PromptLearner
+from mpiqe.option_types import DistortionScale
 
 
 class Folded(NamedTuple):
@@ -91,6 +92,7 @@ class MPIQE(nn.Module):
         stem_head_width: int = 0,
         windows: int = 7,
         window_temperature: float = 0.05,
+        distortion_scale: DistortionScale = "clip",
     ) -> None:
         super().__init__()
         self.clip = clip
@@ -111,6 +113,7 @@ class MPIQE(nn.Module):
             self.stem_head = make_stem_head(clip.pooled_width, stem_head_width).requires_grad_(False)
         self.windows = windows
         self.window_temperature = window_temperature
+        self.distortion_scale = distortion_scale
         self.target_mean = 0.0
         self.target_std = 1.0
 
@@ -185,7 +188,7 @@ class MPIQE(nn.Module):
 
     def _output(self, folded: Folded, states: Tensor, image: ImageFeatures) -> MPIQEOutput:
         cls, patches, pooled = image
-        prediction = self.decoder.conclude(states)
+        prediction = self.decoder.regress(states)
         if self.linear is not None:
             prediction = prediction + self.linear(torch.cat([cls, patches.mean(dim=1)], dim=1)).squeeze(-1)
         if self.stem_head is not None:
@@ -197,7 +200,7 @@ class MPIQE(nn.Module):
             distortions, weights = distortion_logits(
                 patches,
                 folded.distortion.float(),
-                self.clip.logit_scale,
+                self.clip.logit_scale if self.distortion_scale == "clip" else 1.0,
                 windows=self.windows,
                 window_temperature=self.window_temperature,
             )

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mpiqe.choices import ScoringPrecision
 from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
 from mpiqe.model.build import QualityModel
 from mpiqe.model.checkpoint import CheckpointConfig, fingerprint, load_checkpoint
+from mpiqe.option_types import ScoringPrecision
 from mpiqe.runtimes.base import AttentionMaps, Loaded, Prediction, Request, Scale
 from mpiqe.runtimes.graph import name_of_checkpoint, read_card
 

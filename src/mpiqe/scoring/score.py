@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mpiqe.preview import Preview
+
 
 @dataclass(frozen=True)
 class Score:
@@ -37,6 +39,8 @@ class Row:
     error: str | None
     figure: str | None = None
     """The file in which its explanation was drawn, if one was asked for."""
+    preview: Preview | None = None
+    """Its thumbnail, if one was asked for."""
 
 
 def likeliest(probabilities: dict[str, float]) -> str | None:

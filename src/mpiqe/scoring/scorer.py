@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from copy import copy, deepcopy
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, NamedTuple, overload
@@ -19,9 +18,11 @@ from numpy.typing import NDArray
 from mpiqe import bounds, images
 from mpiqe.decoding import release
 from mpiqe.errors import ConfigError, ImageError, WeightsError, image_named
-from mpiqe.images import CropMode, Pixels, Source, describe
+from mpiqe.images import CropMode, Source, describe
 from mpiqe.isolation.pool import Readers, read_here
-from mpiqe.isolation.process import Cutting
+from mpiqe.isolation.process import Cutting, Reading
+from mpiqe.preview import LARGEST_SIDE as LARGEST_THUMBNAIL
+from mpiqe.preview import Preview
 from mpiqe.runtimes.base import Predictor, Scale, ViewedPredictor, interval_model_of, predict_in_parts
 from mpiqe.scoring.given import Resolver, are_many
 from mpiqe.scoring.pipeline import batches, in_order, taken
@@ -30,13 +31,7 @@ from mpiqe.sources import timeouts
 from mpiqe.sources.photo import Limits, Photo
 from mpiqe.view import LARGEST_SIDE, NATIVE, View
 
-
-@dataclass(frozen=True)
-class _Crops:
-    """Of an image that was read: its crops (K, S, S, 3) and its own (width, height)."""
-
-    crops: Pixels
-    size: tuple[int, int]
+_Result = tuple[str, Score | ImageError, Preview | None]
 
 
 class Scorer:
@@ -76,7 +71,7 @@ class Scorer:
         read_timeout: float = 60.0,
         reload: Callable[[], Predictor] | None = None,
     ) -> None:
-        workers = _processors() if workers is None else workers
+        workers = processors() if workers is None else workers
         checked = [
             bounds.whole_number("crops", crops, most=bounds.MOST_CROPS),
             batch_size is not None and bounds.whole_number("batch_size", batch_size, most=bounds.MOST_BATCH),
@@ -174,41 +169,45 @@ class Scorer:
         the first photo that cannot be read, a folder or pattern for one; ``rows`` goes on past such photos, and
         takes those.
         """
-        read = partial(_read, partial(read_here, cutting=self._cutting()), threading.Event())
+        read = partial(_read, partial(read_here, cutting=self.cutting()), threading.Event())
         if are_many(source):
             with closing(self._stream(map(self._resolver.one, source), read)) as results:
-                return [_score_or_raise(result) for _, result in results]
+                return [_score_or_raise(result) for _, result, _ in results]
         return _score_or_raise(self._predict([read(self._resolver.one(source))])[0][1])
 
-    def rows(self, sources: "Source | Iterable[Source | Photo]") -> Generator[Row, None, None]:
+    def rows(self, sources: "Source | Iterable[Source | Photo]", *, thumbnail: int = 0) -> Generator[Row, None, None]:
         """Yield a ``Row`` for each photo, in order; a photo that cannot be read has its ``error`` there.
 
         ``sources`` are one or more of what a call takes. A path may also be a folder, a pattern, an archive, a table,
         an address of a store or a list (``@FILE``), as on the command line, and has a row for each photo in it.
         ``sources`` may be without end: they are read only a few batches ahead. Close the rows to stop before their end.
-        A single photo is read in this process, ``isolate`` or not: no other can suffer from it. Raises ``ConfigError``
-        if no process can be started to read in, and what ``sources`` raise after the rows of all that came before.
+        A single photo is read in this process, ``isolate`` or not: no other can suffer from it. ``thumbnail``: pixels
+        along the longer side of a thumbnail that is made of each photo in the same reading; 0 for none. Raises
+        ``ConfigError`` if no process can be started to read in, and what ``sources`` raise after the rows of all that
+        came before.
         """
+        if not 0 <= thumbnail <= LARGEST_THUMBNAIL:
+            raise ConfigError(f"thumbnail must be from 0 (none) to {LARGEST_THUMBNAIL} pixels, not {thumbnail}")
         rest = self._resolver.every(sources)
         first, fault = taken(rest, 2)
         photos = chain(first, rest if fault is None else _raising(fault))
         isolate = self.isolate and len(first) > 1
-        readers = Readers(cutting=self._cutting(), timeout=self.read_timeout, isolate=isolate)
+        readers = Readers(cutting=self.cutting(thumbnail), timeout=self.read_timeout, isolate=isolate)
         read = partial(_read, readers.read, readers.closed)
         with closing(rest), closing(self._stream(photos, read, release=readers.close)) as results:
-            for name, result in results:
+            for name, result, preview in results:
                 if isinstance(result, Score):
-                    yield Row(name, result, None)
+                    yield Row(name, result, None, preview=preview)
                 else:
                     yield Row(name, None, result.reason)
 
     def _stream(
         self,
         items: Iterable["Source | Photo"],
-        read: Callable[["Source | Photo"], tuple[str, _Crops | ImageError]],
+        read: Callable[["Source | Photo"], tuple[str, Reading | ImageError]],
         *,
         release: Callable[[], object] | None = None,
-    ) -> Generator[tuple[str, Score | ImageError], None, None]:
+    ) -> Generator[_Result, None, None]:
         """Read on ``workers`` threads and predict on one more, both while the caller uses the results."""
         ahead = self.batch_size + 2 * self.workers
         with (
@@ -222,7 +221,11 @@ class Scorer:
     def _resolver(self) -> Resolver:
         return Resolver(Limits(timeout=self.read_timeout), self.max_pixels)
 
-    def _cutting(self) -> Cutting:
+    def cutting(self, thumbnail: int = 0) -> Cutting:
+        """Return which crops are cut from a photo, for whoever reads photos in processes apart (``isolation.pool``).
+
+        ``thumbnail``: pixels along the longer side of a thumbnail that is made of it as well; 0 for none.
+        """
         return Cutting(
             size=self.predictor.crop_size,
             count=self.crops,
@@ -230,13 +233,21 @@ class Scorer:
             seed=self.seed,
             max_pixels=self.max_pixels,
             view=self.view,
+            thumbnail=thumbnail,
         )
 
-    def _predict(self, batch: list[tuple[str, _Crops | ImageError]]) -> list[tuple[str, Score | ImageError]]:
-        scores = iter(self._scores([photo for _, photo in batch if isinstance(photo, _Crops)]))
-        return [(name, photo if isinstance(photo, ImageError) else next(scores)) for name, photo in batch]
+    def _predict(self, batch: list[tuple[str, Reading | ImageError]]) -> list[_Result]:
+        scores = iter(self.score_crops([photo for _, photo in batch if isinstance(photo, Reading)]))
+        return [
+            (name, photo, None) if isinstance(photo, ImageError) else (name, next(scores), photo.preview)
+            for name, photo in batch
+        ]
 
-    def _scores(self, photos: list[_Crops]) -> list[Score]:
+    def score_crops(self, photos: list[Reading]) -> list[Score]:
+        """Return the ``Score`` of each photo, in order, from crops that ``cutting`` describes.
+
+        Raises ``WeightsError`` for predictions that are not finite.
+        """
         if not photos:
             return []
         crops = photos[0].crops if len(photos) == 1 else np.concatenate([photo.crops for photo in photos])
@@ -289,13 +300,13 @@ def _by_name(names: tuple[str, ...], probabilities: NDArray[np.float64]) -> dict
 
 
 def _read(
-    read: Callable[[Source], tuple[Pixels, tuple[int, int]]], stopped: threading.Event, source: "Source | Photo"
-) -> tuple[str, _Crops | ImageError]:
-    """The name of a source with its crops, or with the reason why there are none; given up once ``stopped`` is set."""
+    read: Callable[[Source], Reading], stopped: threading.Event, source: "Source | Photo"
+) -> tuple[str, Reading | ImageError]:
+    """The name of a source with what was read of it, or with the reason why it was not; given up once ``stopped``."""
     name = source.name if isinstance(source, Photo) else describe(source)
     try:
         with timeouts.stopped_by(stopped), image_named(name):
-            return name, _Crops(*read(source.source() if isinstance(source, Photo) else source))
+            return name, read(source.source() if isinstance(source, Photo) else source)
     except ImageError as error:
         release(error)
         return name, error
@@ -313,6 +324,7 @@ def _score_or_raise(result: Score | ImageError) -> Score:
     return result
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many photos are read at once by default."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(16, usable)

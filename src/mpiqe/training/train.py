@@ -21,9 +21,9 @@ from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, re
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_files import EMBEDDED
 from mpiqe.model.clip_iqa import CLIPIQA
-from mpiqe.model.files import check_safetensors
 from mpiqe.model.loss import Counts, Loss
 from mpiqe.model.mpiqe import MPIQE
+from mpiqe.model.tensor_files import check_safetensors
 from mpiqe.training.batches import StepSampler, step_loader
 from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
 from mpiqe.training.evaluate import Prediction, beats, calibrate_on, measure, measure_interval, predict, to_csv
@@ -52,11 +52,11 @@ class Sides:
     digest: str
     """Of all sets."""
     sizes: tuple[int, ...]
-    """How many of ``learnt`` each set has, in order."""
+    """How many of ``trained`` each dataset has, in order."""
 
     @property
-    def learnt(self) -> list[Record]:
-        """All that is trained on."""
+    def trained(self) -> list[Record]:
+        """Every record that is trained on."""
         return [*self.train, *self.further]
 
 
@@ -75,7 +75,7 @@ def train(
     options = replace(options, run=replace(options.run, precision=precision))  # what a resumed run has to keep to
     settings = options.run
     accelerator = accelerator_for(device=settings.device, precision=settings.precision)
-    dataset, sides = _data(settings, reporter, look=accelerator.is_main_process and not checked)
+    dataset, sides = _data(settings, reporter, decode=accelerator.is_main_process and not checked)
     clip = FrozenCLIP.from_pretrained(settings.backbone)
     backbone_digest = clip.digest()
     model = build_model(clip, options.model, seed=settings.seed)
@@ -91,9 +91,9 @@ def train(
     bare = torch.optim.Adam(_groups(model, settings), lr=settings.learning_rate)
     optimiser = accelerator.prepare_optimizer(bare)
     images_per_step = settings.batch_size // (settings.crops if settings.batch_unit == "crops" else 1)  # D11
-    learnt = sides.learnt
+    trained = sides.trained
     sampler = StepSampler(
-        len(learnt),
+        len(trained),
         batch_size=images_per_step,
         parts=settings.accumulation,
         rank=accelerator.process_index,
@@ -101,7 +101,7 @@ def train(
         seed=settings.seed,
     )
     crops = CropDataset(
-        learnt,
+        trained,
         size=model.image_size,
         count=settings.crops,
         seed=settings.seed,
@@ -153,7 +153,7 @@ def train(
                 model,
                 islice(parts, len(step.parts)),
                 loss=loss,
-                counts=_counts([learnt[index] for index in step.images], settings.crops),
+                counts=_counts([trained[index] for index in step.images], settings.crops),
                 optimiser=optimiser,
                 accelerator=accelerator,
                 prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
@@ -165,11 +165,11 @@ def train(
         row = {
             "epoch": epoch,
             "learning_rate": rate,
-            **dict(zip(("loss", "loss_scene", "loss_distortion", "loss_score"), _means(sums, learnt), strict=True)),
+            **dict(zip(("loss", "loss_scene", "loss_distortion", "loss_score"), _means(sums, trained), strict=True)),
             **_figures("val", model, sides.val, options, accelerator),
             **(_figures("test", model, sides.test, options, accelerator) if settings.test_each_epoch else {}),
             **movement(model, start),
-            "images_per_second": len(learnt) / seconds,
+            "images_per_second": len(trained) / seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
         better = settings.epoch == "last" or beats(row["val_srcc"], progress["best"])  # D14
@@ -188,8 +188,8 @@ def train(
     return _test(model, run, dataset.name, sides, options, accelerator)
 
 
-def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Dataset, Sides]:
-    """Read everything, and ``look`` at every image, before anything is computed."""
+def _data(settings: RunOptions, reporter: Reporter, *, decode: bool) -> tuple[Dataset, Sides]:
+    """Read everything, and ``decode`` every image to check it, before anything is computed."""
     dataset = read_dataset(
         settings.data,
         root=as_path(settings.root),
@@ -200,11 +200,11 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
     )
     for note in dataset.notes:
         reporter.note(f"{dataset.name}: {note}")
-    if look:
+    if decode:
         reporter.note(f"{dataset.name}: checking {len(dataset.records)} images")
         check(dataset)
     split: Split = choose_split(dataset, settings.split, source=settings.splits)
-    if settings.whole:
+    if settings.train_on_all:
         split = Split(tuple(sorted((*split.train, *split.test))), split.val, ())
     if not settings.validation:
         split = without_val(split)
@@ -218,9 +218,9 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
     further, digest, sizes = [], dataset.digest, [len(train_side)]
     further_val: dict[str, list[Record]] = {}
     scale = target_statistics(train_side)
-    for side in read_extra_data(settings.also, split=settings.split, whole=settings.whole):
+    for side in read_extra_data(settings.extra_data, split=settings.split, train_on_all=settings.train_on_all):
         reporter.note(f"{side.dataset.name}: {len(side.train)} images to train on beside them")
-        if look:
+        if decode:
             check(side.dataset)
         further += brought_to(scale, side.train)
         sizes.append(len(side.train))
@@ -248,11 +248,11 @@ def _crops(
     return StemCache(crops, model.clip, accelerator=accelerator, progress=progress)
 
 
-def _aim(model: QualityModel, learnt: Sequence[Record], settings: RunOptions) -> None:
+def _aim(model: QualityModel, trained: Sequence[Record], settings: RunOptions) -> None:
     """Set what the head's number stands for (D10), or for CLIP-IQA what a probability does."""
-    mean, std = target_statistics(learnt)
+    mean, std = target_statistics(trained)
     if isinstance(model, CLIPIQA):
-        ratings = [record.mos for record in learnt]
+        ratings = [record.mos for record in trained]
         model.target_mean, model.target_std = min(ratings), max(ratings) - min(ratings)
     elif settings.target == "standardised":
         model.target_mean, model.target_std = mean, std
