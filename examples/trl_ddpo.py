@@ -56,7 +56,7 @@ def main() -> None:
     """Train for one epoch of four images."""
     reward = mpiqe.reward(runtime="torch", device="cpu", normalize=True)
 
-    def printed(images, prompts, metadata):  # noqa: ANN001, ANN202
+    def printed(images, prompts, metadata):
         scores, more = reward(images, prompts, metadata)
         print(f"reward of {tuple(images.shape)} {images.dtype}, {len(prompts)} prompts:", scores.round(3), more)
         return scores, more
