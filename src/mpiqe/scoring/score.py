@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mpiqe.preview import Preview
+
 
 @dataclass(frozen=True)
 class Score:
@@ -23,6 +25,10 @@ class Score:
     ``None`` for a model without calibration, and with fewer crops per photo than it was calibrated with.
     """
 
+    def __float__(self) -> float:
+        """Return ``score``: ``float(scorer(photo))``."""
+        return self.score
+
 
 @dataclass(frozen=True)
 class Row:
@@ -33,6 +39,8 @@ class Row:
     error: str | None
     figure: str | None = None
     """The file in which its explanation was drawn, if one was asked for."""
+    preview: Preview | None = None
+    """Its thumbnail, if one was asked for."""
 
 
 def likeliest(probabilities: dict[str, float]) -> str | None:

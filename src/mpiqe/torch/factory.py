@@ -5,8 +5,8 @@ from typing import Literal, overload
 
 import torch
 
-from mpiqe.choices import CropMode
 from mpiqe.images import DEFAULT_MAX_PIXELS
+from mpiqe.option_types import CropMode
 from mpiqe.scoring.loading import load
 from mpiqe.torch.loss import QualityLoss, Reduction
 from mpiqe.torch.metric import QualityMetric
