@@ -116,17 +116,17 @@ function labelOf(photo) {
 function order() {
   state.groups = grouped(gallery, state.group);
   state.order = sorted(gallery, keys[state.key], state.reversed, state.groups);
-  show();
+  show(true);
 }
 
-function show() {
+function show(fromStart = false) {
   const isFailures = filters.view === "failures";
   const photos = isFailures ? new Uint32Array(0) : filters.apply(state.order, gallery, decisions, texts);
   byId("grid").hidden = isFailures || !photos.length;
   byId("bar").hidden = isFailures || !gallery.count;
   byId("failures").hidden = !isFailures;
   if (isFailures) failuresView.show(filters.text);
-  grid.show(photos, state.groups);
+  grid.show(photos, state.groups, fromStart);
   const shown = isFailures ? failuresView.shown.length : photos.length;
   const all = isFailures ? gallery.failures.length : gallery.count;
   byId("shown").textContent = isFailures
