@@ -14,6 +14,7 @@ from mpiqe.batch.output import Format, Output, refuse_inputs
 from mpiqe.batch.progress import OnProgress
 from mpiqe.batch.ray.driver import SHARD_SIZE, Cluster
 from mpiqe.batch.resume import identity
+from mpiqe.batch.selection import Selection
 from mpiqe.batch.sinks import Stream
 from mpiqe.choices import CropMode, ScoringPrecision
 from mpiqe.errors import ConfigError
@@ -31,7 +32,7 @@ class JobResult:
     """What a finished job has written."""
 
     rows: int
-    """All rows of the output, those of an earlier run included."""
+    """All rows of the output, those of an earlier run included; with a ``selection`` those that it left out, too."""
     failed: int
     """Rows among them that have an error in place of a score."""
 
@@ -47,6 +48,7 @@ def score_to(
     count_total: bool = True,
     figures: str | os.PathLike[str] | None = None,
     name_figures: bool = False,
+    selection: Selection | None = None,
     weights: str | os.PathLike[str] | None = None,
     crops: int | None = None,
     view_side: int | None = None,
@@ -80,8 +82,11 @@ def score_to(
     Without ``count_total`` the inputs are not counted, so ``Progress.total`` stays ``None``.
 
     ``figures`` is a folder for a figure of each image, as ``mpiqe explain`` draws them; ``name_figures`` adds their
-    names to the rows of a table. ``engine``: ``ray`` scores shards of ``shard_size`` images on the Ray cluster at
-    ``address``, or that of ``RAY_ADDRESS``, or one that is started on this machine. Such a run needs a file.
+    names to the rows of a table. ``selection`` limits the rows that are written to some scores; such an output cannot
+    be continued. With ``file_format`` ``paths`` or ``paths0`` only the paths of scored images are written.
+
+    ``engine``: ``ray`` scores shards of ``shard_size`` images on the Ray cluster at ``address``, or that of
+    ``RAY_ADDRESS``, or one that is started on this machine. Such a run needs a file.
 
     ``max_bytes``: larger downloads and members of archives are refused. ``timeout``: seconds to fetch an image, and to
     read it. ``column``: of Parquet tables. ``allow_scheme`` and ``allow_host``: see docs/security.md. All other options
@@ -100,6 +105,7 @@ def score_to(
         stream=None if is_path else cast("Stream", output),
         resume=resume,
         name_figures=name_figures,
+        selection=selection,
     )
     if target.path is not None:
         refuse_inputs(target.path, paths)
@@ -152,6 +158,7 @@ def score_to(
                 options=options,
                 on_progress=on_progress,
                 count_total=count_total,
+                selection=selection,
                 after_cluster=cluster is not None,
             )
     return JobResult(tracker.done, tracker.failed)

@@ -13,12 +13,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mpiqe.batch.resume import COMPUTES, Done, columns_of_before
-from mpiqe.batch.sinks import INTERVAL, encode_name, storable_values
+from mpiqe.batch.sinks import COLUMNS, COLUMNS_WITHOUT_QUALITY, INTERVAL, encode_name, storable_values
 from mpiqe.errors import ConfigError
 from mpiqe.extras import needing
 from mpiqe.files import write_whole
@@ -44,6 +44,7 @@ class ParquetSink:
         predictor: Predictor,
         *,
         settings: Mapping[str, Any],
+        columns: Sequence[str] = COLUMNS,
         rows: int = PART_ROWS,
         seconds: float = PART_SECONDS,
     ) -> None:
@@ -51,7 +52,7 @@ class ParquetSink:
         self.rows = rows
         self.seconds = seconds
         self.folder = parts_folder(output)
-        self.schema = schema(predictor, settings)
+        self.schema = schema(predictor, settings, columns=columns)
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -88,6 +89,7 @@ class EarlierParquet:
     def __init__(self, output: Path) -> None:
         self.output = output
         self.folder = parts_folder(output)
+        self.columns = COLUMNS
 
     def __iter__(self) -> Iterator[Done]:
         """The rows, a few at a time in memory."""
@@ -97,6 +99,8 @@ class EarlierParquet:
                 with pyarrow_parquet.ParquetFile(part) as table:
                     if not set(INTERVAL) <= set(table.schema_arrow.names):
                         raise columns_of_before(part)
+                    if "quality" not in table.schema_arrow.names:
+                        self.columns = COLUMNS_WITHOUT_QUALITY
                     for batch in table.iter_batches(columns=["path", "score"]):
                         for path, score in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                             yield Done(path, score is None)
@@ -200,7 +204,7 @@ def _parts(folder: Path) -> list[Path]:
     return parts
 
 
-def schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
+def schema(predictor: Predictor, settings: Mapping[str, Any], *, columns: Sequence[str] = COLUMNS) -> Any:
     """The columns of a model's rows; beside them its scale, the settings and what it computes with."""
     _pyarrow_parquet()
     import pyarrow as pa
@@ -220,6 +224,7 @@ def schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
     fields = [
         pa.field("path", pa.string(), nullable=False),
         pa.field("score", pa.float64()),
+        *([pa.field("quality", pa.float64())] if "quality" in columns else []),
         pa.field("spread", pa.float64()),
         pa.field("scene", pa.string()),
         pa.field("distortion", pa.string()),
