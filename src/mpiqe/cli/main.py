@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mpiqe.cli.apply import apply
 from mpiqe.cli.bench import bench
 from mpiqe.cli.data import data
 from mpiqe.cli.demo import demo
@@ -71,7 +72,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (score, explain, export, train, evaluate, reproduce, pretrain, demo, bench):
+for command in (score, explain, apply, export, train, evaluate, reproduce, pretrain, demo, bench):
     app.command()(command)
 app.add_typer(data, name="data")
 
