@@ -12,6 +12,7 @@ _EXTRAS = {
     "openvino": ("openvino",),
     "parquet": ("pyarrow",),
     "remote": ("fsspec",),
+    "similarity": ("imagehash",),
     "ray": ("ray",),
     "plots": ("matplotlib", "sklearn"),
     "tensorboard": ("tensorboard",),

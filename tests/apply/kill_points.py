@@ -13,14 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from mpiqe.apply.choice import chosen
-from mpiqe.apply.decisions import read_table
+from mpiqe.apply.decisions import read_decisions
 from mpiqe.apply.execute import move_files, write_sidecars
 from mpiqe.apply.journal import started
 from mpiqe.apply.places import plan_files
 from mpiqe.apply.sidecars import SidecarPlan, Thresholds
 from mpiqe.apply.undo import undo
 
-CALLS = ("open", "write", "fsync", "mkdir", "link", "unlink", "replace", "symlink", "rmdir", "ftruncate", "chmod")
+CALLS = (
+    "open",
+    "fdopen",
+    "write",
+    "fsync",
+    "mkdir",
+    "link",
+    "unlink",
+    "replace",
+    "symlink",
+    "rmdir",
+    "ftruncate",
+    "chmod",
+)
 _RDF = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
 _SIDECAR = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">' + _RDF + b"</x:xmpmeta>"
 
@@ -51,7 +64,7 @@ def _content(root: Path) -> dict[str, bytes]:
 
 def _apply(root: Path, mode: str) -> None:
     action = mode.split()[0]
-    table = read_table(str(root / "decisions.csv"))
+    table = read_decisions(str(root / "decisions.csv"))
     entries, _ = chosen(table, action=action, act_on="reject", selection=None)
     with started(root / "journal.jsonl", {"action": action}) as journal:
         if action == "xmp":

@@ -104,7 +104,10 @@ def test_decisions_are_read_in_every_form(mpiqe, photos, form):
     elif form == "jsonl":
         table.write_text("".join(json.dumps(row) + "\n" for row in values))
     else:
-        pq.write_table(pa.Table.from_pylist(values), table)
+        written = pa.Table.from_pylist(values)
+        pq.write_table(written, table)
+        assert "is a Parquet file that mpiqe score has not written" in mpiqe("apply", table, "--move", "out")[2]
+        pq.write_table(written.replace_schema_metadata({"mpiqe": "{}"}), table)
     assert mpiqe("apply", table, "--move", "out", "--go")[0] == 0
     assert files("out") == ["out/x/a.jpg", "out/y/a.jpg"]
 

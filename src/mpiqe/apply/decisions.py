@@ -1,8 +1,8 @@
 """Read what was decided about photos: decisions, scores, or just paths.
 
-A table is csv, a JSON list, JSON lines or Parquet, with a column ``path`` and any of ``decision`` (pick, reject or
-empty), ``rating`` (0 to 5 or empty) and the columns of ``mpiqe score``; anything else is a list of paths, one a line or
-each ended by NUL.
+A table is csv, a JSON list, JSON lines or Parquet of ``mpiqe score``. It has a column ``path`` and any of ``decision``
+(pick, reject or empty), ``rating`` (0 to 5 or empty) and the columns of ``mpiqe score``. Anything else is a list of
+paths, one a line or each ended by NUL.
 """
 
 import csv
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from mpiqe.batch.parquet_sink import read_rows
 from mpiqe.batch.sinks import decode_name
 from mpiqe.errors import ConfigError
-from mpiqe.extras import needing
 from mpiqe.parse import parse_json
 from mpiqe.scoring.score import likeliest
 
@@ -60,7 +60,7 @@ class Table:
     """How many photos were picked, rejected, rated and left undecided."""
 
 
-def read_table(name: str, content: bytes | None = None) -> Table:
+def read_decisions(name: str, content: bytes | None = None) -> Table:
     """Read a file, or the ``content`` of one that cannot be read twice; its kind is found by its beginning.
 
     Raises ``ConfigError`` for one that is not there, is none of these, or has decisions and ratings that are none; the
@@ -213,17 +213,8 @@ def _csv(name: str, content: bytes, delimiter: str) -> Iterator[tuple[str, Mappi
 
 
 def _parquet(name: str, content: bytes) -> tuple[Rows, Mapping[str, Any]]:
-    with needing("to read Parquet"):
-        import pyarrow as pa
-        import pyarrow.parquet as pyarrow_parquet
-    try:
-        with pyarrow_parquet.ParquetFile(pa.BufferReader(content)) as file:
-            present = [column for column in _COLUMNS if column in file.schema_arrow.names]
-            rows = file.read(columns=present).to_pylist()
-            about = parse_json((file.schema_arrow.metadata or {}).get(b"mpiqe", b"{}"))
-    except (OSError, ValueError) as error:  # pyarrow's own are among these
-        raise ConfigError(f"{name} is damaged ({' '.join(str(error).split())})") from error
-    return [(f"row {number}", row) for number, row in enumerate(rows, 1)], about if isinstance(about, dict) else {}
+    rows, about = read_rows(name, content, _COLUMNS)
+    return [(f"row {number}", row) for number, row in enumerate(rows, 1)], about
 
 
 def _paths(content: bytes) -> Iterator[str]:

@@ -22,6 +22,7 @@ from mpiqe.batch.sinks import COLUMNS, COLUMNS_WITHOUT_QUALITY, INTERVAL, encode
 from mpiqe.errors import ConfigError
 from mpiqe.extras import needing
 from mpiqe.files import write_whole
+from mpiqe.parse import parse_json
 from mpiqe.runtimes.base import Predictor
 from mpiqe.scoring.score import Row
 
@@ -120,6 +121,25 @@ class EarlierParquet:
             remove_parts(self.output)
             self.folder.mkdir()
             self.output.rename(self.folder / "part-000000.parquet")
+
+
+def read_rows(name: str, content: bytes, columns: Sequence[str]) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+    """The ``columns`` that a file of ours has, row by row, and what its metadata say of scale, settings and model.
+
+    Raises ``ConfigError``, with ``name``, for one that is damaged or that ``mpiqe score`` has not written.
+    """
+    pyarrow_parquet = _pyarrow_parquet()
+    import pyarrow as pa
+
+    try:
+        with pyarrow_parquet.ParquetFile(pa.BufferReader(content)) as file:
+            about = parse_json((file.schema_arrow.metadata or {}).get(b"mpiqe", b"null"))
+            if not isinstance(about, dict):
+                raise ConfigError(f"{name} is a Parquet file that mpiqe score has not written; give csv or JSON")
+            rows = file.read(columns=[column for column in columns if column in file.schema_arrow.names])
+            return rows.to_pylist(), about
+    except (OSError, ValueError) as error:  # pyarrow's own are among these
+        raise ConfigError(f"{name} is damaged ({' '.join(str(error).split())})") from error
 
 
 def parts_folder(output: Path) -> Path:

@@ -95,12 +95,12 @@ def apply(
     if table is None or len(actions) != 1:
         raise ConfigError("give FILE and one of --move DIR, --copy DIR, --link DIR and --xmp; or --undo JOURNAL")
     from mpiqe.apply.choice import chosen
-    from mpiqe.apply.decisions import read_table
+    from mpiqe.apply.decisions import read_decisions
     from mpiqe.apply.places import plan_files
     from mpiqe.apply.sidecars import SidecarPlan, Thresholds
     from mpiqe.sources.find import standard_input
 
-    read = read_table(table, standard_input([table]).read() if table == "-" else None)
+    read = read_decisions(table, standard_input([table]).read() if table == "-" else None)
     selection = selection_options.of(min_score=min_score, max_score=max_score, worst=worst, best=best)
     (action,) = actions
     entries, words = chosen(read, action=action, act_on=act_on, selection=selection)

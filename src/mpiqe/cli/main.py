@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from mpiqe.cli.apply import apply
 from mpiqe.cli.bench import bench
+from mpiqe.cli.best import best
 from mpiqe.cli.data import data
 from mpiqe.cli.demo import demo
 from mpiqe.cli.evaluate import evaluate
@@ -72,7 +73,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (score, explain, apply, export, train, evaluate, reproduce, pretrain, demo, bench):
+for command in (score, explain, best, apply, export, train, evaluate, reproduce, pretrain, demo, bench):
     app.command()(command)
 app.add_typer(data, name="data")
 
