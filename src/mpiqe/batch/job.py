@@ -16,9 +16,9 @@ from mpiqe.batch.ray.driver import SHARD_SIZE, Cluster
 from mpiqe.batch.resume import identity
 from mpiqe.batch.selection import Selection
 from mpiqe.batch.sinks import Stream
-from mpiqe.choices import CropMode, ScoringPrecision
 from mpiqe.errors import ConfigError
 from mpiqe.images import DEFAULT_MAX_PIXELS
+from mpiqe.option_types import CropMode, ScoringPrecision
 from mpiqe.sources.find import Limits, Reach, find, standard_input
 
 Engine = Literal["local", "ray"]

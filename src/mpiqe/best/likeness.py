@@ -69,7 +69,7 @@ def _differing_bits(words: Hashes) -> NDArray[np.uint8]:
 
 def _hash(readers: Readers, path: str) -> int | None:
     try:
-        crops, _ = readers.read(path)
+        crops = readers.read(path).crops
     except ImageError:
         return None
     return hash_image(Image.fromarray(crops[0]))

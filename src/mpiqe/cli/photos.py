@@ -103,7 +103,7 @@ def run(
     from mpiqe.batch.job import score_to
 
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow finds odd about a file; what matters is in its row
-    display = _Display(shares_terminal=output is None and sys.stdout is not None and sys.stdout.isatty())
+    display = Display(shares_terminal=output is None and sys.stdout is not None and sys.stdout.isatty())
     target = _standard_output(display, options.get("file_format")) if output is None else output
     try:
         with display:
@@ -122,7 +122,7 @@ def run(
         raise typer.Exit(1)
 
 
-class _Display:
+class Display:
     """The progress line of a job, from its first ``Progress`` to the end of this context."""
 
     def __init__(self, *, shares_terminal: bool) -> None:
@@ -134,9 +134,11 @@ class _Display:
 
     @property
     def is_shown(self) -> bool:
+        """Whether anybody sees it."""
         return self._console.is_terminal
 
     def __call__(self, progress: "Progress") -> None:
+        """Show how far the job is."""
         from mpiqe.cli.progress_line import ProgressLine
 
         if self.line is None:
@@ -150,7 +152,7 @@ class _Display:
             self.line.__enter__()
         self.line.total, self.line.count = progress.total, progress.done
 
-    def __enter__(self) -> "_Display":
+    def __enter__(self) -> "Display":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -161,7 +163,7 @@ class _Display:
 class _AboveLine:
     """Standard output, written to above the progress line: what was written is handed on when it is flushed."""
 
-    def __init__(self, stream: Any, display: _Display) -> None:
+    def __init__(self, stream: Any, display: Display) -> None:
         self._stream = stream
         self._display = display
         self._waiting: list[str] = []
@@ -186,7 +188,7 @@ class _AboveLine:
         return getattr(self._stream, name)
 
 
-def _standard_output(display: _Display, form: Format | None) -> "Stream":
+def _standard_output(display: Display, form: Format | None) -> "Stream":
     """Standard output for rows: in UTF-8 where scripts read it, with whatever bytes a path may hold."""
     if sys.stdout is None:
         raise ConfigError("standard output is closed, so the rows cannot go there: give --output FILE")

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mpiqe.preview import Preview
+
 
 @dataclass(frozen=True)
 class Score:
@@ -28,6 +30,10 @@ class Score:
     ``None`` for a score that no ``Scorer`` has made.
     """
 
+    def __float__(self) -> float:
+        """Return ``score``: ``float(scorer(photo))``."""
+        return self.score
+
 
 @dataclass(frozen=True)
 class Row:
@@ -38,6 +44,8 @@ class Row:
     error: str | None
     figure: str | None = None
     """The file in which its explanation was drawn, if one was asked for."""
+    preview: Preview | None = None
+    """Its thumbnail, if one was asked for."""
 
 
 def likeliest(probabilities: dict[str, float]) -> str | None:
