@@ -193,7 +193,8 @@ def usable_config(config: Mapping[str, Any], *, name: str, folder: Path | None) 
         faults += _do_not_fit(towers["vision_config"], towers["text_config"])
     if not faults:
         number = _numbers_of(towers["vision_config"], towers["text_config"])
-        held = [file.stat().st_size for file in folder.glob("*.safetensors")] if folder else [_MOST_NUMBERS]
+        files = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model.bin")] if folder else []
+        held = [file.stat().st_size for file in files] if folder else [_MOST_NUMBERS]
         if number > min(_MOST_NUMBERS, sum(held)):
             most = f"{_MOST_NUMBERS:,}" if sum(held) >= _MOST_NUMBERS else f"the {sum(held):,} bytes of its weights"
             faults.append(f"it asks for {number:,} numbers or more, over {most}")

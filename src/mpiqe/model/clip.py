@@ -10,12 +10,14 @@ Axes: B crops, N patches, W vision width, C prompts, L tokens, T text width, D j
 import copy
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import CLIPModel
 
 from mpiqe.model.backbone import Embedded
@@ -46,6 +48,8 @@ class FrozenCLIP(nn.Module):
         self.tokenizer = tokenizer
         self.name = name
         self.steady = False
+        self.checkpointing = False
+        """Whether the image tower's layers are computed again in the backward pass, which saves what they keep."""
         vision, text = model.config.vision_config, model.config.text_config
         self.image_size: int = vision.image_size
         self.grid: int = vision.image_size // vision.patch_size
@@ -236,7 +240,15 @@ class FrozenCLIP(nn.Module):
                 staying = entering.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
                 tokens = torch.cat([tokens[:, :1], staying, tokens[:, 1:]], dim=1)
                 entering = None
-            tokens = _layer(layer, tokens, self._vision_heads, causal=False, aside=entering)
+            if self.checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(
+                    partial(_layer, layer, heads=self._vision_heads, causal=False, aside=entering),
+                    tokens,
+                    use_reentrant=False,
+                    preserve_rng_state=False,  # nothing is drawn in it
+                )
+            else:
+                tokens = _layer(layer, tokens, self._vision_heads, causal=False, aside=entering)
         tokens = torch.cat([tokens[:, :1], tokens[:, -number:]], dim=1)
         tokens = tower.post_layernorm(tokens)
         return tokens[:, 0], tokens[:, 1:]

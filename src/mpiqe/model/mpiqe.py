@@ -81,6 +81,9 @@ class MPIQE(nn.Module):
     more of that kind name scene and distortion in place of the alignment, which is trained all the same and says where
     a distortion is.
 
+    Without ``scene_labels`` or ``distortion_labels`` those prompts question the image like the others, but there are no
+    logits: nothing taught them their classes.
+
     ``target_mean`` and ``target_std`` bring the head's number to the training set's units (D10).
     """
 
@@ -100,6 +103,8 @@ class MPIQE(nn.Module):
         class_heads: bool = False,
         windows: int = 7,
         window_temperature: float = 0.05,
+        scene_labels: bool = True,
+        distortion_labels: bool = True,
         distortion_scale: DistortionScale = "clip",
     ) -> None:
         super().__init__()
@@ -129,6 +134,7 @@ class MPIQE(nn.Module):
             self.distortion_head.requires_grad_(False)
         self.windows = windows
         self.window_temperature = window_temperature
+        self.scene_labels, self.distortion_labels = scene_labels, distortion_labels
         self.distortion_scale = distortion_scale
         self.target_mean = 0.0
         self.target_std = 1.0
@@ -174,7 +180,7 @@ class MPIQE(nn.Module):
         """``attention_maps`` from image features."""
         cls, patches, _ = image
         attention = self.decoder.attention(folded.queries, torch.cat([cls[:, None], patches], dim=1))
-        if folded.distortion is None:
+        if folded.distortion is None or not self.distortion_labels:
             return AttentionMaps(None, attention)
         with torch.autocast(cls.device.type, enabled=False):  # as in ``decode``
             similarity = window_similarity(patches.float(), folded.distortion.float(), windows=self.windows)
@@ -210,9 +216,9 @@ class MPIQE(nn.Module):
         if self.stem_head is not None:
             prediction = prediction + self.stem_head(pooled).squeeze(-1)
         scenes = distortions = weights = None
-        if folded.scene is not None:
+        if folded.scene is not None and self.scene_labels:
             scenes = scene_logits(cls, folded.scene.float(), self.clip.logit_scale)
-        if folded.distortion is not None:
+        if folded.distortion is not None and self.distortion_labels:
             distortions, weights = distortion_logits(
                 patches,
                 folded.distortion.float(),

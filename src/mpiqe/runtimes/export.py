@@ -69,8 +69,9 @@ class ScoringGraph(nn.Module):
         """The names of those of ``OUTPUTS`` that this model has."""
         if not isinstance(self.model, MPIQE):
             return ("score",)
-        absent = set() if self.model.scene_prompts else {"scene"}
-        absent |= set() if self.model.distortion_prompts else {"distortion", "similarity"}
+        absent = set() if self.model.scene_prompts and self.model.scene_labels else {"scene"}
+        taught = self.model.distortion_prompts and self.model.distortion_labels
+        absent |= set() if taught else {"distortion", "similarity"}
         return tuple(name for name in OUTPUTS if name not in absent)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
