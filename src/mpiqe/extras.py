@@ -15,6 +15,7 @@ _EXTRAS = {
     "raw": ("rawpy",),
     "parquet": ("pyarrow",),
     "remote": ("fsspec",),
+    "similarity": ("imagehash",),
     "ray": ("ray",),
     "plots": ("matplotlib", "sklearn"),
     "tensorboard": ("tensorboard",),

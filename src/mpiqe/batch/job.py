@@ -15,6 +15,7 @@ from mpiqe.batch.output import Format, Output, refuse_inputs
 from mpiqe.batch.progress import OnProgress
 from mpiqe.batch.ray.driver import SHARD_SIZE, Cluster
 from mpiqe.batch.resume import identity
+from mpiqe.batch.selection import Selection
 from mpiqe.batch.sinks import Stream
 from mpiqe.batch.update import is_there, update_here
 from mpiqe.errors import ConfigError
@@ -33,7 +34,7 @@ class JobResult:
     """What a finished job has written."""
 
     rows: int
-    """All rows of the output, those of an earlier run included."""
+    """All rows of the output, those of an earlier run included; with a ``selection`` those that it left out, too."""
     failed: int
     """Rows among them that have an error in place of a score."""
     kept: int = 0
@@ -54,6 +55,7 @@ def score_to(
     count_total: bool = True,
     figures: str | os.PathLike[str] | None = None,
     name_figures: bool = False,
+    selection: Selection | None = None,
     weights: str | os.PathLike[str] | None = None,
     crops: int | None = None,
     view_side: int | None = None,
@@ -92,8 +94,11 @@ def score_to(
     Without ``count_total`` the inputs are not counted, so ``Progress.total`` stays ``None``.
 
     ``figures`` is a folder for a figure of each image, as ``mpiqe explain`` draws them; ``name_figures`` adds their
-    names to the rows of a table. ``engine``: ``ray`` scores shards of ``shard_size`` images on the Ray cluster at
-    ``address``, or that of ``RAY_ADDRESS``, or one that is started on this machine. Such a run needs a file.
+    names to the rows of a table. ``selection`` limits the rows that are written to some scores; such an output cannot
+    be continued. With ``file_format`` ``paths`` or ``paths0`` only the paths of scored images are written.
+
+    ``engine``: ``ray`` scores shards of ``shard_size`` images on the Ray cluster at ``address``, or that of
+    ``RAY_ADDRESS``, or one that is started on this machine. Such a run needs a file.
 
     ``max_bytes``: larger downloads and members of archives are refused. ``timeout``: seconds to fetch an image, and to
     read it. ``column``: of Parquet tables. ``allow_scheme`` and ``allow_host``: see docs/security.md. All other options
@@ -112,6 +117,7 @@ def score_to(
         stream=None if is_path else cast("Stream", output),
         resume=resume or update,
         name_figures=name_figures,
+        selection=selection,
     )
     if update:
         _check_update(resume=resume, engine=engine, figures=figures is not None)
@@ -179,6 +185,7 @@ def score_to(
                 options=options,
                 on_progress=on_progress,
                 count_total=count_total,
+                selection=selection,
                 after_cluster=cluster is not None,
             )
     return JobResult(tracker.done, tracker.failed)

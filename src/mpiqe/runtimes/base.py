@@ -37,6 +37,11 @@ class Scale:
         span = self.high - self.low
         return 1 if span >= 30 else 2 if span >= 3 else 3
 
+    def quality(self, score: float) -> float:
+        """Position of a score on this scale, from 0 (worst) to 1 (best); scores beyond its ends count as at them."""
+        place = (score - self.low) / ((self.high - self.low) or 1.0)
+        return min(1.0, max(0.0, place if self.higher_is_better else 1.0 - place))
+
     def __str__(self) -> str:
         direction = "higher" if self.higher_is_better else "lower"
         model = f" ({self.model})" if self.model else ""
