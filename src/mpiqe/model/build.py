@@ -1,4 +1,4 @@
-"""From options to a model."""
+"""Build a model from options."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Weights and what they mean, on disk: one safetensors file whose header carries a JSON config.
+"""Checkpoints: one safetensors file with the trained weights; its header has the config as JSON.
 
 The tensors are the trained ones alone; the backbone is named with its digest and loaded from where it lies. Nothing
 is unpickled.

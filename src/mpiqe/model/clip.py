@@ -120,7 +120,7 @@ class FrozenCLIP(nn.Module):
         self.clip.train(not steady)
 
     def fuse(self) -> None:
-        """Make scoring quicker: no train mode, no digest and no file will be asked of these weights any more."""
+        """Fuse layers for faster scoring; afterwards there is no train mode, digest or file of these weights."""
         stem = self.clip.vision_model.embeddings.patch_embedding
         if isinstance(stem, (ConvStem, EfficientNetStem)):
             stem.fuse()
@@ -131,7 +131,7 @@ class FrozenCLIP(nn.Module):
         return super().train(mode and not self.steady)
 
     def digest(self) -> str:
-        """Of what it computes, as ``backbone_digest`` says: weights, settings, token ids; the same in any format."""
+        """Digest of weights, settings and token ids (``backbone_digest``), whatever the file format."""
         config = self.clip.config
         return digest_of(
             self.weights(),
@@ -228,7 +228,7 @@ class FrozenCLIP(nn.Module):
         return {self.grid * 2**halvings: width for halvings, width in enumerate(reversed(channels))}
 
     def encode_patches(self, patches: Tensor, prompts: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The layers of the image tower: what ``encode_image`` does after ``embed``."""
+        """The layers of the image tower; ``encode_image`` is ``embed``, then this."""
         tower = self.clip.vision_model
         number, depth = patches.shape[1], 0 if prompts is None else len(prompts)
         cls = tower.embeddings.class_embedding.expand(patches.shape[0], 1, -1)

@@ -23,7 +23,7 @@ def option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What the network is. ``None`` for ``visual_depth`` prompts every layer, as the paper does.
+    """Options of the network. ``None`` for ``visual_depth`` prompts every layer, as the paper does.
 
     Without scene and without distortion prompts one learned query takes the text's place: the visual-only model.
     """
@@ -69,7 +69,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """What is minimised (Eqs. 9, 11, 15, 16)."""
+    """Options of the loss (Eqs. 9, 11, 15, 16)."""
 
     scene_weight: float = option(1.0, "weight of the scene loss")
     distortion_weight: float = option(1.0, "lambda_1 of Eq. 15, weight of the distortion loss")

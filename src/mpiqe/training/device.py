@@ -1,4 +1,4 @@
-"""Where a run computes, in which arithmetic, and how much memory it took."""
+"""Device, precision and peak memory of a run."""
 
 import os
 import resource

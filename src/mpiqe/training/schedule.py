@@ -1,4 +1,4 @@
-"""Learning rate over a run: linear warm-up, then a cosine to zero."""
+"""Learning rate schedule: linear warm-up, then cosine decay to zero."""
 
 import math
 from dataclasses import dataclass
