@@ -90,7 +90,7 @@ def save_pretrained(
 
 def _figures(weights: Path, config: CheckpointConfig) -> Mapping[str, Any]:
     """Of the run's test images; none for a model that was trained on all images."""
-    if config.training.get("whole"):
+    if config.training.get("train_on_all"):
         return {}
     path = weights / TEST
     if not path.is_file():
@@ -166,6 +166,6 @@ def _export(folder: Path, place: Path, photos: Sequence[Source]) -> None:
 
 def _datasets(config: CheckpointConfig) -> list[str]:
     """What the model was trained on, as its settings say."""
-    extra = [str(name) for key in ("also", "extra_data") for name in config.training.get(key) or ()]
+    extra = [str(name) for name in config.training.get("extra_data") or ()]
     names = [name.partition(":")[2].removesuffix(".csv") if name.startswith("csv:") else name for name in extra]
     return list(dict.fromkeys([config.dataset, *names]))
