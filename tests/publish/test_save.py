@@ -43,7 +43,7 @@ def run(tmp_path: Path, tiny_model: MPIQE, tiny_folder: Path, tiny_clip: FrozenC
             "data": f"csv:{tmp_path}/secret/photos.csv",
             "root": str(tmp_path),
             "backbone": str(tiny_folder),
-            "also": [f"csv:{tmp_path}/secret/more.csv"],
+            "extra_data": [f"csv:{tmp_path}/secret/more.csv"],
             "epochs": 2,
             "seed": 0,
             "learning_rate": 5e-4,
@@ -120,7 +120,7 @@ def test_figures_are_those_of_the_checkpoint_without_a_test_file_and_none_of_a_m
     card = save_pretrained(run, tmp_path / "a", license="mit", graph=False) / "README.md"
     assert [result.metric_value for result in ModelCard(card.read_text()).data.eval_results] == [0.1]
     config = read_config(run / FILE_NAME)
-    save_checkpoint(run / FILE_NAME, tiny_model, replace(config, training={**config.training, "whole": True}))
+    save_checkpoint(run / FILE_NAME, tiny_model, replace(config, training={**config.training, "train_on_all": True}))
     card = save_pretrained(run, tmp_path / "b", license="mit", graph=False) / "README.md"
     assert ModelCard(card.read_text()).data.eval_results is None
     assert "no figures of test images" in card.read_text()

@@ -10,8 +10,13 @@ from typer.testing import CliRunner
 
 import mpiqe
 from mpiqe.cli.main import app
+from mpiqe.errors import ConfigError
 from mpiqe.model.checkpoint import read_config
 from mpiqe.training.evaluate import Prediction, nearly_constant
+from mpiqe.training.options import resolve
+from mpiqe.training.reporter import Silent
+from mpiqe.training.run_folder import RunFolder
+from mpiqe.training.train import train
 
 SMALL = ["--windows", "3", "--decoder-layers", "1", "--crops", "2", "--device", "cpu", "--precision", "fp32"]
 SMALL += ["--workers", "0"]
@@ -107,6 +112,19 @@ def test_one_kind_of_label_is_enough_to_tell_that_kind(rated_photos: Path, tiny_
     score = mpiqe.load(tmp_path / "run", device="cpu")(rated_photos.parent / rows[0][0])
     assert len(score.scene) == 9
     assert score.distortion == {}
+
+
+def test_what_a_run_decided_for_itself_is_no_other_setting(
+    rated_photos: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    settings = {"data": f"csv:{rated_photos}", "backbone": str(tiny_folder), "windows": 3, "epochs": 1, "crops": 2}
+    options = resolve({**settings, "device": "cpu", "precision": "fp32", "decoder_layers": 1})
+    run = RunFolder(tmp_path / "run")
+    train(options, run, reporter=Silent())
+    assert (options.run.learning_rate, run.settings()["learning_rate"]) == (None, 5e-4)
+    run.refuse_other_settings(options.to_mapping())  # as a study does with the runs that it finds done
+    with pytest.raises(ConfigError, match=r"learning_rate was 0\.0005 and is 0\.1 now"):
+        run.refuse_other_settings({**options.to_mapping(), "learning_rate": 0.1})
 
 
 def test_what_counts_as_nearly_constant() -> None:

@@ -80,6 +80,7 @@ class RunFolder:
             f"{key} was {before.get(key)!r} and is {value!r} now"
             for key, value in parse_json(json.dumps(dict(settings))).items()
             if key not in FREE_ON_RESUME and key not in but and before.get(key) != value
+            if LEFT_TO_THE_RUN.get(key, _NOTHING) != value
         ]
         if faults:
             raise ConfigError(f"{self.path} cannot be continued: {'; '.join(faults)}")
@@ -188,6 +189,11 @@ FREE_ON_RESUME = frozenset(
 )
 """Settings that may differ when a run is continued: where it computes and reads and in how many parts, not what.
 (Another device, or other parts, round otherwise, as any other machine does; the precision stays.)"""
+
+
+_NOTHING = object()
+LEFT_TO_THE_RUN: Mapping[str, Any] = {"learning_rate": None, "scene_labels": True, "distortion_labels": True}
+"""Settings and the value with which a run decides for itself, by its length and its labels, and writes that down."""
 
 
 BEFORE_THEY_WERE: Mapping[str, Any] = {
