@@ -1,6 +1,7 @@
 """save_pretrained: what is in the folder, what its card says, and that nothing of this machine is in it."""
 
 import json
+import shutil
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -86,6 +87,19 @@ def test_no_path_of_this_machine_is_in_any_of_its_files(saved: Path, tmp_path: P
     assert config.training["extra_data"] == ["csv:more.csv"]
     values = json.loads((saved / "config.json").read_text())
     assert (values["library_name"], values["crops"], values["dataset"]) == ("mpiqe", 3, "livec")
+
+
+@pytest.mark.parametrize("key", ["mpiqe_pretraining_data", "mpiqe_learnt_from"])
+def test_the_backbone_names_its_pretraining_data_without_paths(
+    run: Path, tiny_folder: Path, tmp_path: Path, key: str
+) -> None:
+    backbone = shutil.copytree(tiny_folder, tmp_path / "backbone")
+    values = json.loads((backbone / "config.json").read_text())
+    values[key] = [{"data": f"csv:{tmp_path}/secret/photos.csv", "split": 1, "train_on_all": False}]
+    (backbone / "config.json").write_text(json.dumps(values))
+    folder = save_pretrained(run, tmp_path / "model", license="mit", name="u/m", graph=False, backbone=backbone)
+    written = json.loads((folder / "backbone" / "config.json").read_text())
+    assert written[key] == [{"data": "csv:photos.csv", "split": 1, "train_on_all": False}]
 
 
 def test_the_card_has_the_metadata_that_the_hub_reads_and_the_figures_of_the_run(saved: Path) -> None:
