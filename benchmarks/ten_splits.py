@@ -46,8 +46,8 @@ from mpiqe.experiments.protocol import measure, read_predictions, summarize
 from mpiqe.model.backbone_digest import same_backbone
 from mpiqe.model.checkpoint import versions
 from mpiqe.model.clip import FrozenCLIP
-from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import LossOptions, ModelOptions
+from mpiqe.model.tensor_files import write_safetensors
 from mpiqe.parse import parse_toml
 from mpiqe.training.device import accelerator_for, resolve_precision
 from mpiqe.training.options import RunOptions, TrainOptions, read_toml, resolve
@@ -130,7 +130,7 @@ def extract(
     }
     done = 0
     with torch.inference_mode(), accelerator.autocast():
-        for batch in loader(pixels, batch_size=16, shuffle=False, workers=settings.workers):
+        for batch in loader(pixels, batch_size=16, shuffle=False, workers=settings.workers or 0):
             flat = batch.crops.flatten(0, 1).to(accelerator.device)  # (B, K, 3, S, S) -> (B K, 3, S, S)
             embedded = clip.embed(clip.preprocess(flat))
             cls, patches = clip.encode_patches(embedded.patches)

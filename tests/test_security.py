@@ -21,7 +21,9 @@ PARSING = {
     "np.fromfile", "np.loadtxt", "np.genfromtxt", "tarfile.open", "ZipFile", "GzipFile", "gzip.open", "BZ2File",
     "LZMAFile", "LZMADecompressor", "BZ2Decompressor", "decompress", "decompressobj", "fromstring", "ElementTree.parse",
     "minidom.parse", "url_to_fs", "fsspec.open", "fsspec.filesystem", "OpenerDirector", "urlopen", "HTTPConnection",
+    "HeifImageFile", "Decoder", "rawpy.imread", "extract_thumb",
     "pickle.load", "pickle.loads", "pd.read_csv", "pd.read_parquet", "pd.read_excel", "readline", "ConfigParser",
+    "MultipartParser", "b64decode",
 }  # fmt: skip
 OURS = {"FrozenCLIP.from_pretrained", "Teacher.from_pretrained"}  # which their own modules are named for
 

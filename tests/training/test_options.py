@@ -6,12 +6,21 @@ import pytest
 from mpiqe.errors import ConfigError
 from mpiqe.model.options import from_mapping, to_mapping
 from mpiqe.training.options import PretrainOptions, check_pretrain, read_toml, resolve
+from mpiqe.training.schedule import schedule_for
 
 
 def test_the_papers_settings_are_the_defaults_for_live_challenge() -> None:
     options = resolve({"data": "livec"})
     run = options.run
-    assert (run.learning_rate, run.warmup_epochs, run.epochs, run.batch_size, run.crops) == (3e-5, 5, 30, 64, 8)
+    assert (run.epochs, run.batch_size, run.crops) == (30, 64, 8)
+    steps = -(-930 * run.crops // run.batch_size)  # of LIVE Challenge's 80 %
+    schedule = schedule_for(
+        steps_per_epoch=steps,
+        epochs=run.epochs,
+        warmup_epochs=run.warmup_epochs,
+        learning_rate=run.learning_rate,
+    )
+    assert (schedule.peak, schedule.warmup) == (3e-5, 5 * steps)
     assert (options.loss.distortion_weight, options.loss.score_weight) == (1.0, 0.5)
     assert run.backbone == "openai/clip-vit-base-patch16"
     assert (options.model.context_length, options.model.visual_length, options.model.visual_depth) == (8, 4, None)
@@ -25,12 +34,14 @@ def test_the_default_of_each_decision_is_the_method_pages() -> None:
         "scene_target": "uniform",
         "windows": 7,
         "window_temperature": 1 / 20,
+        "distortion_scale": "clip",
         "class_mean": False,
         "decoder_layers": 3,
         "pooling": "mean",
         "score_loss": "smooth_l1",
         "target": "standardised",
-        "batch_unit": "images",
+        "batch_unit": "crops",
+        "mix_crops": True,
         "splits": "auto",
         "epoch": "last",
     }
@@ -65,7 +76,8 @@ def test_settings_that_contradict_each_other_are_refused_in_one_message() -> Non
     with pytest.raises(ConfigError, match=r"epochs = 0.*'val' picks on validation images, but validation is off"):
         resolve({"epochs": 0, "epoch": "val", "validation": False})
     with pytest.raises(ConfigError, match="batch_size = 20 crops is no multiple of crops = 8"):
-        resolve({"batch_unit": "crops", "batch_size": 20})
+        resolve({"batch_unit": "crops", "mix_crops": False, "batch_size": 20})
+    assert resolve({"batch_unit": "crops", "batch_size": 20}).run.batch_size == 20
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
@@ -81,21 +93,21 @@ def test_a_list_of_a_file_or_of_json_becomes_a_tuple(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('data = "csv:a.csv"\nalso = ["csv:b.csv", "csv:c.csv"]\n')
     options = resolve(read_toml(file), where=str(file))
-    assert options.run.also == ("csv:b.csv", "csv:c.csv")
+    assert options.run.extra_data == ("csv:b.csv", "csv:c.csv")
     assert resolve(json.loads(json.dumps(options.to_mapping()))) == options
-    assert resolve({}).run.also == ()
+    assert resolve({}).run.extra_data == ()
 
 
 @pytest.mark.parametrize(("value", "shown"), [("csv:b.csv", "'csv:b.csv'"), ([1], r"\[1\]"), (["a", True], ".*True.*")])
 def test_what_is_no_list_of_texts_is_refused(tmp_path: Path, value: object, shown: str) -> None:
-    with pytest.raises(ConfigError, match=rf"also = {shown}: expected a list of str"):
+    with pytest.raises(ConfigError, match=rf"extra_data = {shown}: expected a list of str"):
         resolve({"also": value})
-    with pytest.raises(ConfigError, match=rf"also = {shown}: expected a list of str"):
+    with pytest.raises(ConfigError, match=rf"extra_data = {shown}: expected a list of str"):
         from_mapping(PretrainOptions, {"also": value}, where="options")
 
 
 def test_what_is_recorded_of_a_pretraining_gives_the_same_settings_again() -> None:
-    options = PretrainOptions(also=("csv:b.csv",), teacher="folder", whole=True)
+    options = PretrainOptions(extra_data=("csv:b.csv",), teacher="folder", train_on_all=True)
     assert from_mapping(PretrainOptions, json.loads(json.dumps(to_mapping(options))), where="options") == options
     check_pretrain(options)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
+from mpiqe.atomic import write_atomic
 from mpiqe.errors import ConfigError
-from mpiqe.files import write_whole
 from mpiqe.scoring.explanation import Explanation
 from mpiqe.scoring.render import draw
 from mpiqe.sources.photo import Photo
@@ -75,7 +75,7 @@ class FigureFolder:
         draw(explanation).save(content, "PNG", compress_level=3)  # twice as quick as Pillow's 6 for a tenth more bytes
         path = self.place(photo)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.getvalue())
+        write_atomic(path, content.getvalue())
         return path
 
     def _holds_photo(self, path: str) -> bool:

@@ -12,6 +12,7 @@ from mpiqe.batch.interrupts import Interrupts, JobInterrupted
 from mpiqe.batch.output import Output
 from mpiqe.batch.progress import OnProgress, Tracker, counting
 from mpiqe.batch.resume import Earlier, check_order, check_settings
+from mpiqe.batch.signatures import SignatureFile
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring import loading
 from mpiqe.scoring.explanation import explain
@@ -57,13 +58,15 @@ def score_here(
         try:
             with (
                 target.opened(scorer.predictor, earlier=earlier, settings=settings) as sink,
+                SignatureFile(target.path if target.can_resume else None, goes_on=earlier is not None) as signatures,
                 counting(tracker, paths, target.path, wanted=count_total),
-                closing(_rows(scorer, chain([first], found), folder)) as rows,
+                closing(_rows(scorer, signatures.noted(chain([first], found)), folder)) as rows,
             ):
                 tracker.report()
                 for row in rows:
                     with interrupts.held():
                         sink.write(row)
+                        signatures.add_row(row)
                         tracker.add(row)
         except KeyboardInterrupt as interrupt:
             raise JobInterrupted(tracker.done, can_resume=target.can_resume) from interrupt

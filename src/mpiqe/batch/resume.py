@@ -13,9 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
+from mpiqe.atomic import write_atomic
 from mpiqe.batch.sinks import COLUMNS, INTERVAL, encode_name
 from mpiqe.errors import ConfigError
-from mpiqe.files import write_whole
 from mpiqe.parse import parse_json
 
 COMPUTES = "computes"
@@ -33,7 +33,12 @@ class Done(NamedTuple):
     """A row of an earlier run."""
 
     path: str
-    failed: bool
+    score: float | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has no score."""
+        return self.score is None
 
 
 class Earlier(Protocol):
@@ -77,6 +82,11 @@ class EarlierText:
                     raise self._foreign(number + (self.form == "jsonl")) from None
                 yield done
                 self._end += len(record)
+
+    @property
+    def start(self) -> int:
+        """Where the row that was yielded last begins, in bytes."""
+        return self._end
 
     def written(self, path: str) -> str:
         """The path in UTF-8."""
@@ -129,7 +139,7 @@ def refuse_foreign(output: Path) -> None:
 
 def write_settings(output: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings beside the output."""
-    write_whole(settings_file(output), (json.dumps(settings, indent=1) + "\n").encode())
+    write_atomic(settings_file(output), (json.dumps(settings, indent=1) + "\n").encode())
 
 
 def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
@@ -175,6 +185,13 @@ def identity(weights: str | None) -> str:
     return f"blake2b:{digest.hexdigest()}"
 
 
+def record_at(output: Path, start: int, form: str) -> bytes:
+    """Return the whole record of a csv or jsonl file that begins at a byte."""
+    with output.open("rb") as file:
+        file.seek(start)
+        return next(_csv_records(file) if form == "csv" else _lines(file))
+
+
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
     return (line for line in file if line.endswith(b"\n"))  # only the last can lack it
 
@@ -194,11 +211,9 @@ def _from_csv(record: bytes) -> Done:
     quoted = _QUOTED.match(text)
     path, rest = (quoted[1].replace('""', '"'), text[quoted.end() :]) if quoted else text.split(",", 1)
     score = rest.split(",", 1)[0]
-    if score:
-        float(score)
     if rest.count(",") < len(COLUMNS) - 2 or (quoted is None and '"' in path):
         raise ValueError
-    return Done(_escaped(path), not score)
+    return Done(_escaped(path), float(score) if score else None)
 
 
 def _from_json(record: bytes, file: Path) -> Done:
@@ -208,7 +223,7 @@ def _from_json(record: bytes, file: Path) -> Done:
         raise TypeError
     if not set(INTERVAL) <= set(values):
         raise columns_of_before(file)
-    return Done(_escaped(path), score is None)
+    return Done(_escaped(path), None if score is None else float(score))
 
 
 def _escaped(path: str) -> str:

@@ -1,4 +1,4 @@
-"""What ``mpiqe score`` and ``mpiqe explain`` share: their options, and what they show of a job."""
+"""Options and progress display that ``mpiqe score`` and ``mpiqe explain`` share."""
 
 import io
 import sys
@@ -104,6 +104,9 @@ def run(paths: list[str], *, verb: Literal["score", "explain"], output: Path | N
         go_on = "; the same command with --resume goes on from there" if stopped.can_resume else ""
         typer.echo(f"mpiqe: interrupted, {stopped}{go_on}", err=True)
         raise typer.Exit(130) from None
+    if options.get("update"):
+        scored = result.rows - result.kept
+        typer.echo(f"mpiqe: {result.kept} rows kept, {scored} scored, {result.dropped} dropped", err=True)
     if result.failed:
         failed = f"{result.failed} of {result.rows} photos could not be {verb.removesuffix('e')}ed"
         typer.echo(f"mpiqe: {failed}; their rows say why", err=True)

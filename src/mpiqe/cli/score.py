@@ -19,6 +19,10 @@ def score(
         Path | None, typer.Option(help="Write the rows to this file, as they come.", metavar="FILE")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue --output where an earlier run ended.")] = False,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Keep the rows of unchanged photos, score new ones, drop vanished ones."),
+    ] = False,
     explain: Annotated[
         Path | None,
         typer.Option(help="Draw each photo into this folder, as mpiqe explain does.", metavar="DIR"),
@@ -54,6 +58,7 @@ def score(
         output=output,
         file_format=form,
         resume=resume,
+        update=update,
         figures=explain,
         column=column,
         max_bytes=max_bytes,

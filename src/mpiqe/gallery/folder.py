@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from mpiqe.atomic import write_atomic
 from mpiqe.errors import ConfigError
-from mpiqe.files import write_whole
 from mpiqe.gallery.packing import Contents, data_script
 
 PAGE = "index.html"
@@ -108,8 +108,8 @@ class PageFolder:
         scripts = {name: _resource(name) for name in SCRIPTS}
         if not self.single_file:
             for name, text in {_DATA: data, _STYLE: style, **scripts}.items():
-                write_whole(self.folder / name, text.encode())
-        write_whole(self.page, self._html(contents.title, {_DATA: data, **scripts}, style).encode())
+                write_atomic(self.folder / name, text.encode())
+        write_atomic(self.page, self._html(contents.title, {_DATA: data, **scripts}, style).encode())
 
     def _html(self, title: str, scripts: dict[str, str], style: str) -> str:
         if self.single_file:

@@ -24,8 +24,8 @@ from mpiqe.preview import Preview, Previews
 from mpiqe.view import View
 
 LARGE = 20_000_000  # pixels; such photos are decoded one at a time
-_HEADROOM = 512 << 20  # bytes of address space to open a file, whatever its size
-_BYTES_PER_PIXEL = 40  # of a photo that is decoded: JPEG 2000 takes most
+HEADROOM = 512 << 20  # bytes of address space to open a file, whatever its size
+BYTES_PER_PIXEL = 40  # of a photo that is decoded: JPEG 2000 takes most
 
 _NOTHING = np.empty(0, dtype=np.uint8)
 
@@ -71,7 +71,7 @@ class Child:
             mode=request["mode"],
             seed=request["seed"],
         )
-        self._memory.allow(_HEADROOM + 2 * min(_bytes_of(source), file_bytes))
+        self._memory.allow(HEADROOM + 2 * min(_bytes_of(source), file_bytes))
         self._has_leave = False
         set_alarm(self._alarm)
         previews = Previews(request["thumbnail"])
@@ -94,10 +94,10 @@ class Child:
             return {"width": width, "height": height}, crops, previews.last
         finally:
             set_alarm(0)  # before the answer is sent: a parent that is stopped by Ctrl-Z takes it later
-            self._memory.allow(_HEADROOM + file_bytes)  # for the next request
+            self._memory.allow(HEADROOM + file_bytes)  # for the next request
 
     def _admit(self, width: int, height: int) -> None:
-        self._memory.allow(self._memory.allowed + _BYTES_PER_PIXEL * width * height)
+        self._memory.allow(self._memory.allowed + BYTES_PER_PIXEL * width * height)
         if width * height > LARGE and not self._has_leave:
             self._has_leave = True
             set_alarm(0)  # waiting for the others' large photos takes none of this one's time

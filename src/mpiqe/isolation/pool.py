@@ -18,7 +18,8 @@ from mpiqe.isolation.protocol import FILE_BYTES_PER_PIXEL, Buffers
 from mpiqe.preview import Previews
 
 _ATTEMPTS = 4
-_PAUSE = 0.5  # seconds before the second attempt to start a process, and twice as long before each further one
+PAUSE = 0.5
+"""Seconds before the second attempt to start a process; twice as long before each further one."""
 _FILE_BYTES = 64 << 20  # and so much more for whatever else a file holds
 
 
@@ -112,7 +113,7 @@ class Readers:
             try:
                 return self._start_once()
             except ConfigError:  # once it worked; the system may be short of processes or memory for the moment
-                if not self._worked or attempt == _ATTEMPTS - 1 or self.closed.wait(_PAUSE * 2**attempt):
+                if not self._worked or attempt == _ATTEMPTS - 1 or self.closed.wait(PAUSE * 2**attempt):
                     raise
         raise AssertionError("the last attempt returns or raises")
 

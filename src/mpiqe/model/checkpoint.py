@@ -1,4 +1,4 @@
-"""Weights and what they mean, on disk: one safetensors file whose header carries a JSON config.
+"""Checkpoints: one safetensors file with the trained weights; its header has the config as JSON.
 
 The tensors are the trained ones alone; the backbone is named with its digest and loaded from where it lies. Nothing
 is unpickled.
@@ -9,7 +9,6 @@ import json
 import math
 import os
 import platform
-import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,16 +17,17 @@ from typing import Any, get_args
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mpiqe.choices import ModelCropMode
 from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.hub import fetch, parse_hub_id
 from mpiqe.intervals import IntervalModel, interval_from_values
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.backbone_digest import same_backbone, what_differs
 from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_files import EMBEDDED, EMBEDDED_FOLDER
-from mpiqe.model.files import check_safetensors, write_safetensors
-from mpiqe.model.options import ModelOptions, from_mapping, to_mapping
+from mpiqe.model.options import ModelOptions, current_names, from_mapping, to_mapping
+from mpiqe.model.tensor_files import check_safetensors, write_safetensors
+from mpiqe.option_types import ModelCropMode
 from mpiqe.parse import parse_json
 from mpiqe.printable import printable
 from mpiqe.view import NATIVE, View
@@ -110,6 +110,8 @@ def read_config(path: Path) -> CheckpointConfig:
         for key in ("dataset", "split"):  # a file's name can hold anything, and these reach terminals
             if isinstance(values.get(key), str):
                 values[key] = printable(values[key])
+        if isinstance(values.get("training"), dict):
+            values["training"] = current_names(values["training"])
         if "view" in values:
             values["view"] = View.from_json(values["view"])
         values["interval"] = interval_from_values(values.get("interval"))
@@ -153,9 +155,21 @@ def load_checkpoint(source: str | Path, *, backbone: str | Path | None = None) -
     ``backbone`` says where the backbone lies now, if it is elsewhere than when the model was trained.
     Raises ``WeightsError`` that says which: missing, damaged, foreign, or mismatched (another backbone, other shapes).
     """
-    path = _locate(os.fspath(source))
+    path = locate(source)
     config = read_config(path)
-    clip = FrozenCLIP.from_pretrained(backbone or _backbone(config.backbone, path.parent))
+    clip = FrozenCLIP.from_pretrained(backbone or backbone_of(config, path))
+    check_backbone(config, path, clip)
+    try:
+        model = build_model(clip, config.options)
+    except ConfigError as error:
+        raise WeightsError(f"the config in {path} cannot be used: {error}") from error
+    load_tensors(model, path)
+    model.target_mean, model.target_std = config.target_mean, config.target_std
+    return model.eval(), config
+
+
+def check_backbone(config: CheckpointConfig, path: Path, clip: FrozenCLIP) -> None:
+    """Raise ``WeightsError`` unless ``clip`` computes what the checkpoint ``path`` was trained on."""
     digest = clip.digest()
     if not same_backbone(config.backbone_digest, digest):
         what, was, now = what_differs(config.backbone_digest, digest)
@@ -166,13 +180,6 @@ def load_checkpoint(source: str | Path, *, backbone: str | Path | None = None) -
             f"{path} was trained on the backbone {config.backbone!r} with digest {was!r}, "
             f"but {clip.name!r} has {now!r}: these are {other}"
         )
-    try:
-        model = build_model(clip, config.options)
-    except ConfigError as error:
-        raise WeightsError(f"the config in {path} cannot be used: {error}") from error
-    load_tensors(model, path)
-    model.target_mean, model.target_std = config.target_mean, config.target_std
-    return model.eval(), config
 
 
 def fingerprint(model: QualityModel, config: CheckpointConfig) -> str:
@@ -184,14 +191,17 @@ def fingerprint(model: QualityModel, config: CheckpointConfig) -> str:
     return digest.hexdigest()
 
 
-def load_tensors(model: QualityModel, path: Path) -> None:
+def load_tensors(model: QualityModel, path: Path, *, beside: str | None = None) -> None:
     """Copy the tensors of a file into the parameters of ``model``; every one must be there with its shape.
 
+    Parameters whose name begins with ``beside`` stay as they are where the file has none of them.
     Raises ``WeightsError`` for a file that is not as it was written, by its digest if it has one.
     """
     check_safetensors(path)
     parameters = dict(model.named_parameters())
     with safe_open(path, framework="pt") as file:
+        if beside is not None and not any(key.startswith(beside) for key in file.keys()):  # noqa: SIM118
+            parameters = {key: value for key, value in parameters.items() if not key.startswith(beside)}
         found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys() if key in parameters}  # noqa: SIM118
         surplus = [key for key in file.keys() if key not in parameters]  # noqa: SIM118
         wanted = {key: tuple(parameter.shape) for key, parameter in parameters.items()}
@@ -211,7 +221,9 @@ def load_tensors(model: QualityModel, path: Path) -> None:
                 parameter.copy_(tensor)
 
 
-def _locate(source: str) -> Path:
+def locate(source: str | Path) -> Path:
+    """The file of a run folder, a checkpoint file, ``embedded`` or a hub id; raises ``WeightsError`` for none."""
+    source = os.fspath(source)
     path = EMBEDDED_FOLDER if source == EMBEDDED else Path(source)
     if path.is_dir():
         if not (path / FILE_NAME).is_file():
@@ -221,27 +233,16 @@ def _locate(source: str) -> Path:
         if path.suffix in PICKLES:
             raise WeightsError(f"{path} is a pickle; mpiqe reads safetensors only and never unpickles")
         return path
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) or source.endswith((".safetensors", *PICKLES)):
+    hub_id = parse_hub_id(source)
+    if hub_id is None:
         raise WeightsError(f"no checkpoint {source!r}; give a run folder, a .safetensors file or a hub id (owner/name)")
-    return _download(source) / FILE_NAME
-
-
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=[FILE_NAME, "backbone/*"]))
-    except Exception as error:  # whatever its network client raises, it means the same here
-        raise WeightsError(
-            f"no folder or file {hub_id!r} here, and the hub did not give it ({type(error).__name__}). On a machine "
-            f"with network, download {FILE_NAME} (and backbone/, if it has one) from https://huggingface.co/{hub_id} "
-            "into a folder and give that folder."
-        ) from error
+    folder = fetch(hub_id, [FILE_NAME, "backbone/*"])
     if not (folder / FILE_NAME).is_file():
-        raise WeightsError(f"the hub's {hub_id!r} holds no {FILE_NAME}")
-    return folder
+        raise WeightsError(f"the hub's {source!r} holds no {FILE_NAME}")
+    return folder / FILE_NAME
 
 
-def _backbone(name: str, beside: Path) -> str:
-    local = beside / name
-    return str(local) if local.is_dir() else name
+def backbone_of(config: CheckpointConfig, path: Path) -> str:
+    """Where the backbone of the checkpoint ``path`` is looked for: beside it, if there is a folder of that name."""
+    local = path.parent / config.backbone
+    return str(local) if local.is_dir() else config.backbone

@@ -10,12 +10,14 @@ Axes: B crops, N patches, W vision width, C prompts, L tokens, T text width, D j
 import copy
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import CLIPModel
 
 from mpiqe.model.backbone import Embedded
@@ -23,7 +25,8 @@ from mpiqe.model.backbone_digest import PROMPTED, digest_of
 from mpiqe.model.clip_files import read_clip
 from mpiqe.model.conv_stem import ConvStem
 from mpiqe.model.efficientnet import EfficientNetStem
-from mpiqe.model.files import write_safetensors
+from mpiqe.model.pretraining_data import PRETRAINING_KEYS, pretraining_data
+from mpiqe.model.tensor_files import write_safetensors
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -45,6 +48,8 @@ class FrozenCLIP(nn.Module):
         self.tokenizer = tokenizer
         self.name = name
         self.steady = False
+        self.checkpointing = False
+        """Whether the image tower's layers are computed again in the backward pass, which saves what they keep."""
         vision, text = model.config.vision_config, model.config.text_config
         self.image_size: int = vision.image_size
         self.grid: int = vision.image_size // vision.patch_size
@@ -76,17 +81,20 @@ class FrozenCLIP(nn.Module):
         return cls(model=model, tokenizer=tokenizer, name=os.fspath(source))
 
     @property
-    def learnt_from(self) -> list[dict[str, Any]]:
-        """What ``mpiqe pretrain`` taught it from, as its config.json says: ``data``, ``split``, ``whole`` of each set.
+    def pretraining_data(self) -> list[dict[str, Any]]:
+        """The datasets of ``mpiqe pretrain``, as config.json has them; none for a backbone that was trained elsewhere.
 
-        Whoever measures with such a backbone has to know; one that was not taught here says nothing.
+        Each has ``data``, ``split`` and ``train_on_all``: results on a dataset that is listed here are too high.
         """
-        found = getattr(self.clip.config, "mpiqe_learnt_from", None)
-        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+        return pretraining_data({key: getattr(self.clip.config, key, None) for key in PRETRAINING_KEYS})
 
-    def add_learnt_from(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """Note further sets, to be kept by ``save``."""
-        self.clip.config.mpiqe_learnt_from = [*self.learnt_from, *map(dict, entries)]
+    def add_pretraining_data(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Add datasets, which ``save`` writes to config.json."""
+        before = self.pretraining_data
+        for key in PRETRAINING_KEYS:
+            if hasattr(self.clip.config, key):
+                delattr(self.clip.config, key)
+        setattr(self.clip.config, PRETRAINING_KEYS[0], [*before, *map(dict, entries)])
 
     def freeze(self) -> None:
         """Turn every parameter into a buffer."""
@@ -112,7 +120,7 @@ class FrozenCLIP(nn.Module):
         self.clip.train(not steady)
 
     def fuse(self) -> None:
-        """Make scoring quicker: no train mode, no digest and no file will be asked of these weights any more."""
+        """Fuse layers for faster scoring; afterwards there is no train mode, digest or file of these weights."""
         stem = self.clip.vision_model.embeddings.patch_embedding
         if isinstance(stem, (ConvStem, EfficientNetStem)):
             stem.fuse()
@@ -123,7 +131,7 @@ class FrozenCLIP(nn.Module):
         return super().train(mode and not self.steady)
 
     def digest(self) -> str:
-        """Of what it computes, as ``backbone_digest`` says: weights, settings, token ids; the same in any format."""
+        """Digest of weights, settings and token ids (``backbone_digest``), whatever the file format."""
         config = self.clip.config
         return digest_of(
             self.weights(),
@@ -220,7 +228,7 @@ class FrozenCLIP(nn.Module):
         return {self.grid * 2**halvings: width for halvings, width in enumerate(reversed(channels))}
 
     def encode_patches(self, patches: Tensor, prompts: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The layers of the image tower: what ``encode_image`` does after ``embed``."""
+        """The layers of the image tower; ``encode_image`` is ``embed``, then this."""
         tower = self.clip.vision_model
         number, depth = patches.shape[1], 0 if prompts is None else len(prompts)
         cls = tower.embeddings.class_embedding.expand(patches.shape[0], 1, -1)
@@ -232,7 +240,15 @@ class FrozenCLIP(nn.Module):
                 staying = entering.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
                 tokens = torch.cat([tokens[:, :1], staying, tokens[:, 1:]], dim=1)
                 entering = None
-            tokens = _layer(layer, tokens, self._vision_heads, causal=False, aside=entering)
+            if self.checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(
+                    partial(_layer, layer, heads=self._vision_heads, causal=False, aside=entering),
+                    tokens,
+                    use_reentrant=False,
+                    preserve_rng_state=False,  # nothing is drawn in it
+                )
+            else:
+                tokens = _layer(layer, tokens, self._vision_heads, causal=False, aside=entering)
         tokens = torch.cat([tokens[:, :1], tokens[:, -number:]], dim=1)
         tokens = tower.post_layernorm(tokens)
         return tokens[:, 0], tokens[:, 1:]

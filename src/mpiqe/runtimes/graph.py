@@ -1,4 +1,4 @@
-"""A model as one graph on disk: pixels of crops in, scores and probabilities out, and what they mean beside it.
+"""An exported model on disk: one graph (pixels of crops -> scores and probabilities) and its card.
 
 A folder holds ``mpiqe.json`` (the card) and ``mpiqe.onnx``, or ``mpiqe.xml`` with ``mpiqe.bin``. The graph takes
 ``pixels`` (N, S, S, 3) uint8 and answers with those of ``OUTPUTS`` that its model has. Knows no torch.
@@ -12,10 +12,10 @@ from dataclasses import MISSING, asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from mpiqe.choices import GraphPrecision, ModelCropMode
+from mpiqe.atomic import write_atomic
 from mpiqe.errors import ConfigError, WeightsError
-from mpiqe.files import write_whole
 from mpiqe.intervals import IntervalModel, interval_from_values
+from mpiqe.option_types import GraphPrecision, ModelCropMode
 from mpiqe.parse import parse_json
 from mpiqe.runtimes.base import Scale
 from mpiqe.runtimes.registry import GraphForm
@@ -74,7 +74,7 @@ class GraphCard:
 
 
 def name_of_checkpoint(digest: str) -> str:
-    """What a model without a version is called, by the digest of its weights."""
+    """Name of a model without a version, from the digest of its weights."""
     return f"checkpoint {digest[:8]}"
 
 
@@ -86,7 +86,7 @@ def write_card(folder: Path, card: GraphCard, *, beside: Sequence[str] = (), **m
     names = [name for name in (ONNX, OPENVINO, OPENVINO_WEIGHTS) if (folder / name).is_file()]
     digests = {name: _digest(folder / name) for name in (*names, *beside)}
     text = json.dumps({"format": FORMAT, **asdict(card), "digests": digests, **more}, indent=2)
-    write_whole(folder / CARD, (text + "\n").encode())
+    write_atomic(folder / CARD, (text + "\n").encode())
 
 
 def read_card(folder: Path) -> GraphCard:

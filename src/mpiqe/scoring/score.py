@@ -25,6 +25,10 @@ class Score:
     ``None`` for a model without calibration, and with fewer crops per photo than it was calibrated with.
     """
 
+    def __float__(self) -> float:
+        """Return ``score``: ``float(scorer(photo))``."""
+        return self.score
+
 
 @dataclass(frozen=True)
 class Row:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mpiqe.choices import ModelCropMode, Precision, SplitSource
 from mpiqe.data import check, choose_split, describe_split, read_dataset
 from mpiqe.data.extra_data import target_statistics
 from mpiqe.data.record import Dataset, Record
@@ -14,8 +13,9 @@ from mpiqe.data.scales import Scale, on_one_scale, scale_of
 from mpiqe.errors import ConfigError
 from mpiqe.intervals import IntervalModel
 from mpiqe.model.checkpoint import CheckpointConfig, load_checkpoint
+from mpiqe.option_types import ModelCropMode, Precision, SplitSource
 from mpiqe.training.device import accelerator_for
-from mpiqe.training.evaluate import Prediction, measure, measure_interval, predict
+from mpiqe.training.evaluate import Prediction, measure, measure_interval, nearly_constant, predict
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import CONFIG
 from mpiqe.view import View
@@ -84,7 +84,7 @@ def assess(
         whose = describe_split(dataset, number, source=splits)
         indices, title = getattr(choose_split(dataset, number, source=splits), part), f"{part} images of split {whose}"
         if part == "test" and config.dataset == dataset.name:
-            if config.training.get("whole"):
+            if config.training.get("train_on_all"):
                 reporter.note("careful: the checkpoint was trained with --train-on-all, on test images too")
             elif config.split != whose:
                 reporter.note(
@@ -109,6 +109,8 @@ def assess(
         view=config.view if view_side is None else View.of_side(view_side),
     )
     result = measure(predictions)
+    if alike := nearly_constant(predictions, low=config.mos_low, high=config.mos_high):
+        reporter.note(alike)
     ours, theirs = scale_of(dataset.name, dataset.low, dataset.high), _scale_of_scores(config)
     if not on_one_scale(ours, theirs):
         reporter.note(

@@ -5,6 +5,7 @@
     RUN/
       config.json               every setting, seed, versions, data digest
       metrics.jsonl             one line an epoch
+      shifts.json               only of a run that goes on from a model with a stem head, see SHIFTS
       state.safetensors         weights, optimiser and epoch: what --resume reads
       predictions.csv           the test images, once training is done
       test.json                 their figures
@@ -26,11 +27,14 @@ from torch.optim import Optimizer
 
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.backbone_digest import same_backbone, what_differs
-from mpiqe.model.files import check_safetensors, write_safetensors, write_whole
+from mpiqe.model.options import current_names
+from mpiqe.model.tensor_files import check_safetensors, write_atomic, write_safetensors
 from mpiqe.parse import parse_json
 
 CONFIG, METRICS, STATE = "config.json", "metrics.jsonl", "state.safetensors"
 PREDICTIONS, TEST = "predictions.csv", "test.json"
+SHIFTS = "shifts.json"
+"""What is added to each MOS for the decoder of a run that goes on from a model with a stem head."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class RunFolder:
         settings = self.config().get("settings")
         if not isinstance(settings, dict):
             raise ConfigError(f"{self.path / CONFIG} holds no settings of a run; the run cannot be resumed")
-        return settings
+        return current_names(settings)
 
     def refuse_other_settings(self, settings: Mapping[str, Any], *, but: Collection[str] = ()) -> None:
         """Raise ``ConfigError`` with both values of all that differs and changes what is computed; not of ``but``."""
@@ -111,7 +115,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write one text file atomically."""
-        write_whole(self.path / name, text.encode("utf-8"))
+        write_atomic(self.path / name, text.encode("utf-8"))
 
     def metrics(self) -> list[dict[str, Any]]:
         """The epochs so far; a line that a kill has torn is left out."""
@@ -179,12 +183,22 @@ class RunFolder:
         return progress
 
 
-FREE_ON_RESUME = frozenset({"device", "workers", "root", "labels"})
-"""Settings that may differ when a run is continued: where it computes and reads, not what. (Another device rounds
-otherwise, as any other machine does; the precision stays.)"""
+FREE_ON_RESUME = frozenset(
+    {"device", "workers", "root", "labels", "accumulation", "micro_batch", "gradient_checkpointing", "photo_cache"}
+)
+"""Settings that may differ when a run is continued: where it computes and reads and in how many parts, not what.
+(Another device, or other parts, round otherwise, as any other machine does; the precision stays.)"""
 
 
-BEFORE_THEY_WERE: Mapping[str, Any] = {"view_side": 0, "crop_mode": "seeded"}
+BEFORE_THEY_WERE: Mapping[str, Any] = {
+    "view_side": 0,
+    "crop_mode": "seeded",
+    "distortion_scale": "clip",
+    "mix_crops": False,
+    "start": None,
+    "scene_labels": True,
+    "distortion_labels": True,
+}
 """Settings that runs of earlier versions do not name, and what those did."""
 
 
