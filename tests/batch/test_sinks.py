@@ -22,6 +22,7 @@ GOOD = Row(
         scene={"night": 0.25, "day": 0.75},
         distortion={"dull": 1 / 3, "red-eyed": 2 / 3, "none": 0.0},
         size=(4000, 3000),
+        quality=0.78479836,
     ),
     None,
 )
@@ -45,11 +46,12 @@ def test_json_lines_have_the_agreed_keys_in_order():
     sink.write(GOOD)
     sink.write(BAD)
     good, bad = map(json.loads, stream.getvalue().splitlines())
-    assert list(good) == list(bad) == ["path", "score", "spread", "scene", "distortion", "width", "height",
-                                       "interval_low", "interval_high", "error"]  # fmt: skip
+    assert list(good) == list(bad) == ["path", "score", "quality", "spread", "scene", "distortion", "width",
+                                       "height", "interval_low", "interval_high", "error"]  # fmt: skip
     assert good == {
         "path": "photos/a, b.jpg",
         "score": 200.123457,
+        "quality": 0.784798,
         "spread": 3.5,
         "scene": {"night": 0.25, "day": 0.75},
         "distortion": {"dull": 0.333333, "red-eyed": 0.666667, "none": 0.0},
@@ -68,9 +70,9 @@ def test_csv_has_the_same_columns_with_the_most_probable_names():
     sink.write(GOOD)
     sink.write(BAD)
     assert stream.getvalue() == (
-        "path,score,spread,scene,distortion,width,height,interval_low,interval_high,error\n"
-        '"photos/a, b.jpg",200.123457,3.5,day,red-eyed,4000,3000,,,\n'
-        "photos/broken.jpg,,,,,,,,,empty file\n"
+        "path,score,quality,spread,scene,distortion,width,height,interval_low,interval_high,error\n"
+        '"photos/a, b.jpg",200.123457,0.784798,3.5,day,red-eyed,4000,3000,,,\n'
+        "photos/broken.jpg,,,,,,,,,,empty file\n"
     )
     assert next(csv.DictReader(io.StringIO(stream.getvalue())))["path"] == "photos/a, b.jpg"
 
@@ -82,7 +84,7 @@ def test_a_model_without_scenes_leaves_them_empty():
     assert json.loads(stream.getvalue())["scene"] == {}
     stream = io.StringIO()
     CsvSink(stream).write(row)
-    assert stream.getvalue().splitlines()[1] == "a.jpg,1.0,0.0,,,1,1,,,"
+    assert stream.getvalue().splitlines()[1] == "a.jpg,1.0,,0.0,,,1,1,,,"
 
 
 @pytest.mark.parametrize("kind", [JsonLinesSink, CsvSink])
@@ -174,7 +176,7 @@ def test_parquet_has_typed_columns_and_says_what_they_mean(brightness, tmp_path)
         "string", "double", "string", "int32", "float"]  # fmt: skip
     good, bad, odd = table.to_pylist()
     assert [good[name] for name in COLUMNS] == [
-        "photos/a, b.jpg", 200.123457, 3.5, "day", "red-eyed", 4000, 3000, None, None, None]  # fmt: skip
+        "photos/a, b.jpg", 200.123457, 0.784798, 3.5, "day", "red-eyed", 4000, 3000, None, None, None]  # fmt: skip
     assert [good[name] for name in classes] == pytest.approx([0.25, 0.75, 1 / 3, 2 / 3, 0])
     assert {name: value for name, value in bad.items() if value is not None} == {
         "path": "photos/broken.jpg", "error": "empty file"}  # fmt: skip
@@ -202,7 +204,7 @@ def test_parts_are_saved_by_rows_or_time(brightness, tmp_path, monkeypatch):
 def test_a_csv_that_is_continued_has_one_header():
     stream = io.StringIO()
     CsvSink(stream, header=False).write(BAD)
-    assert stream.getvalue() == "photos/broken.jpg,,,,,,,,,empty file\n"
+    assert stream.getvalue() == "photos/broken.jpg,,,,,,,,,,empty file\n"
 
 
 SURE = Row("sure.jpg", dataclasses.replace(GOOD.score, interval=(-12.3456789, 212.5)), None)
@@ -240,4 +242,4 @@ def test_the_table_has_a_column_for_the_intervals_of_a_calibrated_model(brightne
 def test_a_carriage_return_is_quoted_in_csv(name):
     stream = io.StringIO(newline="")
     CsvSink(stream, header=False).write(Row(name, None, f"{name} is empty"))
-    assert stream.getvalue() == f'"{name}",,,,,,,,,"{name} is empty"\n'
+    assert stream.getvalue() == f'"{name}",,,,,,,,,,"{name} is empty"\n'

@@ -1,6 +1,7 @@
 """``mpiqe score --output FILE --resume``: what is there stays, what is missing comes, and it is the same in the end."""
 
 import contextlib
+import csv
 import errno
 import json
 import os
@@ -439,17 +440,20 @@ def test_rows_of_two_views_do_not_mix_and_rows_of_a_version_without_views_go_on(
     assert score(one, two, "--output", rows, "--resume")[0] == 0
 
 
-def _as_before(rows):
-    """Rewrite an output as it was before rows had an interval."""
+def _as_before(rows, columns):
+    """Rewrite an output as it was before rows had these columns."""
     if rows.suffix == ".parquet":
         table = pq.read_table(rows)
-        pq.write_table(table.drop_columns(["interval_low", "interval_high"]), rows)
+        pq.write_table(table.drop_columns(list(columns)), rows)
     elif rows.suffix == ".csv":
-        lines = [line.split(",") for line in rows.read_text().splitlines()]
-        rows.write_text("".join(",".join([*line[:7], line[9]]) + "\n" for line in lines))
+        with rows.open(newline="") as file:
+            header, *lines = list(csv.reader(file))
+        kept = [number for number, name in enumerate(header) if name not in columns]
+        with rows.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([line[n] for n in kept] for line in [header, *lines])
     else:
         values = [json.loads(line) for line in rows.read_text().splitlines()]
-        kept = [{key: value for key, value in row.items() if "interval" not in key} for row in values]
+        kept = [{key: value for key, value in row.items() if key not in columns} for row in values]
         rows.write_text("".join(json.dumps(row) + "\n" for row in kept))
 
 
@@ -457,7 +461,7 @@ def _as_before(rows):
 def test_rows_without_the_columns_of_the_interval_are_not_continued(score, photos, tmp_path, form):
     rows = tmp_path / f"rows.{form}"
     assert score(photos / "03-ü.png", photos / "05-plain.png", "--output", rows)[0] == 0
-    _as_before(rows)
+    _as_before(rows, ("quality", "interval_low", "interval_high"))
     before = rows.read_bytes()
     status, err = score(photos / "03-ü.png", photos / "05-plain.png", photos, "--output", rows, "--resume")
     assert status == 2
@@ -465,6 +469,17 @@ def test_rows_without_the_columns_of_the_interval_are_not_continued(score, photo
     assert "name another --output, or start anew without --resume" in err
     assert err.count("\n") == 1
     assert rows.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_without_a_quality_are_continued_without_one(score, photos, tmp_path, form):
+    rows, whole = tmp_path / f"rows.{form}", tmp_path / f"whole.{form}"
+    assert score(photos / "00-a, b.png", photos / "03-ü.png", "--output", rows)[0] == 0
+    _as_before(rows, ("quality",))
+    assert score(photos / "00-a, b.png", photos / "03-ü.png", photos, "--output", rows, "--resume")[0] == 1
+    assert score(photos / "00-a, b.png", photos / "03-ü.png", photos, "--output", whole)[0] == 1
+    _as_before(whole, ("quality",))
+    assert content(rows) == content(whole)
 
 
 @pytest.mark.parametrize("form", FORMS)

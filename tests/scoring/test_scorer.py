@@ -12,6 +12,7 @@ from PIL import Image
 from mpiqe.errors import ConfigError, ImageError, WeightsError
 from mpiqe.images import crop_positions, cut, read
 from mpiqe.intervals import IntervalModel
+from mpiqe.runtimes.base import Scale
 from mpiqe.scoring.scorer import Scorer
 from mpiqe.view import View
 
@@ -262,3 +263,12 @@ def test_what_is_no_whole_number_is_refused(make_scorer, value):
 def test_a_batch_of_many_photos_of_many_crops_is_refused(make_scorer):
     with pytest.raises(ConfigError, match="batch_size 4096 x crops 100 must be at most 65536 crops in memory"):
         make_scorer(batch_size=4096, crops=100)
+
+
+def test_quality_is_the_position_on_the_scale_whatever_its_direction(make_scorer, photos):
+    score = make_scorer()(photos[5])
+    assert score.quality == pytest.approx(score.score / 255)
+    scale = Scale(10, 30, "x")
+    assert [scale.quality(value) for value in (0, 10, 25, 99)] == [0, 0, 0.75, 1]
+    assert replace(scale, higher_is_better=False).quality(25) == 0.25
+    assert Scale(5, 5, "x").quality(5) == 0

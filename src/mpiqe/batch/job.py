@@ -10,11 +10,14 @@ from typing import Any, Literal, cast
 from mpiqe import bounds
 from mpiqe.batch.figures import FigureFolder
 from mpiqe.batch.local import score_here
+from mpiqe.batch.lock import alone
 from mpiqe.batch.output import Format, Output, refuse_inputs
 from mpiqe.batch.progress import OnProgress
 from mpiqe.batch.ray.driver import SHARD_SIZE, Cluster
 from mpiqe.batch.resume import identity
+from mpiqe.batch.selection import Selection
 from mpiqe.batch.sinks import Stream
+from mpiqe.batch.update import is_there, update_here
 from mpiqe.errors import ConfigError
 from mpiqe.images import DEFAULT_MAX_PIXELS
 from mpiqe.option_types import CropMode, ScoringPrecision
@@ -31,9 +34,13 @@ class JobResult:
     """What a finished job has written."""
 
     rows: int
-    """All rows of the output, those of an earlier run included."""
+    """All rows of the output, those of an earlier run included; with a ``selection`` those that it left out, too."""
     failed: int
     """Rows among them that have an error in place of a score."""
+    kept: int = 0
+    """Rows among them that an update has copied, since their images have not changed."""
+    dropped: int = 0
+    """Rows that an update has left out, since there is no such image any more."""
 
 
 def score_to(
@@ -42,11 +49,13 @@ def score_to(
     *,
     file_format: Format | None = None,
     resume: bool = False,
+    update: bool = False,
     engine: Engine = "local",
     on_progress: OnProgress | None = None,
     count_total: bool = True,
     figures: str | os.PathLike[str] | None = None,
     name_figures: bool = False,
+    selection: Selection | None = None,
     weights: str | os.PathLike[str] | None = None,
     crops: int | None = None,
     view_side: int | None = None,
@@ -75,13 +84,21 @@ def score_to(
     locked while the job runs. With ``resume`` the rows of an earlier run stay and the rest is added; they must be of
     the same images in the same order, and made with the same options. A job that was killed is continued like that.
 
+    With ``update`` the rows of an earlier run that was made with the same options are brought up to date: those of
+    unchanged files (same path, size and time of change) stay, new and changed images are scored, and those that failed
+    again; rows of images that are not there any more are dropped, and all are in the order of the input. The output is
+    replaced when all rows are there; a job that was killed is continued by another update.
+
     ``on_progress`` is called in this thread with a ``Progress``: at the start and after every row, or with Ray after
     every shard. An exception that it raises ends the job; the rows that were written stay, and can be continued.
     Without ``count_total`` the inputs are not counted, so ``Progress.total`` stays ``None``.
 
     ``figures`` is a folder for a figure of each image, as ``mpiqe explain`` draws them; ``name_figures`` adds their
-    names to the rows of a table. ``engine``: ``ray`` scores shards of ``shard_size`` images on the Ray cluster at
-    ``address``, or that of ``RAY_ADDRESS``, or one that is started on this machine. Such a run needs a file.
+    names to the rows of a table. ``selection`` limits the rows that are written to some scores; such an output cannot
+    be continued. With ``file_format`` ``paths`` or ``paths0`` only the paths of scored images are written.
+
+    ``engine``: ``ray`` scores shards of ``shard_size`` images on the Ray cluster at ``address``, or that of
+    ``RAY_ADDRESS``, or one that is started on this machine. Such a run needs a file.
 
     ``max_bytes``: larger downloads and members of archives are refused. ``timeout``: seconds to fetch an image, and to
     read it. ``column``: of Parquet tables. ``allow_scheme`` and ``allow_host``: see docs/security.md. All other options
@@ -98,9 +115,12 @@ def score_to(
         Path(cast("str", output)) if is_path else None,
         file_format,
         stream=None if is_path else cast("Stream", output),
-        resume=resume,
+        resume=resume or update,
         name_figures=name_figures,
+        selection=selection,
     )
+    if update:
+        _check_update(resume=resume, engine=engine, figures=figures is not None)
     if target.path is not None:
         refuse_inputs(target.path, paths)
     options: dict[str, Any] = {
@@ -129,6 +149,19 @@ def score_to(
         found = folder.photos_outside(found)
     followed = {"allow_scheme": list(reach.schemes) or None, "allow_host": list(reach.hosts) or None}
     settings = _settings(options, max_bytes=max_bytes, column=column, **followed) if target.can_resume else {}
+    if update and target.path is not None and is_there(target.path):
+        with alone(target.path):
+            updated = update_here(
+                paths,
+                found,
+                output=target.path,
+                form=target.form,
+                settings=settings,
+                options=options,
+                on_progress=on_progress,
+                count_total=count_total,
+            )
+        return JobResult(updated.tracker.done, updated.tracker.failed, updated.kept, updated.dropped)
     with target.alone():
         if cluster and not cluster.is_over(target):
             tracker = cluster.run(
@@ -152,9 +185,20 @@ def score_to(
                 options=options,
                 on_progress=on_progress,
                 count_total=count_total,
+                selection=selection,
                 after_cluster=cluster is not None,
             )
     return JobResult(tracker.done, tracker.failed)
+
+
+def _check_update(*, resume: bool, engine: str, figures: bool) -> None:
+    """Raise ``ConfigError`` for what does not go with an update."""
+    if resume:
+        raise ConfigError("--update does what --resume does, and more: give one of them")
+    if engine != "local":
+        raise ConfigError("--update compares the files of this machine; leave --engine ray away")
+    if figures:
+        raise ConfigError("--explain draws every photo; leave --update away, or draw with mpiqe explain")
 
 
 def _check(max_bytes: int, timeout: float, engine: str) -> None:

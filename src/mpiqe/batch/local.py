@@ -12,6 +12,8 @@ from mpiqe.batch.interrupts import Interrupts, JobInterrupted
 from mpiqe.batch.output import Output
 from mpiqe.batch.progress import OnProgress, Tracker, counting
 from mpiqe.batch.resume import Earlier, check_order, check_settings
+from mpiqe.batch.selection import Selection, selected
+from mpiqe.batch.signatures import SignatureFile
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring import loading
 from mpiqe.scoring.explanation import explain
@@ -31,6 +33,7 @@ def score_here(
     on_progress: OnProgress | None,
     count_total: bool,
     after_cluster: bool,
+    selection: Selection | None = None,
 ) -> Tracker:
     """Write the rows of what is ``found`` in ``paths``; return how many there are.
 
@@ -56,14 +59,17 @@ def score_here(
     with Interrupts() as interrupts:
         try:
             with (
-                target.opened(scorer.predictor, earlier=earlier, settings=settings) as sink,
+                target.opened(scorer.predictor, earlier=earlier, settings=settings) as opened,
+                selected(opened, selection, scorer.scale) as sink,
+                SignatureFile(target.path if target.can_resume else None, goes_on=earlier is not None) as signatures,
                 counting(tracker, paths, target.path, wanted=count_total),
-                closing(_rows(scorer, chain([first], found), folder)) as rows,
+                closing(_rows(scorer, signatures.noted(chain([first], found)), folder)) as rows,
             ):
                 tracker.report()
                 for row in rows:
                     with interrupts.held():
                         sink.write(row)
+                        signatures.add_row(row)
                         tracker.add(row)
         except KeyboardInterrupt as interrupt:
             raise JobInterrupted(tracker.done, can_resume=target.can_resume) from interrupt

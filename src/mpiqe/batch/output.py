@@ -20,15 +20,18 @@ from mpiqe.batch.resume import (
     EarlierText,
     check_settings,
     refuse_foreign,
+    settings_file,
     write_settings,
 )
-from mpiqe.batch.sinks import CsvSink, JsonLinesSink, Sink, Stream, TableSink
+from mpiqe.batch.selection import PathsSink, Selection
+from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, Sink, Stream, TableSink
 from mpiqe.decoding import begins_image
 from mpiqe.errors import ConfigError
 from mpiqe.runtimes.base import Predictor
 from mpiqe.sources import parquet
 
-Format = Literal["table", "csv", "jsonl", "parquet"]
+Format = Literal["table", "csv", "jsonl", "parquet", "paths", "paths0"]
+"""The last two are paths alone, each followed by a line feed or by NUL."""
 
 _BY_SUFFIX: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 _SYNC_SECONDS = 5.0
@@ -40,8 +43,8 @@ class Output:
 
     ``form`` is by default what the file's suffix says, or else a table. Of a link, ``path`` becomes the file that it
     leads to, which is replaced while the link stays. ``name_figures``: whether a table says which figure belongs to a
-    row. Raises ``ConfigError`` for invalid combinations: Parquet without a file, ``resume`` without a file that scripts
-    read.
+    row. ``selection``: which rows are going to be written, if not all. Raises ``ConfigError`` for invalid combinations:
+    Parquet without a file, ``resume`` without a file that scripts read or with a selection.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Output:
         stream: Stream | None = None,
         resume: bool,
         name_figures: bool = False,
+        selection: Selection | None = None,
     ) -> None:
         if form is not None and form not in get_args(Format):
             raise ConfigError(f"file_format must be one of {', '.join(get_args(Format))}, not {form!r}")
@@ -60,6 +64,11 @@ class Output:
         self.form: Format = form or (_BY_SUFFIX.get(path.suffix.lower(), "table") if path else "table")
         self.resume = resume
         self.name_figures = name_figures
+        self.is_selection = selection is not None and not selection.is_all
+        if resume and self.is_selection:
+            raise ConfigError(
+                "--resume continues all rows: leave --min-score, --max-score, --worst, --best, --sort away"
+            )
         if resume and not self.can_resume:
             raise ConfigError("--resume continues a file: give --output FILE, as csv, jsonl or parquet")
         if self.form == "parquet" and path is None:
@@ -70,7 +79,7 @@ class Output:
     @property
     def can_resume(self) -> bool:
         """Whether a later run can continue this output."""
-        if self.path is None or self.form == "table":
+        if self.path is None or self.form in ("table", "paths", "paths0") or self.is_selection:
             return False
         return self._is_file
 
@@ -119,11 +128,14 @@ class Output:
             with self._parquet(self.path, predictor, earlier, settings) as sink:
                 yield sink
             return
+        columns = earlier.columns if earlier else COLUMNS
         with self._stream(earlier, settings) as stream:
             if self.form == "csv":
-                yield CsvSink(stream, header=earlier is None)
+                yield CsvSink(stream, header=earlier is None, columns=columns)
             elif self.form == "jsonl":
-                yield JsonLinesSink(stream)
+                yield JsonLinesSink(stream, columns=columns)
+            elif self.form in ("paths", "paths0"):
+                yield PathsSink(stream, end="\0" if self.form == "paths0" else "\n")
             else:
                 console = Console(file=cast("IO[str]", stream), highlight=False)
                 yield TableSink(console, predictor, name_figures=self.name_figures)
@@ -139,11 +151,14 @@ class Output:
                 path.unlink(missing_ok=True)
                 remove_parts(path)
                 write_settings(path, settings)
-        sink = ParquetSink(path, predictor, settings=settings)
+        sink = ParquetSink(path, predictor, settings=settings, columns=earlier.columns if earlier else COLUMNS)
         try:
             yield sink
         except BaseException:
-            sink.save()
+            if self.is_selection:
+                remove_parts(path)  # nothing goes on from them
+            else:
+                sink.save()
             raise
         sink.finish()
 
@@ -164,6 +179,8 @@ class Output:
             # after the old rows are gone: they are not to be taken for rows of these settings
             if self.can_resume and not earlier:
                 write_settings(self.path, settings)
+            elif self.is_selection:  # the settings of rows that are no longer there
+                settings_file(self.path).unlink(missing_ok=True)
             synced = _Synced(file, self.path)
             try:
                 yield synced

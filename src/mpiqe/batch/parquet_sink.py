@@ -13,15 +13,17 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mpiqe.atomic import write_atomic
 from mpiqe.batch.resume import COMPUTES, Done, columns_of_before
-from mpiqe.batch.sinks import INTERVAL, encode_name, storable_values
+from mpiqe.batch.sinks import COLUMNS, COLUMNS_WITHOUT_QUALITY, INTERVAL, encode_name, storable_values
 from mpiqe.errors import ConfigError
 from mpiqe.extras import needing
+from mpiqe.parse import parse_json
 from mpiqe.runtimes.base import Predictor
 from mpiqe.scoring.score import Row
 
@@ -44,6 +46,7 @@ class ParquetSink:
         predictor: Predictor,
         *,
         settings: Mapping[str, Any],
+        columns: Sequence[str] = COLUMNS,
         rows: int = PART_ROWS,
         seconds: float = PART_SECONDS,
     ) -> None:
@@ -51,7 +54,7 @@ class ParquetSink:
         self.rows = rows
         self.seconds = seconds
         self.folder = parts_folder(output)
-        self.schema = schema(predictor, settings)
+        self.schema = schema(predictor, settings, columns=columns)
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -62,7 +65,11 @@ class ParquetSink:
 
     def write(self, row: Row) -> None:
         """Take a row; it is on the disk with the next part."""
-        self._waiting.append(_values(row))
+        self.write_values(_values(row))
+
+    def write_values(self, values: dict[str, Any]) -> None:
+        """Take a row's values by column."""
+        self._waiting.append(values)
         now = time.monotonic()
         pause = min(self.seconds, max(1.0, (now - self._began) / 100))
         if len(self._waiting) >= self.rows or now - self._since >= pause:
@@ -88,6 +95,7 @@ class EarlierParquet:
     def __init__(self, output: Path) -> None:
         self.output = output
         self.folder = parts_folder(output)
+        self.columns = COLUMNS
 
     def __iter__(self) -> Iterator[Done]:
         """The rows, a few at a time in memory."""
@@ -97,9 +105,11 @@ class EarlierParquet:
                 with pyarrow_parquet.ParquetFile(part) as table:
                     if not set(INTERVAL) <= set(table.schema_arrow.names):
                         raise columns_of_before(part)
+                    if "quality" not in table.schema_arrow.names:
+                        self.columns = COLUMNS_WITHOUT_QUALITY
                     for batch in table.iter_batches(columns=["path", "score"]):
                         for path, score in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                            yield Done(path, score is None)
+                            yield Done(path, score)
             except (OSError, ValueError) as error:  # pyarrow's own are among these
                 raise ConfigError(
                     f"{part} is none that mpiqe score has written, or damaged ({' '.join(str(error).split())}); "
@@ -116,6 +126,50 @@ class EarlierParquet:
             remove_parts(self.output)
             self.folder.mkdir()
             self.output.rename(self.folder / "part-000000.parquet")
+
+
+class ParquetRows:
+    """The rows of an earlier run by their number; a row group is in memory at a time."""
+
+    def __init__(self, output: Path) -> None:
+        self._files = [output] if output.exists() else _parts(parts_folder(output))
+        self._groups: list[tuple[int, int, int]] = []  # number of its first row, file, row group
+        self._rows = 0
+        self._held: tuple[int, Any] | None = None
+        for file, path in enumerate(self._files):
+            about = _pyarrow_parquet().read_metadata(path)
+            for group in range(about.num_row_groups):
+                self._groups.append((self._rows, file, group))
+                self._rows += about.row_group(group).num_rows
+
+    def values(self, number: int) -> dict[str, Any]:
+        """Return a row's values by column."""
+        place = bisect_right(self._groups, number, key=lambda group: group[0]) - 1
+        first, file, group = self._groups[place]
+        if self._held is None or self._held[0] != place:
+            with _pyarrow_parquet().ParquetFile(self._files[file]) as table:
+                self._held = place, table.read_row_group(group)
+        values: dict[str, Any] = self._held[1].slice(number - first, 1).to_pylist()[0]
+        return values
+
+
+def read_rows(name: str, content: bytes, columns: Sequence[str]) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+    """The ``columns`` that a file of ours has, row by row, and what its metadata say of scale, settings and model.
+
+    Raises ``ConfigError``, with ``name``, for one that is damaged or that ``mpiqe score`` has not written.
+    """
+    pyarrow_parquet = _pyarrow_parquet()
+    import pyarrow as pa
+
+    try:
+        with pyarrow_parquet.ParquetFile(pa.BufferReader(content)) as file:
+            about = parse_json((file.schema_arrow.metadata or {}).get(b"mpiqe", b"null"))
+            if not isinstance(about, dict):
+                raise ConfigError(f"{name} is a Parquet file that mpiqe score has not written; give csv or JSON")
+            rows = file.read(columns=[column for column in columns if column in file.schema_arrow.names])
+            return rows.to_pylist(), about
+    except (OSError, ValueError) as error:  # pyarrow's own are among these
+        raise ConfigError(f"{name} is damaged ({' '.join(str(error).split())})") from error
 
 
 def parts_folder(output: Path) -> Path:
@@ -200,7 +254,7 @@ def _parts(folder: Path) -> list[Path]:
     return parts
 
 
-def schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
+def schema(predictor: Predictor, settings: Mapping[str, Any], *, columns: Sequence[str] = COLUMNS) -> Any:
     """The columns of a model's rows; beside them its scale, the settings and what it computes with."""
     _pyarrow_parquet()
     import pyarrow as pa
@@ -220,6 +274,7 @@ def schema(predictor: Predictor, settings: Mapping[str, Any]) -> Any:
     fields = [
         pa.field("path", pa.string(), nullable=False),
         pa.field("score", pa.float64()),
+        *([pa.field("quality", pa.float64())] if "quality" in columns else []),
         pa.field("spread", pa.float64()),
         pa.field("scene", pa.string()),
         pa.field("distortion", pa.string()),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 from mpiqe.atomic import write_atomic
-from mpiqe.batch.sinks import COLUMNS, INTERVAL, encode_name
+from mpiqe.batch.sinks import COLUMNS, COLUMNS_WITHOUT_QUALITY, INTERVAL, encode_name
 from mpiqe.errors import ConfigError
 from mpiqe.parse import parse_json
 
@@ -22,8 +22,8 @@ COMPUTES = "computes"
 """The setting that is only known when a model is loaded: ``Predictor.computes``, whatever was asked for."""
 VERSION = "version"
 """Likewise: the name and version of the model, ``Scale.model``."""
-_HEADER = ",".join(COLUMNS).encode() + b"\n"
-_HEADER_BEFORE = ",".join(name for name in COLUMNS if name not in INTERVAL).encode() + b"\n"
+_HEADERS = {",".join(columns).encode() + b"\n": columns for columns in (COLUMNS, COLUMNS_WITHOUT_QUALITY)}
+_HEADER_BEFORE = ",".join(name for name in COLUMNS_WITHOUT_QUALITY if name not in INTERVAL).encode() + b"\n"
 _OF_A_MODEL = (".safetensors", ".onnx", ".xml", ".bin", ".json")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)",', re.DOTALL)
 _STEP = 1 << 20
@@ -33,11 +33,19 @@ class Done(NamedTuple):
     """A row of an earlier run."""
 
     path: str
-    failed: bool
+    score: float | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has no score."""
+        return self.score is None
 
 
 class Earlier(Protocol):
     """The rows of an earlier run."""
+
+    columns: tuple[str, ...]
+    """Those that the rows have, known once they were iterated over; further rows are to have the same."""
 
     def __iter__(self) -> Iterator[Done]:
         """From the first to the last whole one; raises ``ConfigError`` for what ``mpiqe score`` did not write."""
@@ -55,6 +63,7 @@ class EarlierText:
     def __init__(self, path: Path, form: str) -> None:
         self.path = path
         self.form = form
+        self.columns = COLUMNS
         self._end = 0
 
     def __iter__(self) -> Iterator[Done]:
@@ -67,16 +76,26 @@ class EarlierText:
                 if self.form == "csv" and number == 0:
                     if record == _HEADER_BEFORE:
                         raise columns_of_before(self.path)
-                    if record != _HEADER:
+                    if record not in _HEADERS:
                         raise self._foreign(1)
+                    self.columns = _HEADERS[record]
                     self._end = len(record)
                     continue
                 try:
-                    done = _from_csv(record) if self.form == "csv" else _from_json(record, self.path)
+                    if self.form == "csv":
+                        done = _from_csv(record, len(self.columns))
+                    else:
+                        done, columns = _from_json(record, self.path)
+                        self.columns = self.columns if number else columns
                 except (ValueError, KeyError, TypeError, AttributeError):
                     raise self._foreign(number + (self.form == "jsonl")) from None
                 yield done
                 self._end += len(record)
+
+    @property
+    def start(self) -> int:
+        """Where the row that was yielded last begins, in bytes."""
+        return self._end
 
     def written(self, path: str) -> str:
         """The path in UTF-8."""
@@ -175,6 +194,13 @@ def identity(weights: str | None) -> str:
     return f"blake2b:{digest.hexdigest()}"
 
 
+def record_at(output: Path, start: int, form: str) -> bytes:
+    """Return the whole record of a csv or jsonl file that begins at a byte."""
+    with output.open("rb") as file:
+        file.seek(start)
+        return next(_csv_records(file) if form == "csv" else _lines(file))
+
+
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
     return (line for line in file if line.endswith(b"\n"))  # only the last can lack it
 
@@ -189,26 +215,25 @@ def _csv_records(file: IO[bytes]) -> Iterator[bytes]:
             record = b""
 
 
-def _from_csv(record: bytes) -> Done:
+def _from_csv(record: bytes, columns: int) -> Done:
     text = record.decode("utf-8", "surrogateescape")
     quoted = _QUOTED.match(text)
     path, rest = (quoted[1].replace('""', '"'), text[quoted.end() :]) if quoted else text.split(",", 1)
     score = rest.split(",", 1)[0]
-    if score:
-        float(score)
-    if rest.count(",") < len(COLUMNS) - 2 or (quoted is None and '"' in path):
+    if rest.count(",") < columns - 2 or (quoted is None and '"' in path):
         raise ValueError
-    return Done(_escaped(path), not score)
+    return Done(_escaped(path), float(score) if score else None)
 
 
-def _from_json(record: bytes, file: Path) -> Done:
+def _from_json(record: bytes, file: Path) -> tuple[Done, tuple[str, ...]]:
     values = parse_json(record)
     path, score = values["path"], values["score"]
     if not isinstance(path, str):
         raise TypeError
     if not set(INTERVAL) <= set(values):
         raise columns_of_before(file)
-    return Done(_escaped(path), score is None)
+    columns = COLUMNS if "quality" in values else COLUMNS_WITHOUT_QUALITY
+    return Done(_escaped(path), None if score is None else float(score)), columns
 
 
 def _escaped(path: str) -> str:

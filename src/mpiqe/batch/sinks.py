@@ -2,8 +2,9 @@ r"""Writers of rows: a table for people, CSV and JSON lines for scripts. Each ro
 
 CSV and JSON lines have the same columns, ``COLUMNS``, in that order. Numbers are rounded to six decimals and are never
 NaN. A row that failed has its ``path`` and its ``error``; all else is null in JSON and empty in CSV, and so are the
-``error`` of a row that did not fail and the interval of a model without one. ``scene`` and ``distortion`` are objects
-from name to probability in JSON and the most probable name in CSV.
+``error`` of a row that did not fail and the interval of a model without one. ``quality`` is the score's position on the
+model's scale, from 0 (worst) to 1 (best). ``scene`` and ``distortion`` are objects from name to probability in JSON and
+the most probable name in CSV.
 
 Both are valid UTF-8 whatever a file is called: a byte of a name that is not UTF-8 is written as ``\udcXX``
 (``encode_name``, and ``decode_name`` for the way back). In CSV a field with a comma, a quote, a carriage return or a
@@ -13,7 +14,7 @@ line feed is quoted.
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -24,8 +25,10 @@ from mpiqe.runtimes.base import Predictor, interval_model_of
 from mpiqe.scoring.score import Row, Score, likeliest
 
 INTERVAL = ("interval_low", "interval_high")
-COLUMNS: tuple[str, ...] = ("path", "score", "spread", "scene", "distortion", "width", "height")
+COLUMNS: tuple[str, ...] = ("path", "score", "quality", "spread", "scene", "distortion", "width", "height")
 COLUMNS += (*INTERVAL, "error")
+COLUMNS_WITHOUT_QUALITY = tuple(name for name in COLUMNS if name != "quality")
+"""Those of earlier versions, whose outputs are continued as they began."""
 _BAR = 10
 _INTERVAL_HEAD = f"{LEVEL:.0%} interval"
 _TO_QUOTE = re.compile(r'[",\r\n]')
@@ -53,12 +56,14 @@ class Sink(Protocol):
 class JsonLinesSink:
     """One JSON object a line, ASCII only."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, *, columns: Sequence[str] = COLUMNS) -> None:
         self.stream = stream
+        self.columns = columns
 
     def write(self, row: Row) -> None:
         """Write the row and flush it."""
-        values = storable_values(row)
+        stored = storable_values(row)
+        values = {name: stored[name] for name in self.columns}
         if row.score:
             values["scene"] = {name: _rounded(value) for name, value in row.score.scene.items()}
             values["distortion"] = {name: _rounded(value) for name, value in row.score.distortion.items()}
@@ -69,15 +74,16 @@ class JsonLinesSink:
 class CsvSink:
     """A header, unless it is there already, and one line per row, which ends with a bare line feed."""
 
-    def __init__(self, stream: Stream, *, header: bool = True) -> None:
+    def __init__(self, stream: Stream, *, header: bool = True, columns: Sequence[str] = COLUMNS) -> None:
         self.stream = stream
+        self.columns = columns
         if header:
-            self._write(COLUMNS)
+            self._write(columns)
 
     def write(self, row: Row) -> None:
         """Write the row and flush it."""
         values = storable_values(row)
-        self._write(values[name] for name in COLUMNS)
+        self._write(values[name] for name in self.columns)
         self.stream.flush()
 
     def _write(self, values: Iterable[Any]) -> None:
@@ -158,6 +164,7 @@ def plain_values(row: Row) -> dict[str, Any]:
     return {
         "path": row.path,
         "score": _rounded(score.score),
+        "quality": None if score.quality is None else _rounded(score.quality),
         "spread": _rounded(score.spread),
         "scene": likeliest(score.scene),
         "distortion": likeliest(score.distortion),

@@ -12,7 +12,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mpiqe.cli.apply import apply
 from mpiqe.cli.bench import bench
+from mpiqe.cli.best import best
 from mpiqe.cli.data import data
 from mpiqe.cli.demo import demo
 from mpiqe.cli.evaluate import evaluate
@@ -73,7 +75,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (score, explain, report, export, train, evaluate, reproduce, pretrain, demo, bench, serve):
+for command in (score, explain, best, report, apply, export, train, evaluate, reproduce, pretrain, demo, bench, serve):
     app.command()(command)
 app.add_typer(data, name="data")
 

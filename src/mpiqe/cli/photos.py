@@ -1,4 +1,4 @@
-"""What ``mpiqe score`` and ``mpiqe explain`` share: their options, and what they show of a job."""
+"""Options and progress display that ``mpiqe score`` and ``mpiqe explain`` share."""
 
 import io
 import sys
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from mpiqe.batch.progress import Progress
+    from mpiqe.batch.selection import Selection
     from mpiqe.batch.sinks import Stream
     from mpiqe.cli.progress_line import ProgressLine
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 else:
     _RuntimeName = Literal[registry.choices()]
 
-Format = Literal["table", "csv", "jsonl", "parquet"]
+Format = Literal["table", "csv", "jsonl", "parquet", "paths", "paths0"]
 SHARD_SIZE = 4096
 
 Paths = Annotated[
@@ -86,7 +87,14 @@ Timeout = Annotated[
 ]
 
 
-def run(paths: list[str], *, verb: Literal["score", "explain"], output: Path | None = None, **options: Any) -> None:
+def run(
+    paths: list[str],
+    *,
+    verb: Literal["score", "explain"],
+    output: Path | None = None,
+    selection: "Selection | None" = None,
+    **options: Any,
+) -> None:
     """Run ``mpiqe.score_to`` with ``options``, to standard output where there is no ``output``, and show how it goes.
 
     Ends with exit status 1 where an image failed, in this run or the one that is resumed.
@@ -99,14 +107,21 @@ def run(paths: list[str], *, verb: Literal["score", "explain"], output: Path | N
     target = _standard_output(display, options.get("file_format")) if output is None else output
     try:
         with display:
-            result = score_to(paths, target, on_progress=display, count_total=display.is_shown, **options)
+            result = score_to(
+                paths, target, on_progress=display, count_total=display.is_shown, selection=selection, **options
+            )
     except JobInterrupted as stopped:
         go_on = "; the same command with --resume goes on from there" if stopped.can_resume else ""
         typer.echo(f"mpiqe: interrupted, {stopped}{go_on}", err=True)
         raise typer.Exit(130) from None
+    if options.get("update"):
+        scored = result.rows - result.kept
+        typer.echo(f"mpiqe: {result.kept} rows kept, {scored} scored, {result.dropped} dropped", err=True)
     if result.failed:
         failed = f"{result.failed} of {result.rows} photos could not be {verb.removesuffix('e')}ed"
-        typer.echo(f"mpiqe: {failed}; their rows say why", err=True)
+        is_part = selection is not None or options.get("file_format") in ("paths", "paths0")
+        why = "they are left out, as photos without a score are" if is_part else "their rows say why"
+        typer.echo(f"mpiqe: {failed}; {why}", err=True)
         raise typer.Exit(1)
 
 

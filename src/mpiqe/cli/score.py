@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mpiqe.cli import photos
+from mpiqe.cli import photos, selection_options
 
 
 def score(
@@ -13,12 +13,25 @@ def score(
     weights: photos.Weights = None,
     form: Annotated[
         photos.Format | None,
-        typer.Option("--format", help="table, csv, jsonl or parquet; else as FILE ends.", metavar="F"),
+        typer.Option("--format", help="table, csv, jsonl, parquet or paths; else as FILE ends.", metavar="F"),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the rows to this file, as they come.", metavar="FILE")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue --output where an earlier run ended.")] = False,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Keep the rows of unchanged photos, score new ones, drop vanished ones."),
+    ] = False,
+    min_score: selection_options.MinScore = None,
+    max_score: selection_options.MaxScore = None,
+    worst: selection_options.Worst = None,
+    best: selection_options.Best = None,
+    sort: selection_options.Sorting = None,
+    print0: Annotated[
+        bool,
+        typer.Option("--print0", help="Just paths, each ended by NUL, for xargs -0; --format paths: one a line."),
+    ] = False,
     explain: Annotated[
         Path | None,
         typer.Option(help="Draw each photo into this folder, as mpiqe explain does.", metavar="DIR"),
@@ -52,8 +65,10 @@ def score(
         paths,
         verb="score",
         output=output,
-        file_format=form,
+        selection=selection_options.of(min_score=min_score, max_score=max_score, worst=worst, best=best, sort=sort),
+        file_format=selection_options.form(form, print0=print0),
         resume=resume,
+        update=update,
         figures=explain,
         column=column,
         max_bytes=max_bytes,

@@ -16,7 +16,7 @@ from mpiqe.scoring.score import Row
 from mpiqe.scoring.scorer import Scorer
 
 RESULTS = tuple(name for name in COLUMNS if name not in ("path", "width", "height"))
-"""The columns that a pipeline adds: score, spread, scene, distortion, interval_low, interval_high, error."""
+"""The columns that a pipeline adds: score, quality, spread, scene, distortion, interval_low, interval_high, error."""
 TEXTS = ("scene", "distortion", "error")
 """Those of them that hold text; the others hold numbers."""
 

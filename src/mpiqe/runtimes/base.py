@@ -19,7 +19,7 @@ from mpiqe.view import View
 
 @dataclass(frozen=True)
 class Scale:
-    """What a score means: the range it usually lies in, its unit and its direction."""
+    """Range, unit and direction of a score."""
 
     low: float
     """The lowest label that the model was trained on; a score can lie a little below."""
@@ -36,6 +36,11 @@ class Scale:
         """Number of decimals to show of a score."""
         span = self.high - self.low
         return 1 if span >= 30 else 2 if span >= 3 else 3
+
+    def quality(self, score: float) -> float:
+        """Position of a score on this scale, from 0 (worst) to 1 (best); scores beyond its ends count as at them."""
+        place = (score - self.low) / ((self.high - self.low) or 1.0)
+        return min(1.0, max(0.0, place if self.higher_is_better else 1.0 - place))
 
     def __str__(self) -> str:
         direction = "higher" if self.higher_is_better else "lower"
@@ -90,7 +95,7 @@ class Predictor(Protocol):
 
 
 class Request(NamedTuple):
-    """What a runtime's loader is asked for; ``mpiqe.load`` has checked that its ``RuntimeSpec`` can do this."""
+    """Arguments of a runtime's loader; ``mpiqe.load`` has checked that its ``RuntimeSpec`` can do this."""
 
     weights: str | Path
     """A run folder, a checkpoint file, a hub id or an exported folder."""
@@ -105,7 +110,7 @@ class Request(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What a runtime's loader returns."""
+    """Result of a runtime's loader."""
 
     predictor: Predictor
     crops: int
@@ -131,7 +136,7 @@ class ViewedPredictor(Protocol):
 
     @property
     def view(self) -> View:
-        """What crops are cut from."""
+        """The view that crops are cut from."""
 
     @property
     def crop_mode(self) -> ModelCropMode:

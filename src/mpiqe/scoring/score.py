@@ -24,6 +24,11 @@ class Score:
 
     ``None`` for a model without calibration, and with fewer crops per photo than it was calibrated with.
     """
+    quality: float | None = None
+    """Position of ``score`` on the scale, from 0 (worst) to 1 (best), whatever the scale's unit and direction are.
+
+    ``None`` for a score that no ``Scorer`` has made.
+    """
 
     def __float__(self) -> float:
         """Return ``score``: ``float(scorer(photo))``."""

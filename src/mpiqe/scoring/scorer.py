@@ -267,6 +267,7 @@ class Scorer:
                 distortion=_by_name(self.predictor.distortions, distortion[i]),
                 size=photo.size,
                 interval=interval.around(float(means[i]), float(spreads[i])) if interval else None,
+                quality=self.scale.quality(float(means[i])),
             )
             for i, photo in enumerate(photos)
         ]

@@ -18,6 +18,7 @@ from mpiqe.batch.ray.engine import cluster, scored
 from mpiqe.batch.ray.parts import Part, common, counted, finished, merge
 from mpiqe.batch.ray.worker import Job
 from mpiqe.batch.resume import COMPUTES, VERSION, check_settings, write_settings
+from mpiqe.batch.sinks import COLUMNS
 from mpiqe.errors import ConfigError
 from mpiqe.scoring.loading import version_of_folder
 from mpiqe.sources.find import Limits
@@ -36,6 +37,10 @@ class Cluster:
 
     def check(self, target: Output, *, figures: bool, device: str) -> None:
         """Raise ``ConfigError`` for what such a job cannot do."""
+        if target.is_selection:
+            raise ConfigError(
+                "--engine ray writes all rows: leave --min-score, --max-score, --worst, --best, --sort away"
+            )
         if not target.can_resume:
             raise ConfigError("--engine ray writes a file: give --output FILE, as csv, jsonl or parquet")
         if figures:
@@ -68,7 +73,8 @@ class Cluster:
         output = Path(os.path.abspath(target.path or ""))
         version = version_of_folder(options.get("weights"))
         settings = {**settings, VERSION: version} if version else settings
-        shard_settings = {**settings, "shard_size": self.shard_size}
+        # parts of csv have no header that could tell which columns they have
+        shard_settings = {**settings, "shard_size": self.shard_size, "columns": len(COLUMNS)}
         if not target.resume:
             target.earlier()  # refuses to throw rows away
         parts = {part.number: part for part in finished(output)}

@@ -1,0 +1,200 @@
+"""XMP sidecars of photos: which file, which rating, what is written."""
+
+import base64
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mpiqe.apply import transfer, xmp
+from mpiqe.apply.decisions import Entry, Table
+from mpiqe.apply.places import files_of
+from mpiqe.errors import ConfigError
+from mpiqe.printable import printable
+from mpiqe.regular_files import read_regular
+
+Style = Literal["darktable", "adobe"]
+"""``NAME.EXT.xmp``, as darktable and digiKam have it, or ``NAME.xmp``, as Adobe's programs have it."""
+
+REJECTED = -1
+STARS = (0.2, 0.4, 0.6, 0.8)
+"""Qualities from which on a photo has 2, 3, 4 and 5 stars; below the first it has one."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Which quality gives which rating."""
+
+    stars: tuple[float, ...] = STARS
+    reject_below: float | None = None
+    """Photos of a lower quality are rejected; ``None``: none are."""
+
+    @classmethod
+    def parse(cls, stars: str | None, reject_below: float | None) -> "Thresholds":
+        """Read ``0.2,0.4,0.6,0.8``; raises ``ConfigError`` for anything but four rising qualities from 0 to 1."""
+        try:
+            values = STARS if stars is None else tuple(float(part) for part in stars.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != 4 or list(values) != sorted(set(values)) or not values[0] >= 0 or not values[-1] <= 1:
+            raise ConfigError(f"--stars {stars!r}: give four rising qualities from 0 to 1, as 0.2,0.4,0.6,0.8")
+        if reject_below is not None and not 0 <= reject_below <= 1:
+            raise ConfigError(f"--reject-below must be a quality from 0 to 1, not {reject_below:g}")
+        return cls(values, reject_below)
+
+    def rating(self, quality: float) -> int:
+        """-1, or 1 to 5."""
+        if self.reject_below is not None and quality < self.reject_below:
+            return REJECTED
+        return 1 + sum(quality >= threshold for threshold in self.stars)
+
+    def __str__(self) -> str:
+        said = f"1 star for a quality below {self.stars[0]:g}, and " + ", ".join(
+            f"{number} from {value:g}" for number, value in enumerate(self.stars, 2)
+        )
+        return said if self.reject_below is None else f"rejected below {self.reject_below:g}; {said}"
+
+
+@dataclass(frozen=True)
+class SidecarEdit:
+    """A sidecar that is going to be written."""
+
+    path: str
+    photo: str
+    before: bytes | None
+    """What the file holds; ``None`` where there is none."""
+    content: bytes
+    rating: int | None
+    """``xmp:Rating`` in ``content``."""
+    kept_rating: bool = False
+    """Whether a rating that somebody else gave stays in place of ours."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What the journal says of it."""
+        before = None if self.before is None else base64.b64encode(self.before).decode()
+        return {"to": self.path, "before": before, "after": hashlib.sha256(self.content).hexdigest()}
+
+    def write(self, temporary: str) -> None:
+        """Write the file, whole or not at all. Raises ``OSError``, also where it has changed since it was read."""
+        try:
+            with open(temporary, "xb") as file:
+                file.write(self.content)
+                file.flush()
+                os.fsync(file.fileno())
+            if self.before is None:
+                transfer.publish(temporary, self.path)
+                return
+            if read_regular(self.path, xmp.MOST_BYTES) != self.before:
+                raise OSError(errno.EAGAIN, "another program has changed it meanwhile")
+            shutil.copymode(self.path, temporary)
+            os.replace(temporary, self.path)
+            transfer.sync_folder(os.path.dirname(self.path))
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+@dataclass
+class SidecarPlan:
+    """The sidecars of a table's photos: ``edits`` reads and makes them one by one, and fills in the rest."""
+
+    table: Table
+    entries: Sequence[Entry]
+    root: str
+    style: Style
+    thresholds: Thresholds
+    replace_ratings: bool
+    left: list[tuple[str, str]] = field(default_factory=list)
+    """Path and reason."""
+    ratings: Counter[int | None] = field(default_factory=Counter)
+    """How many sidecars have which rating, those that need no change included."""
+    kept: int = 0
+    """Ratings of others that stay in place of ours."""
+    unchanged: int = 0
+    other_style: int = 0
+    """Photos that have a sidecar of the other style."""
+
+    def __post_init__(self) -> None:
+        if self.table.kind == "paths":
+            raise ConfigError(f"{self.table.name} has paths alone: --xmp needs decisions, ratings or scores")
+        if any(entry.score is not None and entry.quality is None for entry in self.entries):
+            raise ConfigError(
+                f"{self.table.name} has scores without the column quality, as an earlier mpiqe wrote them: score again"
+            )
+
+    def edits(self) -> Iterator[SidecarEdit]:
+        """Yield what has to be written. A sidecar that cannot be read or changed is left, with the reason."""
+        found, left = files_of(self.entries, self.root)
+        self.left += left
+        taken: dict[str, str] = {}
+        for entry, photo in found:
+            if _rating(entry, self.thresholds)[0] is None and not _values(entry, "", None):
+                self.left.append((entry.path, "has no score and no decision"))
+                continue
+            path = _sidecar_of(photo, self.style)
+            if (other := taken.setdefault(os.path.normcase(path), photo)) != photo:
+                self.left.append((entry.path, f"would share its sidecar with {os.path.basename(other)}"))
+                continue
+            other_style: Style = "adobe" if self.style == "darktable" else "darktable"
+            self.other_style += os.path.lexists(_sidecar_of(photo, other_style))
+            try:
+                edit = self._edit(entry, photo, os.path.realpath(path))
+            except OSError as error:
+                self.left.append((entry.path, f"{os.path.basename(path)} cannot be read ({error.strerror})"))
+            except xmp.XMPError as error:
+                self.left.append((entry.path, f"{os.path.basename(path)}: {error}"))
+            else:
+                self.ratings[edit.rating] += 1
+                self.kept += edit.kept_rating
+                if edit.content == edit.before:
+                    self.unchanged += 1
+                else:
+                    yield edit
+
+    def _edit(self, entry: Entry, photo: str, path: str) -> SidecarEdit:
+        before = read_regular(path, xmp.MOST_BYTES) if os.path.lexists(path) else None
+        packet = None if before is None else xmp.read_packet(before)
+        rating, is_ours = _rating(entry, self.thresholds)
+        kept = False
+        if packet is not None and packet.rating and is_ours and not self.replace_ratings:
+            kept = packet.rating != rating and str(packet.rating) != packet.ours.get("Rating")
+            rating = packet.rating if kept else rating
+        values = _values(entry, self.table.model, None if kept or not is_ours else rating)
+        content = xmp.changed(packet, rating=rating, ours=values)
+        shown = rating if rating is not None else packet.rating if packet else None
+        return SidecarEdit(path, photo, before, content, shown, kept)
+
+
+def _sidecar_of(photo: str, style: Style) -> str:
+    return f"{photo}.xmp" if style == "darktable" else f"{os.path.splitext(photo)[0]}.xmp"
+
+
+def _rating(entry: Entry, thresholds: Thresholds) -> tuple[int | None, bool]:
+    """The rating of an entry, and whether it follows from the score and not from what a person decided."""
+    if entry.decision == "reject":
+        return REJECTED, False
+    if entry.rating is not None:
+        return entry.rating, False
+    if entry.quality is not None:
+        return thresholds.rating(entry.quality), True
+    return None, False
+
+
+def _values(entry: Entry, model: str, rating: int | None) -> dict[str, str]:
+    """Our properties, ``NAME`` to text. ``Rating`` is one that follows from the score, so that we know it as ours."""
+    values: dict[str, object] = {
+        "Score": entry.score,
+        "Quality": entry.quality,
+        "IntervalLow": entry.interval and entry.interval[0],
+        "IntervalHigh": entry.interval and entry.interval[1],
+        "Distortion": entry.distortion,
+        "Model": model,
+        "Decision": entry.decision,
+        "Rating": rating,
+    }
+    return {name: printable(str(value)) for name, value in values.items() if value not in (None, "")}

@@ -1,0 +1,357 @@
+"""``mpiqe apply`` as a person uses it: tables in, photos moved, rated and put back."""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mpiqe.apply.xmp import read_packet
+from mpiqe.cli.main import main
+
+
+@pytest.fixture
+def mpiqe(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, stdin=b""):
+        monkeypatch.setattr(sys, "argv", ["mpiqe", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        output = capsys.readouterr()
+        return exit_.value.code or 0, output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    for name in ("x/a.jpg", "x/b.jpg", "y/a.jpg", "y/c.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+DECIDED = (
+    "path,decision,rating\nphotos/x/a.jpg,reject,\nphotos/x/b.jpg,pick,5\nphotos/y/a.jpg,reject,1\nphotos/y/c.png,,3\n"
+)
+
+
+def files(folder="."):
+    return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file() and path.suffix != ".jsonl")
+
+
+def journal_in(out):
+    (line,) = [line for line in out.splitlines() if line.startswith("to undo: ")]
+    return line.removeprefix("to undo: mpiqe apply --undo ")
+
+
+def test_without_go_nothing_is_done(mpiqe, photos):
+    Path("d.csv").write_text(DECIDED)
+    before = files()
+    status, out, err = mpiqe("apply", "d.csv", "--move", "rejects")
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        "move  photos/x/a.jpg -> rejects/x/a.jpg",
+        "move  photos/y/a.jpg -> rejects/y/a.jpg",
+        "would move 2 photos of 4 (reject) to rejects; nothing was done: --go does it",
+    ]
+    assert files() == before
+    assert not Path("rejects").exists()
+
+
+def test_rejects_are_moved_with_their_sidecars_and_undo_puts_them_back(mpiqe, photos):
+    (photos / "x/a.jpg.xmp").write_text("edits")
+    (photos / "y/a.xmp").write_text("edits of Adobe's")
+    (photos / "x/b.xmp").write_text("of b")
+    Path("d.csv").write_text(DECIDED)
+    before = {name: Path(name).read_bytes() for name in files()}
+    stamp = (photos / "x/a.jpg").stat().st_mtime_ns
+    status, out, err = mpiqe("apply", "d.csv", "--move", "rejects", "--go")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0] == "moved 2 photos of 4 (reject) and 2 sidecars to rejects"
+    assert files("rejects") == ["rejects/x/a.jpg", "rejects/x/a.jpg.xmp", "rejects/y/a.jpg", "rejects/y/a.xmp"]
+    assert files("photos") == ["photos/x/b.jpg", "photos/x/b.xmp", "photos/y/c.png"]
+    assert Path("rejects/x/a.jpg").stat().st_mtime_ns == stamp
+    status, out, _ = mpiqe("apply", "--undo", journal_in(out))
+    assert (status, out) == (0, "put back 4 of 4 files\n")
+    assert {name: Path(name).read_bytes() for name in files()} == before
+    assert [path.suffix for path in Path("rejects").iterdir()] == [".jsonl"]  # the folders that were made are gone
+
+
+@pytest.mark.parametrize("form", ["csv", "semicolons", "excel", "json", "jsonl", "parquet"])
+def test_decisions_are_read_in_every_form(mpiqe, photos, form):
+    rows = [line.split(",") for line in DECIDED.splitlines()[1:]]
+    values = [
+        {"path": path, "decision": decision, "rating": int(rating) if rating else None}
+        for path, decision, rating in rows
+    ]
+    table = Path("decisions")
+    if form == "csv":
+        table.write_text(DECIDED)
+    elif form == "semicolons":
+        table.write_text(DECIDED.replace(",", ";"))
+    elif form == "excel":
+        table.write_bytes(b"\xef\xbb\xbf" + DECIDED.replace("\n", "\r\n").replace("path", "Path").encode())
+    elif form == "json":
+        table.write_text(json.dumps(values))
+    elif form == "jsonl":
+        table.write_text("".join(json.dumps(row) + "\n" for row in values))
+    else:
+        written = pa.Table.from_pylist(values)
+        pq.write_table(written, table)
+        assert "is a Parquet file that mpiqe score has not written" in mpiqe("apply", table, "--move", "out")[2]
+        pq.write_table(written.replace_schema_metadata({"mpiqe": "{}"}), table)
+    assert mpiqe("apply", table, "--move", "out", "--go")[0] == 0
+    assert files("out") == ["out/x/a.jpg", "out/y/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--copy", "out"], ["x/b.jpg"]),
+        (["--copy", "out", "--act-on", "5,3"], ["x/b.jpg", "y/c.png"]),
+        (["--copy", "out", "--act-on", "undecided"], []),
+        (["--copy", "out", "--act-on", "reject, 1"], ["x/a.jpg", "y/a.jpg"]),
+        (["--copy", "out", "--act-on", "reject", "--flat"], ["a-2.jpg", "a.jpg"]),
+        (["--copy", "out", "--act-on", "pick", "--root", "."], ["photos/x/b.jpg"]),
+    ],
+)
+def test_which_decisions_and_where_to_is_an_option(mpiqe, photos, options, names):
+    Path("d.csv").write_text(DECIDED)
+    before = files("photos")
+    assert mpiqe("apply", "d.csv", *options, "--go")[0] == 0
+    assert files("out") == [f"out/{name}" for name in names]
+    assert files("photos") == before
+
+
+def test_nothing_is_written_over_and_capitals_do_not_clash(mpiqe, photos):
+    (photos / "x/A.JPG").write_bytes(b"capitals")
+    Path("out").mkdir()
+    Path("out/b.jpg").write_bytes(b"was here")
+    os.symlink("nowhere", "out/c.png")
+    Path("list.txt").write_text(
+        "".join(f"photos/{name}\n" for name in ("x/a.jpg", "x/A.JPG", "y/a.jpg", "x/b.jpg", "y/c.png"))
+    )
+    assert mpiqe("apply", "list.txt", "--move", "out", "--flat", "--go")[0] == 0
+    content = {
+        path.name: path.read_bytes()
+        for path in Path("out").iterdir()
+        if not path.is_symlink() and path.suffix != ".jsonl"
+    }
+    assert content == {
+        "a.jpg": b"x/a.jpg",
+        "A-2.JPG": b"capitals",
+        "a-3.jpg": b"y/a.jpg",
+        "b.jpg": b"was here",
+        "b-2.jpg": b"x/b.jpg",
+        "c-2.png": b"y/c.png",
+    }
+
+
+def test_what_cannot_be_moved_is_named_and_the_rest_is_moved(mpiqe, photos):
+    os.symlink("x/a.jpg", photos / "link.jpg")
+    Path("out").mkdir()
+    Path("out/there.jpg").touch()
+    names = [
+        "photos/gone.jpg",
+        "s3://b/x.jpg",
+        "a.tar::x.jpg",
+        "photos/link.jpg",
+        "photos/x",
+        "out/there.jpg",
+        "photos/x/b.jpg",
+    ]
+    status, out, err = mpiqe("apply", "-", "--move", "out", "--go", stdin="\0".join(names).encode())
+    assert status == 1
+    assert "moved 1 photo of 7 (all)" in out
+    assert err.splitlines() == [
+        "mpiqe: left alone: photos/gone.jpg: is not there",
+        "mpiqe: left alone: s3://b/x.jpg: is not on this machine",
+        "mpiqe: left alone: a.tar::x.jpg: is in an archive; unpack it first",
+        "mpiqe: left alone: photos/link.jpg: is a symbolic link; act on the file that it leads to",
+        "mpiqe: left alone: photos/x: is no file",
+        f"mpiqe: left alone: out/there.jpg: is in {Path.cwd() / 'out'} already",
+    ]
+
+
+def test_names_that_are_not_utf_8_come_through(mpiqe, photos):
+    name = b"photos/caf\xe9 \\udc41.jpg"
+    Path(os.fsdecode(name)).write_bytes(b"odd")
+    assert mpiqe("apply", "-", "--move", "out", "--go", stdin=name + b"\0")[0] == 0
+    assert os.path.exists(b"out/caf\xe9 \\udc41.jpg")
+    journal = next(Path("out").glob("*.jsonl"))
+    assert mpiqe("apply", "--undo", journal)[0] == 0
+    assert os.path.exists(name)
+    Path("scores.csv").write_text('path,score\n"photos/caf\\udce9 \\udc5cudc41.jpg",1.0\n')
+    assert mpiqe("apply", "scores.csv", "--worst", 1, "--move", "out", "--go")[0] == 0
+    assert os.path.exists(b"out/caf\xe9 \\udc41.jpg")
+
+
+def test_undo_leaves_what_changed_and_says_so(mpiqe, photos):
+    Path("d.csv").write_text(DECIDED)
+    _, out, _ = mpiqe("apply", "d.csv", "--move", "rejects", "--go")
+    (photos / "x/a.jpg").write_bytes(b"another photo of that name")
+    status, said, err = mpiqe("apply", "--undo", journal_in(out))
+    assert status == 1
+    assert said == "put back 1 of 2 files\n"
+    assert "left alone: rejects/x/a.jpg: stays: there is another" in err
+    assert (photos / "x/a.jpg").read_bytes() == b"another photo of that name"
+    assert Path("rejects/x/a.jpg").read_bytes() == b"x/a.jpg"
+    (photos / "x/a.jpg").unlink()
+    assert mpiqe("apply", "--undo", journal_in(out))[:2] == (0, "put back 2 of 2 files\n")
+    assert (photos / "x/a.jpg").read_bytes() == b"x/a.jpg"
+
+
+def test_undo_of_a_copy_keeps_the_last_one_of_a_photo(mpiqe, photos):
+    Path("list").write_text("photos/x/a.jpg\nphotos/x/b.jpg\nphotos/y/c.png\n")
+    _, out, _ = mpiqe("apply", "list", "--copy", "out", "--go", "--flat")
+    (photos / "x/a.jpg").unlink()
+    Path("out/b.jpg").write_bytes(b"edited")
+    status, said, err = mpiqe("apply", "--undo", journal_in(out))
+    assert (status, said) == (1, "put back 1 of 3 files\n")
+    assert "the original" in err
+    assert "it differs from" in err
+    assert files("out") == ["out/a.jpg", "out/b.jpg"]
+
+
+def test_links_lead_to_the_photos(mpiqe, photos):
+    Path("list").write_text("photos/x/a.jpg\n")
+    _, out, _ = mpiqe("apply", "list", "--link", "out", "--go")
+    assert Path("out/a.jpg").is_symlink()
+    assert Path("out/a.jpg").read_bytes() == b"x/a.jpg"
+    assert mpiqe("apply", "--undo", journal_in(out))[0] == 0
+    assert not Path("out/a.jpg").is_symlink()
+
+
+def test_a_move_to_another_file_system_keeps_times_and_content(mpiqe, photos):
+    shm = Path("/dev/shm")  # noqa: S108
+    if not shm.is_dir() or shm.stat().st_dev == photos.stat().st_dev:
+        pytest.skip("needs a second file system at /dev/shm")
+    os.utime(photos / "x/a.jpg", ns=(10**18, 10**18 + 7))
+    os.chmod(photos / "x/a.jpg", 0o640)
+    Path("list").write_text("photos/x/a.jpg\n")
+    target = shm / f"mpiqe-test-{os.getpid()}"
+    try:
+        _, out, _ = mpiqe("apply", "list", "--move", target, "--go")
+        moved = target / "a.jpg"
+        assert (moved.stat().st_mtime_ns, moved.stat().st_mode & 0o777) == (10**18 + 7, 0o640)
+        assert moved.read_bytes() == b"x/a.jpg"
+        assert not (photos / "x/a.jpg").exists()
+        assert mpiqe("apply", "--undo", journal_in(out))[0] == 0
+        assert (photos / "x/a.jpg").stat().st_mtime_ns == 10**18 + 7
+    finally:
+        for path in target.iterdir():
+            path.unlink()
+        target.rmdir()
+
+
+SCORED = (
+    "path,score,quality,spread,scene,distortion,width,height,interval_low,interval_high,error\n"
+    + "".join(
+        f"photos/{name},{score},{score / 100},1,day,blur,4,4,{score - 5},{score + 5},\n"
+        for name, score in (("x/a.jpg", 90), ("x/b.jpg", 10), ("y/a.jpg", 60))
+    )
+    + "photos/y/c.png,,,,,,,,,,empty file\n"
+)
+
+
+def test_scores_become_stars_and_the_thresholds_are_said(mpiqe, photos):
+    Path("scores.csv").write_text(SCORED)
+    status, out, err = mpiqe("apply", "scores.csv", "--xmp", "--go")
+    assert status == 1
+    assert err == "mpiqe: left alone: photos/y/c.png: has no score and no decision\n"
+    assert "ratings by score: 1 star for a quality below 0.2, and 2 from 0.2, 3 from 0.4, 4 from 0.6, 5 from 0.8" in out
+    packets = {str(path.relative_to(photos)): read_packet(path.read_bytes()) for path in photos.rglob("*.xmp")}
+    ratings = {name: packet.rating for name, packet in packets.items()}
+    assert ratings == {"x/a.jpg.xmp": 5, "x/b.jpg.xmp": 1, "y/a.jpg.xmp": 4}
+    assert packets["x/a.jpg.xmp"].ours == {
+        "Score": "90.0",
+        "Quality": "0.9",
+        "IntervalLow": "85.0",
+        "IntervalHigh": "95.0",
+        "Distortion": "blur",
+        "Rating": "5",
+    }
+    assert mpiqe("apply", "scores.csv", "--xmp", "--go")[1].startswith("wrote 0 sidecars, 3 need no change")
+    assert mpiqe("apply", "--undo", journal_in(out))[0] == 0
+    assert list(photos.rglob("*.xmp")) == []
+
+
+def test_a_persons_rating_stays_unless_a_person_decided_otherwise(mpiqe, photos):
+    Path("scores.csv").write_text(SCORED)
+    Path("d.csv").write_text("path,decision,rating\nphotos/x/a.jpg,,2\n")
+    assert mpiqe("apply", "d.csv", "--xmp", "--go")[0] == 0
+    sidecar = photos / "x/a.jpg.xmp"
+    _, out, _ = mpiqe("apply", "scores.csv", "--xmp", "--go")
+    assert read_packet(sidecar.read_bytes()).rating == 2
+    assert "1 rating of others stay; --replace-ratings replaces them" in out
+    assert read_packet(sidecar.read_bytes()).ours["Score"] == "90.0"
+    mpiqe("apply", "scores.csv", "--xmp", "--go", "--replace-ratings")
+    assert read_packet(sidecar.read_bytes()).rating == 5
+    mpiqe("apply", "scores.csv", "--xmp", "--go", "--stars", "0.91,0.92,0.93,0.94")
+    assert read_packet(sidecar.read_bytes()).rating == 1  # ours may change
+    mpiqe("apply", "d.csv", "--xmp", "--go")
+    assert read_packet(sidecar.read_bytes()).rating == 2
+
+
+def test_adobes_sidecars_have_no_suffix_of_the_photo_and_are_not_shared(mpiqe, photos):
+    (photos / "x/a.png").write_bytes(b"another a")
+    Path("d.csv").write_text("path,rating\nphotos/x/a.jpg,4\nphotos/x/a.png,2\n")
+    status, _, err = mpiqe("apply", "d.csv", "--xmp", "--sidecar", "adobe", "--go")
+    assert status == 1
+    assert err == "mpiqe: left alone: photos/x/a.png: would share its sidecar with a.jpg\n"
+    assert read_packet((photos / "x/a.xmp").read_bytes()).rating == 4
+    _, out, _ = mpiqe("apply", "d.csv", "--xmp")
+    assert "2 photos also have a sidecar of --sidecar adobe, which stays as it is" in out
+
+
+def test_a_sidecar_that_is_none_is_left_as_it_is(mpiqe, photos):
+    (photos / "x/a.jpg.xmp").write_text('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')
+    Path("d.csv").write_text("path,rating\nphotos/x/a.jpg,4\nphotos/x/b.jpg,2\n")
+    status, _, err = mpiqe("apply", "d.csv", "--xmp", "--go")
+    assert status == 1
+    assert (
+        err == "mpiqe: left alone: photos/x/a.jpg: a.jpg.xmp: it has a document type declaration, which XMP has not\n"
+    )
+    assert (photos / "x/b.jpg.xmp").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["d.csv"], "give FILE and one of --move DIR"),
+        (["d.csv", "--move", "a", "--copy", "b"], "give FILE and one of --move DIR"),
+        (["none.csv", "--move", "a"], "cannot read none.csv: No such file or directory"),
+        (["d.csv", "--move", "a", "--act-on", "best"], "'best' is none of pick, reject, undecided, 0"),
+        (["s.csv", "--move", "a"], "say which photos to move, with --max-score S"),
+        (["s.csv", "--move", "a", "--act-on", "reject"], "has no decisions and ratings"),
+        (["d.csv", "--move", "a", "--worst", "1"], "has no scores"),
+        (["l.txt", "--xmp"], "has paths alone: --xmp needs decisions, ratings or scores"),
+        (["old.csv", "--xmp"], "scores without the column quality"),
+        (["bad.csv", "--xmp"], "bad.csv, line 3: rating = '6': it must be a whole number from 0 to 5, or empty"),
+        (["bad.csv", "--xmp"], "bad.csv, line 2: decision = 'maybe'"),
+        (["d.csv", "--xmp", "--stars", "1,2"], "--stars '1,2': give four rising qualities"),
+        (["--undo", "d.csv"], "d.csv is no journal of mpiqe apply"),
+        (["--undo", "none"], "cannot read the journal"),
+        (["--undo", "d.csv", "--go"], "--undo JOURNAL stands alone"),
+        (["d.csv", "--move", "d.csv"], "d.csv is no folder"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_a_usage_error(mpiqe, photos, arguments, message):
+    Path("d.csv").write_text(DECIDED)
+    Path("s.csv").write_text(SCORED)
+    Path("l.txt").write_text("photos/x/a.jpg\n")
+    Path("old.csv").write_text("path,score\nphotos/x/a.jpg,4\n")
+    Path("bad.csv").write_text("path,decision,rating\nphotos/x/a.jpg,maybe,\nphotos/x/b.jpg,pick,6\n")
+    before = files()
+    status, out, err = mpiqe("apply", *arguments)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert files() == before
