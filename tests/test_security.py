@@ -78,7 +78,7 @@ def test_only_the_process_that_is_for_it_decodes_tables_of_others():
         for module, path in MODULES.items()
         if {name.rpartition(".")[2] for name in parses(path.read_text(encoding="utf-8"))} & decoding
     }
-    assert found == {"isolation/table_child.py", "batch/parquet_sink.py"}  # the second reads what a run has written
+    assert found == {"isolation/arrow_table.py", "batch/parquet_sink.py"}  # the second reads what a run has written
 
 
 def test_one_module_asks_fsspec_and_one_the_web():

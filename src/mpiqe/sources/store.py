@@ -9,11 +9,12 @@ from typing import IO, Any, TypeVar, cast
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.extras import needing
 from mpiqe.regular_files import open_regular, read_regular
-from mpiqe.sources import timeouts
-from mpiqe.sources.local import is_archive, is_image
+from mpiqe.sources import passed_over, timeouts
+from mpiqe.sources.local import is_archive, is_image, is_table
+from mpiqe.sources.passed_over import PassedOver
 from mpiqe.sources.patterns import Entry, is_wild, match, names_a_suffix, split_wild
 from mpiqe.sources.photo import Limits, Photo, too_large, unreadable
-from mpiqe.sources.urls import host_of, last_name, scheme, shown
+from mpiqe.sources.urls import addressed, host_of, last_name, scheme, shown
 
 Result = TypeVar("Result")
 Archive = TypeVar("Archive")
@@ -43,10 +44,13 @@ def _fetch(url: str, limits: Limits, size: int | None) -> bytes:
         raise ImageError(None, _reason(error)) from error
 
 
-def objects(url: str, *, limits: Limits, archive: Callable[[str], Archive]) -> Iterator[Photo | Archive]:
-    """Yield what an address stands for: itself, the images below a folder, or what a pattern matches.
+def objects(
+    url: str, *, limits: Limits, archive: Callable[[str], Archive], left_out: PassedOver
+) -> Iterator[Photo | Archive]:
+    """Yield what an address stands for: itself, the images and archives below a folder, or what a pattern matches.
 
-    ``archive`` makes of the address of an archive what stands for it.
+    ``archive`` makes of the address of an archive what stands for it. ``left_out`` counts what is passed over: tables,
+    unless their suffix is named, and what is no image.
 
     Raises ``ConfigError`` where fsspec, or its part for this store, is not installed.
     """
@@ -59,7 +63,7 @@ def objects(url: str, *, limits: Limits, archive: Callable[[str], Archive]) -> I
         yield unreadable(shown(url), _reason(error))
         return
     try:
-        yield from _below(store, url, limits, archive)
+        yield from _below(store, url, limits, archive, left_out)
     except Exception as error:  # a listing that the store refuses; rows that came before it stand
         yield unreadable(shown(url), _reason(error))
 
@@ -72,8 +76,10 @@ def opened(url: str, *, limits: Limits) -> IO[bytes]:
     return io.BufferedReader(_File(_Store(url, limits)), _AHEAD)
 
 
-def _below(store: "_Store", url: str, limits: Limits, archive: Callable[[str], Archive]) -> Iterator[Photo | Archive]:
-    path = store.path
+def _below(
+    store: "_Store", url: str, limits: Limits, archive: Callable[[str], Archive], left_out: PassedOver
+) -> Iterator[Photo | Archive]:
+    path, names_all = store.path, False
 
     def listing(folder: str) -> Iterator[Entry]:
         for info in sorted(store.listing(folder), key=lambda info: str(info["name"])):
@@ -84,16 +90,21 @@ def _below(store: "_Store", url: str, limits: Limits, archive: Callable[[str], A
     if is_wild(path) and not store.exists():
         folder, parts = split_wild(path)
         chosen = match(folder, parts, listing)
-        if not names_a_suffix(path):
-            chosen = (entry for entry in chosen if is_image(entry.name) or is_archive(entry.name))
+        names_all = names_a_suffix(path)
     elif not is_image(path) and not is_archive(path) and store.is_folder():
         folder = path
-        chosen = (entry for entry in match(path, ["**"], listing) if is_image(entry.name))
+        chosen = match(path, ["**"], listing)
     else:
-        yield archive(url) if is_archive(shown(url)) else photo(url, limits)
+        yield archive(url) if is_archive(addressed(shown(url))) else photo(url, limits)
         return
     none = True
     for entry in chosen:
+        if not names_all and is_table(entry.name):
+            left_out.add(passed_over.TABLES)
+            continue
+        if not names_all and not is_image(entry.name) and not is_archive(entry.name):
+            left_out.add_file(entry.name)
+            continue
         none = False
         address = _address(store.system, entry.path, url, path)
         if address.count("::") != url.count("::"):  # the store's word, which is not to lead anywhere else
@@ -101,7 +112,7 @@ def _below(store: "_Store", url: str, limits: Limits, archive: Callable[[str], A
             yield unreadable(shown(address), reason)
             continue
         relative = entry.path.removeprefix(folder).lstrip("/")
-        if is_archive(shown(address)):
+        if is_archive(addressed(shown(address))):
             yield archive(address)
         else:
             yield photo(address, limits, size=entry.size, relative=relative)
