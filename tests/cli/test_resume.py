@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -47,9 +48,14 @@ def score(modest_model, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["mpiqe", "score", *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_:
             main()
-        return exit_.value.code or 0, capsys.readouterr().err
+        return exit_.value.code or 0, without_summary(capsys.readouterr().err)
 
     return run
+
+
+def without_summary(err):
+    """What is said, but for the line that sums up what was written."""
+    return re.sub(r"(?m)^mpiqe: \d+ of \d+ photos scored in .*\n", "", err, count=1)
 
 
 FAILED = "mpiqe: 1 of 13 photos could not be scored; their rows say why\n"
@@ -158,7 +164,7 @@ def test_other_settings_are_refused_by_name(score, photos, tmp_path, form):
     settings_file(rows).unlink()
     status, err = score(photos, "--output", rows, "--resume", "--seed", 1)
     assert status == 2
-    assert "start anew without --resume" in err
+    assert "start anew with --overwrite" in err
     assert content(rows) == before
 
 
@@ -462,7 +468,7 @@ def test_rows_without_the_columns_of_the_interval_are_not_continued(score, photo
     status, err = score(photos / "03-ü.png", photos / "05-plain.png", photos, "--output", rows, "--resume")
     assert status == 2
     assert "written by an earlier mpiqe, without the columns interval_low and interval_high" in err
-    assert "name another --output, or start anew without --resume" in err
+    assert "name another --output, or start anew with --overwrite" in err
     assert err.count("\n") == 1
     assert rows.read_bytes() == before
 

@@ -9,6 +9,7 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.sources import passed_over
@@ -343,7 +344,6 @@ def test_many_kinds_are_said_shortly():
 
 
 def test_figures_of_mpiqe_are_no_photos_of_a_folder(folder):
-    from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     mark = PngInfo()
@@ -407,3 +407,55 @@ def test_a_folder_that_save_to_disk_wrote_is_its_tables(tmp_path):
     assert [archive.name for archive in find_closed([str(tmp_path / "both")], stdin=None)] == tables
     assert [archive.name for archive in find_closed([str(tmp_path / "both" / "train")], stdin=None)] == tables[1:]
     assert counted(str(tmp_path)) == ([], {passed_over.TABLES: 4, ".json": 5})
+
+
+def png_of(size):
+    content = io.BytesIO()
+    Image.new("RGB", (size, 7), (size, 9, 9)).save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("size", [10, 266, 777])
+def test_an_image_on_standard_input_is_told_from_a_list(form, size):
+    """Sizes whose bytes hold line feeds, 10 and 266, included."""
+    content = io.BytesIO()
+    Image.new("RGB", (size, 10), (10, 10, 10)).save(content, form)
+    (found,) = find(["-"], stdin=io.BytesIO(content.getvalue()))
+    assert (found.name, found.read()) == ("standard input", content.getvalue())
+    (found,) = find(["-"], stdin=io.BytesIO(content.getvalue()), limits=Limits(max_bytes=30))
+    assert found.fault == "over the limit of 30 bytes (more than that); raise --max-bytes if you trust it"
+
+
+def test_a_line_feed_in_a_size_at_the_beginning_does_not_hide_an_image():
+    for head in (b"RIFF$\n\0\0WEBPVP8 ", b"BM6\n\0\0\0\0\0\0\0\x36\0\0\0\x28", b"GIF89a\n\0\n\0\xf7\0\0\0\0\0"):
+        (found,) = find(["-"], stdin=io.BytesIO(head + b"\n more"))
+        assert found.name == "standard input", head
+
+
+@pytest.mark.parametrize(
+    "names", [["BM.jpg"], ["RIFF"], ["GIF89a-of-cats.gif", "b"], ["II*", "MM"], ["é.jpg"], ["BM", "a.jpg", "b.jpg"]]
+)
+def test_a_list_that_begins_like_an_image_is_a_list(names):
+    assert expanded("-", stdin="".join(f"{name}\n" for name in names).encode()) == names
+
+
+def test_an_image_as_a_list_says_so(tmp_path):
+    (tmp_path / "a.png").write_bytes(png_of(9))
+    (found,) = find([f"@{tmp_path / 'a.png'}"], stdin=None)
+    assert found.fault == "an image and no list; name it without @ in front"
+
+
+def test_names_of_a_list_may_end_with_zero_bytes(folder, tmp_path):
+    names = ["two\nlines.jpg", " b ", "c\r"]
+    listed = "\0".join([*names, "", str(folder / "deep"), "@x"]).encode()
+    expected = [*names, *expanded(str(folder / "deep")), "@x"]
+    for end in (b"", b"\0"):
+        assert [photo.name for photo in find(["-"], stdin=io.BytesIO(listed + end), null=True)] == expected
+    (tmp_path / "list").write_bytes(listed)
+    assert [photo.name for photo in find([f"@{tmp_path / 'list'}"], stdin=None, null=True)] == expected
+    never = threading.Event()
+    assert count([f"@{tmp_path / 'list'}"], output=None, stopped=never, null=True) == len(expected)
+    long = b"a\0" + b"x" * 200_000 + b"\0b\0" + b"y" * (1 << 16) + b"\0" + b"z" * 70_000
+    found = [photo.name for photo in find(["-"], stdin=io.BytesIO(long), null=True)]
+    assert found == ["a", "standard input, name 2", "b", "y" * (1 << 16), "standard input, name 5"]

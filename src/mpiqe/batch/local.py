@@ -1,6 +1,5 @@
 """A job that this process does: rows come from a ``Scorer`` and go to the output one by one."""
 
-from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -9,15 +8,20 @@ from typing import Any
 
 from mpiqe.batch.figures import FigureFolder
 from mpiqe.batch.interrupts import Interrupts, JobInterrupted
+from mpiqe.batch.kept import paired
 from mpiqe.batch.output import Output
 from mpiqe.batch.progress import OnProgress, Tracker, counting
 from mpiqe.batch.resume import Earlier, check_order, check_settings
+from mpiqe.batch.sinks import decode_name
+from mpiqe.batch.summary import Scores
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring import loading
 from mpiqe.scoring.explanation import explain
 from mpiqe.scoring.score import Row
 from mpiqe.scoring.scorer import Scorer
 from mpiqe.sources.find import Photo
+from mpiqe.sources.names import Names
+from mpiqe.sources.passed_over import PassedOver, no_image
 
 
 def score_here(
@@ -31,33 +35,38 @@ def score_here(
     on_progress: OnProgress | None,
     count_total: bool,
     after_cluster: bool,
+    scores: Scores,
+    names: Names,
+    null: bool,
+    left_out: PassedOver,
 ) -> Tracker:
     """Write the rows of what is ``found`` in ``paths``; return how many there are.
 
     ``options`` are those of ``mpiqe.load``, ``settings`` those that rows depend on. ``after_cluster`` if Ray was asked
     for and has nothing left to do: then there must be no image without a row.
     """
-    tracker = Tracker(on_progress)
+    tracker = Tracker(on_progress, scores=scores)
     earlier = _pass_over(target, found, folder, settings, tracker)
     first = next(found, None)
     if first is None:
         if not tracker.done:
-            raise ConfigError(f"there is no image in {' '.join(paths)}")
+            raise ConfigError(no_image(paths, left_out))
         target.finish()
         return tracker
     if after_cluster:
         raise ConfigError(
             f"{target.path} has {tracker.done} rows and no shards, and there are more photos; the same command without "
-            "--engine ray scores them, and without --resume all are scored anew"
+            "--engine ray scores them, and with --overwrite in place of --resume all are scored anew"
         )
     scorer = loading.load(**options)
+    scores.higher_is_better = scorer.scale.higher_is_better
     if folder:
         folder.make()
     with Interrupts() as interrupts:
         try:
             with (
                 target.opened(scorer.predictor, earlier=earlier, settings=settings) as sink,
-                counting(tracker, paths, target.path, wanted=count_total),
+                counting(tracker, paths, target.final, wanted=count_total, names=names, null=null),
                 closing(_rows(scorer, chain([first], found), folder)) as rows,
             ):
                 tracker.report()
@@ -84,6 +93,7 @@ def _pass_over(
         check_order(target.path, tracker.done + 1, row.path, None if photo is None else earlier.written(photo.name))
         tracker.done += 1
         tracker.failed += row.failed
+        tracker.scores.add(decode_name(row.path), row.score)
         if photo:
             photo.discard()
         if photo and folder and not row.failed:
@@ -93,26 +103,14 @@ def _pass_over(
 
 def _rows(scorer: Scorer, found: Iterator[Photo], folder: FigureFolder | None) -> Generator[Row, None, None]:
     """The scorer's rows; with a ``folder`` each one after its figure was written, which it names."""
-    if folder is None:
-        with closing(scorer.rows(found)) as rows:
-            yield from rows
-        return
-    waiting: deque[Photo] = deque()
-
-    def remembered() -> Iterator[Photo]:
-        for photo in found:
-            waiting.append(photo)
-            yield photo
-
-    with closing(scorer.rows(remembered())) as rows:
-        for row in rows:
-            photo = waiting.popleft()
-            if row.score is None:
+    with closing(paired(scorer, found)) as rows:
+        for photo, row in rows:
+            if folder is None or row.score is None:
                 yield row
                 continue
             try:
                 figure = folder.write(photo, explain(scorer, photo.source(), score=row.score))
             except ImageError as error:  # it was there a moment ago
-                yield Row(row.path, None, error.reason)
+                yield replace(row, score=None, error=error.reason)
             else:
                 yield replace(row, figure=str(figure))

@@ -13,12 +13,19 @@ def score(
     weights: photos.Weights = None,
     form: Annotated[
         photos.Format | None,
-        typer.Option("--format", help="table, csv, jsonl or parquet; else as FILE ends.", metavar="F"),
+        typer.Option("--format", help="table, csv, jsonl, json or parquet; else as FILE ends.", metavar="F"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write the rows to this file, as they come.", metavar="FILE")
+        str | None,
+        typer.Option(
+            help="Write the rows to this file, as they come: .csv, .jsonl, .json (also .gz), .parquet, .txt.",
+            metavar="FILE",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue --output where an earlier run ended.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the rows of --output when all new ones are there.")
+    ] = False,
     explain: Annotated[
         Path | None,
         typer.Option(help="Draw each photo into this folder, as mpiqe explain does.", metavar="DIR"),
@@ -36,6 +43,13 @@ def score(
     max_bytes: photos.MaxBytes = 256 << 20,
     timeout: photos.Timeout = 60.0,
     column: photos.Column = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns of tables that rows have too: id,label; may be repeated.", metavar="NAMES"),
+    ] = None,
+    null: photos.Null = False,
+    include: photos.Include = None,
+    exclude: photos.Exclude = None,
     allow_scheme: photos.AllowScheme = None,
     allow_host: photos.AllowHost = None,
     engine: photos.Engine = "local",
@@ -54,8 +68,13 @@ def score(
         output=output,
         file_format=form,
         resume=resume,
+        overwrite=overwrite,
         figures=explain,
         column=column,
+        keep=[name for names in keep or () for name in names.split(",") if name],
+        null=null,
+        include=include or (),
+        exclude=exclude or (),
         max_bytes=max_bytes,
         timeout=timeout,
         allow_scheme=allow_scheme or (),

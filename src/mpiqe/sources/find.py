@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from mpiqe.errors import ConfigError, MPIQEError
-from mpiqe.sources import parquet, passed_over, patterns, store
+from mpiqe.sources import lists, parquet, passed_over, patterns, store
 from mpiqe.sources.archive import Archive, Shared
 from mpiqe.sources.local import below, is_archive, is_table, kind_left_out, listing, saved_tables
 from mpiqe.sources.names import Names
 from mpiqe.sources.passed_over import PassedOver
-from mpiqe.sources.photo import Limits, Photo, file_photo, unreadable
+from mpiqe.sources.photo import Limits, Photo, content_photo, file_photo, too_large, unreadable
 from mpiqe.sources.reach import Reach
 from mpiqe.sources.urls import scheme, shown
 
@@ -24,7 +24,7 @@ __all__ = ["Archive", "Limits", "Photo", "Reach", "count", "find", "find_closed"
 
 Source = TypeVar("Source")
 
-_LONGEST_LINE = 1 << 16  # bytes; the longest paths have 4,096, signed addresses some thousand
+STANDARD_INPUT = "standard input"
 
 
 def photo_files(paths: Iterable[str], *, stdin: IO[bytes]) -> Iterator[Path]:
@@ -46,6 +46,7 @@ def find(
     output: str | os.PathLike[str] | None = None,
     left_out: PassedOver | None = None,
     kept: Sequence[str] = (),
+    null: bool = False,
 ) -> Iterator[Photo]:
     """Yield the photos that ``paths`` stand for, lazily and always in the same order.
 
@@ -60,8 +61,9 @@ def find(
     - ``.parquet``, ``.arrow``: a photo for each row, from its ``column`` of paths, addresses or bytes.
     - ``http://`` and ``https://``: a photo. ``s3://``, ``gs://``, ``az://`` and what ``limits.reach`` adds: a photo, a
       folder or a pattern that fsspec knows.
-    - ``@FILE``: the paths in that file, one per line; ``-``: those on ``stdin``. Empty lines mean nothing, and a line
-      is never another list; one that is longer than any path or address fails.
+    - ``@FILE``: the paths in that file, one per line, or with ``null`` each before a zero byte; ``-``: those on
+      ``stdin``, or the one image that is there. Empty lines mean nothing, and a line is never another list; one that is
+      longer than any path or address fails.
     - Anything else stands for itself, whether there is such a file or not, and so does a folder that cannot be listed:
       reading it will say what is wrong.
 
@@ -71,7 +73,7 @@ def find(
 
     Raises ``ConfigError``, at once, for a list that is not there, and later for a package that is needed but missing.
     """
-    finder = _Finder(limits=limits or Limits(), column=column, output=output, left_out=left_out, kept=kept)
+    finder = _Finder(limits=limits or Limits(), column=column, output=output, left_out=left_out, kept=kept, null=null)
     return finder.photos(_checked(paths), stdin)
 
 
@@ -84,9 +86,10 @@ def find_closed(
     output: str | os.PathLike[str] | None = None,
     left_out: PassedOver | None = None,
     kept: Sequence[str] = (),
+    null: bool = False,
 ) -> Iterator[Photo | Archive]:
     """Find what ``find`` finds, but leave archives closed."""
-    finder = _Finder(limits=limits or Limits(), column=column, output=output, left_out=left_out, kept=kept)
+    finder = _Finder(limits=limits or Limits(), column=column, output=output, left_out=left_out, kept=kept, null=null)
     return finder.closed(_checked(paths), stdin)
 
 
@@ -113,6 +116,7 @@ def count(
     output: str | os.PathLike[str] | None,
     stopped: threading.Event,
     names: Names | None = None,
+    null: bool = False,
 ) -> int | None:
     """Return how many photos ``find`` will find; ``None`` if that takes reading everything, or when ``stopped``.
 
@@ -122,7 +126,7 @@ def count(
     paths = list(paths)
     if "-" in paths or any(_is_list(path) and not _is_regular(path[1:]) for path in paths):
         return None
-    finder = _Finder(limits=Limits(names=names or Names()), column=None, output=output, asks_stores=False)
+    finder = _Finder(limits=Limits(names=names or Names()), column=None, output=output, asks_stores=False, null=null)
     total = 0
     with open(os.devnull, "rb") as nothing, closing(finder.closed(paths, nothing)) as sources:
         for source in sources:
@@ -145,10 +149,12 @@ class _Finder:
         asks_stores: bool = True,
         left_out: PassedOver | None = None,
         kept: Sequence[str] = (),
+        null: bool = False,
     ) -> None:
         self.limits = limits
         self.output = None if output is None else os.path.realpath(output)
         self.asks_stores = asks_stores
+        self.null = null
         self.left_out = left_out or PassedOver()
         self.shared = Shared(limits, column, self.left_out, kept=kept)
 
@@ -167,7 +173,7 @@ class _Finder:
 
     def _path(self, path: str, stdin: IO[bytes]) -> Iterator[Photo | Archive]:
         if path == "-":
-            yield from self._lines(stdin, "standard input")
+            yield from self._lines(stdin, STANDARD_INPUT)
         elif _is_list(path):
             with open(path[1:], "rb") as file:
                 yield from self._lines(file, path[1:])
@@ -175,19 +181,29 @@ class _Finder:
             yield from _as_rows(shown(path), self._wanted(path, is_typed=True))
 
     def _lines(self, file: IO[bytes], name: str) -> Iterator[Photo | Archive]:
-        number = 0
-        while line := file.readline(_LONGEST_LINE):
-            number += 1
-            if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
-                while (rest := file.readline(_LONGEST_LINE)) and not rest.endswith(b"\n"):
-                    pass
-                yield unreadable(
-                    f"{name}, line {number}", f"longer than any path or address: over {_LONGEST_LINE} bytes"
-                )
-                continue
-            path = os.fsdecode(line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n"))
-            if path:
+        """What a list stands for; an image on standard input is one photo."""
+        if self.null:
+            found, word = lists.records(file), "name"
+        else:
+            head, is_image = lists.first_line(file)
+            if is_image:
+                yield self._image(head, file, name)
+                return
+            found, word = lists.lines(head.removeprefix(b"\xef\xbb\xbf"), file), "line"
+        for number, line in enumerate(found, 1):
+            if line is None:
+                reason = f"longer than any path or address: over {lists.LONGEST} bytes"
+                yield unreadable(f"{name}, {word} {number}", reason)
+            elif line:
+                path = os.fsdecode(line)
                 yield from _as_rows(shown(path), self._wanted(path, is_typed=False))
+
+    def _image(self, head: bytes, file: IO[bytes], name: str) -> Photo:
+        if name != STANDARD_INPUT:
+            return unreadable(name, "an image and no list; name it without @ in front")
+        limit = self.limits.max_bytes
+        content = lists.rest_of(head, file, limit)
+        return unreadable(name, too_large(None, limit)) if len(content) > limit else content_photo(name, content)
 
     def _wanted(self, path: str, is_typed: bool) -> Iterator[Photo | Archive]:
         """What a path stands for, without the photos whose names are not wanted; an archive looks at its own."""

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 TABLES = "tables (name one to score what it holds)"
 HIDDEN = "hidden"
@@ -28,6 +28,11 @@ class PassedOver:
         with self._lock:
             self._counts[kind] += number
 
+    def add_all(self, counts: Mapping[str, int]) -> None:
+        """Count what another has counted."""
+        for kind, number in counts.items():
+            self.add(str(kind), int(number))
+
     def add_file(self, name: str) -> None:
         """Count a file that is no image, by its suffix."""
         suffix = os.path.splitext(name)[1].lower()
@@ -46,3 +51,9 @@ def described(counts: Mapping[str, int]) -> str:
         rest = sum(list(counts.values())[_MOST_KINDS:])
         kinds = [*kinds[:_MOST_KINDS], f"{rest:,} of {len(counts) - _MOST_KINDS} other kinds"]
     return ", ".join(kinds)
+
+
+def no_image(paths: Iterable[str], left_out: PassedOver) -> str:
+    """Return the message for sources without an image, with what was passed over in them."""
+    there = left_out.counts()
+    return f"there is no image in {' '.join(paths)}" + (f"; passed over: {described(there)}" if there else "")

@@ -116,6 +116,11 @@ def file_photo(path: str, folder: str | None = None) -> Photo:
     return Photo(path, partial(_read_file, path), file=path, folder=folder, origin={"file": path})
 
 
+def content_photo(name: str, content: bytes) -> Photo:
+    """Return the photo of which all bytes are there."""
+    return Photo(name, lambda: content, relative=name)
+
+
 def _read_file(path: str) -> bytes:
     try:
         with open_regular(path) as file:
