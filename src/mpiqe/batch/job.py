@@ -15,6 +15,7 @@ from mpiqe.batch.local import score_here
 from mpiqe.batch.output import Output, refuse_inputs
 from mpiqe.batch.progress import OnProgress
 from mpiqe.batch.ray.driver import SHARD_SIZE, Cluster
+from mpiqe.batch.remote import RemoteOutput
 from mpiqe.batch.resume import KEEP, identity
 from mpiqe.batch.sinks import Stream
 from mpiqe.batch.summary import Scores, Summary
@@ -24,6 +25,7 @@ from mpiqe.images import DEFAULT_MAX_PIXELS
 from mpiqe.sources.find import Limits, Reach, find, standard_input
 from mpiqe.sources.names import Names
 from mpiqe.sources.passed_over import PassedOver
+from mpiqe.sources.urls import scheme
 
 Engine = Literal["local", "ray"]
 
@@ -93,7 +95,8 @@ def score_to(
     file is locked while the job runs. With ``resume`` the rows of an earlier run stay and the rest is added; they must
     be of the same images in the same order, and made with the same options. A job that was killed is continued like
     that. With ``overwrite`` earlier rows are replaced once the new ones are all there. An output that has rows is
-    refused without either.
+    refused without either. The address of an object (``s3://bucket/scores.csv``) is written when all rows are there;
+    until then they lie below the user's cache (docs/score.md).
 
     ``on_progress`` is called in this thread with a ``Progress``: at the start and after every row, or with Ray after
     every shard. An exception that it raises ends the job; the rows that were written stay, and can be continued.
@@ -116,16 +119,23 @@ def score_to(
     kept = tuple(keep)
     began = time.monotonic()
     is_path = isinstance(output, (str, os.PathLike))
-    if is_path:
-        refuse_inputs(Path(cast("str", output)), paths)
+    reach = Reach.of(paths, schemes=allow_scheme, hosts=allow_host)
+    names = Names(include=tuple(include), exclude=tuple(exclude))
+    limits = Limits(max_bytes=max_bytes, timeout=timeout, reach=reach, names=names)
+    path = os.fspath(cast("str", output)) if is_path else None
+    is_remote = path is not None and scheme(path) is not None and not os.path.lexists(path)
+    remote = RemoteOutput(path, limits) if path is not None and is_remote else None
+    if path is not None and not remote:
+        refuse_inputs(Path(path), paths)
     target = Output(
-        Path(cast("str", output)) if is_path else None,
+        remote.local if remote else None if path is None else Path(path),
         file_format,
         stream=None if is_path else cast("Stream", output),
         resume=resume,
         overwrite=overwrite,
         name_figures=name_figures,
         keep=kept,
+        remote=remote,
     )
     options: dict[str, Any] = {
         "weights": None if weights is None else os.fspath(weights),
@@ -144,9 +154,6 @@ def score_to(
     cluster = Cluster(address, shard_size) if engine == "ray" else None
     if cluster:
         cluster.check(target, figures=figures is not None, device=device)
-    reach = Reach.of(paths, schemes=allow_scheme, hosts=allow_host)
-    names = Names(include=tuple(include), exclude=tuple(exclude))
-    limits = Limits(max_bytes=max_bytes, timeout=timeout, reach=reach, names=names)
     stdin, left_out, scores = standard_input(paths), PassedOver(), Scores()
     found = find(
         paths, stdin=stdin, limits=limits, column=column, output=target.final, left_out=left_out, kept=kept, null=null

@@ -32,6 +32,7 @@ from mpiqe.batch.parquet_sink import (
     remove_parts,
 )
 from mpiqe.batch.ray.parts import refuse_unfinished as refuse_shards
+from mpiqe.batch.remote import RemoteOutput
 from mpiqe.batch.resume import (
     COMPUTES,
     VERSION,
@@ -58,7 +59,8 @@ class Output:
 
     ``form`` is by default what the file's suffix says (``destination.form_of``), or else a table. Of a link, ``final``
     is the file that it leads to, which is replaced while the link stays; ``path`` is where rows are written, from
-    ``alone`` on, which is another file where they cannot lie in their place at once. ``resume`` continues the rows
+    ``alone`` on, which is another file where they cannot lie in their place at once; of a ``remote`` output ``path`` is
+    the local file. ``resume`` continues the rows
     that are there, ``overwrite`` replaces them when the new ones are all there; with neither, rows that are there are a
     ``ConfigError``. ``name_figures``: whether a table says which figure belongs to a row. ``keep``: further columns.
 
@@ -76,8 +78,10 @@ class Output:
         overwrite: bool = False,
         name_figures: bool = False,
         keep: Sequence[str] = (),
+        remote: RemoteOutput | None = None,
     ) -> None:
         self.path = self.final = path
+        self.remote = remote
         self.stream = stream
         self.made_as = form_of(path, form, is_file=self._is_file)
         self.form: RowsFormat = self.made_as.rows
@@ -113,11 +117,27 @@ class Output:
         if self.final is None or not self._is_file:
             yield
             return
-        with alone(self.final):
-            self._settle(self.final)
-            yield
-            if self.path and self.path != self.final:
-                self._put_in_place(self.path, self.final)
+        if self.remote:
+            self.remote.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with alone(self.final):
+                if self.remote:
+                    self._begin_remote(self.remote, self.final)
+                self._settle(self.final)
+                yield
+                if self.path and self.path != self.final:
+                    self._put_in_place(self.path, self.final)
+                if self.remote:
+                    self.remote.finish()
+        finally:
+            if self.remote:
+                self.remote.leave()
+
+    def _begin_remote(self, remote: RemoteOutput, local: Path) -> None:
+        new = beside(local)
+        waits = parts_folder(local).exists() or parts_folder(new).exists()
+        is_unfinished = waits or is_occupied(local, self.made_as) or is_occupied(new, Form(self.form))
+        remote.begin(resume=self.resume, overwrite=self.overwrite, is_unfinished=is_unfinished)
 
     def _settle(self, final: Path) -> None:
         """Choose where the rows are written, and remove what is started anew."""

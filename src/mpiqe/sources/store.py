@@ -4,7 +4,8 @@ import errno
 import io
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import IO, Any, TypeVar, cast
+from pathlib import Path
+from typing import IO, Any, Literal, TypeVar, cast
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.extras import needing
@@ -74,6 +75,25 @@ def opened(url: str, *, limits: Limits) -> IO[bytes]:
     Opening and reading raise ``OSError`` whatever the store raises.
     """
     return io.BufferedReader(_File(_Store(url, limits)), _AHEAD)
+
+
+def transferred(url: str, limits: Limits, what: Literal["find", "get", "put"], local: Path | None = None) -> int | None:
+    """Find an object, get it into a ``local`` file or put that in its place; return the object's bytes if it is found.
+
+    Raises ``ConfigError`` with the address and the store's reason.
+    """
+    store = _Store(url, limits)
+    try:
+        store.connect()
+        return store.patiently(partial(store.transfer, what, str(local)), times=_LISTING)
+    except FileNotFoundError:
+        if what == "find":
+            return None
+        raise ConfigError(f"{shown(url)}: no such object or folder") from None
+    except ImportError as error:
+        raise ConfigError(_missing(url, error)) from error
+    except Exception as error:  # each store has exceptions of its own
+        raise ConfigError(f"{shown(url)}: {_reason(error)}") from error
 
 
 def _below(
@@ -171,6 +191,15 @@ class _Store:
             from fsspec.core import url_to_fs
         self.system, path = url_to_fs(self.url)
         self.path = str(path)
+
+    def transfer(self, what: str, local: str) -> int | None:
+        """Do what ``transferred`` says, to what was connected."""
+        if what == "find":
+            self.system.invalidate_cache()
+            size = self.system.info(self.path).get("size")
+            return None if size is None else int(size)
+        (self.system.get_file(self.path, local) if what == "get" else self.system.put_file(local, self.path))
+        return None
 
     def _content(self, size: int | None) -> bytes:
         self._connect()

@@ -42,6 +42,10 @@ class Cluster:
         """Raise ``ConfigError`` for what such a job cannot do."""
         if not target.can_resume:
             raise ConfigError("--engine ray writes a file: give --output FILE, as csv, jsonl or parquet")
+        if target.remote:
+            raise ConfigError(
+                "--engine ray writes to a folder that all nodes share; copy its --output to a store after"
+            )
         if figures:
             raise ConfigError("--explain draws on this machine; leave --engine ray away, or --explain")
         if device not in ("auto", "cpu"):
