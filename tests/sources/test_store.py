@@ -358,20 +358,3 @@ def test_a_name_in_a_store_leads_nowhere_else():
     fsspec.register_implementation("counted", Named, clobber=True)
     ((_, reason),) = read("counted://bucket/deep")
     assert "holds ::" in reason
-
-
-def test_a_store_that_refuses_ranges_beyond_the_end_is_asked_for_what_it_has():
-    class Exact(MemoryFileSystem):
-        protocol = "counted"
-        cachable = False
-
-        def info(self, path, **_):
-            return {"name": path, "size": 3, "type": "file"}
-
-        def cat_file(self, path, start=None, end=None, **_):
-            if end > 3:
-                raise OSError(22, "The requested range is not satisfiable")
-            return b"abc"[start:end]
-
-    fsspec.register_implementation("counted", Exact, clobber=True)
-    assert read("counted://x/a.jpg") == [("counted://x/a.jpg", b"abc")]

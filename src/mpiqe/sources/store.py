@@ -212,19 +212,10 @@ class _Store:
         elif said == 0:  # some stores give no range of nothing
             content = b""
         else:
-            content = self._beginning(limit + 1, said)  # no more, whatever it said
+            content = bytes(self._asked("cat_file", 0, limit + 1))  # no more, whatever it said
         if len(content) > limit:
             raise ImageError(None, too_large(None, limit))
         return content
-
-    def _beginning(self, most: int, said: int | None) -> bytes:
-        """The first ``most`` bytes of an object that is ``said`` to have so many."""
-        try:
-            return bytes(self._asked("cat_file", 0, most))
-        except OSError as error:
-            if error.errno != errno.EINVAL or said is None:
-                raise
-            return bytes(self._asked("cat_file", 0, said))  # a server that refuses ranges beyond an object's end
 
     def _is_local(self) -> bool:
         from fsspec.implementations.local import LocalFileSystem
