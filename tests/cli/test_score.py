@@ -7,13 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from mpiqe.batch.sinks import COLUMNS
+from mpiqe.batch.sinks import COLUMNS, decode_name
 from mpiqe.cli.explain import explain as explain_command
 from mpiqe.cli.main import main
 from mpiqe.cli.score import score as score_command
@@ -414,3 +415,56 @@ def test_a_link_stays_and_the_rows_go_to_where_it_leads(mpiqe, folder, tmp_path,
     assert mpiqe("score", folder / "a.png", folder / "b.png", "--output", link, "--resume")[:2] == (0, "")
     assert link.is_symlink()
     assert b"b.png" in target.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there nobody can tell whether a pipe has more")
+def test_rows_of_a_list_come_while_its_writer_says_no_more(folder, tmp_path):
+    """Three paths and then silence: as from a program that finds photos slowly."""
+    command = [*PROGRAM, "score", "-", "--format", "jsonl"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        try:
+            for names in (("a.png", "c.jpg", "d.png"), ("b.png",)):
+                process.stdin.write("".join(f"{folder / name}\n" for name in names))
+                process.stdin.flush()
+                ready = threading.Timer(120, process.kill)
+                ready.start()
+                rows = [json.loads(process.stdout.readline()) for _ in names]
+                ready.cancel()
+                assert [row["path"] for row in rows] == [str(folder / name) for name in names]
+        finally:
+            process.stdin.close()
+        assert process.wait(60) == 1
+
+
+def test_an_image_on_standard_input_is_scored(folder):
+    command = [*PROGRAM, "score", "-", "--format", "csv"]
+    done = subprocess.run(command, input=(folder / "b.png").read_bytes(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (row,) = csv.DictReader(io.StringIO(done.stdout.decode()))
+    assert (row["path"], row["score"]) == ("standard input", "100.0")
+
+
+def test_names_that_zero_bytes_end_are_scored(folder):
+    names = b"\0".join(os.fsencode(folder / name) for name in ("b.png", "a.png")) + b"\0"
+    for flag in ("-0", "--null"):
+        done = subprocess.run(
+            [*PROGRAM, "score", flag, "-", "--format", "csv"], input=names, capture_output=True, check=False
+        )
+        assert [row["score"] for row in csv.DictReader(io.StringIO(done.stdout.decode()))] == ["100.0", "50.0"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+@pytest.mark.parametrize("form", ["csv", "jsonl", "json", "parquet"])
+def test_a_name_that_is_not_utf8_spoils_no_output(mpiqe, folder, tmp_path, form):
+    import pandas
+
+    name = os.fsencode(folder) + b"/caf\xe9.png"
+    os.rename(folder / "a.png", name)
+    rows = tmp_path / f"rows.{form}"
+    assert mpiqe("score", folder, "--output", rows)[0] == 1
+    table = {
+        "csv": pandas.read_csv, "json": pandas.read_json, "parquet": pandas.read_parquet,
+        "jsonl": lambda path: pandas.read_json(path, lines=True),
+    }[form](rows)  # fmt: skip
+    assert name in [os.fsencode(decode_name(path)) for path in table["path"]]
+    assert mpiqe("score", folder, folder, "--output", rows, "--resume")[0] == 1

@@ -23,6 +23,7 @@ from mpiqe.choices import CropMode, ScoringPrecision
 from mpiqe.errors import ConfigError
 from mpiqe.images import DEFAULT_MAX_PIXELS
 from mpiqe.sources.find import Limits, Reach, find, standard_input
+from mpiqe.sources.lists import Incoming
 from mpiqe.sources.names import Names
 from mpiqe.sources.passed_over import PassedOver
 from mpiqe.sources.urls import scheme
@@ -196,6 +197,7 @@ def score_to(
                 names=names,
                 null=null,
                 left_out=left_out,
+                waits=stdin.waits if isinstance(stdin, Incoming) else None,
             )
     return JobResult(tracker.done, tracker.failed, scores.summary(), time.monotonic() - began, left_out.counts())
 

@@ -1,6 +1,6 @@
 """A job that this process does: rows come from a ``Scorer`` and go to the output one by one."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain
@@ -39,6 +39,7 @@ def score_here(
     names: Names,
     null: bool,
     left_out: PassedOver,
+    waits: Callable[[], bool] | None,
 ) -> Tracker:
     """Write the rows of what is ``found`` in ``paths``; return how many there are.
 
@@ -67,7 +68,7 @@ def score_here(
             with (
                 target.opened(scorer.predictor, earlier=earlier, settings=settings) as sink,
                 counting(tracker, paths, target.final, wanted=count_total, names=names, null=null),
-                closing(_rows(scorer, chain([first], found), folder)) as rows,
+                closing(_rows(scorer, chain([first], found), folder, waits)) as rows,
             ):
                 tracker.report()
                 for row in rows:
@@ -101,9 +102,11 @@ def _pass_over(
     return earlier if tracker.done else None
 
 
-def _rows(scorer: Scorer, found: Iterator[Photo], folder: FigureFolder | None) -> Generator[Row, None, None]:
+def _rows(
+    scorer: Scorer, found: Iterator[Photo], folder: FigureFolder | None, waits: Callable[[], bool] | None
+) -> Generator[Row, None, None]:
     """The scorer's rows; with a ``folder`` each one after its figure was written, which it names."""
-    with closing(paired(scorer, found)) as rows:
+    with closing(paired(scorer, found, waits=waits)) as rows:
         for photo, row in rows:
             if folder is None or row.score is None:
                 yield row

@@ -13,6 +13,7 @@ from typing import IO, TypeVar
 from mpiqe.errors import ConfigError, MPIQEError
 from mpiqe.sources import lists, parquet, passed_over, patterns, store
 from mpiqe.sources.archive import Archive, Shared
+from mpiqe.sources.lists import Incoming
 from mpiqe.sources.local import below, is_archive, is_table, kind_left_out, listing, saved_tables
 from mpiqe.sources.names import Names
 from mpiqe.sources.passed_over import PassedOver
@@ -107,7 +108,7 @@ def standard_input(paths: Sequence[str]) -> IO[bytes]:
         return BytesIO()
     if sys.stdin is None:
         raise ConfigError("standard input is closed, so no paths can come from there: give a list as @FILE")
-    return sys.stdin.buffer
+    return lists.incoming(sys.stdin.buffer)
 
 
 def count(
@@ -196,7 +197,10 @@ class _Finder:
                 yield unreadable(f"{name}, {word} {number}", reason)
             elif line:
                 path = os.fsdecode(line)
-                yield from _as_rows(shown(path), self._wanted(path, is_typed=False))
+                for source in _as_rows(shown(path), self._wanted(path, is_typed=False)):
+                    if isinstance(file, Incoming):
+                        file.is_asked_next = not self.null and isinstance(source, Photo) and source.is_named
+                    yield source
 
     def _image(self, head: bytes, file: IO[bytes], name: str) -> Photo:
         if name != STANDARD_INPUT:

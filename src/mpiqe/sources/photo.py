@@ -88,6 +88,11 @@ class Photo:
             raise ValueError(f"{self.name} is found by the archive that it lies in")
         return self.origin
 
+    @property
+    def is_named(self) -> bool:
+        """Whether it was named itself, a file or a web address, and not found among others."""
+        return self.folder is None and (self.file is not None or "http" in (self.origin or {}))
+
     # What follows it has in common with an archive that was left closed (``archive.Archive``).
 
     first = 0
