@@ -15,7 +15,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from mpiqe.model.files import check_safetensors, write_safetensors
+from mpiqe.model.tensor_files import check_safetensors, write_safetensors
 from mpiqe.runtimes.graph import check_files, read_card, write_card
 from mpiqe.scoring.loading import embedded_folder
 

@@ -1,7 +1,7 @@
 """Does anything that is read from outside run code, crash, flood or escape as a traceback?
 
     python -m benchmarks.fuzz [--count 200] [--kinds photos lists ..] [--seed 0] [--json FILE]
-    python -m benchmarks.fuzz --count 10000 --json FILE [--resume]   # the long mode; goes on behind the kinds in FILE
+    python -m benchmarks.fuzz --count 10000 --json FILE [--resume]   # the long mode; goes on behind what FILE has
     python -m benchmarks.fuzz --kinds lists --only 17 --keep FOLDER   # one mutation again, and its files
 
 For each kind of input sound files are made, changed in a way that is a function of the seed and a number, and read by
@@ -30,16 +30,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzz_kinds import KINDS, Kind
 
+from mpiqe.atomic import write_atomic
+
 ROOT = Path(__file__).resolve().parents[1]
 FINDINGS = ("code", "signal", "traceback", "message", "time", "memory")
 _START_SECONDS = 1200.0  # to import torch on a busy machine and to make the sound files
+SAVE_SECONDS = 20.0
+"""Between two writes of what has been read of a kind so far."""
 _STUCK = 6.0  # times a kind's seconds that it may take by the clock, whatever the processor does meanwhile
 
 
@@ -71,6 +75,8 @@ class Tally:
     """Seconds by the clock, for all of them."""
     count: int = 0
     seed: int = 0
+    following: int = 0
+    """The number of the next mutation: ``count``, where all are read."""
     findings: list[Finding] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
 
@@ -82,8 +88,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="NUMBER", help="one mutation alone")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the last mutation's files there")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings, kind by kind")
-    parser.add_argument("--resume", action="store_true", help="leave out kinds that FILE has with this count and seed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings, every 20 s and after each kind")
+    parser.add_argument("--resume", action="store_true", help="go on behind what FILE has with this count and seed")
     asked = parser.parse_args()
     if asked.resume and not asked.json:
         parser.error("--resume goes on with a --json FILE")
@@ -93,16 +99,20 @@ def main() -> None:
     print(
         f"{'kind':<12}{'read':>7}{'taken':>7}{'refused':>8}", *counts, "  s most clock most MB most    took", flush=True
     )
-    for tally in tallies:
-        print(_row(tally), flush=True)
-    for name in asked.kinds:
-        if any(tally.kind == name for tally in tallies):
-            continue
-        tally = fuzz(KINDS[name], numbers, seed=asked.seed, keep=asked.keep)
-        tallies.append(tally)
-        print(_row(tally), flush=True)
+    by_kind = {tally.kind: tally for tally in tallies}
+
+    def save() -> None:
         if asked.json:
-            asked.json.write_text(json.dumps([asdict(tally) for tally in tallies], indent=1) + "\n")
+            write_atomic(asked.json, json.dumps([asdict(tally) for tally in by_kind.values()], indent=1).encode())
+
+    for name in dict.fromkeys((*by_kind, *asked.kinds)):
+        tally = by_kind.setdefault(name, Tally(name, count=len(numbers), seed=asked.seed, following=numbers.start))
+        fuzz(
+            KINDS[name], range(tally.following, numbers.stop), seed=asked.seed, keep=asked.keep, tally=tally, save=save
+        )
+        print(_row(tally), flush=True)
+        save()
+    tallies = list(by_kind.values())
     for tally in tallies:
         for what, number in Counter((finding.what, finding.detail) for finding in tally.findings).most_common():
             first = next(each for each in tally.findings if (each.what, each.detail) == what)
@@ -111,8 +121,11 @@ def main() -> None:
 
 
 def _done(file: Path, count: int, seed: int) -> list[Tally]:
-    """What an earlier run has written of kinds that it was through with."""
-    told = [Tally(**{**tally, "findings": [Finding(**each) for each in tally["findings"]]}) for tally in _tallies(file)]
+    """What an earlier run has written, of kinds that it was in the middle of as well."""
+    told = [
+        Tally(**{"following": tally["count"], **tally, "findings": [Finding(**each) for each in tally["findings"]]})
+        for tally in _tallies(file)
+    ]
     return [tally for tally in told if (tally.count, tally.seed) == (count, seed)]
 
 
@@ -129,20 +142,44 @@ def _row(tally: Tally) -> str:
     )
 
 
-def fuzz(kind: Kind, numbers: range, *, seed: int = 0, keep: Path | None = None) -> Tally:
-    """Read so many mutations of one kind, in as many processes as it takes."""
-    tally, started = Tally(kind.name, count=len(numbers), seed=seed), time.monotonic()
+def fuzz(
+    kind: Kind,
+    numbers: range,
+    *,
+    seed: int = 0,
+    keep: Path | None = None,
+    tally: Tally | None = None,
+    save: Callable[[], None] = lambda: None,
+) -> Tally:
+    """Read so many mutations of one kind, in as many processes as it takes, and add what comes of them to ``tally``.
+
+    ``save`` is called every 20 s.
+    """
+    if tally is None:
+        tally = Tally(kind.name, count=len(numbers), seed=seed)
+    before, started = tally.took, time.monotonic()
+
+    def save_now_and_then() -> None:
+        tally.took = round(before + time.monotonic() - started, 1)
+        if tally.took - saved[0] > SAVE_SECONDS:
+            saved[0] = tally.took
+            save()
+
+    saved = [before]
     with tempfile.TemporaryDirectory() as temporary:
         following = numbers.start
         while following < numbers.stop:
             folder = keep or Path(temporary)
             folder.mkdir(parents=True, exist_ok=True)
-            following = _one_process(kind, range(following, numbers.stop), seed, folder, tally)
-    tally.took = round(time.monotonic() - started, 1)
+            following = _one_process(kind, range(following, numbers.stop), seed, folder, tally, save_now_and_then)
+            tally.following = following
+    tally.took = round(before + time.monotonic() - started, 1)
     return tally
 
 
-def _one_process(kind: Kind, numbers: range, seed: int, folder: Path, tally: Tally) -> int:
+def _one_process(
+    kind: Kind, numbers: range, seed: int, folder: Path, tally: Tally, after_each: Callable[[], None]
+) -> int:
     """Until it ends; the number to go on with."""
     command = [sys.executable, "-m", "benchmarks.fuzz_child", kind.name, str(numbers.start), str(numbers.stop)]
     errors = folder.parent / f"{folder.name}.stderr"
@@ -165,6 +202,8 @@ def _one_process(kind: Kind, numbers: range, seed: int, folder: Path, tally: Tal
                 elif "end" in event:
                     under_way = None
                     _count(kind, event, tally)
+                    tally.following = event["end"] + 1
+                    after_each()
             process.wait(_START_SECONDS)  # it has closed its end
         except TimeoutError as error:
             if under_way is None:

@@ -27,7 +27,8 @@ from benchmarks.fuzz_kinds import CANARY, KINDS, Kind, Refused
 from benchmarks import fuzz_mutate
 from mpiqe.errors import MPIQEError
 
-_HARD_MEGABYTES = 3000  # of address space on top of what a kind needs: the machine is not to suffer
+HARD_MEGABYTES = 3000
+"""Bound on the address space on top of what a kind needs, to protect the machine."""
 _NOTED = 200
 _ATTEMPTS = 5
 _CODE = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn", "subprocess.Popen"}
@@ -61,7 +62,7 @@ def _read(
         sys.exit(f"the sound file is refused: {reason}")
     watch = _Watch(kind, folder / CANARY)
     sys.addaudithook(watch)
-    allowed = _statm() + (_HARD_MEGABYTES << 20)
+    allowed = _statm() + (HARD_MEGABYTES << 20)
     resource.setrlimit(resource.RLIMIT_AS, (allowed, resource.getrlimit(resource.RLIMIT_AS)[1]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     gc.collect()

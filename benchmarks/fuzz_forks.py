@@ -121,7 +121,7 @@ class _Forker:
 
     def start_apart(self, child: str, *, timeout: float, **_: str) -> _Fork:
         """As ``mpiqe.isolation.process.start_apart``."""
-        from mpiqe.isolation.process import _GRACE, widen
+        from mpiqe.isolation.process import GRACE, widen
 
         ours: list[int] = []
         theirs: list[int] = []
@@ -129,7 +129,7 @@ class _Forker:
             read, write = os.pipe()
             theirs.append(read if number == 0 else write)
             ours.append(write if number == 0 else read)
-        fork = _Fork(self, f"mpiqe.isolation.{child}", [timeout + _GRACE], theirs)
+        fork = _Fork(self, f"mpiqe.isolation.{child}", [timeout + GRACE], theirs)
         for pipe in theirs:
             os.close(pipe)
         fork.stdin, fork.stdout = io.FileIO(ours[0], "w"), io.FileIO(ours[1], "r")
@@ -159,7 +159,7 @@ def forked() -> Generator[None, None, None]:
 
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "benchmarks.fuzz_forks", str(theirs.fileno())]
-    environment = {**os.environ, **process._ONE_THREAD, "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    environment = {**os.environ, **process.ONE_THREAD, "ARROW_DEFAULT_MEMORY_POOL": "system"}
     with subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment):
         theirs.close()
         with ours:

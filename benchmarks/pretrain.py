@@ -57,13 +57,13 @@ def main() -> None:
         return clip.stem_maps(clip.preprocess(pixels))[0][-1].float().mean()
 
     def layers() -> Tensor:
-        seen = student.see(pixels)
+        output = student.encode(pixels)
         return torch.stack(
-            [seen.cls.float().mean(), seen.patches.float().mean(), *(s.mean() for s in seen.scores)]
+            [output.cls.float().mean(), output.patches.float().mean(), *(s.mean() for s in output.scores)]
         ).sum()
 
     def whole() -> Tensor:
-        return objective(student, student.see(pixels), batch, {}, PretrainOptions())[0]
+        return objective(student, student.encode(pixels), batch, {}, PretrainOptions())[0]
 
     def step(part: Callable[[], Tensor]) -> None:
         with sdpa_kernel(SDPBackend.MATH):

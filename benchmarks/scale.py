@@ -34,10 +34,10 @@ from PIL import Image
 
 import mpiqe
 from mpiqe import images
+from mpiqe.atomic import write_atomic
 from mpiqe.bench.timing import interleaved, line
 from mpiqe.data.synthetic import distort
 from mpiqe.errors import ConfigError, MPIQEError
-from mpiqe.files import write_whole
 from mpiqe.images import Pixels
 from mpiqe.metrics import srcc
 from mpiqe.scoring.scorer import Scorer
@@ -262,7 +262,7 @@ def run(asked: argparse.Namespace) -> None:
         facts = {"weights": asked.weights or "embedded", "view": scorer.view.to_json(), "crop_mode": scorer.crop_mode}
         scores = {name: scores for each in found for name, scores in each["versions"].items()}
         text = json.dumps({**facts, **summary, **measured, "scores": scores}, indent=1)
-        write_whole(asked.json, (text + "\n").encode())
+        write_atomic(asked.json, (text + "\n").encode())
 
 
 def measure(paths: Sequence[Path], scorer: Scorer, before: Scorer, *, repeats: int) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mpiqe.atomic import write_atomic
 from mpiqe.data.synthetic import ALL_KINDS, FURTHER_KINDS, LEVELS, class_of, distort
 from mpiqe.errors import ConfigError, MPIQEError
-from mpiqe.files import write_whole
 from mpiqe.images import Pixels, read
 from mpiqe.metrics import srcc
 from mpiqe.scoring.pipeline import in_order
@@ -119,8 +119,8 @@ def collect(
         if faults:
             raise ConfigError(f"{out} holds another run; name another --out: {'; '.join(faults)}")
         done = whole_photos(file)
-    write_whole(noted, (json.dumps(settings, indent=2) + "\n").encode())
-    write_whole(file, _csv([Row._fields, *done]).encode())  # without what a kill has torn
+    write_atomic(noted, (json.dumps(settings, indent=2) + "\n").encode())
+    write_atomic(file, _csv([Row._fields, *done]).encode())  # without what a kill has torn
     by_photo = {row.photo: [other for other in done if other.photo == row.photo] for row in done}
     yield from by_photo.values()
     for name, path in photos.items():
@@ -227,12 +227,12 @@ def table(summary: dict[str, Any]) -> list[list[str]]:
 def write(out: Path, summary: dict[str, Any]) -> None:
     """table.csv, table.md and summary.json."""
     lines = table(summary)
-    write_whole(out / "table.csv", _csv(lines).encode())
+    write_atomic(out / "table.csv", _csv(lines).encode())
     head, *rest = [f"| {' | '.join(line)} |" for line in lines]
     rule = f"|{'|'.join(['---', '---', *['---:'] * (len(lines[0]) - 4), '---', '---:'])}|"
     below = f"{summary['photos']} photos x {len(summary['kinds'])} kinds x {LEVELS} levels; {verdict(summary)}"
-    write_whole(out / "table.md", "\n".join([head, rule, *rest, "", below, ""]).encode())
-    write_whole(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_atomic(out / "table.md", "\n".join([head, rule, *rest, "", below, ""]).encode())
+    write_atomic(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def verdict(summary: dict[str, Any]) -> str:

@@ -46,8 +46,8 @@ from mpiqe.experiments.protocol import measure, read_predictions, summarize
 from mpiqe.model.backbone_digest import same_backbone
 from mpiqe.model.checkpoint import versions
 from mpiqe.model.clip import FrozenCLIP
-from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import LossOptions, ModelOptions
+from mpiqe.model.tensor_files import write_safetensors
 from mpiqe.parse import parse_toml
 from mpiqe.training.device import accelerator_for, resolve_precision
 from mpiqe.training.options import RunOptions, TrainOptions, read_toml, resolve

@@ -111,7 +111,7 @@ def test_flipped_bits_are_scored_or_refused(readers, name, flips):
         data[min(len(data) - 1, int(place * len(data)))] ^= 1 << bit
     reason = ""
     try:
-        crops, (width, height) = readers.read(bytes(data))
+        crops, (width, height), _ = readers.read(bytes(data))
         assert crops.shape == (2, 32, 32, 3)
         assert width > 0 < height
     except ImageError as error:

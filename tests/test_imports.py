@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mpiqe"
-BASE = {"errors", "bounds", "parse", "printable", "extras", "files", "choices", "labels"}
-BASE |= {"images", "view", "intervals", "metrics", "plotting"}
+BASE = {"errors", "bounds", "parse", "printable", "extras", "atomic", "option_types", "labels"}
+BASE |= {"images", "view", "intervals", "metrics", "plotting", "hub", "preview"}
 MAY_KNOW = {
     "errors": {"printable"},
     "bounds": set(),
     "extras": {"errors"},
-    "files": set(),
-    "plotting": {"errors", "extras", "files"},
-    "choices": set(),
+    "atomic": set(),
+    "plotting": {"errors", "extras", "atomic"},
+    "option_types": set(),
+    "hub": {"errors", "extras"},
     "view": {"errors"},
     "labels": {"errors"},
     "parse": set(),
@@ -26,7 +27,8 @@ MAY_KNOW = {
     "intervals": set(),
     "orientation": {"errors"},
     "decoding": {"errors", "orientation"},
-    "images": {"errors", "choices", "decoding", "orientation", "view"},
+    "images": {"errors", "option_types", "decoding", "orientation", "view"},
+    "preview": {"orientation"},
     "metrics": {"errors"},
     "model": BASE,
     "data": BASE,
@@ -37,10 +39,16 @@ MAY_KNOW = {
     "sources": BASE | {"decoding", "regular_files", "isolation"},
     "runtimes": BASE | {"model"},
     "scoring": BASE | {"decoding", "runtimes", "isolation", "sources"},
+    "torch": BASE | {"decoding", "runtimes", "scoring"},
+    "torchmetrics": {"errors", "extras", "torch"},
+    "pipelines": BASE | {"decoding", "scoring", "batch"},
     "batch": BASE | {"decoding", "runtimes", "scoring", "sources"},
+    "serve": BASE | {"decoding", "regular_files", "isolation", "runtimes", "scoring"},
+    "publish": BASE | {"model", "data", "training", "runtimes", "scoring"},
+    "gallery": BASE | {"decoding", "isolation", "runtimes", "scoring", "sources", "batch"},
     "bench": BASE | {"model", "training", "runtimes", "scoring"},
     "experiments": BASE | {"model", "data", "training", "scoring"},
-    "demo": {"errors", "files", "images", "intervals", "plotting", "data", "runtimes", "scoring"},
+    "demo": {"errors", "atomic", "images", "intervals", "plotting", "data", "runtimes", "scoring"},
     "cli": BASE
     | {
         "decoding",
@@ -52,12 +60,14 @@ MAY_KNOW = {
         "runtimes",
         "scoring",
         "batch",
+        "serve",
+        "gallery",
         "demo",
         "experiments",
         "bench",
     },
     "__main__": {"cli"},
-    "__init__": {"errors", "runtimes", "scoring", "batch"},
+    "__init__": {"errors", "runtimes", "scoring", "batch", "publish", "torch", "pipelines"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -135,7 +145,7 @@ def test_nothing_can_unpickle() -> None:
     [
         "mpiqe",
         "mpiqe.images",
-        "mpiqe.files",
+        "mpiqe.atomic",
         "mpiqe.runtimes.registry",
         "mpiqe.scoring.loading",
         "mpiqe.runtimes.onnx",
@@ -145,7 +155,13 @@ def test_nothing_can_unpickle() -> None:
         "mpiqe.scoring.explanation",
         "mpiqe.scoring.render",
         "mpiqe.batch.figures",
+        "mpiqe.pipelines.frames",
+        "mpiqe.pipelines.huggingface",
+        "mpiqe.pipelines.ray_data",
+        "mpiqe.pipelines.webdataset",
         "mpiqe.demo",
+        "mpiqe.serve.server",
+        "mpiqe.scoring.pretrained",
         "mpiqe.bench.measure",
         "mpiqe.bench.runtimes",
         "mpiqe.cli.main",

@@ -22,6 +22,7 @@ PARSING = {
     "LZMAFile", "LZMADecompressor", "BZ2Decompressor", "decompress", "decompressobj", "fromstring", "ElementTree.parse",
     "minidom.parse", "url_to_fs", "fsspec.open", "fsspec.filesystem", "OpenerDirector", "urlopen", "HTTPConnection",
     "pickle.load", "pickle.loads", "pd.read_csv", "pd.read_parquet", "pd.read_excel", "readline", "ConfigParser",
+    "MultipartParser", "b64decode",
 }  # fmt: skip
 OURS = {"FrozenCLIP.from_pretrained", "Teacher.from_pretrained"}  # which their own modules are named for
 

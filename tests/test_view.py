@@ -219,7 +219,7 @@ def test_a_reader_process_cuts_the_same_crops() -> None:
     cutting = Cutting(size=SIZE, count=3, mode="grid", seed=0, max_pixels=10**8, view=SMALL)
     readers = Readers(cutting=cutting, timeout=60)
     try:
-        crops, size = readers.read(source)
+        crops, size, _ = readers.read(source)
     finally:
         readers.close()
     expected, _ = read_crops(

@@ -26,10 +26,10 @@ def main(run: Path, also: list[str], root: Path | None, labels: Path | None, bac
         raise SystemExit(f"{run} was trained on its validation images: there is nothing to calibrate on")
     dataset = read_dataset(settings["data"], root=root, labels=labels)
     split = choose_split(dataset, settings["split"], source=settings["splits"])
-    learnt = sorted((*split.train, *split.test)) if settings.get("whole") else split.train
-    trained = [dataset.records[index] for index in learnt]
+    trained_on = sorted((*split.train, *split.test)) if settings.get("train_on_all") else split.train
+    trained = [dataset.records[index] for index in trained_on]
     held_out = {dataset.name: [dataset.records[index] for index in split.val]}
-    for side in read_extra_data(also, split=settings["split"], whole=bool(settings.get("whole"))):
+    for side in read_extra_data(also, split=settings["split"], train_on_all=bool(settings.get("train_on_all"))):
         held_out[side.dataset.name] = brought_to(target_statistics(trained), side.val, by=side.train)
     accelerator = accelerator_for(device="cpu", precision="fp32")
     how = {"crops": config.crops, "crop_mode": config.crop_mode, "view": config.view}

@@ -24,9 +24,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mpiqe.files import write_whole
+from mpiqe.atomic import write_atomic
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.pretraining_data import PRETRAINING_KEYS
 from mpiqe.runtimes.export import ScoringGraph, card_for, trace
 from mpiqe.runtimes.graph import ONNX, read_card, write_card
 from mpiqe.runtimes.onnx import OnnxPredictor
@@ -57,12 +58,12 @@ def main(run: Path, backbone: Path, version: int) -> None:
     shutil.copytree(backbone, WEIGHTS / "backbone")
     config_file = WEIGHTS / "backbone" / "config.json"
     values = json.loads(config_file.read_text(encoding="utf-8"))
-    for entry in values.get("mpiqe_learnt_from", []):
+    for entry in next((values[key] for key in PRETRAINING_KEYS if key in values), []):
         if entry["data"].startswith("csv:"):
             entry["data"] = f"csv:{Path(entry['data'].removeprefix('csv:')).name}"
     config_file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    also = [f"csv:{Path(spec.removeprefix('csv:')).name}" for spec in config.training.get("also", ())]
-    training = {**config.training, "root": "ROOT", "labels": "LABELS", "backbone": "backbone", "also": also}
+    extra = [f"csv:{Path(spec.removeprefix('csv:')).name}" for spec in config.training.get("extra_data", ())]
+    training = {**config.training, "root": "ROOT", "labels": "LABELS", "backbone": "backbone", "extra_data": extra}
     digest = FrozenCLIP.from_pretrained(WEIGHTS / "backbone").digest()  # the run may carry that of an earlier version
     kept = replace(config, backbone="backbone", backbone_digest=digest, training=training, version=f"{NAME} {version}")
     save_checkpoint(WEIGHTS / FILE_NAME, model, kept)
@@ -78,7 +79,7 @@ def write_graph() -> None:
     model, config = load_checkpoint(WEIGHTS)
     proto = trace(model)
     left = point(proto)
-    write_whole(WEIGHTS / ONNX, proto.SerializeToString())
+    write_atomic(WEIGHTS / ONNX, proto.SerializeToString())
     card = card_for(ScoringGraph(model), config)
     if not card.version:  # a checkpoint from before it had one
         card = replace(card, version=read_card(WEIGHTS).version)

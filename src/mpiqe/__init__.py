@@ -6,6 +6,7 @@
     scorer("photo.jpg").score
     mpiqe.draw(mpiqe.explain(scorer, "photo.jpg")).save("why.png")
     mpiqe.score_to("photos/", "scores.parquet", resume=True)
+    mpiqe.torch.create_metric()(images)  # (N, 3, H, W) -> (N,)
 
 Importing the package loads none of its dependencies; each name does that when it is first used.
 """
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
     from mpiqe.batch.interrupts import JobInterrupted
     from mpiqe.batch.job import JobResult, score_to
     from mpiqe.batch.progress import Progress
+    from mpiqe.pipelines.frames import score_frame
+    from mpiqe.pipelines.huggingface import hf
+    from mpiqe.pipelines.ray_data import RayScorer
+    from mpiqe.pipelines.webdataset import webdataset
     from mpiqe.runtimes.base import Scale
     from mpiqe.scoring.explanation import Explanation, explain
     from mpiqe.scoring.loading import load
     from mpiqe.scoring.render import draw
     from mpiqe.scoring.score import Score
     from mpiqe.scoring.scorer import Scorer
+    from mpiqe.torch.reward import reward
 
     __version__: str
 
@@ -37,6 +43,7 @@ __all__ = [
     "JobResult",
     "MPIQEError",
     "Progress",
+    "RayScorer",
     "Scale",
     "Score",
     "Scorer",
@@ -44,23 +51,33 @@ __all__ = [
     "__version__",
     "draw",
     "explain",
+    "hf",
     "load",
+    "reward",
+    "score_frame",
     "score_to",
+    "webdataset",
 ]
 
 _HOMES = {
     "draw": "mpiqe.scoring.render",
     "explain": "mpiqe.scoring.explanation",
+    "hf": "mpiqe.pipelines.huggingface",
     "load": "mpiqe.scoring.loading",
+    "reward": "mpiqe.torch.reward",
+    "score_frame": "mpiqe.pipelines.frames",
     "score_to": "mpiqe.batch.job",
+    "webdataset": "mpiqe.pipelines.webdataset",
     "Explanation": "mpiqe.scoring.explanation",
     "JobInterrupted": "mpiqe.batch.interrupts",
     "JobResult": "mpiqe.batch.job",
     "Progress": "mpiqe.batch.progress",
+    "RayScorer": "mpiqe.pipelines.ray_data",
     "Scale": "mpiqe.runtimes.base",
     "Score": "mpiqe.scoring.score",
     "Scorer": "mpiqe.scoring.scorer",
 }
+_MODULES = ("torch", "torchmetrics")  # that can be used without a further import
 
 
 def __getattr__(name: str) -> Any:
@@ -70,6 +87,8 @@ def __getattr__(name: str) -> Any:
         return version("mpiqe")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return import_module(f"mpiqe.{name}")
     raise AttributeError(f"module 'mpiqe' has no attribute {name!r}")
 
 

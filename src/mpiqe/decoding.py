@@ -11,7 +11,7 @@ import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, TypeAlias, TypeGuard
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     import torch
 
 Pixels: TypeAlias = NDArray[np.uint8]
-Source: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Pixels | torch.Tensor"
+Source: TypeAlias = (
+    "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Pixels | NDArray[np.floating[Any]] | torch.Tensor"
+)
 Admit: TypeAlias = Callable[[int, int], None]
 """Called with a photo's width and height when its header was read and its pixels were not; may wait, and may raise."""
 Enough: TypeAlias = Callable[[int, int], "tuple[int, int] | None"]
@@ -36,6 +38,9 @@ DEFAULT_MAX_PIXELS = 200_000_000
 
 # Pillow opens forty formats; EPS, for one, by running Ghostscript. A photo has no need of those.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
+_FILE_BYTES = 64 << 20  # that are read of an open file, and 8 more for each pixel that a photo may have
+_FILE_BYTES_PER_PIXEL = 8
+_STEP = 1 << 20  # bytes
 _DIVISORS = (8, 4, 2)  # libjpeg decodes blocks of 8 x 8 pixels as 1 x 1, 2 x 2 or 4 x 4 for less work
 _SCAN_OF_ALL = b"\x00\x0c\x03"  # how the header of a JPEG's scan begins that has all of its three components
 _SCAN_HEADER = 12  # bytes of it
@@ -54,6 +59,8 @@ def describe(source: Source) -> str:
         return f"<{len(source)} bytes>"
     if isinstance(source, Image.Image):
         return os.fsdecode(getattr(source, "filename", "")) or "<PIL image>"
+    if is_open_file(source) and isinstance(name := getattr(source, "name", None), (str, bytes)) and name:
+        return os.fsdecode(name)
     return f"<{type(source).__name__}>"
 
 
@@ -61,6 +68,35 @@ def is_tensor(source: object) -> "TypeGuard[torch.Tensor]":
     """Whether it is a torch tensor; does not import torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(source, torch.Tensor)
+
+
+def is_open_file(source: object) -> "TypeGuard[IO[bytes]]":
+    """Whether it is read like a file: ``io.BytesIO``, what ``open`` returns, an upload."""
+    return callable(getattr(source, "read", None))
+
+
+def content_of(file: IO[bytes], max_pixels: int) -> bytes:
+    """Return all that an open file holds, from its beginning where it can be moved there, as Pillow does.
+
+    Raises ``ImageError``, without a name, for a file that cannot be read, that is opened as text, or that is larger
+    than a photo of ``max_pixels`` can be.
+    """
+    most = _FILE_BYTES + _FILE_BYTES_PER_PIXEL * max_pixels
+    content = bytearray()
+    try:
+        if getattr(file, "seekable", bool)():
+            file.seek(0)
+        while step := file.read(min(_STEP, most + 1 - len(content))):
+            if not isinstance(step, (bytes, bytearray, memoryview)):
+                raise ImageError(None, f"the open file gives {type(step).__name__} and not bytes; open it as 'rb'")
+            content += step
+    except UnicodeDecodeError:
+        raise ImageError(None, "the file is opened as text; open it as 'rb'") from None
+    except (OSError, ValueError) as error:  # closed, or opened for writing
+        raise ImageError(None, f"the open file cannot be read: {error}") from error
+    if len(content) > most:
+        raise ImageError(None, f"over {most} bytes, more than a photo of {max_pixels} pixels; raise max_pixels")
+    return bytes(content)
 
 
 @contextlib.contextmanager
@@ -128,6 +164,8 @@ def open_photo(
             raise ImageError(None, "not a regular file")
         with open(source, "rb") as file:
             return _from_file(file, max_pixels, admit, enough)
+    if is_open_file(source):
+        source = content_of(source, max_pixels)
     if isinstance(source, bytes):
         return _from_file(io.BytesIO(source), max_pixels, admit, enough)
     if isinstance(source, Image.Image):
@@ -139,9 +177,15 @@ def open_photo(
     if is_tensor(source):
         source = _tensor_pixels(source)
     if not isinstance(source, np.ndarray):
-        raise ImageError(None, "not a path, bytes, a PIL image, an array or a tensor")
+        raise ImageError(None, "not a path, bytes, an open file, a PIL image, an array or a tensor")
+    if source.ndim == 3 and source.shape[0] == 3 != source.shape[2]:
+        source = _channels_last(source)
     if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-        raise ImageError(None, f"an array must be (H, W, 3) uint8, this is {source.shape} {source.dtype}")
+        raise ImageError(
+            None,
+            "an array must be (H, W, 3) uint8 or (3, H, W) uint8 or floating point, "
+            f"this is {source.shape} {source.dtype}",
+        )
     _check_size(source.shape[1], source.shape[0], max_pixels)
     return decoded_image(Image.fromarray(np.ascontiguousarray(source)))
 
@@ -237,18 +281,24 @@ def _tensor_pixels(tensor: "torch.Tensor") -> Pixels:
         raise ImageError(
             None, f"a tensor must be (3, H, W), uint8 or floating point, this is {tuple(tensor.shape)} {tensor.dtype}"
         )
-    values = tensor.detach().permute(1, 2, 0).cpu()
-    if not values.is_floating_point():
-        pixels: Pixels = values.numpy()
+    values = tensor.detach().cpu()
+    return _channels_last((values.float() if values.is_floating_point() else values).numpy())  # NumPy has no bfloat16
+
+
+def _channels_last(planes: NDArray[Any]) -> Pixels:
+    """Turn (3, H, W), floating point in [0, 1] or of another kind, into (H, W, 3) uint8 or of that other kind."""
+    values = planes.transpose(1, 2, 0)
+    if not np.issubdtype(values.dtype, np.floating):
+        pixels: Pixels = values
         return pixels
-    floats = values.float().numpy()
-    if floats.size and not (floats.min() >= 0 and floats.max() <= 1):  # as written, NaN is refused too
+    values = values.astype(np.float32, copy=False)
+    if values.size and not (values.min() >= 0 and values.max() <= 1):  # as written, NaN is refused too
         raise ImageError(
             None,
-            f"a floating point tensor must lie in [0, 1], this is {floats.min():g} to {floats.max():g}; "
-            "undo its normalisation or clamp it",
+            f"floating point pixels must lie in [0, 1], this is {values.min():g} to {values.max():g}; "
+            "undo the normalisation or clamp them",
         )
-    rounded: Pixels = np.rint(floats * 255).astype(np.uint8)
+    rounded: Pixels = np.rint(values * 255).astype(np.uint8)
     return rounded
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from mpiqe import plotting
-from mpiqe.files import write_whole
+from mpiqe.atomic import write_atomic
 from mpiqe.images import Pixels
 from mpiqe.intervals import LEVEL
 from mpiqe.runtimes.base import Scale
@@ -120,7 +120,7 @@ def save(figure: "Figure", path: Path) -> None:
     else:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=82, optimize=True)
-        write_whole(path, file.getvalue())
+        write_atomic(path, file.getvalue())
 
 
 def table(series: Iterable[Series], scale: Scale) -> str:

@@ -15,6 +15,9 @@ _EXTRAS = {
     "ray": ("ray",),
     "plots": ("matplotlib", "sklearn"),
     "tensorboard": ("tensorboard",),
+    "hub": ("huggingface_hub",),
+    "serve": ("starlette", "uvicorn", "h11", "python_multipart"),
+    "torchmetrics": ("torchmetrics",),
 }
 
 

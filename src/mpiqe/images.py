@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mpiqe.choices import CropMode
 from mpiqe.decoding import DEFAULT_MAX_PIXELS, Admit, Pixels, Source, decode, describe, naming, open_photo
 from mpiqe.errors import ConfigError, ImageError
+from mpiqe.option_types import CropMode
 from mpiqe.orientation import REDUCING_GAP, DecodedImage
 from mpiqe.view import NATIVE, View
 
@@ -31,6 +31,7 @@ __all__ = [
     "cut",
     "describe",
     "enlarge",
+    "enlarged_size",
     "grid_positions",
     "read",
     "read_canvas",
@@ -70,6 +71,7 @@ def read_crops(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     admit: Admit | None = None,
     view: View = NATIVE,
+    on_decoded: Callable[[DecodedImage, DecodedImage | Image.Image], None] | None = None,
 ) -> tuple[Pixels, tuple[int, int]]:
     """Return K crops (K, S, S, 3) from one decode, and the image's own (width, height).
 
@@ -77,7 +79,8 @@ def read_crops(
     half the memory, since only the crops become RGB, upright and arrays. With a scaled ``view`` the photo is brought
     down to it first, and a large JPEG is decoded at a fraction of its size. ``positions`` is called with the width and
     height that the photo has then; ``admit`` with those that are decoded, before they are, and with those to which a
-    small photo is enlarged. Raises ``ImageError``.
+    small photo is enlarged; ``on_decoded`` with the decoded photo and with what crops are cut from. Raises
+    ``ImageError``.
     """
     with naming(source):
         photo = open_photo(source, max_pixels, admit, partial(_enough, view=view, crop=size))
@@ -87,8 +90,10 @@ def read_crops(
             canvas = photo.scaled(scaled)
         elif min(photo.size) < size:
             if admit:
-                admit(*_enlarged(*photo.size, size=size, max_pixels=max_pixels))
+                admit(*enlarged_size(*photo.size, size=size, max_pixels=max_pixels))
             canvas = enlarge(photo.upright(), size, max_pixels=max_pixels)
+        if on_decoded:
+            on_decoded(photo, canvas)
     places = positions(*canvas.size)
     with naming(source):
         return cut(canvas, places, size=size), photo.size
@@ -122,13 +127,14 @@ def enlarge(image: Picture, size: int, *, max_pixels: int = DEFAULT_MAX_PIXELS) 
     width, height = _size(image)
     if min(width, height) >= size:
         return image
-    large = _enlarged(width, height, size=size, max_pixels=max_pixels)
+    large = enlarged_size(width, height, size=size, max_pixels=max_pixels)
     if isinstance(image, Image.Image):
         return image.resize(large, Image.Resampling.BICUBIC)
     return np.asarray(Image.fromarray(image).resize(large, Image.Resampling.BICUBIC))
 
 
-def _enlarged(width: int, height: int, *, size: int, max_pixels: int) -> tuple[int, int]:
+def enlarged_size(width: int, height: int, *, size: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+    """Width and height that ``enlarge`` brings a photo to whose short side is under ``size``; raises as it does."""
     short = min(width, height)
     large = round(width * size / short), round(height * size / short)
     if large[0] * large[1] > max_pixels:

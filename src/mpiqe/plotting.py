@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from mpiqe.atomic import write_atomic
 from mpiqe.errors import ConfigError
 from mpiqe.extras import needing
-from mpiqe.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def save_png(figure: "Figure", path: Path) -> None:
     """Write a PNG atomically; the same figure gives the same bytes."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
-    write_whole(path, file.getvalue())
+    write_atomic(path, file.getvalue())
 
 
 def save_small_png(image: Image.Image, path: Path, *, dither: Image.Dither) -> None:
@@ -90,7 +90,7 @@ def save_small_png(image: Image.Image, path: Path, *, dither: Image.Dither) -> N
     content = io.BytesIO()
     few = image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=dither)
     few.save(content, "PNG", optimize=True)
-    write_whole(path, content.getvalue())
+    write_atomic(path, content.getvalue())
 
 
 def rendered(figure: "Figure") -> Image.Image:

@@ -105,9 +105,9 @@ def content(path):
 
 
 @pytest.mark.parametrize("size", [1, 4, 1000])
-@pytest.mark.parametrize("large", [0, archive._LARGE_TAR])
+@pytest.mark.parametrize("large", [0, archive.LARGE_TAR])
 def test_shards_have_all_photos_in_order_after_a_journey_as_text(sources, monkeypatch, size, large):
-    monkeypatch.setattr(archive, "_LARGE_TAR", large)
+    monkeypatch.setattr(archive, "LARGE_TAR", large)
     with Shared(LIMITS) as shared:
         cuts = [Shard.from_json(shard.to_json(), shared) for shard in cut(closed_in(sources), size=size)]
         assert [shard.number for shard in cuts] == list(range(len(cuts)))
@@ -251,6 +251,6 @@ def test_where_rows_cannot_be_written_the_driver_is_told(sources, tmp_path, monk
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(worker, "write_whole", full)
+    monkeypatch.setattr(worker, "write_atomic", full)
     with pytest.raises(ConfigError, match="No space left"):
         scored(job, monkeypatch, make_scorer(isolate=False))

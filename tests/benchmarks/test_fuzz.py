@@ -5,13 +5,15 @@ import json
 import random
 import sys
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from benchmarks.fuzz import fuzz
+from benchmarks.fuzz import Tally, fuzz
 from benchmarks.fuzz_kinds import KINDS, Kind
 from benchmarks.fuzz_mutate import mutate
 
+from benchmarks import fuzz as fuzz_module
 from benchmarks import fuzz_child
 from mpiqe.errors import ImageError
 
@@ -45,7 +47,7 @@ def read(monkeypatch, folder, use):
 
     said = []
     kind = Kind("made", lambda _: {"a.txt": b"some text"}, using)
-    monkeypatch.setattr(fuzz_child, "_HARD_MEGABYTES", 1 << 20)
+    monkeypatch.setattr(fuzz_child, "HARD_MEGABYTES", 1 << 20)
     monkeypatch.setattr(fuzz_child.resource, "setrlimit", lambda *_: None)  # this process lives on
     with fuzz_child.ExitStack() as until_done:
         fuzz_child._read(kind, range(5), 0, folder, lambda line: said.append(json.loads(line)), until_done)
@@ -136,3 +138,39 @@ def test_a_process_that_dies_costs_one_mutation_and_the_next_is_read(monkeypatch
     assert [(each.number, each.what) for each in tally.findings] == [(1, "signal"), (3, "time")]
     assert tally.findings[0].detail == "died of SIGSEGV"
     assert (tally.mutations, tally.accepted) == (6, 4)
+
+
+def test_a_run_that_was_stopped_goes_on_behind_what_its_file_has(monkeypatch, tmp_path, capsys):
+    """The stand-in for the child refuses all it reads; the file of the first run is as a stopped one leaves it."""
+    child = tmp_path / "benchmarks" / "fuzz_child.py"
+    child.parent.mkdir()
+    child.write_text(
+        "import json, sys\n"
+        "for number in range(int(sys.argv[2]), int(sys.argv[3])):\n"
+        "    print(json.dumps({'begin': number, 'file': 'a'}), flush=True)\n"
+        "    print(json.dumps({'end': number, 'file': 'a', 'reason': f'no {number}', 'findings': [], 'seconds': 1,"
+        " 'clock': 1, 'megabytes': 0}), flush=True)\n"
+    )
+    monkeypatch.setattr(fuzz_module, "ROOT", tmp_path)
+    monkeypatch.setattr(fuzz_module, "SAVE_SECONDS", -1.0)
+    file = tmp_path / "fuzz.json"
+    reasons = {f"no {number}": 1 for number in range(4)}
+    stopped = Tally("photos", 4, 0, 4, count=6, following=4, took=50.0, reasons=reasons)
+    file.write_text(json.dumps([asdict(stopped)]))
+    saved = []
+
+    def write(path: Path, text: bytes) -> None:
+        saved.append(json.loads(text))
+        path.write_bytes(text)
+
+    monkeypatch.setattr(fuzz_module, "write_atomic", write)
+    monkeypatch.setattr(sys, "argv", ["fuzz", "--count", "6", "--kinds", "photos", "--json", str(file), "--resume"])
+    with pytest.raises(SystemExit) as ended:
+        fuzz_module.main()
+    assert ended.value.code == 0
+    (tally,) = json.loads(file.read_text())
+    assert (tally["mutations"], tally["refused"], tally["following"]) == (6, 6, 6)
+    assert tally["reasons"] == {f"no {number}": 1 for number in range(6)}
+    assert tally["took"] >= 50.0
+    assert [(each["mutations"], each["following"]) for (each,) in saved] == [(5, 5), (6, 6), (6, 6)]
+    assert "photos            6      0       6" in capsys.readouterr().out

@@ -41,8 +41,8 @@ def test_a_flag_for_a_list_may_be_repeated(command: str, asked: list[Any], tmp_p
     _mpiqe(command, "--out", tmp_path, "--extra-data", "csv:a.csv", "--extra-data", "csv:b.csv", "--train-on-all")
     _mpiqe(command, "--out", tmp_path, "--extra-data", "csv:a.csv", "--no-train-on-all")
     _mpiqe(command, "--out", tmp_path)
-    assert [options.also for options in asked] == [("csv:a.csv", "csv:b.csv"), ("csv:a.csv",), ()]
-    assert [options.whole for options in asked] == [True, False, False]
+    assert [options.extra_data for options in asked] == [("csv:a.csv", "csv:b.csv"), ("csv:a.csv",), ()]
+    assert [options.train_on_all for options in asked] == [True, False, False]
 
 
 def test_a_list_of_the_config_file_stays_unless_the_flag_is_given(asked: list[Any], tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_list_of_the_config_file_stays_unless_the_flag_is_given(asked: list[An
     config = ("--config", tmp_path / "run.toml", "--out", tmp_path / "run")
     _mpiqe("train", *config)
     _mpiqe("train", *config, "--extra-data", "csv:b.csv", "--epochs", "4")
-    assert [(options.also, options.epochs) for options in asked] == [(("csv:a.csv",), 3), (("csv:b.csv",), 4)]
+    assert [(options.extra_data, options.epochs) for options in asked] == [(("csv:a.csv",), 3), (("csv:b.csv",), 4)]
 
 
 @pytest.mark.parametrize("command", ["train", "pretrain"])
@@ -60,8 +60,8 @@ def test_a_flags_old_name_still_works_with_a_warning_and_is_not_in_the_help(
     old = ["--also", "csv:a.csv", "--extra-data", "csv:b.csv", "--whole"]
     done = CliRunner().invoke(app, [command, "--out", str(tmp_path), *old])
     assert done.exit_code == 0, done.output
-    assert set(asked[0].also) == {"csv:a.csv", "csv:b.csv"}
-    assert asked[0].whole
+    assert set(asked[0].extra_data) == {"csv:a.csv", "csv:b.csv"}
+    assert asked[0].train_on_all
     assert "mpiqe: --also is now --extra-data" in done.stderr
     assert "mpiqe: --whole is now --train-on-all" in done.stderr
     shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
@@ -73,14 +73,14 @@ def test_a_flags_old_name_still_works_with_a_warning_and_is_not_in_the_help(
 def test_a_config_file_may_use_the_old_names(asked: list[Any], tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('also = ["csv:a.csv"]\nwhole = true\n')
     _mpiqe("train", "--config", tmp_path / "run.toml", "--out", tmp_path / "run")
-    assert (asked[0].also, asked[0].whole) == (("csv:a.csv",), True)
+    assert (asked[0].extra_data, asked[0].train_on_all) == (("csv:a.csv",), True)
 
 
 def test_a_list_of_the_wrong_type_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('also = "csv:a.csv"\n')
     done = CliRunner().invoke(app, ["train", "--config", str(tmp_path / "run.toml"), "--out", str(tmp_path / "run")])
     assert done.exit_code == 2
-    assert "run.toml: also = 'csv:a.csv': expected a list of str" in done.stderr
+    assert "run.toml: extra_data = 'csv:a.csv': expected a list of str" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["train", "pretrain"])

@@ -154,13 +154,13 @@ def test_other_settings_on_the_same_folder_are_refused(
 
 def test_a_backbone_that_has_seen_the_data_is_told(roots: Path, settings: Path, tmp_path: Path) -> None:  # noqa: F811
     clip = FrozenCLIP.from_pretrained("embedded")
-    clip.add_learnt_from([{"data": "livec", "split": 1, "whole": True}])
+    clip.add_pretraining_data([{"data": "livec", "split": 1, "train_on_all": True}])
     clip.save(tmp_path / "backbone")
     done = CliRunner().invoke(
         app, _arguments(roots, settings, tmp_path / "backbone", tmp_path / "out", "table4", "--plan", "--repeats", "1")
     )
     assert done.exit_code == 0, done.output
-    assert "careful: The backbone learned livec from all but the validation images of split 1" in done.stdout
+    assert "careful: The backbone was pretrained on livec (all but the validation images of split 1)" in done.stdout
 
 
 def test_nothing_to_read_is_said_in_one_line(tmp_path: Path) -> None:

@@ -195,8 +195,8 @@ def test_what_may_be_followed_is_a_setting_that_resume_compares(score, tmp_path)
 
 
 def test_a_table_that_breaks_its_bound_costs_its_own_rows(score, tmp_path, monkeypatch, folder):
-    monkeypatch.setattr(table_process, "_HEADROOM", 96 << 20)
-    monkeypatch.setattr(table_process, "_PER_BYTE", 0)
+    monkeypatch.setattr(table_process, "HEADROOM", 96 << 20)
+    monkeypatch.setattr(table_process, "PER_BYTE", 0)
     table = pa.table({"image": pa.array([png(5), bytes(100 << 20)], pa.binary())})
     pq.write_table(table, tmp_path / "bomb.parquet", compression="zstd", row_group_size=1)
     assert (tmp_path / "bomb.parquet").stat().st_size < 100_000

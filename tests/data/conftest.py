@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytest.register_assert_rewrite("tests.data.liqe_files")
+
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 Painter = Callable[..., Path]

@@ -42,9 +42,9 @@ def test_numbers_come_as_they_are(file: Path) -> None:
 def test_a_reader_that_dies_hangs_or_floods_costs_the_file(
     file: Path, monkeypatch: pytest.MonkeyPatch, does: str, said: str
 ) -> None:
-    monkeypatch.setattr(label_process, "_BOOT", does)
+    monkeypatch.setattr(label_process, "BOOT", does)
     if "longer" in said:
-        monkeypatch.setattr(label_process, "_GRACE", -299.5)
+        monkeypatch.setattr(label_process, "GRACE", -299.5)
     if "more than" in said:
         monkeypatch.setattr(label_process, "ANSWER", 1000)
     with pytest.raises(DatasetError, match=said):
@@ -55,10 +55,10 @@ def test_a_reader_that_dies_hangs_or_floods_costs_the_file(
 def test_the_memory_of_a_reader_is_bounded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flood = (
         "from mpiqe.data import label_child; "
-        "label_child._KINDS['mat'] = lambda file: {'a': len(bytearray(2 * label_child.MEMORY))}; "
+        "label_child.KINDS['mat'] = lambda file: {'a': len(bytearray(2 * label_child.MEMORY))}; "
         "label_child.main(sys.argv[2], sys.argv[3])"
     )
-    monkeypatch.setattr(label_process, "_BOOT", label_process._BOOT.partition("from mpiqe.data")[0] + flood)
+    monkeypatch.setattr(label_process, "BOOT", label_process.BOOT.partition("from mpiqe.data")[0] + flood)
     with pytest.raises(DatasetError, match="MemoryError"):
         read_apart(file, "mat")
 

@@ -64,11 +64,11 @@ def slow(tmp_path):
 @pytest.fixture
 def at_start(monkeypatch):
     """Has every reader process do something before it begins."""
-    boot = process._BOOT
+    boot = process.BOOT
 
     def insert(*lines):
         before, from_, rest = boot.partition("from mpiqe.isolation")
-        monkeypatch.setattr(process, "_BOOT", "; ".join([before.rstrip("; "), *lines, from_ + rest]))
+        monkeypatch.setattr(process, "BOOT", "; ".join([before.rstrip("; "), *lines, from_ + rest]))
 
     return insert
 
@@ -152,7 +152,7 @@ def test_a_file_that_keeps_a_decoder_busy_costs_one_row(make_scorer, photos, slo
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no alarms")
 def test_a_reader_without_a_parent_to_end_it_ends_itself(slow, monkeypatch):
-    monkeypatch.setattr(process, "_GRACE", 0.0)
+    monkeypatch.setattr(process, "GRACE", 0.0)
     alone = Reader(timeout=0.5)  # nobody calls its tick
     alone.wait_until_ready()
     with pytest.raises(ImageError, match=r"took longer than 0\.5 s"):
@@ -267,21 +267,21 @@ def test_readers_that_cannot_be_started_are_told_once(make_scorer, photos, monke
 
 
 def test_what_a_reader_says_when_it_cannot_start_is_told(make_scorer, photos, monkeypatch):
-    monkeypatch.setattr(process, "_BOOT", "import nothing_of_that_name")
+    monkeypatch.setattr(process, "BOOT", "import nothing_of_that_name")
     with pytest.raises(ConfigError, match="No module named 'nothing_of_that_name'"):
         list(make_scorer().rows(photos))
 
 
 def test_starting_is_tried_again_once_it_has_worked(photos, monkeypatch):
-    monkeypatch.setattr(pool, "_PAUSE", 0.01)
-    start, failures = process._started, iter([False, True, True])
+    monkeypatch.setattr(pool, "PAUSE", 0.01)
+    start, failures = process.start_apart, iter([False, True, True])
 
-    def started(timeout):
+    def started(child, *, timeout):
         if next(failures, False):
             raise OSError("resource temporarily unavailable")
-        return start(timeout)
+        return start(child, timeout=timeout)
 
-    monkeypatch.setattr(process, "_started", started)
+    monkeypatch.setattr(process, "start_apart", started)
     with closing(Readers(cutting=CUTTING, timeout=60)) as readers:
         first = readers.read(photos[3])
         for one in readers._all:
@@ -292,7 +292,7 @@ def test_starting_is_tried_again_once_it_has_worked(photos, monkeypatch):
 
 
 def test_an_answer_without_meaning_costs_its_row_and_no_signal_is_blamed(make_scorer, photos, monkeypatch):
-    monkeypatch.setattr(process, "_LAST_SECONDS", 0.1)
+    monkeypatch.setattr(process, "LAST_SECONDS", 0.1)
     at_once = iter([False, True])  # the second photo's
 
     def receive(pipe, *, most, buffers=None):
@@ -385,7 +385,7 @@ def test_memory_is_used_again_when_its_array_and_all_views_of_it_are_gone():
 
 @linux
 def test_a_file_that_needs_too_much_memory_costs_its_row(make_scorer, photos, tmp_path, at_start):
-    at_start("from mpiqe.isolation import image_child as c; c._HEADROOM = 16 << 20; c._BYTES_PER_PIXEL = 0")
+    at_start("from mpiqe.isolation import image_child as c; c.HEADROOM = 16 << 20; c.BYTES_PER_PIXEL = 0")
     large = tmp_path / "large.png"
     Image.new("RGB", (3000, 3000)).save(large)
     rows = list(make_scorer(workers=1).rows([photos[0], str(large), photos[1]]))

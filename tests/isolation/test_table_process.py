@@ -76,7 +76,7 @@ def test_nothing_of_a_table_is_decoded_in_this_process(tmp_path, monkeypatch):
 
 @linux
 def test_a_cell_that_is_far_larger_than_its_file_is_refused_within_the_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_process, "_HEADROOM", 128 << 20)
+    monkeypatch.setattr(table_process, "HEADROOM", 128 << 20)
     bomb = write(tmp_path / "bomb.parquet", [b"ok", bytes(200 << 20), b"ok"], compression="zstd", row_group_size=1)
     assert os.path.getsize(bomb) < 100_000
     found, fault = cells_of(bomb, max_bytes=1000)
@@ -86,8 +86,8 @@ def test_a_cell_that_is_far_larger_than_its_file_is_refused_within_the_bound(tmp
 
 @linux
 def test_a_value_that_a_dictionary_repeats_is_read_one_row_at_a_time_where_memory_is_short(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_process, "_HEADROOM", 160 << 20)
-    monkeypatch.setattr(table_process, "_PER_BYTE", 0)
+    monkeypatch.setattr(table_process, "HEADROOM", 160 << 20)
+    monkeypatch.setattr(table_process, "PER_BYTE", 0)
     value = bytes(8 << 20)
     path = write(tmp_path / "a.parquet", [value] * 24, compression="zstd", dictionary_pagesize_limit=1 << 30)
     assert os.path.getsize(path) < 10_000
@@ -161,7 +161,7 @@ def test_a_table_that_is_left_in_the_middle_leaves_no_process(tmp_path):
 
 
 def test_an_answer_that_is_none_costs_its_table(tmp_path, monkeypatch):
-    monkeypatch.setattr("mpiqe.isolation.process._LAST_SECONDS", 0.1)
+    monkeypatch.setattr("mpiqe.isolation.process.LAST_SECONDS", 0.1)
     path = write(tmp_path / "a.parquet", [b"x"] * 3)
     receive = table_process.receive
 
@@ -180,7 +180,7 @@ NONSENSE = "the process that read it gave an answer without meaning"
 
 @pytest.mark.parametrize("want", [[0, 1 << 62], [-1, 10], ["a", 1], [1], 7])
 def test_a_process_that_wants_what_it_may_not_have_is_ended(tmp_path, monkeypatch, want):
-    monkeypatch.setattr("mpiqe.isolation.process._LAST_SECONDS", 0.1)
+    monkeypatch.setattr("mpiqe.isolation.process.LAST_SECONDS", 0.1)
     path = write(tmp_path / "a.parquet", [b"x"] * 3)
     receive, wanting = table_process.receive, []
 

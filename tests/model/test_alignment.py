@@ -30,6 +30,20 @@ def test_eq_10_by_hand() -> None:
     assert weights.sum(dim=1).flatten().tolist() == pytest.approx([1.0, 1.0])  # over windows, for each class
 
 
+def test_eq_10_without_a_scale_is_a_softmax_over_the_weighted_cosines_themselves() -> None:
+    patches = torch.tensor([[[2.0, 0.0], [3.0, 4.0], [0.0, 1.0], [4.0, 3.0]]])
+    features = torch.tensor([[1.0, 0.0], [0.0, -7.0]])
+    logits, _ = distortion_logits(patches, features, 1.0, windows=2, window_temperature=0.5)
+    weighted = []
+    for cosines in ((1.0, 0.6, 0.0, 0.8), (0.0, -0.8, -1.0, -0.6)):
+        e = [math.exp(s / 0.5) for s in cosines]
+        weighted.append(sum(a * s for a, s in zip(e, cosines, strict=True)) / sum(e))
+    assert weighted == pytest.approx([0.8008, -0.2915], abs=5e-5)
+    assert logits[0].tolist() == pytest.approx(weighted, abs=1e-6)
+    # 0.7488, where CLIP's scale of 100 would make it 1
+    assert logits.softmax(dim=1)[0, 0].item() == pytest.approx(1 / (1 + math.exp(weighted[1] - weighted[0])), abs=1e-6)
+
+
 def test_windows_hold_the_largest_value_of_each_channel_in_their_own_corner() -> None:
     grid = torch.zeros(1, 4, 4, 2)  # (B, rows, columns, D)
     grid[0, 0, 1] = torch.tensor([1.0, 0.0])

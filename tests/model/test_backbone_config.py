@@ -67,6 +67,7 @@ def test_no_part_of_a_config_is_a_traceback(folder: Path, value: object) -> None
         "text_config_dict",
         "projection_dim",
         "model_type",
+        "mpiqe_pretraining_data",
         "mpiqe_learnt_from",
     ):
         (folder / "config.json").write_text(json.dumps({**whole, key: value}))

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,17 @@ VISUAL_ONLY = replace(TINY_OPTIONS, scene_prompts=False, distortion_prompts=Fals
 
 def _config(clip: FrozenCLIP, options, digest: str) -> CheckpointConfig:
     return CheckpointConfig(options, clip.name, digest, 50.0, 10.0, "made", 20.0, 80.0)
+
+
+def test_the_distortion_scale_is_clips_or_none(tiny_clip: FrozenCLIP, pixels: torch.Tensor) -> None:
+    scaled, plain = (build_model(tiny_clip, replace(TINY_OPTIONS, distortion_scale=kind)) for kind in ("clip", "none"))
+    with torch.no_grad():
+        ours, printed = scaled(pixels), plain(pixels)
+    torch.testing.assert_close(ours.distortion_logits, tiny_clip.logit_scale * printed.distortion_logits)
+    assert printed.distortion_logits.abs().max() <= 1  # a mean of cosines
+    highest = printed.distortion_logits.softmax(dim=1).max()
+    assert highest <= math.e / (math.e + 10 / math.e)  # the most that docs/decisions.md states
+    assert torch.equal(ours.score, printed.score)
 
 
 def test_without_any_text_one_learned_query_takes_its_place(tiny_clip: FrozenCLIP, pixels: torch.Tensor) -> None:

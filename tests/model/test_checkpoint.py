@@ -60,6 +60,17 @@ def test_a_checkpoint_comes_back_as_it_was(
         assert torch.equal(model(pixels).score, tiny_model(pixels).score)
 
 
+def test_settings_are_read_by_the_names_that_earlier_versions_gave_them(
+    tmp_path: Path, tiny_model: MPIQE, config: CheckpointConfig
+) -> None:
+    old, new = ({"seed": 3, names[0]: True, names[1]: ["csv:a.csv"]} for names in _NAMES)
+    save_checkpoint(tmp_path / FILE_NAME, tiny_model, replace(config, training=old))
+    assert read_config(tmp_path / FILE_NAME).training == new
+
+
+_NAMES = (("whole", "also"), ("train_on_all", "extra_data"))
+
+
 def test_a_checkpoint_holds_the_trained_tensors_and_nothing_of_the_backbone(saved: Path, tiny_model: MPIQE) -> None:
     assert set(load_file(saved)) == {name for name, _ in tiny_model.named_parameters()}
     assert saved.stat().st_size < 300_000
@@ -233,7 +244,7 @@ def test_a_checkpoint_without_a_digest_is_read_as_before(saved: Path, config: Ch
 
 def test_the_same_checkpoint_has_the_same_bytes(saved: Path, tiny_model: MPIQE, config: CheckpointConfig) -> None:
     code = (
-        "import sys, torch; from pathlib import Path; from mpiqe.model.files import write_safetensors; "
+        "import sys, torch; from pathlib import Path; from mpiqe.model.tensor_files import write_safetensors; "
         "write_safetensors(Path(sys.argv[1]), {'b': torch.ones(2), 'a': torch.ones(3)}, {'c': 'd', 'e': 'f'})"
     )
     written = []

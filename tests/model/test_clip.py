@@ -280,14 +280,28 @@ def test_a_damaged_weight_file_is_refused(tiny_folder: Path, tmp_path: Path) -> 
 
 def test_a_backbone_keeps_what_it_learned_from(tiny_folder: Path, tmp_path: Path) -> None:
     clip = FrozenCLIP.from_pretrained(tiny_folder)
-    assert clip.learnt_from == []
-    clip.add_learnt_from([{"data": "livec", "split": 2, "whole": False}])
+    assert clip.pretraining_data == []
+    clip.add_pretraining_data([{"data": "livec", "split": 2, "whole": False}])
     clip.save(tmp_path / "once")
     again = FrozenCLIP.from_pretrained(tmp_path / "once")
-    again.add_learnt_from([{"data": "csv:more.csv", "split": 2, "whole": True}])
+    again.add_pretraining_data([{"data": "csv:more.csv", "split": 2, "whole": True}])
     again.save(tmp_path / "twice")
-    assert [entry["data"] for entry in FrozenCLIP.from_pretrained(tmp_path / "twice").learnt_from] == [
+    assert [entry["data"] for entry in FrozenCLIP.from_pretrained(tmp_path / "twice").pretraining_data] == [
         "livec",
         "csv:more.csv",
     ]
     assert again.digest() == clip.digest()
+
+
+def test_the_key_of_earlier_versions_is_read_and_replaced_when_saved(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "old")
+    config = json.loads((folder / "config.json").read_text())
+    config["mpiqe_learnt_from"] = [{"data": "livec", "split": 3, "whole": True}]
+    (folder / "config.json").write_text(json.dumps(config))
+    clip = FrozenCLIP.from_pretrained(folder)
+    assert clip.pretraining_data == [{"data": "livec", "split": 3, "train_on_all": True}]
+    clip.add_pretraining_data([{"data": "koniq", "split": 1, "train_on_all": False}])
+    clip.save(tmp_path / "new")
+    written = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert [entry["data"] for entry in written["mpiqe_pretraining_data"]] == ["livec", "koniq"]
+    assert "mpiqe_learnt_from" not in written

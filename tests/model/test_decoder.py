@@ -37,7 +37,7 @@ def test_the_folded_decoder_equals_the_unfolded_one() -> None:
     queries, image = torch.randn(20, 16), torch.randn(5, 10, 16)
     folded = decoder.fold(queries)
     assert folded.states.shape == (1, 20, 16)
-    found = decoder.conclude(decoder(folded, image))
+    found = decoder.regress(decoder(folded, image))
     torch.testing.assert_close(found, unfolded(decoder, queries, image), atol=1e-6, rtol=1e-5)
 
 
@@ -55,9 +55,9 @@ def test_attention_by_hand() -> None:
 def test_max_pooling_takes_the_largest_answer() -> None:
     decoder = QualityDecoder(width=8, layers=1, heads=2, pooling="max")
     queries, image = torch.randn(3, 8), torch.randn(2, 4, 8)
-    states = decoder.norm(decoder.layers[0].answer(decoder.fold(queries), image))
+    states = decoder.norm(decoder.layers[0].cross_attend(decoder.fold(queries), image))
     expected = decoder.head(states.max(dim=1).values).squeeze(-1)
-    torch.testing.assert_close(decoder.conclude(decoder(decoder.fold(queries), image)), expected)
+    torch.testing.assert_close(decoder.regress(decoder(decoder.fold(queries), image)), expected)
 
 
 def test_the_papers_decoder_has_about_12_6_million_parameters() -> None:

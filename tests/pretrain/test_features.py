@@ -23,7 +23,7 @@ def _features(photos: Sequence[int]) -> Mapping[str, Tensor]:
     return {"cls": rows[:, None].expand(-1, 5), "patches": rows[:, None, None, None] + places}
 
 
-class _Looker:
+class _Computer:
     """Looks, remembers at whom, and is interrupted when asked for a photo."""
 
     def __init__(self, until: int | None = None) -> None:
@@ -37,8 +37,8 @@ class _Looker:
         return _features(photos)
 
 
-def _fill(folder: Path, look: _Looker, *, photos: int = 20, about: Mapping[str, object] = ABOUT) -> FeatureCache:
-    return fill(folder, photos=photos, slots=SLOTS, about=about, look=look, progress=lambda done, total: None)
+def _fill(folder: Path, compute: _Computer, *, photos: int = 20, about: Mapping[str, object] = ABOUT) -> FeatureCache:
+    return fill(folder, photos=photos, slots=SLOTS, about=about, compute=compute, progress=lambda done, total: None)
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
@@ -52,7 +52,7 @@ def test_rows_stand_where_they_are_read(tmp_path: Path) -> None:
         photos=20,
         slots=SLOTS,
         about=ABOUT,
-        look=_features,
+        compute=_features,
         progress=lambda done, total: told.append((done, total)),
     )
     assert told == [(8, 20), (16, 20), (20, 20)]
@@ -67,7 +67,7 @@ def test_rows_stand_where_they_are_read(tmp_path: Path) -> None:
 
 
 def test_statistics_are_those_of_every_channel_over_rows_and_places(tmp_path: Path) -> None:
-    found = _fill(tmp_path, _Looker()).statistics()
+    found = _fill(tmp_path, _Computer()).statistics()
     rows = np.arange(40)
     patches = rows[:, None, None, None] + np.arange(12).reshape(3, 2, 2)
     assert found["cls"][0].tolist() == pytest.approx([rows.mean()] * 5)
@@ -80,8 +80,8 @@ def test_statistics_are_those_of_every_channel_over_rows_and_places(tmp_path: Pa
 def test_statistics_of_many_rows_are_taken_over_evenly_spaced_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "_SAMPLE", 4)
-    mean, deviation = _fill(tmp_path, _Looker()).statistics()["cls"]
+    monkeypatch.setattr(features, "SAMPLE", 4)
+    mean, deviation = _fill(tmp_path, _Computer()).statistics()["cls"]
     assert mean[0].item() == (0 + 13 + 26 + 39) / 4
     assert deviation[0].item() == pytest.approx(np.std([0, 13, 26, 39], ddof=1))
 
@@ -92,7 +92,7 @@ def test_a_channel_that_never_changes_has_a_deviation_to_divide_by(tmp_path: Pat
         photos=3,
         slots=SLOTS,
         about={},
-        look=lambda photos: {"cls": torch.full((len(photos) * SLOTS, 2), 7.0)},
+        compute=lambda photos: {"cls": torch.full((len(photos) * SLOTS, 2), 7.0)},
         progress=lambda done, total: None,
     )
     assert cache.statistics()["cls"][1].tolist() == pytest.approx([1e-3, 1e-3])
@@ -102,19 +102,19 @@ def test_a_channel_that_never_changes_has_a_deviation_to_divide_by(tmp_path: Pat
 def test_a_cache_interrupted_anywhere_ends_with_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: int
 ) -> None:
-    monkeypatch.setattr(features, "_CHUNK", 1)  # what is done is then noted after every 32 photos
-    _fill(tmp_path / "straight", _Looker(), photos=70)
+    monkeypatch.setattr(features, "PHOTOS_AT_ONCE", 1)  # what is done is then noted after every 32 photos
+    _fill(tmp_path / "straight", _Computer(), photos=70)
     with pytest.raises(KeyboardInterrupt):
-        _fill(tmp_path / "stopped", _Looker(until=photo), photos=70)
-    again = _Looker()
+        _fill(tmp_path / "stopped", _Computer(until=photo), photos=70)
+    again = _Computer()
     _fill(tmp_path / "stopped", again, photos=70)
     assert again.seen == list(range(32 * (photo // 32), 70))
     assert _bytes(tmp_path / "stopped") == _bytes(tmp_path / "straight")
 
 
 def test_a_whole_cache_is_not_computed_again(tmp_path: Path) -> None:
-    _fill(tmp_path, _Looker())
-    again = _Looker()
+    _fill(tmp_path, _Computer())
+    again = _Computer()
     cache = _fill(tmp_path, again)
     assert again.seen == []
     assert cache.read(3, [0])["cls"][0, 0] == 6
@@ -123,49 +123,49 @@ def test_a_whole_cache_is_not_computed_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("until", [None, 0, 9])
 def test_a_cache_of_something_else_is_refused_with_both_descriptions(tmp_path: Path, until: int | None) -> None:
     if until is None:
-        _fill(tmp_path, _Looker())
+        _fill(tmp_path, _Computer())
     else:
         with pytest.raises(KeyboardInterrupt):
-            _fill(tmp_path, _Looker(until=until))
+            _fill(tmp_path, _Computer(until=until))
     before = _bytes(tmp_path)
     with pytest.raises(ConfigError, match=r"'teacher': 'one'.*not of .*'teacher': 'two'.*name another --cache"):
-        _fill(tmp_path, _Looker(), about={**ABOUT, "teacher": "two"})
+        _fill(tmp_path, _Computer(), about={**ABOUT, "teacher": "two"})
     with pytest.raises(ConfigError, match=r"'photos': 20.*not of .*'photos': 21"):
-        _fill(tmp_path, _Looker(), photos=21)
+        _fill(tmp_path, _Computer(), photos=21)
     assert _bytes(tmp_path) == before
 
 
 @pytest.mark.parametrize("text", ["", '{"teacher": "one", "do', "[1, 2]", "3", '{"teacher": "one"}', '{"done": null}'])
 def test_a_truncated_or_foreign_description_is_refused(tmp_path: Path, text: str) -> None:
-    _fill(tmp_path, _Looker())
+    _fill(tmp_path, _Computer())
     (tmp_path / "cache.json").write_text(text)
     with pytest.raises(
         ConfigError, match=r"cache\.json describes no cache of features; delete .* or name another --cach"
     ):
-        _fill(tmp_path, _Looker())
+        _fill(tmp_path, _Computer())
 
 
 def test_arrays_that_are_not_what_the_description_says_are_refused(tmp_path: Path) -> None:
-    _fill(tmp_path, _Looker())
+    _fill(tmp_path, _Computer())
     patches = (tmp_path / "patches.npy").read_bytes()
     (tmp_path / "patches.npy").write_bytes(patches[:-1])
     with pytest.raises(ConfigError, match=r"should hold files of 40 rows each but holds .*'patches.npy': 0"):
-        _fill(tmp_path, _Looker())
+        _fill(tmp_path, _Computer())
     for file in tmp_path.glob("*.npy"):
         file.unlink()
     with pytest.raises(ConfigError, match=r"should hold files of 40 rows each but holds \{\}"):
-        _fill(tmp_path, _Looker())
+        _fill(tmp_path, _Computer())
 
 
 def test_a_folder_with_other_arrays_is_left_alone(tmp_path: Path) -> None:
     np.save(tmp_path / "mine.npy", np.zeros(3))
     with pytest.raises(ConfigError, match=r"holds other \.npy files and no cache\.json"):
-        _fill(tmp_path, _Looker())
+        _fill(tmp_path, _Computer())
     assert [path.name for path in tmp_path.iterdir()] == ["mine.npy"]
 
 
 def test_a_cache_sent_to_another_process_maps_its_files_there(tmp_path: Path) -> None:
-    cache = _fill(tmp_path, _Looker())
+    cache = _fill(tmp_path, _Computer())
     assert cache.arrays
     sent = pickle.dumps(cache)
     assert len(sent) < 1000  # a path and a number, where the arrays have 1360 bytes

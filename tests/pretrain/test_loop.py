@@ -10,11 +10,11 @@ import pytest
 import torch
 from tests.conftest import STEM
 
-from mpiqe.choices import Epoch
 from mpiqe.data import choose_split, read_csv
 from mpiqe.errors import ConfigError
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.compact import CompactOptions
+from mpiqe.option_types import Epoch
 from mpiqe.pretrain import loop as module
 from mpiqe.pretrain.loop import WORDS, follow, pretrain
 from mpiqe.pretrain.objective import Student
@@ -34,7 +34,6 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(STEM, stem=stem, patch_size=32, **shape) if stem else STEM
 
     monkeypatch.setattr(module, "CompactOptions", small)
-    monkeypatch.setattr(module, "_CROPS", 2)
 
 
 @pytest.fixture
@@ -154,7 +153,7 @@ def test_a_run_without_a_teacher_gives_a_backbone_and_a_line_an_epoch(tmp_path: 
 def test_a_run_with_a_teacher_and_a_further_set_reports_on_each(
     tmp_path: Path, rated_photos: Path, further_photos: Path, teacher_folder: Path, learnt: list[Rated]
 ) -> None:
-    options = _options(rated_photos, teacher=str(teacher_folder), also=(f"csv:{further_photos}",), workers=1)
+    options = _options(rated_photos, teacher=str(teacher_folder), extra_data=(f"csv:{further_photos}",), workers=1)
     told = _Told()
     _run(tmp_path / "run", options, reporter=told)
     (row,) = _rows(tmp_path / "run")
@@ -163,8 +162,8 @@ def test_a_run_with_a_teacher_and_a_further_set_reports_on_each(
     assert row["val_srcc"] == pytest.approx((row[f"val_srcc_{name}"] + row[f"val_srcc_{name}-1"]) / 2)
     assert {photo.group: len([p for p in learnt if p.group == photo.group]) for photo in learnt} == {0: 8, 1: 8}
     assert told.notes[:2] == [
-        f"{name}: 8 photos to learn from, 4 to validate on; 4 are never looked at",
-        f"{name}: 8 photos to learn from, 4 to validate on; 4 are never looked at",
+        f"{name}: 8 photos to learn from, 4 to validate on; 4 are not used",
+        f"{name}: 8 photos to learn from, 4 to validate on; 4 are not used",
     ]
     cache = json.loads((tmp_path / "run" / "cache" / "cache.json").read_text())
     assert (cache["done"], cache["photos"], cache["size"], cache["grid"], cache["hints"]) == (16, 16, 32, 4, [8, 16])
@@ -175,7 +174,7 @@ def test_a_run_with_a_teacher_and_a_further_set_reports_on_each(
 def test_test_photos_are_learnt_from_with_whole_alone_and_validation_photos_never(
     tmp_path: Path, rated_photos: Path, further_photos: Path, learnt: list[Rated], whole: bool
 ) -> None:
-    _run(tmp_path / "run", _options(rated_photos, also=(f"csv:{further_photos}",), whole=whole))
+    _run(tmp_path / "run", _options(rated_photos, extra_data=(f"csv:{further_photos}",), train_on_all=whole))
     for group, table in enumerate((rated_photos, further_photos)):
         records = read_csv(table).records
         split = choose_split(read_csv(table), 1)
@@ -207,21 +206,21 @@ def test_a_given_backbone_is_where_the_average_starts(
 def test_an_interrupted_run_resumes_to_the_same_backbone(
     tmp_path: Path, rated_photos: Path, teacher_folder: Path, teacher: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[int] = []
-    look = Teacher.look
+    batches: list[int] = []
+    features = Teacher.features
 
     def note(self: Teacher, pixels: torch.Tensor, **how: Any) -> dict[str, torch.Tensor]:
-        looks.append(len(pixels))
-        return look(self, pixels, **how)
+        batches.append(len(pixels))
+        return features(self, pixels, **how)
 
-    monkeypatch.setattr(Teacher, "look", note)
+    monkeypatch.setattr(Teacher, "features", note)
     options = _options(rated_photos, epochs=3, warmup_epochs=1, teacher=str(teacher_folder) if teacher else None)
     straight = _run(tmp_path / "straight", options)
     with pytest.raises(KeyboardInterrupt):
         _run(tmp_path / "stopped", options, reporter=_Stop(after=1))
-    assert looks == [24, 24] * teacher  # 8 photos of 3 slots, once in each run
+    assert batches == [24, 24] * teacher  # 8 photos of 3 slots, once in each run
     resumed = _run(tmp_path / "stopped", options, resume=True)
-    assert looks == [24, 24] * teacher
+    assert batches == [24, 24] * teacher
     for file in ("model.safetensors", "config.json"):
         assert (resumed / file).read_bytes() == (straight / file).read_bytes()
     rows, others = (
@@ -255,9 +254,9 @@ def test_a_run_is_not_resumed_with_another_further_set(
 ) -> None:
     table = tmp_path / "further.csv"
     shutil.copy(further_photos, table)
-    options = _options(rated_photos, also=(f"csv:{table}",))
+    options = _options(rated_photos, extra_data=(f"csv:{table}",))
     _run(tmp_path / "run", options)
-    with pytest.raises(ConfigError, match=r"cannot be continued: also was \['csv:.*'\] and is \[\] now"):
+    with pytest.raises(ConfigError, match=r"cannot be continued: extra_data was \['csv:.*'\] and is \[\] now"):
         _run(tmp_path / "run", _options(rated_photos), resume=True)
     table.write_text(table.read_text().replace(",astronaut", ",spaceman"))
     with pytest.raises(ConfigError, match=r"the data's digest was (\w{12}) and is (?!\1)\w{12} now"):
@@ -282,7 +281,7 @@ def test_a_cache_of_other_crops_is_refused(
     _run(tmp_path / "first", _options(rated_photos, **shared))
     with pytest.raises(ConfigError, match=r"holds a teacher's features of other crops.*'seed': 0.*not of.*'seed': 1"):
         _run(tmp_path / "second", _options(rated_photos, **shared, seed=1))
-    monkeypatch.setattr(module, "_LARGEST_HINT", 8)
+    monkeypatch.setattr(module, "LARGEST_HINT", 8)
     with pytest.raises(ConfigError, match=r"'hints': \[8, 16\].*not of.*'hints': \[8\]"):
         _run(tmp_path / "third", _options(rated_photos, **shared))
 

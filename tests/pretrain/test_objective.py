@@ -13,8 +13,8 @@ from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.alignment import distortion_logits
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.pretrain.objective import (
-    Seen,
     Student,
+    StudentOutput,
     caption,
     captions_of,
     correlation,
@@ -81,8 +81,8 @@ def _statistics() -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def _parts(student: Student, views: Views, **weights: float) -> tuple[Tensor, dict[str, float]]:
-    seen = student.see(views.crops.flatten(0, 1))
-    return objective(student, seen, views, _statistics(), replace(NOTHING, **weights))
+    output = student.encode(views.crops.flatten(0, 1))
+    return objective(student, output, views, _statistics(), replace(NOTHING, **weights))
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -99,12 +99,12 @@ def test_distillation_is_the_error_of_a_linear_map_from_natural_views_to_standar
     stem_folder: Path,
 ) -> None:
     student, views = _student(stem_folder), _views(taught=_taught())
-    seen = student.see(views.crops.flatten(0, 1))
-    _, parts = objective(student, seen, views, _statistics(), NOTHING)
-    side_16, side_8, _ = seen.maps
+    output = student.encode(views.crops.flatten(0, 1))
+    _, parts = objective(student, output, views, _statistics(), NOTHING)
+    side_16, side_8, _ = output.maps
     own = {  # (photo and view, places, width)
-        "cls": seen.cls[:, None],
-        "patches": seen.patches,
+        "cls": output.cls[:, None],
+        "patches": output.patches,
         "hint8": side_8.flatten(2).transpose(1, 2),
         "hint16": side_16.flatten(2).transpose(1, 2),
     }
@@ -140,13 +140,13 @@ def test_natural_views_have_the_photos_distortion_and_made_ones_what_was_made() 
 
 def test_alignment_by_hand(stem_folder: Path) -> None:
     student, views = _student(stem_folder), _views()
-    seen = student.see(views.crops.flatten(0, 1))
-    _, parts = objective(student, seen, views, {}, NOTHING)
+    output = student.encode(views.crops.flatten(0, 1))
+    _, parts = objective(student, output, views, {}, NOTHING)
     scenes, distortions = student.class_features()
     scale = student.clip.logit_scale
-    by_scene = _log_softmax(scale.item() * _unit(seen.cls) @ _unit(scenes).T)
+    by_scene = _log_softmax(scale.item() * _unit(output.cls) @ _unit(scenes).T)
     assert parts["scene"] == pytest.approx(-by_scene[:VIEWS][:, [1, 4]].mean(), rel=1e-4)  # the first photo's views
-    logits, _ = distortion_logits(seen.patches, distortions, scale, windows=4, window_temperature=0.05)
+    logits, _ = distortion_logits(output.patches, distortions, scale, windows=4, window_temperature=0.05)
     by_distortion = _log_softmax(logits.detach().double().numpy())
     labelled = {0: 2, 1: 7, 2: 7, 4: 3, 5: 3}  # view -> class; 3 is natural and not labelled
     expected = -np.mean([by_distortion[view, label] for view, label in labelled.items()])
@@ -178,8 +178,8 @@ def test_only_natural_views_are_captioned_with_the_photos_quality() -> None:
 def test_captions_are_clips_symmetric_loss_with_equal_texts_as_one(stem_folder: Path) -> None:
     student, views = _student(stem_folder), _views(made=torch.tensor([7, 7]), scene=torch.zeros(2, len(SCENES)))
     views = views._replace(named_scene=torch.tensor([-1, -1]))
-    seen = student.see(views.crops.flatten(0, 1))
-    _, parts = objective(student, seen, views, {}, NOTHING)
+    output = student.encode(views.crops.flatten(0, 1))
+    _, parts = objective(student, output, views, {}, NOTHING)
     texts = [
         f"a photo with {DISTORTIONS[2]} artifacts, which is of excellent quality",
         f"a photo with {DISTORTIONS[7]} artifacts",
@@ -187,7 +187,7 @@ def test_captions_are_clips_symmetric_loss_with_equal_texts_as_one(stem_folder: 
     ]
     holds = {0: [0], 1: [1, 2, 4, 5], 2: [3]}  # text -> views
     features = [student.caption_features([text])[0] for text in texts]
-    logits = student.clip.logit_scale.item() * _unit(seen.cls) @ _unit(torch.stack(features)).T  # (6, 3)
+    logits = student.clip.logit_scale.item() * _unit(output.cls) @ _unit(torch.stack(features)).T  # (6, 3)
     to_text = -np.mean([_log_softmax(logits)[view, text] for text, members in holds.items() for view in members])
     to_image = -np.mean([_log_softmax(logits.T)[text, members].mean() for text, members in holds.items()])
     assert parts["captions"] == pytest.approx((to_text + to_image) / 2, rel=1e-4)
@@ -333,14 +333,14 @@ def test_what_is_seen_is_what_the_backbone_gives(stem_folder: Path) -> None:
     student, views = _student(stem_folder).eval(), _views()
     pixels = views.crops.flatten(0, 1)
     with torch.no_grad():
-        seen = student.see(pixels)
+        output = student.encode(pixels)
         cls, patches = student.clip.encode_image(student.clip.preprocess(pixels))
-        torch.testing.assert_close(seen.cls, student.clip.project(cls))
-        torch.testing.assert_close(seen.patches, student.clip.project(patches))
-        late = torch.cat([seen.cls, seen.patches.mean(dim=1)], dim=1)
+        torch.testing.assert_close(output.cls, student.clip.project(cls))
+        torch.testing.assert_close(output.patches, student.clip.project(patches))
+        late = torch.cat([output.cls, output.patches.mean(dim=1)], dim=1)
         torch.testing.assert_close(student(pixels), F.linear(late, student.late.weight, student.late.bias)[:, 0])
-    assert isinstance(seen, Seen)
-    assert [stage.shape[1:] for stage in seen.maps] == [(8, 16, 16), (16, 8, 8), (64, 4, 4)]
+    assert isinstance(output, StudentOutput)
+    assert [stage.shape[1:] for stage in output.maps] == [(8, 16, 16), (16, 8, 8), (64, 4, 4)]
     assert student.image_size == 32
 
 

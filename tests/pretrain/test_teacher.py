@@ -64,7 +64,7 @@ def test_a_convolutional_network_gives_its_pooled_feature_its_map_and_the_deepes
     with torch.no_grad():
         seen = theirs(_normalised(crops, *PLAIN), output_hidden_states=True)
     teacher = Teacher.from_pretrained(str(tmp_path))
-    found = teacher.look(crops, grid=1, hints=(8, 4, 5))
+    found = teacher.features(crops, grid=1, hints=(8, 4, 5))
     assert set(found) == {"cls", "patches", "hint4", "hint8"}  # no map has side 5
     torch.testing.assert_close(found["cls"], seen.pooler_output)
     torch.testing.assert_close(found["patches"], seen.last_hidden_state)
@@ -72,7 +72,7 @@ def test_a_convolutional_network_gives_its_pooled_feature_its_map_and_the_deepes
         maps = [state for state in seen.hidden_states if state.shape[-1] == side]
         assert len(maps) > 1
         torch.testing.assert_close(found[f"hint{side}"], maps[-1])
-    assert set(teacher.look(crops, grid=1)) == {"cls", "patches"}
+    assert set(teacher.features(crops, grid=1)) == {"cls", "patches"}
     assert all(tensor.dtype == torch.float32 for tensor in found.values())
     assert not any(parameter.requires_grad for parameter in teacher.model.parameters())
 
@@ -80,7 +80,7 @@ def test_a_convolutional_network_gives_its_pooled_feature_its_map_and_the_deepes
 def test_a_map_of_another_side_is_averaged_or_repeated_to_the_grid(tmp_path: Path, crops: Tensor) -> None:
     _save(tmp_path, _vit)
     teacher = Teacher.from_pretrained(str(tmp_path))
-    four, two, eight = (teacher.look(crops, grid=grid)["patches"] for grid in (4, 2, 8))
+    four, two, eight = (teacher.features(crops, grid=grid)["patches"] for grid in (4, 2, 8))
     assert (four.shape, two.shape, eight.shape) == ((2, 16, 4, 4), (2, 16, 2, 2), (2, 16, 8, 8))
     torch.testing.assert_close(two[:, :, 0, 1], four[:, :, :2, 2:].mean(dim=(2, 3)))
     torch.testing.assert_close(eight[:, :, 4:6, 2:4], four[:, :, 2:3, 1:2].expand(-1, -1, 2, 2))
@@ -90,7 +90,7 @@ def test_a_vits_patches_stand_in_rows_and_columns(tmp_path: Path, crops: Tensor)
     theirs = _save(tmp_path, _vit)
     with torch.no_grad():
         seen = theirs(pixel_values=_normalised(crops, *PLAIN))
-    found = Teacher.from_pretrained(str(tmp_path)).look(crops, grid=4, hints=(8,))
+    found = Teacher.from_pretrained(str(tmp_path)).features(crops, grid=4, hints=(8,))
     assert set(found) == {"cls", "patches"}  # tokens are no earlier maps
     torch.testing.assert_close(found["cls"], seen.pooler_output)
     for row in range(4):
@@ -110,7 +110,7 @@ def test_dinos_registers_are_no_patches(tmp_path: Path, crops: Tensor, registers
         theirs = _save(tmp_path, lambda: transformers.Dinov2Model(transformers.Dinov2Config(**SMALL)))
     with torch.no_grad():
         seen = theirs(_normalised(crops, *PLAIN))
-    found = Teacher.from_pretrained(str(tmp_path)).look(crops, grid=4)
+    found = Teacher.from_pretrained(str(tmp_path)).features(crops, grid=4)
     assert seen.last_hidden_state.shape[1] == 1 + registers + 16
     torch.testing.assert_close(found["cls"], seen.last_hidden_state[:, 0])
     expected = seen.last_hidden_state[:, 1 + registers :].transpose(1, 2).reshape(2, 16, 4, 4)
@@ -132,7 +132,7 @@ def test_of_a_clip_the_image_tower_teaches_with_clips_mean_and_deviation(
     with torch.no_grad():
         seen = tower(pixel_values=_normalised(crops, CLIP_MEAN, CLIP_STD))
     teacher = Teacher.from_pretrained(str(tmp_path))
-    found = teacher.look(crops, grid=4)
+    found = teacher.features(crops, grid=4)
     assert not any("text" in name for name, _ in teacher.model.named_parameters())
     torch.testing.assert_close(found["cls"], seen.pooler_output)
     torch.testing.assert_close(found["patches"].flatten(2).transpose(1, 2), seen.last_hidden_state[:, 1:])
@@ -144,7 +144,7 @@ def test_a_preprocessor_file_says_mean_and_deviation(tmp_path: Path, crops: Tens
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
     with torch.no_grad():
         seen = theirs(_normalised(crops, said["image_mean"], said["image_std"]))
-    found = Teacher.from_pretrained(str(tmp_path)).look(crops, grid=4)
+    found = Teacher.from_pretrained(str(tmp_path)).features(crops, grid=4)
     torch.testing.assert_close(found["cls"], seen.pooler_output)
 
 
@@ -154,7 +154,7 @@ def test_crops_of_another_size_than_the_models_are_resampled(tmp_path: Path, cro
     resampled = F.interpolate(_normalised(large, *PLAIN), size=32, mode="bicubic", antialias=True)
     with torch.no_grad():
         seen = theirs(resampled)
-    found = Teacher.from_pretrained(str(tmp_path)).look(large, grid=4)
+    found = Teacher.from_pretrained(str(tmp_path)).features(large, grid=4)
     torch.testing.assert_close(found["cls"], seen.pooler_output)
     assert found["patches"].shape == (2, 16, 4, 4)
 
@@ -163,7 +163,7 @@ def test_a_pooler_that_the_file_lacks_is_not_made_up(tmp_path: Path, crops: Tens
     theirs = _save(tmp_path, lambda: transformers.ViTForImageClassification(transformers.ViTConfig(**SMALL)))
     with torch.no_grad():
         seen = theirs.vit(_normalised(crops, *PLAIN))
-    found = Teacher.from_pretrained(str(tmp_path)).look(crops, grid=4)
+    found = Teacher.from_pretrained(str(tmp_path)).features(crops, grid=4)
     torch.testing.assert_close(found["cls"], seen.last_hidden_state[:, 0])
 
 
@@ -226,7 +226,7 @@ def test_the_projects_own_teacher_fits_the_compact_backbones_maps(shared: Path) 
     if not folder.is_dir():
         pytest.skip(f"needs the published weights in {folder}")
     crops = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    found = Teacher.from_pretrained(str(folder)).look(crops, grid=7, hints=(14, 28))
+    found = Teacher.from_pretrained(str(folder)).features(crops, grid=7, hints=(14, 28))
     assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {
         "cls": (1, 1280),
         "patches": (1, 1280, 7, 7),

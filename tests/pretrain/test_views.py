@@ -46,12 +46,12 @@ def _cache(folder: Path, table: Path) -> FeatureCache:
     """A teacher that says of every crop its mean colour and its left half's."""
     records = read_csv(table).records
 
-    def look(places: range) -> dict[str, Tensor]:
+    def compute(places: range) -> dict[str, Tensor]:
         crops = np.stack([crop for place in places for crop in crops_of(records[place], range(SLOTS), size=64, seed=3)])
         halves = crops[:, :, :32].mean(axis=(1, 2)), crops.mean(axis=(1, 2))
         return {"cls": torch.from_numpy(np.concatenate(halves, axis=1))}
 
-    return fill(folder, photos=len(records), slots=SLOTS, about={}, look=look, progress=lambda done, total: None)
+    return fill(folder, photos=len(records), slots=SLOTS, about={}, compute=compute, progress=lambda done, total: None)
 
 
 def test_views_are_a_crop_and_the_same_place_of_the_photo_at_two_levels_of_distortion(rated_photos: Path) -> None:

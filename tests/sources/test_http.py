@@ -239,7 +239,7 @@ def test_a_body_is_never_unpacked(base):
 def test_a_name_server_that_hangs_takes_no_longer_either(monkeypatch):
     gate = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: gate.wait(20))
-    monkeypatch.setattr(http, "_GRACE", 0.1)
+    monkeypatch.setattr(http, "GRACE", 0.1)
     monkeypatch.setenv("no_proxy", "*")
     started = time.monotonic()
     assert "no answer within 0.4 s" in refused("http://example.invalid/x.jpg", replace(QUICK, timeout=0.3))

@@ -211,7 +211,7 @@ def hanging(monkeypatch):
     ],
 )
 def test_a_store_that_does_not_answer_costs_a_row_in_time(hanging, silent, url, monkeypatch):
-    monkeypatch.setattr(store, "_LISTING", 2)
+    monkeypatch.setattr(store, "LISTING", 2)
     hanging(silent)
     started = time.monotonic()
     if "*" in url:
@@ -243,7 +243,7 @@ def test_an_archive_that_has_been_left_is_not_asked_to_close(hanging):
 
 def test_an_asynchronous_call_that_takes_too_long_is_ended(monkeypatch):
     fsspec.register_implementation("cancelled", Cancelled, clobber=True)
-    monkeypatch.setattr(store, "_LATER", 0.1)
+    monkeypatch.setattr(store, "LATER", 0.1)
     monkeypatch.setattr(Cancelled, "ended", [])
     ((_, reason),) = read("cancelled://x/a.jpg", timeout=0.3)
     assert reason == "no answer within 0.3 s; raise --timeout if it only comes slowly"

@@ -60,8 +60,8 @@ def test_a_call_that_hangs_costs_its_time_out_and_no_more(gate):
 
 
 def test_threads_that_hang_do_not_pile_up_and_a_store_that_wakes_is_asked_again(gate, monkeypatch):
-    monkeypatch.setattr(timeouts, "_MOST_OF_ONE", 3)
-    monkeypatch.setattr(timeouts, "_MOST", 5)
+    monkeypatch.setattr(timeouts, "MOST_OF_ONE", 3)
+    monkeypatch.setattr(timeouts, "MOST", 5)
     before = threading.active_count()
     told = [fails(gate.wait) for _ in range(10)]
     assert [reason.startswith("no answer") for reason in told] == [True] * 3 + [False] * 7

@@ -47,7 +47,7 @@ def _settings(tables: tuple[Path, Path], tiny_folder: Path, **changes: object) -
     return {
         "windows": 3, "decoder_layers": 1, "crops": 2, "batch_size": 28, "epochs": 1, "warmup_epochs": 0,
         "learning_rate": 1e-2, "workers": 0, "device": "cpu", "precision": "fp32",
-        "data": f"csv:{first}", "also": [f"csv:{second}"], "backbone": str(tiny_folder), **changes,
+        "data": f"csv:{first}", "extra_data": [f"csv:{second}"], "backbone": str(tiny_folder), **changes,
     }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ def test_the_default_of_each_decision_is_the_method_pages() -> None:
         "scene_target": "uniform",
         "windows": 7,
         "window_temperature": 1 / 20,
+        "distortion_scale": "clip",
         "class_mean": False,
         "decoder_layers": 3,
         "pooling": "mean",
@@ -81,21 +82,21 @@ def test_a_list_of_a_file_or_of_json_becomes_a_tuple(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('data = "csv:a.csv"\nalso = ["csv:b.csv", "csv:c.csv"]\n')
     options = resolve(read_toml(file), where=str(file))
-    assert options.run.also == ("csv:b.csv", "csv:c.csv")
+    assert options.run.extra_data == ("csv:b.csv", "csv:c.csv")
     assert resolve(json.loads(json.dumps(options.to_mapping()))) == options
-    assert resolve({}).run.also == ()
+    assert resolve({}).run.extra_data == ()
 
 
 @pytest.mark.parametrize(("value", "shown"), [("csv:b.csv", "'csv:b.csv'"), ([1], r"\[1\]"), (["a", True], ".*True.*")])
 def test_what_is_no_list_of_texts_is_refused(tmp_path: Path, value: object, shown: str) -> None:
-    with pytest.raises(ConfigError, match=rf"also = {shown}: expected a list of str"):
+    with pytest.raises(ConfigError, match=rf"extra_data = {shown}: expected a list of str"):
         resolve({"also": value})
-    with pytest.raises(ConfigError, match=rf"also = {shown}: expected a list of str"):
+    with pytest.raises(ConfigError, match=rf"extra_data = {shown}: expected a list of str"):
         from_mapping(PretrainOptions, {"also": value}, where="options")
 
 
 def test_what_is_recorded_of_a_pretraining_gives_the_same_settings_again() -> None:
-    options = PretrainOptions(also=("csv:b.csv",), teacher="folder", whole=True)
+    options = PretrainOptions(extra_data=("csv:b.csv",), teacher="folder", train_on_all=True)
     assert from_mapping(PretrainOptions, json.loads(json.dumps(to_mapping(options))), where="options") == options
     check_pretrain(options)
 

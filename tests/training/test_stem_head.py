@@ -1,10 +1,13 @@
 """``--stem-head`` from fitting to scoring, on a small backbone with an EfficientNet stem."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from safetensors.torch import load_file
 from tests.conftest import TINY_OPTIONS
@@ -13,15 +16,18 @@ from tests.training.test_train import _settings, _train
 import mpiqe
 from mpiqe.data import choose_split, read_csv
 from mpiqe.data.crop_dataset import CropDataset
-from mpiqe.errors import ConfigError
+from mpiqe.data.record import Record
+from mpiqe.errors import ConfigError, DatasetError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.build import build_model
+from mpiqe.model.checkpoint import load_checkpoint, read_config
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.compact import CompactOptions, create_compact
 from mpiqe.model.mpiqe import MPIQE
+from mpiqe.training.options import resolve
 from mpiqe.training.ridge import fit_ridge
 from mpiqe.training.stem_cache import StemCache
-from mpiqe.training.stem_head import fit_hidden, fit_stem_head, predict_crops
+from mpiqe.training.stem_head import Ranked, fit_heads, fit_hidden, pairs_of, predict_crops
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +54,10 @@ def crops(rated_photos: Path) -> CropDataset:
     dataset = read_csv(rated_photos)
     records = [dataset.records[index] for index in choose_split(dataset, 1).train]
     return CropDataset(records, size=96, count=2, seed=0, crops="training")
+
+
+def top(probabilities: Mapping[str, float]) -> str:
+    return max(probabilities, key=probabilities.__getitem__)
 
 
 def test_packed_features_are_unpacked_as_they_were(model: MPIQE) -> None:
@@ -78,8 +88,8 @@ def test_pooled_features_are_means_and_deviations_of_the_maps(model: MPIQE) -> N
 
 def test_the_decoder_is_asked_for_what_is_left_of_the_left_out_predictions(model: MPIQE, crops: CropDataset) -> None:
     model.target_mean, model.target_std = 50.0, 10.0
-    items, said = fit_stem_head(model, crops, Accelerator(cpu=True))
-    assert said.startswith("penalty")
+    items, (said,) = fit_heads(model, crops, Accelerator(cpu=True))
+    assert "penalty" in said
     pooled = [model.clip.embed(model.clip.preprocess(crops[1, i].crops)).pooled for i in range(len(crops))]
     targets = torch.tensor([(crops[1, i].mos - 50) / 10 for i in range(len(crops))])
     ridge = fit_ridge(torch.stack([each.mean(dim=0) for each in pooled if each is not None]), targets)
@@ -96,11 +106,11 @@ def test_the_decoder_is_asked_for_what_is_left_of_the_left_out_predictions(model
 
 def test_a_cache_of_the_stem_fits_the_same_head(model: MPIQE, crops: CropDataset) -> None:
     accelerator = Accelerator(cpu=True)
-    fit_stem_head(model, crops, accelerator)
+    fit_heads(model, crops, accelerator)
     assert model.stem_head is not None
     plain = model.stem_head.weight.clone()
     cached = StemCache(crops, model.clip, accelerator=accelerator, progress=lambda done, total: None)
-    fit_stem_head(model, cached, accelerator)
+    fit_heads(model, cached, accelerator)
     torch.testing.assert_close(model.stem_head.weight, plain, atol=1e-2, rtol=0)  # the cache keeps 16 bits
 
 
@@ -123,8 +133,10 @@ def test_hidden_units_learn_what_no_line_can_and_the_standardisation_is_in_them(
     generator = torch.Generator().manual_seed(0)
     features = 5 + 3 * torch.randn(300, 2, 4, generator=generator)
     targets = ((features[:, :, 0] - 5) / 3).square().mean(dim=1).double()
-    head = fit_hidden(features, targets, torch.ones(300), width=64, seed=0)
-    again = fit_hidden(features, targets, torch.ones(300), width=64, seed=0)
+    head, again = (
+        fit_hidden(features, targets[:, None].float(), torch.ones(300), width=64, seed=0, loss=F.smooth_l1_loss)
+        for _ in range(2)
+    )
     found = predict_crops(head, features)
     assert torch.equal(found, predict_crops(again, features))
     assert float(torch.corrcoef(torch.stack([found, targets]))[0, 1]) > 0.7
@@ -144,3 +156,109 @@ def test_a_run_with_hidden_units_is_loaded_and_scores(tmp_path: Path, rated_phot
 def test_a_backbone_without_such_a_stem_is_refused(tiny_clip: FrozenCLIP) -> None:
     with pytest.raises(ConfigError, match="stem_head needs a backbone with an EfficientNet stem"):
         build_model(tiny_clip, replace(TINY_OPTIONS, stem_head=True))
+
+
+@pytest.mark.parametrize("width", [0, 8])
+def test_class_heads_name_the_classes_and_the_alignment_is_trained_all_the_same(
+    tmp_path: Path, rated_photos: Path, lite_folder: Path, width: int
+) -> None:
+    settings = _settings(rated_photos, lite_folder, class_heads=True, stem_head_width=width, epochs=1, cache_stem=True)
+    run = tmp_path / "run"
+    _train(run, settings)
+    weights = load_file(run / "mpiqe.safetensors")
+    last = "scene_head.2.weight" if width else "scene_head.weight"
+    assert weights[last].abs().max() > 0
+    assert weights[last].shape[0] == 9
+    model, _ = load_checkpoint(run)
+    assert isinstance(model, MPIQE)
+    assert model.scene_head is not None
+    pixels = torch.randint(256, (2, 3, 96, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    output = model.eval()(pixels)
+    expected = model.scene_head(model.clip.embed(model.clip.preprocess(pixels)).pooled).softmax(dim=1)
+    torch.testing.assert_close(output.scene_probabilities, expected)
+    assert output.scene_logits is not None
+    assert not torch.allclose(output.scene_logits.softmax(dim=1), expected, atol=1e-2)
+    dataset = read_csv(rated_photos)
+    records = [dataset.records[index] for index in choose_split(dataset, 1).train]
+    scorer = mpiqe.load(run)
+    named = [top(scorer(record.image).scene) for record in records]
+    assert sum(name in record.scenes for name, record in zip(named, records, strict=True)) >= len(records) - 1
+    (row,) = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+    assert row["loss_scene"] > 0.5  # of the alignment, which a fitted head does not lower
+
+
+def test_class_heads_without_a_label_to_learn_from_are_refused(
+    tmp_path: Path, rated_photos: Path, lite_folder: Path
+) -> None:
+    bare = rated_photos.with_name("bare.csv")
+    lines = rated_photos.read_text().splitlines()
+    bare.write_text("\n".join(",".join(line.split(",")[:2]) for line in lines) + "\n")
+    with pytest.raises(DatasetError, match="class_heads needs images with a scene label"):
+        _train(tmp_path / "run", _settings(bare, lite_folder, class_heads=True, epochs=1, cache_stem=True))
+
+
+def _record(name: str, mos: float, distortion: str | None, reference: str | None = "a") -> Record:
+    return Record(Path(name), name, mos, distortion=distortion, reference=reference)
+
+
+def test_pairs_are_the_best_and_any_other_or_two_of_one_class_of_one_reference() -> None:
+    records = [
+        _record("clean", 5, None),
+        _record("blur 1", 4, "blur"),
+        _record("noise 2", 3, "noise"),
+        _record("blur 3", 2, "blur"),
+        _record("other", 5, None, reference="b"),
+        _record("loose", 1, "blur", reference=None),
+    ]
+    assert sorted(pairs_of(records)) == [(0, 1), (0, 2), (0, 3), (1, 3)]
+    with pytest.raises(DatasetError, match="needs a column `reference`"):
+        pairs_of(records[4:])
+
+
+def test_ranked_images_teach_the_order_and_not_their_numbers() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(300, 2, 4, generator=generator)
+    targets = features[:, :, 0].mean(dim=1, keepdim=True)  # the second feature says nothing of the rated images
+    made = torch.randn(200, 2, 4, generator=generator)
+    worse = made.clone()
+    worse[:, :, 1] += 1
+    ranked = Ranked(torch.cat([made, worse]), torch.tensor([[row, 200 + row] for row in range(200)]))
+    heads = [
+        fit_hidden(features, targets, torch.ones(300), width=32, seed=0, loss=F.smooth_l1_loss, ranked=each)
+        for each in (None, ranked)
+    ]
+    alone, both = (predict_crops(head, made) - predict_crops(head, worse) for head in heads)
+    assert float((alone > 0).double().mean()) < 0.8
+    assert float((both > 0).double().mean()) > 0.95
+    assert float(torch.corrcoef(torch.stack([predict_crops(heads[1], features), targets[:, 0].double()]))[0, 1]) > 0.8
+
+
+def test_a_run_ranks_the_images_of_a_further_table_and_asks_nothing_of_the_decoder_there(
+    tmp_path: Path, rated_photos: Path, lite_folder: Path
+) -> None:
+    settings = _settings(rated_photos, lite_folder, stem_head=True, stem_head_width=8, epochs=1, cache_stem=True)
+    _train(tmp_path / "run", {**settings, "ranked_data": (f"csv:{rated_photos}",)})
+    config = read_config(tmp_path / "run" / "mpiqe.safetensors")
+    assert list(config.training["ranked_data"]) == [f"csv:{rated_photos}"]
+
+
+def test_the_decoder_is_asked_for_nothing_where_an_image_is_only_ranked(
+    rated_photos: Path, lite_folder: Path, crops: CropDataset
+) -> None:
+    options = replace(TINY_OPTIONS, stem_head=True, stem_head_width=8)
+    model = build_model(FrozenCLIP.from_pretrained(lite_folder), options)
+    assert isinstance(model, MPIQE)
+    model.target_mean, model.target_std = 50.0, 10.0
+    rated = len(crops) - 4
+    items, _ = fit_heads(model, crops, Accelerator(cpu=True), sizes=(rated, 4), pairs=[(0, 1), (2, 3)])
+    assert model.stem_head is not None
+    for index in range(rated, len(crops)):
+        item = items[1, index]
+        with torch.no_grad():
+            answer = float(model.stem_head(model.clip.embed(model.clip.preprocess(item.crops)).pooled).mean())
+        assert (item.mos - 50) / 10 == pytest.approx(answer, abs=1e-2)
+
+
+def test_ranked_data_without_hidden_units_is_refused(rated_photos: Path) -> None:
+    with pytest.raises(ConfigError, match="give stem_head_width too"):
+        resolve({"data": f"csv:{rated_photos}", "ranked_data": (f"csv:{rated_photos}",), "stem_head": True})

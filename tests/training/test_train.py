@@ -221,6 +221,22 @@ def test_a_run_is_not_resumed_with_other_settings(finished: Path, rated_photos: 
         _train(finished, _settings(rated_photos, tiny_folder, seed=4), resume=True)
 
 
+def test_a_run_is_resumed_by_the_names_that_earlier_versions_gave_settings(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    settings, folder = _settings(rated_photos, tiny_folder, epochs=1), tmp_path / "run"
+    _train(folder, settings)
+    config = json.loads((folder / "config.json").read_text())
+    for old, new in (("whole", "train_on_all"), ("also", "extra_data")):
+        config["settings"][old] = config["settings"].pop(new)
+    (folder / "config.json").write_text(json.dumps(config))
+    _train(folder, settings, resume=True)
+    config["settings"]["whole"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"cannot be continued: train_on_all was True and is False now"):
+        _train(folder, settings, resume=True)
+
+
 def test_a_damaged_state_is_refused(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
     settings = _settings(rated_photos, tiny_folder, epochs=1)
     _train(tmp_path / "run", settings)
@@ -388,7 +404,7 @@ def test_further_sets_are_trained_on_and_test_images_with_whole_alone(
     learnt: list[Record],
     whole: bool,
 ) -> None:
-    settings = _settings(rated_photos, tiny_folder, epochs=1, also=[f"csv:{further_photos}"], whole=whole)
+    settings = _settings(rated_photos, tiny_folder, epochs=1, extra_data=[f"csv:{further_photos}"], train_on_all=whole)
     figures = _train(tmp_path / "run", settings)
     expected = []
     for table in (rated_photos, further_photos):
@@ -416,7 +432,7 @@ def test_further_sets_change_the_weights(
     tmp_path: Path, rated_photos: Path, further_photos: Path, tiny_folder: Path
 ) -> None:
     for name, also in (("alone", []), ("beside", [f"csv:{further_photos}"])):
-        _train(tmp_path / name, _settings(rated_photos, tiny_folder, epochs=1, also=also))
+        _train(tmp_path / name, _settings(rated_photos, tiny_folder, epochs=1, extra_data=also))
     alone, beside = (load_file(tmp_path / name / "mpiqe.safetensors") for name in ("alone", "beside"))
     assert not all(torch.equal(tensor, beside[name]) for name, tensor in alone.items())
 
@@ -426,10 +442,10 @@ def test_a_run_is_not_resumed_with_another_further_set(
 ) -> None:
     table = tmp_path / "further.csv"
     shutil.copy(further_photos, table)
-    settings = _settings(rated_photos, tiny_folder, epochs=1, also=[f"csv:{table}"])
+    settings = _settings(rated_photos, tiny_folder, epochs=1, extra_data=[f"csv:{table}"])
     _train(tmp_path / "run", settings)
-    with pytest.raises(ConfigError, match=r"cannot be continued: also was \['csv:.*'\] and is \[\] now"):
-        _train(tmp_path / "run", {**settings, "also": []}, resume=True)
+    with pytest.raises(ConfigError, match=r"cannot be continued: extra_data was \['csv:.*'\] and is \[\] now"):
+        _train(tmp_path / "run", {**settings, "extra_data": []}, resume=True)
     table.write_text(table.read_text().replace(",astronaut", ",spaceman"))
     with pytest.raises(ConfigError, match=r"the data's digest was (\w{12}) and is (?!\1)\w{12} now"):
         _train(tmp_path / "run", settings, resume=True)

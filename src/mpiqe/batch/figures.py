@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL.PngImagePlugin import PngInfo
 
+from mpiqe.atomic import write_atomic
 from mpiqe.errors import ConfigError
-from mpiqe.files import write_whole
 from mpiqe.scoring.explanation import Explanation
 from mpiqe.scoring.render import draw
 from mpiqe.sources.local import FIGURE_MARK
@@ -81,7 +81,7 @@ class FigureFolder:
         )  # twice as quick as Pillow's 6 for a tenth more bytes
         path = self.place(photo)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.getvalue())
+        write_atomic(path, content.getvalue())
         return path
 
     def _holds_photo(self, path: str) -> bool:

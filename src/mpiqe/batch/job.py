@@ -19,9 +19,9 @@ from mpiqe.batch.remote import RemoteOutput
 from mpiqe.batch.resume import KEEP, identity
 from mpiqe.batch.sinks import Stream
 from mpiqe.batch.summary import Scores, Summary
-from mpiqe.choices import CropMode, ScoringPrecision
 from mpiqe.errors import ConfigError
 from mpiqe.images import DEFAULT_MAX_PIXELS
+from mpiqe.option_types import CropMode, ScoringPrecision
 from mpiqe.sources.find import Limits, Reach, find, standard_input
 from mpiqe.sources.lists import Incoming
 from mpiqe.sources.names import Names

@@ -10,6 +10,7 @@ from typing import IO, Any, cast
 
 from rich.console import Console
 
+from mpiqe.atomic import write_atomic
 from mpiqe.batch.destination import (
     Form,
     Format,
@@ -46,7 +47,6 @@ from mpiqe.batch.resume import (
 from mpiqe.batch.sinks import CsvSink, JsonLinesSink, JsonSink, Sink, Stream, TableSink
 from mpiqe.decoding import begins_image
 from mpiqe.errors import ConfigError
-from mpiqe.files import write_whole
 from mpiqe.runtimes.base import Predictor
 from mpiqe.sources import parquet
 
@@ -149,7 +149,7 @@ class Output:
             self.path = new if is_unfinished or self.made_as.is_made_at_the_end else final
             if is_there and self.made_as.is_made_at_the_end and not is_unfinished:
                 refuse_foreign(final)
-                write_whole(settings_file(new), settings_file(final).read_bytes())
+                write_atomic(settings_file(new), settings_file(final).read_bytes())
                 unmade(final, self.made_as, new)
             return
         if is_unfinished and not self.overwrite:

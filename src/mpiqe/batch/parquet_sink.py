@@ -17,11 +17,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mpiqe.atomic import write_atomic
 from mpiqe.batch.resume import COMPUTES, KEEP, Done, columns_of_before
 from mpiqe.batch.sinks import INTERVAL, encode_name, kept_names, kept_values, storable_values
 from mpiqe.errors import ConfigError
 from mpiqe.extras import needing
-from mpiqe.files import write_whole
 from mpiqe.runtimes.base import Predictor
 from mpiqe.scoring.score import Row
 
@@ -71,7 +71,7 @@ class ParquetSink:
     def save(self) -> None:
         """Write the rows that wait as a part."""
         if self._waiting:
-            write_whole(self.folder / f"part-{self._saved:06}.parquet", _encoded(self._waiting, self.schema))
+            write_atomic(self.folder / f"part-{self._saved:06}.parquet", _encoded(self._waiting, self.schema))
             self._saved += 1
             self._waiting = []
         self._since = time.monotonic()

@@ -65,7 +65,13 @@ class Tracker:
 
 @contextlib.contextmanager
 def counting(
-    tracker: Tracker, paths: Sequence[str], output: Path | None, *, wanted: bool, names: Names, null: bool
+    tracker: Tracker,
+    paths: Sequence[str],
+    output: Path | None,
+    *,
+    wanted: bool,
+    names: Names | None = None,
+    null: bool = False,
 ) -> Iterator[None]:
     """Count the inputs in the background, where that is ``wanted``, and set the tracker's ``total``."""
     stopped = threading.Event()

@@ -13,9 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
+from mpiqe.atomic import write_atomic
 from mpiqe.batch.sinks import COLUMNS, INTERVAL, csv_field, encode_name, kept_names
 from mpiqe.errors import ConfigError
-from mpiqe.files import write_whole
 from mpiqe.parse import parse_json
 
 COMPUTES = "computes"
@@ -154,7 +154,7 @@ def refuse_foreign(output: Path) -> None:
 
 def write_settings(output: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings beside the output."""
-    write_whole(settings_file(output), (json.dumps(settings, indent=1) + "\n").encode())
+    write_atomic(settings_file(output), (json.dumps(settings, indent=1) + "\n").encode())
 
 
 def check_settings(output: Path, settings: Mapping[str, Any]) -> None:

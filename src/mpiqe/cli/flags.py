@@ -18,10 +18,10 @@ def with_flags(
     """Give a command a ``--flag`` for every field of ``kinds``; it receives those that were given, as ``given``.
 
     A flag that is not given is absent, so that a config file or a dataset's own default can speak. ``defaults`` are
-    words for the help where a default is not the dataclass's. ``renamed`` gives fields flags of other names; a flag of
-    the field's own name still works in this version, hidden from the help, and warns.
+    words for the help where a default is not the dataclass's. ``renamed`` has old names of fields and the names of now:
+    a flag of the old name still works in this version, hidden from the help, and warns.
     """
-    new_names = renamed or {}
+    old_names = {new: old for old, new in (renamed or {}).items()}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
@@ -33,17 +33,17 @@ def with_flags(
                 default = (defaults or {}).get(item.name, item.default)
                 names.append(item.name)
                 what = hints[item.name], item.metadata["help"], default
-                made.append(_parameter(item.name, new_names.get(item.name, item.name), *what))
-                if item.name in new_names:
-                    made.append(_parameter(f"{_OLD}{item.name}", item.name, *what, hidden=True))
+                made.append(_parameter(item.name, item.name, *what))
+                if item.name in old_names:
+                    made.append(_parameter(f"{_OLD}{item.name}", old_names[item.name], *what, hidden=True))
 
         def run(**values: Any) -> None:
             given = {name: values.pop(name) for name in names}
-            for name in new_names:
+            for name, old in old_names.items():
                 value = values.pop(f"{_OLD}{name}")
                 if value not in (None, []):
                     typer.echo(
-                        f"mpiqe: --{name} is now {_flag(new_names[name])}; the old name goes away in the next version",
+                        f"mpiqe: {_flag(old)} is now {_flag(name)}; the old name goes away in the next version",
                         err=True,
                     )
                     given[name] = [*given[name], *value] if isinstance(value, list) and given[name] else value

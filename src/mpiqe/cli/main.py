@@ -20,8 +20,10 @@ from mpiqe.cli.explain import explain
 from mpiqe.cli.export import export
 from mpiqe.cli.interrupts import raising
 from mpiqe.cli.pretrain import pretrain
+from mpiqe.cli.report import report
 from mpiqe.cli.reproduce import reproduce
 from mpiqe.cli.score import score
+from mpiqe.cli.serve import serve
 from mpiqe.cli.train import train
 from mpiqe.errors import MPIQEError
 from mpiqe.extras import lacking
@@ -72,7 +74,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (score, explain, export, train, evaluate, reproduce, pretrain, demo, bench):
+for command in (score, explain, report, export, train, evaluate, reproduce, pretrain, demo, bench, serve):
     app.command()(command)
 app.add_typer(data, name="data")
 

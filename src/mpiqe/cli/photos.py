@@ -111,7 +111,7 @@ def run(paths: list[str], *, verb: Literal["score", "explain"], output: str | No
     from mpiqe.sources.passed_over import described
 
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow finds odd about a file; what matters is in its row
-    display = _Display(shares_terminal=output is None and sys.stdout is not None and sys.stdout.isatty())
+    display = Display(shares_terminal=output is None and sys.stdout is not None and sys.stdout.isatty())
     target = _standard_output(display, options.get("file_format")) if output is None else output
     try:
         with display:
@@ -147,7 +147,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
-class _Display:
+class Display:
     """The progress line of a job, from its first ``Progress`` to the end of this context."""
 
     def __init__(self, *, shares_terminal: bool) -> None:
@@ -159,9 +159,11 @@ class _Display:
 
     @property
     def is_shown(self) -> bool:
+        """Whether anybody sees it."""
         return self._console.is_terminal
 
     def __call__(self, progress: "Progress") -> None:
+        """Show how far the job is."""
         from mpiqe.cli.progress_line import ProgressLine
 
         if self.line is None:
@@ -175,7 +177,7 @@ class _Display:
             self.line.__enter__()
         self.line.total, self.line.count = progress.total, progress.done
 
-    def __enter__(self) -> "_Display":
+    def __enter__(self) -> "Display":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -186,7 +188,7 @@ class _Display:
 class _AboveLine:
     """Standard output, written to above the progress line: what was written is handed on when it is flushed."""
 
-    def __init__(self, stream: Any, display: _Display) -> None:
+    def __init__(self, stream: Any, display: Display) -> None:
         self._stream = stream
         self._display = display
         self._waiting: list[str] = []
@@ -211,7 +213,7 @@ class _AboveLine:
         return getattr(self._stream, name)
 
 
-def _standard_output(display: _Display, form: Format | None) -> "Stream":
+def _standard_output(display: Display, form: Format | None) -> "Stream":
     """Standard output for rows: in UTF-8 where scripts read it, with whatever bytes a path may hold."""
     if sys.stdout is None:
         raise ConfigError("standard output is closed, so the rows cannot go there: give --output FILE")

@@ -7,10 +7,11 @@ import typer
 
 from mpiqe.cli.flags import with_flags
 from mpiqe.cli.reporter import TerminalReporter
-from mpiqe.training.options import FLAG_NAMES, PretrainOptions
+from mpiqe.model.options import RENAMED
+from mpiqe.training.options import PretrainOptions
 
 
-@with_flags(PretrainOptions, renamed=FLAG_NAMES)
+@with_flags(PretrainOptions, renamed=RENAMED)
 def pretrain(
     given: dict[str, Any],
     out: Annotated[Path, typer.Option("--out", help="folder of the run; the backbone is its backbone/")],

@@ -7,14 +7,14 @@ import typer
 
 from mpiqe.cli.flags import with_flags
 from mpiqe.cli.reporter import TerminalReporter, figures, is_main_process
-from mpiqe.model.options import LossOptions, ModelOptions
-from mpiqe.training.options import FLAG_NAMES, RunOptions, read_toml, resolve
+from mpiqe.model.options import RENAMED, LossOptions, ModelOptions
+from mpiqe.training.options import RunOptions, read_toml, resolve
 
 
 @with_flags(
     *(RunOptions, ModelOptions, LossOptions),
     defaults={"batch_size": "the paper's for the dataset: 32 or 64"},
-    renamed=FLAG_NAMES,
+    renamed=RENAMED,
 )
 def train(
     given: dict[str, Any],

@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from mpiqe import images
-from mpiqe.choices import SceneTarget
 from mpiqe.data.record import Record
 from mpiqe.data.splits import shuffled
 from mpiqe.errors import ConfigError, DatasetError, ImageError
 from mpiqe.labels import DISTORTIONS, SCENES
+from mpiqe.option_types import SceneTarget
 from mpiqe.view import NATIVE, View
 
 

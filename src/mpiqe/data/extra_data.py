@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mpiqe.choices import SplitSource
 from mpiqe.data.record import Dataset, Record
 from mpiqe.data.registry import read_dataset
 from mpiqe.data.splits import choose_split
 from mpiqe.errors import DatasetError
+from mpiqe.option_types import SplitSource
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,16 @@ class Side:
 
 
 def read_extra_data(
-    specs: Sequence[str], *, split: int, source: SplitSource = "auto", whole: bool = False
+    specs: Sequence[str], *, split: int, source: SplitSource = "auto", train_on_all: bool = False
 ) -> list[Side]:
-    """Read the datasets of ``--extra-data`` and split them; with ``whole`` their test images are trained on too."""
+    """Read and split the datasets of ``--extra-data``; with ``train_on_all`` their test images are trained on too."""
     sides = []
     for spec in specs:
         dataset = read_dataset(spec)
         chosen = choose_split(dataset, split, source=source)
-        learnt = sorted((*chosen.train, *chosen.test)) if whole else chosen.train
+        trained = sorted((*chosen.train, *chosen.test)) if train_on_all else chosen.train
         sides.append(
-            Side(dataset, *([dataset.records[index] for index in indices] for indices in (learnt, chosen.val)))
+            Side(dataset, *([dataset.records[index] for index in indices] for indices in (trained, chosen.val)))
         )
     return sides
 

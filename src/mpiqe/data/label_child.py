@@ -26,7 +26,7 @@ def main(kind: str, file: str) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints must not get among the answer
     _bound()
     try:
-        answer: dict[str, Any] = {"value": _KINDS[kind](file)}
+        answer: dict[str, Any] = {"value": KINDS[kind](file)}
     except Exception as error:  # whatever the damage leads a reader to
         answer = {"error": str(error) or type(error).__name__}
     with answers:
@@ -89,7 +89,7 @@ def _xls(file: str) -> dict[str, Any]:
         }
 
 
-_KINDS: dict[str, Callable[[str], dict[str, Any]]] = {"mat": _mat, "xlsx": _xlsx, "xls": _xls}
+KINDS: dict[str, Callable[[str], dict[str, Any]]] = {"mat": _mat, "xlsx": _xlsx, "xls": _xls}
 
 
 def _plain(value: Any) -> str:

@@ -23,12 +23,14 @@ READERS: dict[Kind, tuple[str, str]] = {
 }
 """What each kind of file is called, and the package that reads it."""
 _MOST_BYTES = 256 << 20  # of a file; the largest official one has under one million
-_GRACE = 10  # seconds to start in, and by which the child's own alarm comes first
+GRACE = 10
+"""Seconds to start in, and by which the child's own alarm comes first."""
 # As in isolation/process.py: the child has the parent's modules, and none of the working directory's.
-_BOOT = (
+BOOT = (
     "import sys; sys.path[:] = [sys.argv[1], *sys.argv[4:]]; import mpiqe; sys.path[:] = sys.argv[4:]; "
     "from mpiqe.data.label_child import main; main(sys.argv[2], sys.argv[3])"
 )
+"""The code that the child process begins with."""
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -48,7 +50,7 @@ def read_apart(file: Path, kind: Kind) -> dict[str, Any]:
         raise _unreadable(file, what, str(error)) from error
     if size > _MOST_BYTES or not file.is_file():
         raise _unreadable(file, what, f"it is no file of at most {_MOST_BYTES >> 20} MB")
-    command = [sys.executable, "-c", _BOOT, str(Path(mpiqe.__file__).parents[1]), kind, os.path.abspath(file)]
+    command = [sys.executable, "-c", BOOT, str(Path(mpiqe.__file__).parents[1]), kind, os.path.abspath(file)]
     paths = [entry for entry in sys.path if isinstance(entry, str)]
     with tempfile.TemporaryFile() as answers:
         try:
@@ -58,7 +60,7 @@ def read_apart(file: Path, kind: Kind) -> dict[str, Any]:
                 stdout=answers,
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, **_ONE_THREAD},
-                timeout=SECONDS + _GRACE,
+                timeout=SECONDS + GRACE,
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired as error:

@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from mpiqe.choices import SplitSource
 from mpiqe.data.faults import refuse
 from mpiqe.data.record import Dataset, Record, Split
 from mpiqe.errors import ConfigError, DatasetError
+from mpiqe.option_types import SplitSource
 
 NUMBERS = 10
 _TEST = 0.2  # the paper's 20 %

@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 
 from mpiqe import images
+from mpiqe.atomic import write_atomic
 from mpiqe.data.synthetic import ALL_KINDS, KINDS, LEVELS, Kind, distort
 from mpiqe.errors import ConfigError, DatasetError, ImageError
-from mpiqe.files import write_whole
 
 BEST = 5.0
 STEP = 0.8
@@ -94,7 +94,7 @@ def synthesize(
             if not path.exists():
                 code = ALL_KINDS[item.kind].code if item.kind else 0
                 own = int(np.random.default_rng([seed, number, code]).integers(2**31))
-                write_whole(path, _png(distort(clean, item.kind, item.level, seed=own) if item.kind else clean))
+                write_atomic(path, _png(distort(clean, item.kind, item.level, seed=own) if item.kind else clean))
         made += row
         progress(photo, None)
     if not made:
@@ -122,7 +122,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    write_whole(path, text.encode("utf-8"))
+    write_atomic(path, text.encode("utf-8"))
 
 
 def _keep(path: Path, text: str) -> None:

@@ -6,12 +6,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mpiqe.choices import EMBEDDED
 from mpiqe.data import Dataset
 from mpiqe.errors import MPIQEError
 from mpiqe.experiments.run_files import is_done, refuse_other_study
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.tables import Cell, Table
+from mpiqe.model.pretraining_data import pretraining_data
+from mpiqe.option_types import EMBEDDED
 from mpiqe.parse import parse_json
 from mpiqe.plotting import check_libraries
 from mpiqe.printable import printable
@@ -97,9 +98,9 @@ def make_plan(study: Study, *, measure: bool = True) -> Plan:
         measured = _measure(study, datasets, left)
     else:
         refuse_other_study(study, datasets, None)
-    taught = _trained_on(str(study.settings.get("backbone", RunOptions().backbone)))
+    pretraining = _pretraining_of(str(study.settings.get("backbone", RunOptions().backbone)))
     used = dict.fromkeys(run.dataset for run in runs)
-    notes = [note for name in used for note in _notes_on(taught, study.places[name].spec)]
+    notes = [note for name in used for note in _notes_on(pretraining, study.places[name].spec)]
     notes += [study.note] if study.note else []
     return Plan(study, datasets, runs, left, tuple(dict.fromkeys(notes)), measured)
 
@@ -113,7 +114,7 @@ def _measure(study: Study, datasets: Mapping[str, Dataset], left: Sequence[Run])
     return Measured(digest, expected_seconds(study, left, datasets, measure_speeds(study, left)))
 
 
-def _trained_on(backbone: str) -> list[dict[str, Any]]:
+def _pretraining_of(backbone: str) -> list[dict[str, Any]]:
     """What ``mpiqe pretrain`` wrote into the config.json of a backbone on this machine; nothing for one on the hub."""
     folder = Path(str(files("mpiqe") / "weights" / "backbone")) if backbone == EMBEDDED else Path(backbone)
     if not (folder / "config.json").is_file():
@@ -122,23 +123,22 @@ def _trained_on(backbone: str) -> list[dict[str, Any]]:
         config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError:
         return []  # loading the backbone says what is wrong
-    found = config.get("mpiqe_learnt_from") if isinstance(config, dict) else None
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    return pretraining_data(config) if isinstance(config, dict) else []
 
 
-def _notes_on(taught: Sequence[Mapping[str, Any]], spec: str) -> list[str]:
-    """What a backbone was taught of a dataset."""
+def _notes_on(pretraining: Sequence[Mapping[str, Any]], spec: str) -> list[str]:
+    """Warnings about the dataset ``spec`` where the backbone was pretrained on it."""
     found, name = [], spec.partition(":")[0]
-    for learnt in taught:
-        data, split = str(learnt.get("data")), printable(str(learnt.get("split")))
+    for entry in pretraining:
+        data, split = str(entry.get("data")), printable(str(entry.get("split")))
         if data == spec or (data.partition(":")[0] == name and name != "csv"):
             which = (
-                f"from all but the validation images of split {split}"
-                if learnt.get("whole")
-                else f"from the training side of split {split}, where test images of other splits are"
+                f"(all but the validation images of split {split})"
+                if entry.get("train_on_all")
+                else f"(the training images of split {split}, which are test images of other splits)"
             )
             found.append(
-                f"The backbone learned {spec} {which}: these figures on {spec} are too high, and say nothing about "
-                "photos that nobody has seen."
+                f"The backbone was pretrained on {spec} {which}: these figures on {spec} are too high, and do not hold "
+                "for other photos."
             )
     return found

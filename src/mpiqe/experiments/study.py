@@ -21,6 +21,7 @@ from mpiqe.data.splits import NUMBERS
 from mpiqe.errors import ConfigError
 from mpiqe.experiments.tables import Cell, Table
 from mpiqe.experiments.variants import FULL, VARIANTS
+from mpiqe.model.options import RENAMED
 from mpiqe.training.device import resolve_precision
 from mpiqe.training.options import TrainOptions, read_toml, resolve
 from mpiqe.training.run_folder import RunFolder
@@ -36,10 +37,8 @@ _NEVER = (
     "mos_column",
     "labels",
     "split",
-    "whole",
-    "also",
-    "train_on_all",
-    "extra_data",
+    *RENAMED,
+    *RENAMED.values(),
 )
 _SWITCHED = (  # what tells one row of a table from another
     "method",

@@ -20,11 +20,12 @@ from mpiqe.errors import ImageError
 from mpiqe.images import Pixels, Source
 from mpiqe.isolation.child import Memory, Requests, set_alarm, take_pipes
 from mpiqe.isolation.protocol import FILE_BYTES_PER_PIXEL, send
+from mpiqe.preview import Preview, Previews
 from mpiqe.view import View
 
 LARGE = 20_000_000  # pixels; such photos are decoded one at a time
-_HEADROOM = 512 << 20  # bytes of address space to open a file, whatever its size
-_BYTES_PER_PIXEL = 40  # of a photo that is decoded: JPEG 2000 takes most
+HEADROOM = 512 << 20  # bytes of address space to open a file, whatever its size
+BYTES_PER_PIXEL = 40  # of a photo that is decoded: JPEG 2000 takes most
 
 _NOTHING = np.empty(0, dtype=np.uint8)
 
@@ -53,10 +54,12 @@ class Child:
         """Run until there is no parent."""
         send(self._answers, {"ready": True})
         while True:
-            header, crops = self._answer(*self._requests.next())
+            header, crops, preview = self._answer(*self._requests.next())
             send(self._answers, header, crops.reshape(-1).data)
+            if preview:
+                send(self._answers, {"taken": preview.taken}, preview.thumbnail)
 
-    def _answer(self, request: dict[str, Any], body: Pixels) -> tuple[dict[str, Any], Pixels]:
+    def _answer(self, request: dict[str, Any], body: Pixels) -> tuple[dict[str, Any], Pixels, Preview | None]:
         content = body.tobytes()
         del body
         source: Source = os.fsdecode(content) if request["kind"] == "path" else content
@@ -68,9 +71,10 @@ class Child:
             mode=request["mode"],
             seed=request["seed"],
         )
-        self._memory.allow(_HEADROOM + 2 * min(_bytes_of(source), file_bytes))
+        self._memory.allow(HEADROOM + 2 * min(_bytes_of(source), file_bytes))
         self._has_leave = False
         set_alarm(self._alarm)
+        previews = Previews(request["thumbnail"])
         try:
             crops, (width, height) = images.read_crops(
                 source,
@@ -79,20 +83,21 @@ class Child:
                 max_pixels=request["max_pixels"],
                 admit=self._admit,
                 view=View.from_json(request["view"]),
+                on_decoded=previews.take,
             )
         except ImageError as error:
             reason = error.reason
             if isinstance(error.__cause__, MemoryError):
                 reason = f"needs more memory than the {self._memory.allowed >> 20} MB that a photo of its size may take"
-            return {"error": reason}, _NOTHING
+            return {"error": reason}, _NOTHING, None
         else:
-            return {"width": width, "height": height}, crops
+            return {"width": width, "height": height}, crops, previews.last
         finally:
             set_alarm(0)  # before the answer is sent: a parent that is stopped by Ctrl-Z takes it later
-            self._memory.allow(_HEADROOM + file_bytes)  # for the next request
+            self._memory.allow(HEADROOM + file_bytes)  # for the next request
 
     def _admit(self, width: int, height: int) -> None:
-        self._memory.allow(self._memory.allowed + _BYTES_PER_PIXEL * width * height)
+        self._memory.allow(self._memory.allowed + BYTES_PER_PIXEL * width * height)
         if width * height > LARGE and not self._has_leave:
             self._has_leave = True
             set_alarm(0)  # waiting for the others' large photos takes none of this one's time

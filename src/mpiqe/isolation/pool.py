@@ -12,23 +12,32 @@ from functools import partial
 
 from mpiqe import images
 from mpiqe.errors import ConfigError, ImageError, image_named
-from mpiqe.images import Pixels, Source, describe
-from mpiqe.isolation.process import Cutting, Reader, Watch
+from mpiqe.images import Source, describe
+from mpiqe.isolation.process import Cutting, Reader, Reading, Watch
 from mpiqe.isolation.protocol import FILE_BYTES_PER_PIXEL, Buffers
+from mpiqe.preview import Previews
 
 _ATTEMPTS = 4
-_PAUSE = 0.5  # seconds before the second attempt to start a process, and twice as long before each further one
+PAUSE = 0.5
+"""Seconds before the second attempt to start a process; twice as long before each further one."""
 _FILE_BYTES = 64 << 20  # and so much more for whatever else a file holds
 
 
-def read_here(source: Source, cutting: Cutting) -> tuple[Pixels, tuple[int, int]]:
-    """A photo's crops (K, S, S, 3) and its own (width, height), read in this process. Raises ``ImageError``."""
+def read_here(source: Source, cutting: Cutting) -> Reading:
+    """Read a photo in this process. Raises ``ImageError``."""
     positions = partial(
         images.crop_positions, size=cutting.size, count=cutting.count, mode=cutting.mode, seed=cutting.seed
     )
-    return images.read_crops(
-        source, size=cutting.size, positions=positions, max_pixels=cutting.max_pixels, view=cutting.view
+    previews = Previews(cutting.thumbnail)
+    crops, size = images.read_crops(
+        source,
+        size=cutting.size,
+        positions=positions,
+        max_pixels=cutting.max_pixels,
+        view=cutting.view,
+        on_decoded=previews.take,
     )
+    return Reading(crops, size, previews.last)
 
 
 class Readers:
@@ -52,8 +61,8 @@ class Readers:
         self._watch = Watch(timeout=timeout)
         self._worked = False
 
-    def read(self, source: Source) -> tuple[Pixels, tuple[int, int]]:
-        """A photo's crops (K, S, S, 3) and its own (width, height).
+    def read(self, source: Source) -> Reading:
+        """Read a photo.
 
         Raises ``ImageError`` and, if no process can be started, ``ConfigError``.
         """
@@ -104,7 +113,7 @@ class Readers:
             try:
                 return self._start_once()
             except ConfigError:  # once it worked; the system may be short of processes or memory for the moment
-                if not self._worked or attempt == _ATTEMPTS - 1 or self.closed.wait(_PAUSE * 2**attempt):
+                if not self._worked or attempt == _ATTEMPTS - 1 or self.closed.wait(PAUSE * 2**attempt):
                     raise
         raise AssertionError("the last attempt returns or raises")
 

@@ -12,24 +12,28 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import CropMode, Pixels
 from mpiqe.isolation.protocol import Buffers, Bytes, Pipe, receive, send, widen
+from mpiqe.preview import MOST_BYTES, Preview
 from mpiqe.view import NATIVE, View
 
 # The child sees the parent's modules: mpiqe from where it was imported, and everything else by the parent's sys.path.
 # Not the working directory, which python -c puts first: photos may have been downloaded there with a keyword.py.
-_BOOT = (
+BOOT = (
     "import sys; sys.path[:] = [sys.argv[1], *sys.argv[4:]]; import mpiqe; sys.path[:] = sys.argv[4:]; "
     "from mpiqe.isolation.{child} import main; main(int(sys.argv[2]), float(sys.argv[3]))"
 )
+"""The code that every child process begins with; ``{child}`` is its module."""
 _START_SECONDS = 60.0
-_LAST_SECONDS = 5.0  # for a process whose pipes are closed to end
-_GRACE = 10.0  # seconds by which a child's own alarm comes after its parent should have killed it
+LAST_SECONDS = 5.0
+"""How long a process whose pipes are closed may take to end."""
+GRACE = 10.0
+"""Seconds by which a child's own alarm comes after its parent should have killed it."""
 # Each of these is a pool of threads that reading has no use for, and address space.
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,24 @@ class Cutting:
     seed: int
     max_pixels: int
     view: View = NATIVE
+    thumbnail: int = 0
+    """Pixels along the longer side of the photo's thumbnail; 0 for none."""
 
     @property
     def crops_bytes(self) -> int:
         """What the crops of one photo take."""
         return self.count * self.size * self.size * 3
+
+
+class Reading(NamedTuple):
+    """What was read of a photo."""
+
+    crops: Pixels
+    """(K, S, S, 3)."""
+    size: tuple[int, int]
+    """Width and height of the upright photo."""
+    preview: Preview | None = None
+    """Where the cutting asks for a thumbnail."""
 
 
 class ChildProcess:
@@ -127,7 +144,7 @@ class ChildProcess:
     def how_it_ended(self) -> str:
         """Return why there is no answer, or none that makes sense."""
         try:
-            code = self._process.wait(_LAST_SECONDS)
+            code = self._process.wait(LAST_SECONDS)
         except subprocess.TimeoutExpired:
             return "the process that read it gave an answer without meaning"
         if self._late or -code == getattr(signal, "SIGALRM", None):
@@ -175,8 +192,8 @@ class Reader:
 
     def read(
         self, kind: str, body: Bytes, cutting: Cutting, leave: AbstractContextManager[Any], buffers: Buffers
-    ) -> tuple[Pixels, tuple[int, int]]:
-        """The crops (K, S, S, 3) of the photo in the file of which ``body`` is the path or the content, and its size.
+    ) -> Reading:
+        """What ``cutting`` asks for of the photo in the file of which ``body`` is the path or the content.
 
         ``leave`` is entered while a large photo is decoded; the crops lie in one of ``buffers``. Raises ``ImageError``
         without the photo's name; look at ``alive`` then.
@@ -193,9 +210,15 @@ class Reader:
                         header, crops = receive(self.process.answers, most=cutting.crops_bytes, buffers=buffers)
                 if "error" in header:
                     raise ImageError(None, str(header["error"]))
+                preview = None
+                if cutting.thumbnail:
+                    with self.process.within(self._timeout):
+                        also, thumbnail = receive(self.process.answers, most=MOST_BYTES)
+                    taken = also["taken"]
+                    preview = Preview(thumbnail.tobytes(), None if taken is None else float(taken))
                 size = int(header["width"]), int(header["height"])
-                return crops.reshape(cutting.count, cutting.size, cutting.size, 3), size
-            except (EOFError, OSError, ValueError, KeyError):  # it ended, or no longer makes sense
+                return Reading(crops.reshape(cutting.count, cutting.size, cutting.size, 3), size, preview)
+            except (EOFError, OSError, ValueError, KeyError, TypeError):  # it ended, or no longer makes sense
                 reason = self.process.how_it_ended()
                 self.close()
                 raise ImageError(None, reason) from None
@@ -253,14 +276,14 @@ def start_apart(child: str, *, timeout: float, **environment: str) -> "subproces
     if not sys.executable or getattr(sys, "frozen", False):
         raise OSError("this program has no Python interpreter of its own to start")
     home = str(Path(__file__).parents[2])  # of the package mpiqe
-    command = [sys.executable, "-c", _BOOT.replace("{child}", child), home, str(os.getpid()), str(timeout + _GRACE)]
+    command = [sys.executable, "-c", BOOT.replace("{child}", child), home, str(os.getpid()), str(timeout + GRACE)]
     process = subprocess.Popen(  # noqa: S603
         [*command, *(entry for entry in sys.path if isinstance(entry, str))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
-        env={**os.environ, **_ONE_THREAD, **environment},
+        env={**os.environ, **ONE_THREAD, **environment},
         start_new_session=True,  # Ctrl-C is the parent's to hear
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # likewise on Windows
     )

@@ -1,10 +1,10 @@
 """Messages between a parent and its child processes: frames on pipes, a small JSON object and bytes.
 
 A frame is two little-endian uint32 and uint64, the lengths of the object and of the bytes, and then both. A request is
-``{"size", "count", "mode", "seed", "max_pixels", "view", "kind"}`` with a path (``kind`` is ``path``) or a file's
-content (``content``). The child answers ``{"ready"}`` once, and then for each request ``{"width", "height"}`` with the
-crops (K, S, S, 3) uint8, or ``{"error"}``. Before it decodes a large photo it sends ``{"large"}`` and waits for
-``{"go"}``.
+``{"size", "count", "mode", "seed", "max_pixels", "view", "thumbnail", "kind"}`` with a path (``kind`` is ``path``) or a
+file's content (``content``). The child answers ``{"ready"}`` once, and then for each request ``{"width", "height"}``
+with the crops (K, S, S, 3) uint8, or ``{"error"}``. Before it decodes a large photo it sends ``{"large"}`` and waits
+for ``{"go"}``. Where ``thumbnail`` is not 0, crops are followed by a frame of ``{"taken"}`` and the thumbnail's file.
 """
 
 import contextlib

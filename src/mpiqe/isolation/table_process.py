@@ -15,8 +15,10 @@ from mpiqe.isolation.process import ChildProcess, Watch, start_apart
 from mpiqe.isolation.protocol import receive, send
 
 _AT_ONCE = 16  # cells that are asked for
-_HEADROOM = 512 << 20  # bytes of address space to read any table
-_PER_BYTE = 6  # and so many for each that a cell may have: it is read, unpacked and put together
+HEADROOM = 512 << 20
+"""Bytes of address space to read any table."""
+PER_BYTE = 6
+"""Further bytes for each that a cell may have: it is read, unpacked and put together."""
 _MOST_WANTED = 1 << 30  # bytes of a table elsewhere at once
 
 Open = Callable[[str], IO[bytes]]
@@ -57,7 +59,7 @@ class Tables:
     def __init__(self, *, max_bytes: int, timeout: float) -> None:
         self._max_bytes = max_bytes
         self._timeout = timeout
-        self._memory = _HEADROOM + _PER_BYTE * max_bytes
+        self._memory = HEADROOM + PER_BYTE * max_bytes
         self._process: ChildProcess | None = None
         self._watch: Watch | None = None
 

@@ -13,18 +13,18 @@ def scene_logits(cls: Tensor, features: Tensor, logit_scale: Tensor) -> Tensor:
 
 
 def distortion_logits(
-    patches: Tensor, features: Tensor, logit_scale: Tensor, *, windows: int, window_temperature: float
+    patches: Tensor, features: Tensor, scale: Tensor | float, *, windows: int, window_temperature: float
 ) -> tuple[Tensor, Tensor]:
     """Eq. 10: patches (B, N, D) against distortion features (C, D).
 
     The patch grid is max-pooled to ``windows`` x ``windows``; each class weighs the windows by a softmax over them at
-    ``window_temperature`` (D5) and takes the weighted mean of its cosines, which CLIP's own temperature then sharpens.
+    ``window_temperature`` (D5) and takes the weighted mean of its cosines, multiplied by ``scale`` (D17).
 
     Returns logits (B, C) and the window weights (B, windows^2, C), which sum to one over the windows.
     """
     similarity = window_similarity(patches, features, windows=windows)
     weights = (similarity / window_temperature).softmax(dim=1)  # across windows, not classes
-    return logit_scale * (weights * similarity).sum(dim=1), weights
+    return scale * (weights * similarity).sum(dim=1), weights
 
 
 def window_similarity(patches: Tensor, features: Tensor, *, windows: int) -> Tensor:

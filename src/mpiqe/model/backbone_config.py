@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from mpiqe.errors import WeightsError
 from mpiqe.model.backbone_digest import PROMPTED
-from mpiqe.model.files import check_safetensors
+from mpiqe.model.tensor_files import check_safetensors
 from mpiqe.parse import parse_json
 from mpiqe.printable import printable
 

@@ -56,8 +56,10 @@ def _build_mpiqe(clip: FrozenCLIP, options: ModelOptions) -> MPIQE:
         linear_head=options.linear_head,
         stem_head=options.stem_head,
         stem_head_width=options.stem_head_width,
+        class_heads=options.class_heads,
         windows=options.windows,
         window_temperature=options.window_temperature,
+        distortion_scale=options.distortion_scale,
     )
 
 
@@ -79,8 +81,11 @@ def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
         for name, (low, high) in bounds.items()
         if not low <= getattr(options, name) <= high
     ]
-    if options.stem_head and not clip.pooled_width:
-        faults.append("stem_head needs a backbone with an EfficientNet stem (mpiqe pretrain --stem), and this has none")
+    faults += [
+        f"{name} needs a backbone with an EfficientNet stem (mpiqe pretrain --stem), and this has none"
+        for name in ("stem_head", "class_heads")
+        if getattr(options, name) and not clip.pooled_width
+    ]
     if options.window_temperature <= 0:
         faults.append(f"window_temperature={options.window_temperature} must be above zero")
     if faults:

@@ -9,7 +9,6 @@ import json
 import math
 import os
 import platform
-import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,16 +17,17 @@ from typing import Any, get_args
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mpiqe.choices import ModelCropMode
 from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.hub import fetch, parse_hub_id
 from mpiqe.intervals import IntervalModel, interval_from_values
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.backbone_digest import same_backbone, what_differs
 from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_files import EMBEDDED, EMBEDDED_FOLDER
-from mpiqe.model.files import check_safetensors, write_safetensors
-from mpiqe.model.options import ModelOptions, from_mapping, to_mapping
+from mpiqe.model.options import ModelOptions, current_names, from_mapping, to_mapping
+from mpiqe.model.tensor_files import check_safetensors, write_safetensors
+from mpiqe.option_types import ModelCropMode
 from mpiqe.parse import parse_json
 from mpiqe.printable import printable
 from mpiqe.view import NATIVE, View
@@ -110,6 +110,8 @@ def read_config(path: Path) -> CheckpointConfig:
         for key in ("dataset", "split"):  # a file's name can hold anything, and these reach terminals
             if isinstance(values.get(key), str):
                 values[key] = printable(values[key])
+        if isinstance(values.get("training"), dict):
+            values["training"] = current_names(values["training"])
         if "view" in values:
             values["view"] = View.from_json(values["view"])
         values["interval"] = interval_from_values(values.get("interval"))
@@ -221,25 +223,13 @@ def _locate(source: str) -> Path:
         if path.suffix in PICKLES:
             raise WeightsError(f"{path} is a pickle; mpiqe reads safetensors only and never unpickles")
         return path
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) or source.endswith((".safetensors", *PICKLES)):
+    hub_id = parse_hub_id(source)
+    if hub_id is None:
         raise WeightsError(f"no checkpoint {source!r}; give a run folder, a .safetensors file or a hub id (owner/name)")
-    return _download(source) / FILE_NAME
-
-
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=[FILE_NAME, "backbone/*"]))
-    except Exception as error:  # whatever its network client raises, it means the same here
-        raise WeightsError(
-            f"no folder or file {hub_id!r} here, and the hub did not give it ({type(error).__name__}). On a machine "
-            f"with network, download {FILE_NAME} (and backbone/, if it has one) from https://huggingface.co/{hub_id} "
-            "into a folder and give that folder."
-        ) from error
+    folder = fetch(hub_id, [FILE_NAME, "backbone/*"])
     if not (folder / FILE_NAME).is_file():
-        raise WeightsError(f"the hub's {hub_id!r} holds no {FILE_NAME}")
-    return folder
+        raise WeightsError(f"the hub's {source!r} holds no {FILE_NAME}")
+    return folder / FILE_NAME
 
 
 def _backbone(name: str, beside: Path) -> str:

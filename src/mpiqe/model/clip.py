@@ -23,7 +23,8 @@ from mpiqe.model.backbone_digest import PROMPTED, digest_of
 from mpiqe.model.clip_files import read_clip
 from mpiqe.model.conv_stem import ConvStem
 from mpiqe.model.efficientnet import EfficientNetStem
-from mpiqe.model.files import write_safetensors
+from mpiqe.model.pretraining_data import PRETRAINING_KEYS, pretraining_data
+from mpiqe.model.tensor_files import write_safetensors
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -76,17 +77,20 @@ class FrozenCLIP(nn.Module):
         return cls(model=model, tokenizer=tokenizer, name=os.fspath(source))
 
     @property
-    def learnt_from(self) -> list[dict[str, Any]]:
-        """What ``mpiqe pretrain`` taught it from, as its config.json says: ``data``, ``split``, ``whole`` of each set.
+    def pretraining_data(self) -> list[dict[str, Any]]:
+        """The datasets of ``mpiqe pretrain``, as config.json has them; none for a backbone that was trained elsewhere.
 
-        Whoever measures with such a backbone has to know; one that was not taught here says nothing.
+        Each has ``data``, ``split`` and ``train_on_all``: results on a dataset that is listed here are too high.
         """
-        found = getattr(self.clip.config, "mpiqe_learnt_from", None)
-        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+        return pretraining_data({key: getattr(self.clip.config, key, None) for key in PRETRAINING_KEYS})
 
-    def add_learnt_from(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """Note further sets, to be kept by ``save``."""
-        self.clip.config.mpiqe_learnt_from = [*self.learnt_from, *map(dict, entries)]
+    def add_pretraining_data(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Add datasets, which ``save`` writes to config.json."""
+        before = self.pretraining_data
+        for key in PRETRAINING_KEYS:
+            if hasattr(self.clip.config, key):
+                delattr(self.clip.config, key)
+        setattr(self.clip.config, PRETRAINING_KEYS[0], [*before, *map(dict, entries)])
 
     def freeze(self) -> None:
         """Turn every parameter into a buffer."""

@@ -19,8 +19,8 @@ from mpiqe.errors import WeightsError
 from mpiqe.model.backbone_config import check_parts, check_tokenizer, read_config_file, refusing, usable_config
 from mpiqe.model.conv_stem import ConvStem
 from mpiqe.model.efficientnet import STRIDE, VARIANTS, EfficientNetStem
-from mpiqe.model.files import write_safetensors
 from mpiqe.model.options import PAPERS_BACKBONE
+from mpiqe.model.tensor_files import write_safetensors
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "weights"

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpiqe.choices import ClassPosition
 from mpiqe.errors import ConfigError
 from mpiqe.model.backbone import Embedded
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.mpiqe import AttentionMaps, MPIQEOutput
 from mpiqe.model.prompts import PromptLearner
+from mpiqe.option_types import ClassPosition
 
 PAIR = ("Good photo", "Bad photo")  # the full stop is the prompt learner's
 

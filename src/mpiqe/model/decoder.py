@@ -1,4 +1,4 @@
-"""The multi-modal decoder: 20 text features question the image (Eqs. 12 - 14).
+"""The multi-modal decoder: 20 text features attend to the image (Eqs. 12 - 14).
 
 Axes: B crops, Q queries (9 scenes and 11 distortions), I image tokens (CLS and N patches), D joint width.
 """
@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpiqe.choices import Pooling
 from mpiqe.errors import ConfigError
+from mpiqe.option_types import Pooling
 
 
 class FoldedQueries(NamedTuple):
-    """What the first layer makes of the queries before it meets an image, (1, Q, D) each."""
+    """The queries after everything that does not depend on the image, (1, Q, D) each."""
 
     states: Tensor
     """The queries after the first self-attention."""
-    questions: Tensor
+    projected: Tensor
     """Their query projection for the first cross-attention."""
 
 
@@ -31,20 +31,20 @@ class Attention(nn.Module):
         self.heads = heads
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
 
-    def attend(self, questions: Tensor, memory: Tensor) -> Tensor:
+    def attend(self, projected: Tensor, memory: Tensor) -> Tensor:
         """Projected queries (1 or B, Q, D) over memory (B, I, D) -> (B, Q, D)."""
         keys, values = self.split(self.key(memory)), self.split(self.value(memory))
-        queries = self.split(questions).expand(memory.shape[0], -1, -1, -1)
+        queries = self.split(projected).expand(memory.shape[0], -1, -1, -1)
         attended = F.scaled_dot_product_attention(queries, keys, values)
         result: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return result
 
-    def weights(self, questions: Tensor, memory: Tensor) -> Tensor:
-        """What ``attend`` weighs the values of the memory by, (B, heads, Q, I) in fp32; sums to one over I.
+    def weights(self, projected: Tensor, memory: Tensor) -> Tensor:
+        """The attention weights of ``attend``, (B, heads, Q, I) in fp32; they sum to one over I.
 
-        Kept apart from it: torch's fused attention never forms these weights, and only an explanation asks for them.
+        A function of its own: torch's fused attention never forms the weights, and only explanations need them.
         """
-        queries, keys = self.split(questions), self.split(self.key(memory))
+        queries, keys = self.split(projected), self.split(self.key(memory))
         products: Tensor = queries @ keys.transpose(-1, -2)
         weights: Tensor = (products.float() / queries.shape[-1] ** 0.5).softmax(dim=-1)
         return weights
@@ -65,15 +65,15 @@ class DecoderLayer(nn.Module):
         self.cross_attention = Attention(width=width, heads=heads)
         self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def question(self, states: Tensor) -> FoldedQueries:
-        """Everything up to the first look at the image; (B or 1, Q, D)."""
+    def self_attend(self, states: Tensor) -> FoldedQueries:
+        """Self-attention and the query projection of the cross-attention; states (B or 1, Q, D)."""
         normed = self.self_norm(states)
         states = states + self.self_attention.attend(self.self_attention.query(normed), normed)
         return FoldedQueries(states, self.cross_attention.query(self.cross_norm(states)))
 
-    def answer(self, folded: FoldedQueries, image: Tensor) -> Tensor:
+    def cross_attend(self, folded: FoldedQueries, image: Tensor) -> Tensor:
         """Cross-attention to the image tokens (B, I, D) and the feed-forward -> (B, Q, D)."""
-        states = folded.states + self.cross_attention.attend(folded.questions, image)
+        states = folded.states + self.cross_attention.attend(folded.projected, image)
         mixed: Tensor = states + self.feed_forward(self.feed_norm(states))
         return mixed
 
@@ -98,28 +98,28 @@ class QualityDecoder(nn.Module):
     def fold(self, queries: Tensor) -> FoldedQueries:
         """The part that does not depend on the image, once for all of them: queries (Q, D)."""
         first: DecoderLayer = self.layers[0]  # type: ignore[assignment]
-        return first.question(queries[None])
+        return first.self_attend(queries[None])
 
     def forward(self, folded: FoldedQueries, image: Tensor) -> Tensor:
-        """Folded queries and image tokens (B, I, D) -> the queries' answers (B, Q, D), for ``conclude``."""
+        """Folded queries and image tokens (B, I, D) -> the queries' states (B, Q, D), for ``regress``."""
         first, *rest = self.layers
-        states: Tensor = first.answer(folded, image)  # type: ignore[operator]
+        states: Tensor = first.cross_attend(folded, image)  # type: ignore[operator]
         for layer in rest:
-            states = layer.answer(layer.question(states), image)  # type: ignore[operator]
+            states = layer.cross_attend(layer.self_attend(states), image)  # type: ignore[operator]
         return states
 
     def attention(self, folded: FoldedQueries, image: Tensor) -> Tensor:
         """The cross-attention's weights in ``forward``, (B, layers, heads, Q, I); they sum to one over I."""
         layers: list[DecoderLayer] = list(self.layers)  # type: ignore[arg-type]
-        weights = [layers[0].cross_attention.weights(folded.questions, image)]
+        weights = [layers[0].cross_attention.weights(folded.projected, image)]
         for before, layer in pairwise(layers):
-            folded = layer.question(before.answer(folded, image))
-            weights.append(layer.cross_attention.weights(folded.questions, image))
+            folded = layer.self_attend(before.cross_attend(folded, image))
+            weights.append(layer.cross_attention.weights(folded.projected, image))
         return torch.stack(weights, dim=1)
 
-    def conclude(self, states: Tensor) -> Tensor:
-        """Answers (B, Q, D) -> final layernorm, pooling, head -> (B,)."""
+    def regress(self, states: Tensor) -> Tensor:
+        """States (B, Q, D) -> final layernorm, pooling, head -> (B,)."""
         states = self.norm(states)
         pooled = states.mean(dim=1) if self.pooling == "mean" else states.amax(dim=1)
-        answer: Tensor = self.head(pooled)
-        return answer.squeeze(-1)
+        score: Tensor = self.head(pooled)
+        return score.squeeze(-1)

@@ -1,4 +1,4 @@
-"""MP-IQE: a frozen CLIP, prompts on both its towers, and a decoder that answers with a quality score.
+"""MP-IQE: a frozen CLIP, prompts on both its towers, and a decoder that regresses the quality score.
 
 Axes: B crops, N patches, W vision width, D joint width, S crop side in pixels.
 """
@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.alignment import distortion_logits, scene_logits, window_similarity
 from mpiqe.model.backbone import Embedded
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.decoder import FoldedQueries, QualityDecoder
 from mpiqe.model.prompts import DeepVisualPrompts, PromptLearner
+from mpiqe.option_types import DistortionScale
 
 
 class Folded(NamedTuple):
@@ -36,11 +38,15 @@ class MPIQEOutput:
     prediction: Tensor
     """(B,) the head's own number: the score before the target's mean and deviation are undone."""
     scene_logits: Tensor | None
-    """(B, 9); a softmax gives probabilities."""
+    """(B, 9), the alignment's (Eq. 8), which Eq. 9 trains."""
     distortion_logits: Tensor | None
-    """(B, 11); a softmax gives probabilities."""
+    """(B, 11), the alignment's (Eq. 10), which Eq. 11 trains."""
     window_weights: Tensor | None
     """(B, windows^2, 11): where each distortion prompt looks (Eq. 10), row by row; sums to one over the windows."""
+    scene_probabilities: Tensor | None = None
+    """(B, 9): a softmax of the alignment's logits, or with ``class_heads`` of theirs."""
+    distortion_probabilities: Tensor | None = None
+    """(B, 11): likewise."""
 
 
 class ImageFeatures(NamedTuple):
@@ -69,9 +75,11 @@ class MPIQE(nn.Module):
     Without prompts on the text side, ``query`` is one learned vector (1, D) that questions the image in their place:
     the visual-only model of Fig. 3.
 
-    Two parts are not the paper's (D16). With ``linear_head`` a linear map of CLS and the mean patch is added to the
+    Three parts are not the paper's (D16). With ``linear_head`` a linear map of CLS and the mean patch is added to the
     decoder's number; with ``stem_head`` a linear map of the stem's pooled features, or with ``stem_head_width`` hidden
-    units an MLP, which ``mpiqe train`` fits before the rest and does not change afterwards.
+    units an MLP, which ``mpiqe train`` fits before the rest and does not change afterwards. With ``class_heads`` two
+    more of that kind name scene and distortion in place of the alignment, which is trained all the same and says where
+    a distortion is.
 
     ``target_mean`` and ``target_std`` bring the head's number to the training set's units (D10).
     """
@@ -89,8 +97,10 @@ class MPIQE(nn.Module):
         linear_head: bool = False,
         stem_head: bool = False,
         stem_head_width: int = 0,
+        class_heads: bool = False,
         windows: int = 7,
         window_temperature: float = 0.05,
+        distortion_scale: DistortionScale = "clip",
     ) -> None:
         super().__init__()
         self.clip = clip
@@ -109,8 +119,17 @@ class MPIQE(nn.Module):
         self.stem_head: nn.Module | None = None
         if stem_head:
             self.stem_head = make_stem_head(clip.pooled_width, stem_head_width).requires_grad_(False)
+        self.scene_head: nn.Module | None = None
+        self.distortion_head: nn.Module | None = None
+        if class_heads and scene_prompts is not None:
+            self.scene_head = make_stem_head(clip.pooled_width, stem_head_width, outputs=len(SCENES))
+            self.scene_head.requires_grad_(False)
+        if class_heads and distortion_prompts is not None:
+            self.distortion_head = make_stem_head(clip.pooled_width, stem_head_width, outputs=len(DISTORTIONS))
+            self.distortion_head.requires_grad_(False)
         self.windows = windows
         self.window_temperature = window_temperature
+        self.distortion_scale = distortion_scale
         self.target_mean = 0.0
         self.target_std = 1.0
 
@@ -185,7 +204,7 @@ class MPIQE(nn.Module):
 
     def _output(self, folded: Folded, states: Tensor, image: ImageFeatures) -> MPIQEOutput:
         cls, patches, pooled = image
-        prediction = self.decoder.conclude(states)
+        prediction = self.decoder.regress(states)
         if self.linear is not None:
             prediction = prediction + self.linear(torch.cat([cls, patches.mean(dim=1)], dim=1)).squeeze(-1)
         if self.stem_head is not None:
@@ -197,17 +216,21 @@ class MPIQE(nn.Module):
             distortions, weights = distortion_logits(
                 patches,
                 folded.distortion.float(),
-                self.clip.logit_scale,
+                self.clip.logit_scale if self.distortion_scale == "clip" else 1.0,
                 windows=self.windows,
                 window_temperature=self.window_temperature,
             )
         score = prediction * self.target_std + self.target_mean
-        return MPIQEOutput(score, prediction, scenes, distortions, weights)
+        named = (
+            None if logits is None else (logits if head is None else head(pooled)).softmax(dim=1)
+            for logits, head in ((scenes, self.scene_head), (distortions, self.distortion_head))
+        )
+        return MPIQEOutput(score, prediction, scenes, distortions, weights, *named)
 
 
-def make_stem_head(features: int, width: int) -> nn.Module:
-    """A map of (B, F) features to (B, 1): linear, or with ``width`` hidden units; zero until it is fitted."""
-    last = nn.Linear(width or features, 1)
+def make_stem_head(features: int, width: int, *, outputs: int = 1) -> nn.Module:
+    """A map of (B, F) features to (B, outputs): linear, or with ``width`` hidden units; zero until it is fitted."""
+    last = nn.Linear(width or features, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(nn.Linear(features, width), nn.GELU(), last) if width else last

@@ -1,4 +1,4 @@
-"""Every reading of the paper that can be chosen, by name: decisions D1 - D12 with the method page's defaults.
+"""Every reading of the paper that can be chosen, by name: decisions D1 - D12, D16, D17 and their defaults.
 
 The classes hold plain values; ``build_model`` and ``Loss`` are what turn them into behaviour.
 """
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from mpiqe.choices import ClassPosition, Method, Pooling, Projection, ScoreLoss, Tune
 from mpiqe.errors import ConfigError
+from mpiqe.option_types import ClassPosition, DistortionScale, Method, Pooling, Projection, ScoreLoss, Tune
 
 PAPERS_BACKBONE = "openai/clip-vit-base-patch16"
 
@@ -39,6 +39,9 @@ class ModelOptions:
     projection: Projection = option("clip", "D2: CLIP's own projection of image tokens, or a new linear one")
     windows: int = option(7, "D4: windows per side that the patches are pooled to")
     window_temperature: float = option(0.05, "D5: temperature of the softmax over windows")
+    distortion_scale: DistortionScale = option(
+        "clip", "D17: multiply the distortion cosines by CLIP's inverse temperature, or, as Eq. 10 is printed, not"
+    )
     decoder_layers: int = option(3, "D7: layers of the decoder")
     decoder_heads: int = option(8, "attention heads of the decoder")
     pooling: Pooling = option("mean", "D8: how the 20 answers become one")
@@ -46,7 +49,10 @@ class ModelOptions:
     stem_head: bool = option(
         False, "D16: add a ridge regression on the pooled features of an EfficientNet stem to the decoder's number"
     )
-    stem_head_width: int = option(0, "D16: hidden units of stem_head, in place of the ridge regression")
+    stem_head_width: int = option(0, "D16: hidden units of stem_head and class_heads, in place of linear maps")
+    class_heads: bool = option(
+        False, "D16: name scene and distortion by maps of an EfficientNet stem's pooled features, not by the alignment"
+    )
 
     @property
     def names_scenes(self) -> bool:
@@ -70,12 +76,25 @@ class LossOptions:
     score_loss: ScoreLoss = option("smooth_l1", "D9: smooth L1 (the text) or L1 (Eq. 16)")
 
 
+RENAMED: Mapping[str, str] = {"whole": "train_on_all", "also": "extra_data"}
+"""Old names of settings, by which files of earlier versions have them, and the names that they have now."""
+
+
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with every setting under its name of now, whichever version wrote them."""
+    return {RENAMED.get(key, key): value for key, value in values.items()}
+
+
 T = TypeVar("T")
 _HIGHEST = sys.float_info.max  # a whole number above it is no float
 
 
 def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
-    """``kind(**values)`` for a flat dataclass of plain values; all faults of ``values`` in one ``ConfigError``."""
+    """``kind(**values)`` for a flat dataclass of plain values; all faults of ``values`` in one ``ConfigError``.
+
+    ``values`` may have old names of settings (``RENAMED``).
+    """
+    values = current_names(values)
     known = typing.get_type_hints(kind)
     faults = [f"unknown key {key!r}; known are {', '.join(known)}" for key in values if key not in known]
     for key, value in values.items():

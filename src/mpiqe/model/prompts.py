@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mpiqe.choices import ClassPosition
 from mpiqe.errors import ConfigError
 from mpiqe.model.backbone import Backbone
+from mpiqe.option_types import ClassPosition
 
 
 class PromptLearner(nn.Module):

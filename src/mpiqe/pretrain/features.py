@@ -20,12 +20,14 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from mpiqe.errors import ConfigError
-from mpiqe.model.files import write_whole
+from mpiqe.model.tensor_files import write_atomic
 from mpiqe.parse import parse_json
 
 DESCRIPTION = "cache.json"
-_SAMPLE = 2048  # rows that the statistics are taken over
-_CHUNK = 8  # photos that the teacher looks at together
+SAMPLE = 2048
+"""Rows that the statistics are taken over."""
+PHOTOS_AT_ONCE = 8
+"""Photos per batch of the teacher."""
 
 
 @dataclass
@@ -57,7 +59,7 @@ class FeatureCache:
         """Mean and deviation of every channel, float32, over evenly spaced rows and all places of the maps."""
         found = {}
         for name, array in self.arrays.items():
-            rows = np.unique(np.linspace(0, len(array) - 1, _SAMPLE).astype(int))
+            rows = np.unique(np.linspace(0, len(array) - 1, SAMPLE).astype(int))
             values = torch.from_numpy(array[rows]).float().reshape(len(rows), array.shape[1], -1)
             found[name] = (values.mean(dim=(0, 2)), values.std(dim=(0, 2)).clamp(min=1e-3))
         return found
@@ -69,10 +71,10 @@ def fill(
     photos: int,
     slots: int,
     about: Mapping[str, Any],
-    look: Callable[[Sequence[int]], Mapping[str, Tensor]],
+    compute: Callable[[Sequence[int]], Mapping[str, Tensor]],
     progress: Callable[[int, int], None],
 ) -> FeatureCache:
-    """Compute what is not there yet. ``look(photos)`` gives the features of all the slots of some photos.
+    """Compute what is not there yet. ``compute(photos)`` gives the features of all the slots of some photos.
 
     ``about`` says what the features are of: teacher, data, seed. A cache of something else is refused
     (``ConfigError``); one that a kill left half done is continued.
@@ -84,19 +86,19 @@ def fill(
     if not done:
         if not file.exists() and any(folder.glob("*.npy")):
             raise ConfigError(f"{folder} holds other .npy files and no {DESCRIPTION}; name another --cache")
-        write_whole(file, json.dumps({**described, "done": 0}).encode())
+        write_atomic(file, json.dumps({**described, "done": 0}).encode())
     arrays: dict[str, Any] = {}
-    for start in range(done, photos, _CHUNK):
-        stop = min(start + _CHUNK, photos)
-        for name, tensor in look(range(start, stop)).items():
+    for start in range(done, photos, PHOTOS_AT_ONCE):
+        stop = min(start + PHOTOS_AT_ONCE, photos)
+        for name, tensor in compute(range(start, stop)).items():
             values = tensor.half().cpu().numpy()
             if name not in arrays:
                 arrays[name] = _open(folder / f"{name}.npy", (photos * slots, *values.shape[1:]), begun=start > 0)
             arrays[name][start * slots : stop * slots] = values
-        if stop % (32 * _CHUNK) == 0 or stop == photos:
+        if stop % (32 * PHOTOS_AT_ONCE) == 0 or stop == photos:
             for array in arrays.values():
                 array.flush()
-            write_whole(file, json.dumps({**described, "done": stop}).encode())
+            write_atomic(file, json.dumps({**described, "done": stop}).encode())
         progress(stop, photos)
     return FeatureCache(folder, slots)
 

@@ -82,8 +82,11 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
     student, average = (_student(_clip(options, run), taught, options, accelerator) for _ in range(2))
     bare = torch.optim.AdamW(_groups(student, options), lr=options.learning_rate)
     optimiser = accelerator.prepare_optimizer(bare)
-    average.clip.add_learnt_from(
-        [{"data": spec, "split": options.split, "whole": options.whole} for spec in (options.data, *options.also)]
+    average.clip.add_pretraining_data(
+        [
+            {"data": spec, "split": options.split, "train_on_all": options.train_on_all}
+            for spec in (options.data, *options.extra_data)
+        ]
     )
     both = nn.ModuleDict({"student": student, "average": average})
 
@@ -129,12 +132,12 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
             )
             for group in bare.param_groups:
                 group["lr"] = rate_now * group["share"]
-            seen_views = _to(batch, accelerator.device)
+            batch_views = _to(batch, accelerator.device)
             student.renew_contexts(seed=options.seed, step=step)
             with quick_attention(accelerator, tokens=student.clip.grid**2 + 1):
                 with accelerator.autocast():
-                    seen = student.see(seen_views.crops.flatten(0, 1))
-                total, parts = objective(student, seen, seen_views, standing, options)
+                    output = student.encode(batch_views.crops.flatten(0, 1))
+                total, parts = objective(student, output, batch_views, standing, options)
                 accelerator.backward(total)
             accelerator.clip_grad_norm_(student.parameters(), 1.0)
             optimiser.step()
@@ -181,15 +184,15 @@ def _photos(options: PretrainOptions, reporter: Reporter) -> Photos:
     for note in dataset.notes:
         reporter.note(f"{dataset.name}: {note}")
     split = choose_split(dataset, options.split)
-    learnt = (*split.train, *split.test) if options.whole else split.train
-    train, val = ([dataset.records[index] for index in sorted(side)] for side in (learnt, split.val))
-    further = read_extra_data(options.also, split=options.split, whole=options.whole)
+    trained = (*split.train, *split.test) if options.train_on_all else split.train
+    train, val = ([dataset.records[index] for index in sorted(side)] for side in (trained, split.val))
+    further = read_extra_data(options.extra_data, split=options.split, train_on_all=options.train_on_all)
     sides = [Side(dataset, train, val), *further]
     for side in sides:
-        seen = len(side.train) + len(side.val)
+        used = len(side.train) + len(side.val)
         reporter.note(
             f"{side.dataset.name}: {len(side.train)} photos to learn from, {len(side.val)} to validate on; "
-            f"{len(side.dataset.records) - seen} are never looked at"
+            f"{len(side.dataset.records) - used} are not used"
         )
         check(side.dataset)
     rated = [photo for group, side in enumerate(sides) for photo in rate(side.train, group)]
@@ -280,10 +283,10 @@ def _teach(
         return None
     teacher = Teacher.from_pretrained(options.teacher)
     teacher.to(accelerator.device)
-    hints = tuple(side for side in clip.stem_sides() if clip.grid < side <= _LARGEST_HINT)
+    hints = tuple(side for side in clip.stem_sides() if clip.grid < side <= LARGEST_HINT)
     slots = range(options.slots)
 
-    def look(places: Sequence[int]) -> dict[str, Tensor]:
+    def compute(places: Sequence[int]) -> dict[str, Tensor]:
         crops = [
             crop
             for place in places
@@ -291,20 +294,21 @@ def _teach(
         ]
         pixels = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).to(accelerator.device)
         with accelerator.autocast():
-            return teacher.look(pixels, grid=clip.grid, hints=hints)
+            return teacher.features(pixels, grid=clip.grid, hints=hints)
 
     def progress(done: int, total: int) -> None:
         if done % 400 == 0 or done == total:
-            reporter.note(f"the teacher has looked at {done} of {total} photos")
+            reporter.note(f"the teacher's features of {done} of {total} photos are computed")
 
     folder = as_path(options.cache) or run.path / "cache"
     about = {"teacher": options.teacher, "data": photos.digest, "seed": options.seed, "precision": options.precision}
-    about |= {"photos_of": options.split, "whole": options.whole}
+    about |= {"photos_of": options.split, "whole": options.train_on_all}
     about |= {"size": clip.image_size, "grid": clip.grid, "hints": hints}
-    return fill(folder, photos=len(photos.train), slots=options.slots, about=about, look=look, progress=progress)
+    return fill(folder, photos=len(photos.train), slots=options.slots, about=about, compute=compute, progress=progress)
 
 
-_LARGEST_HINT = 28  # larger maps take more disk than they teach
+LARGEST_HINT = 28
+"""Side of the largest map that a teacher's features are kept of: larger ones take more disk than they teach."""
 
 
 def _timed(batches: DataLoader[Views], waited: list[float]) -> Iterator[Views]:

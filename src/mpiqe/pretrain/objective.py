@@ -77,8 +77,8 @@ class Student(nn.Module):
         """Side of a crop in pixels."""
         return self.clip.image_size
 
-    def see(self, pixels: Tensor) -> "Seen":
-        """uint8 RGB crops (B, 3, S, S) -> all that the objective asks about."""
+    def encode(self, pixels: Tensor) -> "StudentOutput":
+        """uint8 RGB crops (B, 3, S, S) -> features and scores, the input of every loss term."""
         maps, pooled = self.clip.stem_maps(self.clip.preprocess(pixels), detach_tokens=True)
         embedded = maps[-1].flatten(2).transpose(1, 2)
         cls, patches = map(self.clip.project, self.clip.encode_patches(embedded))
@@ -89,11 +89,11 @@ class Student(nn.Module):
                 pooled = (pooled - self.early_mean) / self.early_deviation
                 early = self.early(F.dropout(pooled, _DROPOUT, training=self.training)).squeeze(-1)
         late = self.late(torch.cat([cls, patches.mean(dim=1)], dim=1)).float().squeeze(-1)
-        return Seen(maps, cls, patches, (early, late), pooled)
+        return StudentOutput(maps, cls, patches, (early, late), pooled)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Scores (B,), standardised MOS: the early probe's of an EfficientNet stem, else the late probe's."""
-        early, late = self.see(pixels).scores
+        early, late = self.encode(pixels).scores
         return early if self.clip.pooled_width else late
 
     def begin_early(self, features: Tensor, targets: Tensor) -> None:
@@ -134,8 +134,8 @@ class Student(nn.Module):
                     bank.context.copy_(0.02 * torch.randn(bank.context.shape, generator=generator))
 
 
-class Seen:
-    """What the student makes of B x V crops."""
+class StudentOutput:
+    """The student's output for B x V crops."""
 
     def __init__(
         self,
@@ -151,15 +151,15 @@ class Seen:
 
 
 def objective(
-    student: Student, seen: Seen, views: Views, statistics: Statistics, options: PretrainOptions
+    student: Student, output: StudentOutput, views: Views, statistics: Statistics, options: PretrainOptions
 ) -> tuple[Tensor, dict[str, float]]:
-    """The weighted sum and its parts. ``seen`` is of all B x V crops, photo by photo."""
-    with torch.autocast(seen.cls.device.type, enabled=False):
+    """The weighted sum and its parts. ``output`` is of all B x V crops, photo by photo."""
+    with torch.autocast(output.cls.device.type, enabled=False):
         parts = {
-            **_distillation(student, seen, views, statistics),
-            **_alignment(student, seen, views),
-            "captions": _captions(student, seen, views),
-            **rating(seen.scores, views),
+            **_distillation(student, output, views, statistics),
+            **_alignment(student, output, views),
+            "captions": _captions(student, output, views),
+            **rating(output.scores, views),
         }
     weights = {
         "distillation": options.distillation_weight,
@@ -176,21 +176,21 @@ def objective(
     return total, {name: float(part.detach()) for name, part in parts.items()}
 
 
-def _distillation(student: Student, seen: Seen, views: Views, statistics: Statistics) -> dict[str, Tensor]:
-    none = seen.cls.new_zeros((), dtype=torch.float32)
+def _distillation(student: Student, output: StudentOutput, views: Views, statistics: Statistics) -> dict[str, Tensor]:
+    none = output.cls.new_zeros((), dtype=torch.float32)
     if not views.taught:
-        return _own_distillation(student, seen, views)
+        return _own_distillation(student, output, views)
     errors: dict[str, list[Tensor]] = {"distillation": [], "hints": []}
-    by_side = {stage.shape[-1]: stage for stage in seen.maps}
+    by_side = {stage.shape[-1]: stage for stage in output.maps}
     for name, wanted in views.taught.items():
         mean, deviation = statistics[name]
         target = wanted.flatten(0, 1).float()  # (B * 2, C, ..)
         target = target.reshape(len(target), len(mean), -1)  # (B * 2, C, places); CLS has one place
         target = (target - mean[:, None]) / deviation[:, None]
         if name == "cls":
-            own = seen.cls[:, None]
+            own = output.cls[:, None]
         elif name == "patches":
-            own = seen.patches
+            own = output.patches
         else:
             own = by_side[int(name.removeprefix("hint"))].flatten(2).transpose(1, 2)
         natural = _natural(own, views).float()
@@ -199,12 +199,12 @@ def _distillation(student: Student, seen: Seen, views: Views, statistics: Statis
     return {kind: torch.stack(found).mean() if found else none for kind, found in errors.items()}
 
 
-def _own_distillation(student: Student, seen: Seen, views: Views) -> dict[str, Tensor]:
+def _own_distillation(student: Student, output: StudentOutput, views: Views) -> dict[str, Tensor]:
     """CLS has to give the stem's pooled last map."""
-    if seen.pooled is None or OWN not in student.to_teacher:
+    if output.pooled is None or OWN not in student.to_teacher:
         return {}
-    answer = student.to_teacher[OWN](_natural(seen.cls, views).float())
-    return {"distillation": F.mse_loss(answer, _natural(seen.pooled, views)[:, :HEAD_CHANNELS].detach())}
+    answer = student.to_teacher[OWN](_natural(output.cls, views).float())
+    return {"distillation": F.mse_loss(answer, _natural(output.pooled, views)[:, :HEAD_CHANNELS].detach())}
 
 
 def _natural(of_views: Tensor, views: Views) -> Tensor:
@@ -212,18 +212,18 @@ def _natural(of_views: Tensor, views: Views) -> Tensor:
     return of_views.view(*views.crops.shape[:2], *of_views.shape[1:])[:, :NATURAL].flatten(0, 1)
 
 
-def _alignment(student: Student, seen: Seen, views: Views) -> dict[str, Tensor]:
+def _alignment(student: Student, output: StudentOutput, views: Views) -> dict[str, Tensor]:
     scenes, distortions = student.class_features()
     scale = student.clip.logit_scale
-    by_scene = scene_logits(seen.cls.float(), scenes, scale)
+    by_scene = scene_logits(output.cls.float(), scenes, scale)
     by_distortion, _ = distortion_logits(
-        seen.patches.float(), distortions, scale, windows=student.clip.grid, window_temperature=0.05
+        output.patches.float(), distortions, scale, windows=student.clip.grid, window_temperature=0.05
     )
     scene = views.scene[:, None].expand(-1, views.crops.shape[1], -1).flatten(0, 1)
     distortion = one_hot(distortion_labels(views).flatten(), len(DISTORTIONS))
     found = {"scene": cross_entropy(by_scene, scene), "distortion": cross_entropy(by_distortion, distortion)}
-    if student.early_classes is not None and seen.pooled is not None:
-        found["stem_distortion"] = cross_entropy(student.early_classes(seen.pooled), distortion)
+    if student.early_classes is not None and output.pooled is not None:
+        found["stem_distortion"] = cross_entropy(student.early_classes(output.pooled), distortion)
     return found
 
 
@@ -254,11 +254,11 @@ def caption(scene: int, distortion: int, quality: int) -> str:
     return text
 
 
-def _captions(student: Student, seen: Seen, views: Views) -> Tensor:
+def _captions(student: Student, output: StudentOutput, views: Views) -> Tensor:
     texts = captions_of(views)
     different = sorted(set(texts))
     features = F.normalize(student.caption_features(different), dim=-1)
-    logits = student.clip.logit_scale * F.normalize(seen.cls.float(), dim=-1) @ features.T  # (B * V, C)
+    logits = student.clip.logit_scale * F.normalize(output.cls.float(), dim=-1) @ features.T  # (B * V, C)
     holds = one_hot(torch.tensor([different.index(text) for text in texts]), len(different)).to(logits.device)
     to_text = cross_entropy(logits, holds)
     to_image = cross_entropy(logits.T, holds.T / holds.sum(dim=0)[:, None])

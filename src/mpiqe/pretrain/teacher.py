@@ -28,7 +28,7 @@ PLAIN = (0.5, 0.5, 0.5)  # pixels in [-1, 1], where the model does not say
 class Teacher:
     """A frozen vision model: CLIP, DINO, any ViT, or a convolutional network such as MobileNetV2.
 
-    ``look`` gives its CLS (or pooled) feature and its patches; of a convolutional network also the earlier maps.
+    ``features`` gives its CLS (or pooled) feature and its patches; of a convolutional network also the earlier maps.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Teacher:
         self._mean, self._std = self._mean.to(device), self._std.to(device)
 
     @torch.inference_mode()
-    def look(self, pixels: Tensor, *, grid: int, hints: tuple[int, ...] = ()) -> dict[str, Tensor]:
+    def features(self, pixels: Tensor, *, grid: int, hints: tuple[int, ...] = ()) -> dict[str, Tensor]:
         """uint8 RGB crops (B, 3, S, S) -> ``cls`` (B, C), ``patches`` (B, C, g, g), averaged or repeated to the grid.
 
         ``hint<side>`` (B, C', side, side) is the deepest earlier map of each side asked for, where there is one.
@@ -84,15 +84,15 @@ class Teacher:
         values = (pixels.float() / 255 - self._mean) / self._std
         if self.side is not None and self.side != values.shape[-1]:
             values = F.interpolate(values, size=self.side, mode="bicubic", antialias=True)
-        seen = self.model(values.contiguous(memory_format=torch.channels_last), output_hidden_states=bool(hints))
-        last: Tensor = seen.last_hidden_state
+        output = self.model(values.contiguous(memory_format=torch.channels_last), output_hidden_states=bool(hints))
+        last: Tensor = output.last_hidden_state
         maps = last if last.ndim == 4 else self._as_map(last, values.shape[-1])
-        pooled = getattr(seen, "pooler_output", None) if self.pooled else None
+        pooled = getattr(output, "pooler_output", None) if self.pooled else None
         if pooled is None:
             pooled = maps.mean(dim=(2, 3)) if last.ndim == 4 else last[:, 0]
         found = {"cls": pooled.flatten(1).float(), "patches": F.adaptive_avg_pool2d(maps.float(), grid)}
         for side in hints:
-            earlier = [state for state in seen.hidden_states if state.ndim == 4 and state.shape[-1] == side]
+            earlier = [state for state in output.hidden_states if state.ndim == 4 and state.shape[-1] == side]
             if earlier:
                 found[f"hint{side}"] = earlier[-1].float()
         return found

@@ -10,10 +10,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiqe.choices import ModelCropMode, ScoringPrecision
 from mpiqe.errors import WeightsError
 from mpiqe.images import Pixels
 from mpiqe.intervals import IntervalModel
+from mpiqe.option_types import ModelCropMode, ScoringPrecision
 from mpiqe.view import View
 
 

@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mpiqe.choices import GraphPrecision
+from mpiqe.atomic import write_atomic
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.extras import needing
-from mpiqe.files import write_whole
 from mpiqe.images import Pixels, Source, crop_positions, read_crops
 from mpiqe.model.build import QualityModel
 from mpiqe.model.checkpoint import CheckpointConfig, fingerprint, load_checkpoint
 from mpiqe.model.mpiqe import MPIQE
+from mpiqe.option_types import GraphPrecision
 from mpiqe.runtimes.base import Predictor, predict_in_parts
 from mpiqe.runtimes.graph import INPUT, ONNX, OPENVINO, OUTPUTS, GraphCard, write_card
 from mpiqe.runtimes.graph_readme import readme
@@ -82,10 +82,10 @@ class ScoringGraph(nn.Module):
         said = self.model.decode(self._folded, image)
         seen = self.model.attention_maps_of(self._folded, image)
         found = {"score": said.score, "attention": looks(seen.attention)}
-        if said.scene_logits is not None:
-            found["scene"] = said.scene_logits.softmax(dim=1)
-        if said.distortion_logits is not None and seen.similarity is not None:
-            found["distortion"] = said.distortion_logits.softmax(dim=1)
+        if said.scene_probabilities is not None:
+            found["scene"] = said.scene_probabilities
+        if said.distortion_probabilities is not None and seen.similarity is not None:
+            found["distortion"] = said.distortion_probabilities
             found["similarity"] = square(seen.similarity)
         return tuple(found[name] for name in self.outputs)
 
@@ -150,12 +150,12 @@ def _make(
         )
     facts = {name: version(name) for name in ("mpiqe", "torch", "onnx", "onnxscript")}
     write_card(folder, card, versions=facts, checked=[entry._asdict() for entry in checked], photos=len(photos))
-    write_whole(folder / "README.md", readme(card, form=form, checked=checked, photos=len(photos)).encode())
+    write_atomic(folder / "README.md", readme(card, form=form, checked=checked, photos=len(photos)).encode())
     return checked
 
 
 def _write(proto: Any, folder: Path, form: GraphForm, precision: GraphPrecision) -> None:
-    write_whole(folder / ONNX, proto.SerializeToString())
+    write_atomic(folder / ONNX, proto.SerializeToString())
     if precision == "int8":
         quantize(folder / ONNX, folder / ONNX)
     if form == "onnx":

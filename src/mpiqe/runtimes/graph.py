@@ -12,10 +12,10 @@ from dataclasses import MISSING, asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from mpiqe.choices import GraphPrecision, ModelCropMode
+from mpiqe.atomic import write_atomic
 from mpiqe.errors import ConfigError, WeightsError
-from mpiqe.files import write_whole
 from mpiqe.intervals import IntervalModel, interval_from_values
+from mpiqe.option_types import GraphPrecision, ModelCropMode
 from mpiqe.parse import parse_json
 from mpiqe.runtimes.base import Scale
 from mpiqe.runtimes.registry import GraphForm
@@ -86,7 +86,7 @@ def write_card(folder: Path, card: GraphCard, *, beside: Sequence[str] = (), **m
     names = [name for name in (ONNX, OPENVINO, OPENVINO_WEIGHTS) if (folder / name).is_file()]
     digests = {name: _digest(folder / name) for name in (*names, *beside)}
     text = json.dumps({"format": FORMAT, **asdict(card), "digests": digests, **more}, indent=2)
-    write_whole(folder / CARD, (text + "\n").encode())
+    write_atomic(folder / CARD, (text + "\n").encode())
 
 
 def read_card(folder: Path) -> GraphCard:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from mpiqe.choices import ModelCropMode
 from mpiqe.images import REDUCING_GAP
+from mpiqe.option_types import ModelCropMode
 from mpiqe.runtimes.graph import ONNX, OPENVINO, GraphCard
 
 _MEANINGS = {

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiqe.choices import ScoringPrecision
 from mpiqe.errors import ConfigError, MPIQEError, WeightsError
 from mpiqe.images import Pixels
+from mpiqe.option_types import ScoringPrecision
 from mpiqe.printable import printable
 from mpiqe.runtimes import registry
 from mpiqe.runtimes.base import Loaded, Request

@@ -9,8 +9,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from mpiqe.choices import GraphPrecision, ScoringPrecision
 from mpiqe.extras import needing
+from mpiqe.option_types import GraphPrecision, ScoringPrecision
 
 if TYPE_CHECKING:
     from mpiqe.runtimes.base import Loaded, Request

@@ -1,5 +1,6 @@
 """A predictor that runs MP-IQE with torch. Axes: N crops, S pixels along a crop's side."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,22 +10,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mpiqe.choices import ScoringPrecision
 from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
 from mpiqe.model.build import QualityModel
 from mpiqe.model.checkpoint import CheckpointConfig, fingerprint, load_checkpoint
+from mpiqe.option_types import ScoringPrecision
 from mpiqe.runtimes.base import AttentionMaps, Loaded, Prediction, Request, Scale
 from mpiqe.runtimes.graph import name_of_checkpoint, read_card
+
+_PROCESS = os.getpid()  # that imported this module
 
 
 def load(request: Request) -> Loaded:
     """Load the checkpoint of ``request``; raises as ``load_checkpoint`` and ``TorchPredictor`` do.
 
     ``threads`` are those of the whole process. A graph beside the checkpoint names the version, so that it is the same
-    in every runtime.
+    in every runtime. In a process that was forked from one that had imported torch it computes with one thread:
+    OpenMP's threads are not there after a fork, and waiting for them would never end.
     """
-    if request.threads:
+    if os.getpid() != _PROCESS:
+        torch.set_num_threads(1)
+    elif request.threads:
         torch.set_num_threads(request.threads)
     model, config = load_checkpoint(request.weights, backbone=request.backbone)
     version = read_card(request.graph).version if request.graph else ""
@@ -80,8 +86,8 @@ class TorchPredictor:
             output = self.model(self._pixels(crops), self._folded)
         return Prediction(
             score=output.score.float().cpu().numpy(),
-            scene=_probabilities(output.scene_logits, len(crops)),
-            distortion=_probabilities(output.distortion_logits, len(crops)),
+            scene=_numbers(output.scene_probabilities, len(crops)),
+            distortion=_numbers(output.distortion_probabilities, len(crops)),
         )
 
     def attention_maps(self, crops: Pixels) -> AttentionMaps:
@@ -124,11 +130,11 @@ def square(values: Tensor) -> Tensor:
     return values.reshape(count, side, side, classes)
 
 
-def _probabilities(logits: Tensor | None, count: int) -> NDArray[np.float32]:
-    if logits is None:
+def _numbers(probabilities: Tensor | None, count: int) -> NDArray[np.float32]:
+    if probabilities is None:
         return np.zeros((count, 0), dtype=np.float32)
-    probabilities: NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
-    return probabilities
+    numbers: NDArray[np.float32] = probabilities.float().cpu().numpy()
+    return numbers
 
 
 def _device(name: str) -> torch.device:

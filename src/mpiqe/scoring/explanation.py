@@ -87,6 +87,7 @@ def explain(
         )
     if longest < 1 or most_crops < 1:
         raise ConfigError(f"longest and most_crops must be at least 1, not {longest} and {most_crops}")
+    source = scorer.content(source)
     score = scorer(source) if score is None else score
     size = scorer.predictor.crop_size
     photo, canvas = images.read_canvas(source, size=size, max_pixels=scorer.max_pixels, view=scorer.view)

@@ -1,18 +1,21 @@
 """Load a scorer by the name of its weights."""
 
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
 from mpiqe import bounds
-from mpiqe.choices import CropMode, ScoringPrecision
 from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.hub import parse_hub_id
 from mpiqe.images import DEFAULT_MAX_PIXELS
+from mpiqe.option_types import CropMode, ScoringPrecision
 from mpiqe.runtimes import registry
-from mpiqe.runtimes.base import Request
+from mpiqe.runtimes.base import Loaded, Predictor, Request
 from mpiqe.runtimes.graph import CARD, FILE_OF, read_card
 from mpiqe.runtimes.registry import AUTO, RuntimeSpec
+from mpiqe.scoring.from_hub import CHECKPOINT, hub_weights
 from mpiqe.scoring.scorer import Scorer
 
 EMBEDDED = "embedded"
@@ -36,11 +39,12 @@ def load(
     read_timeout: float = 60.0,
     threads: int | None = None,
 ) -> Scorer:
-    """A ``Scorer`` with the weights in a run folder, a checkpoint file, a hub id or an exported folder.
+    """A ``Scorer`` with the weights in a run folder, a checkpoint file, an exported folder, or of a model on the hub.
 
-    Without ``weights`` it is the embedded model. ``backbone``: where the backbone of ``weights`` lies now, if not where
-    it was trained. ``crops``: per photo, by default as many as in training; ``view_side`` and ``crop_mode`` are the
-    model's own too if not given. The others are the ``Scorer``'s own.
+    Without ``weights`` it is the embedded model. ``user/model`` and ``user/model@revision`` are on the Hugging Face
+    Hub: the exported graph where there is one, else the checkpoint. ``backbone``: where the backbone of ``weights``
+    lies now, if not where it was trained. ``crops``: per photo, by default as many as in training; ``view_side`` and
+    ``crop_mode`` are the model's own too if not given. The others are the ``Scorer``'s own.
 
     ``runtime``: ``auto`` or a row of ``mpiqe.runtimes.registry``: ``onnx`` (ONNX Runtime, fp32), ``openvino`` (bf16
     where the CPU has it), ``torch`` (every device). The first two run exported folders and the embedded model, on the
@@ -60,23 +64,21 @@ def load(
             raise ConfigError(f"{name} must be one of {', '.join(known)}, not {value!r}")
     if threads is not None and (fault := bounds.whole_number("threads", threads, most=bounds.MOST_THREADS)):
         raise ConfigError(fault)
+    hub_id = parse_hub_id(weights)
+    if hub_id is not None:
+        graph_first = prefers_graph(runtime=runtime, device=device, precision=precision, backbone=backbone)
+        weights = hub_weights(hub_id, wants_graph=graph_first)
     graph = _graph(weights)
     if runtime == AUTO:
         spec = _first(graph, device=device, precision=precision, backbone=backbone)
     else:
         spec = _named(runtime, graph, device=device, precision=precision)
-    predictor, trained_with = spec.load(
-        Request(
-            weights=embedded_folder() if weights is None else weights,
-            graph=graph,
-            backbone=backbone,
-            device=device,
-            precision=precision,
-            threads=threads,
-        )
-    )
+    weights, backbone = _absolute(weights), _absolute(backbone)
+    what = Weights(weights, backbone, spec.name, device, precision, threads)
+    predictor, trained_with = what.load()
     return Scorer(
         predictor=predictor,
+        reload=what,
         crops=trained_with if crops is None else crops,
         view_side=view_side,
         crop_mode=crop_mode,
@@ -87,6 +89,42 @@ def load(
         isolate=isolate,
         read_timeout=read_timeout,
     )
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What to load, as plain values: what a pickled scorer holds in place of its model."""
+
+    weights: str | Path | None
+    backbone: str | Path | None
+    runtime: str
+    device: str
+    precision: ScoringPrecision
+    threads: int | None
+
+    def load(self) -> Loaded:
+        """Load it; raises as ``mpiqe.load`` does."""
+        return registry.RUNTIMES[self.runtime].load(
+            Request(
+                weights=embedded_folder() if self.weights is None else self.weights,
+                graph=_graph(self.weights),
+                backbone=self.backbone,
+                device=self.device,
+                precision=self.precision,
+                threads=self.threads,
+            )
+        )
+
+    def __call__(self) -> Predictor:
+        """Load it and return the predictor alone."""
+        return self.load().predictor
+
+
+def _absolute(weights: str | Path | None) -> str | Path | None:
+    """A path that another process finds, whatever its working directory; a hub id stays one."""
+    if weights is None or weights == EMBEDDED or not Path(weights).exists():
+        return weights
+    return Path(weights).absolute()
 
 
 def _graph(weights: str | Path | None) -> Path | None:
@@ -100,6 +138,25 @@ def version_of_folder(weights: str | Path | None) -> str | None:
     """What names the model of an exported folder and its version; ``None`` for what has to be loaded to know."""
     graph = _graph(weights)
     return read_card(graph).scale.model if graph else None
+
+
+def prefers_graph(
+    *,
+    runtime: str = AUTO,
+    device: str = "auto",
+    precision: ScoringPrecision = "auto",
+    backbone: str | Path | None = None,
+) -> bool:
+    """Whether a model that has a graph and a checkpoint is to be run as a graph, by what ``load`` is asked for."""
+    if runtime in registry.RUNTIMES:
+        return bool(registry.RUNTIMES[runtime].graphs)
+    return backbone is None and any(
+        spec.graphs
+        and spec.takes(device)
+        and precision in ("auto", *spec.precisions)
+        and all(map(find_spec, spec.packages))
+        for spec in registry.RUNTIMES.values()
+    )
 
 
 def _named(name: str, graph: Path | None, *, device: str, precision: ScoringPrecision) -> RuntimeSpec:
@@ -152,7 +209,7 @@ def _first(graph: Path | None, *, device: str, precision: ScoringPrecision, back
 
 def _is_apart(graph: Path | None) -> bool:
     """Whether this is a graph without a checkpoint beside it."""
-    return graph is not None and graph != embedded_folder()
+    return graph is not None and not (graph / CHECKPOINT).is_file()
 
 
 def _reads(spec: RuntimeSpec, graph: Path | None) -> bool:

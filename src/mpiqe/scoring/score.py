@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mpiqe.preview import Preview
+
 
 @dataclass(frozen=True)
 class Score:
@@ -25,6 +27,10 @@ class Score:
     ``None`` for a model without calibration, and with fewer crops per photo than it was calibrated with.
     """
 
+    def __float__(self) -> float:
+        """Return ``score``: ``float(scorer(photo))``."""
+        return self.score
+
 
 @dataclass(frozen=True)
 class Row:
@@ -37,6 +43,8 @@ class Row:
     """The file in which its explanation was drawn, if one was asked for."""
     kept: Mapping[str, Any] | None = None
     """Of an image in a table: its row's values of other columns that were asked for."""
+    preview: Preview | None = None
+    """Its thumbnail, if one was asked for."""
 
 
 def likeliest(probabilities: dict[str, float]) -> str | None:

@@ -15,7 +15,7 @@ from mpiqe.sources.passed_over import PassedOver
 from mpiqe.sources.photo import Budget, Limits, Photo, file_photo, unreadable
 from mpiqe.sources.urls import addressed, scheme, shown
 
-_LARGE_TAR = 4 << 30  # bytes; smaller ones are not gone over just to be split
+LARGE_TAR = 4 << 30  # bytes; smaller ones are not gone over just to be split
 _BYTES_PER_PHOTO = 64 << 10  # a guess, to put small tars together
 
 
@@ -141,7 +141,7 @@ class Archive:
         Parts of an archive count as ``size``, so that none shares a shard.
         """
         length = self._length()
-        is_worth_it = is_table(self.name) or (length or 0) > _LARGE_TAR
+        is_worth_it = is_table(self.name) or (length or 0) > LARGE_TAR
         counted = self.count() if is_worth_it else None
         if counted is None:
             yield self, size if length is None else length // _BYTES_PER_PHOTO + 1

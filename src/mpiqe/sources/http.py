@@ -30,7 +30,7 @@ from mpiqe.sources.urls import host_of, last_name, shown
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _STEP = 1 << 16
 _LOOK = 0.2  # seconds of silence after which a download that nobody waits for any more is ended
-_GRACE = 1.0  # seconds that a download has to say itself why it is late
+GRACE = 1.0  # seconds that a download has to say itself why it is late
 Connect = Callable[..., socket.socket]
 _UNSAFE = (
     "%/:=&?~#+!$,;'@()*[]"  # what a path or query may hold as it is; spaces and letters of any alphabet are quoted
@@ -51,7 +51,7 @@ def _fetch(url: str, limits: Limits, own: bool) -> bytes:
     """The bytes at an address; raises ``ImageError`` with the server's answer or whatever kept it from answering."""
     try:
         work = partial(_download, url, limits, own)
-        return timeouts.call(work, store=host_of(url), timeout=limits.timeout + _GRACE)
+        return timeouts.call(work, store=host_of(url), timeout=limits.timeout + GRACE)
     except OSError as error:  # no name server answers, for one, which has no time-out here
         raise ImageError(None, error.strerror or str(error)) from error
 

@@ -20,9 +20,9 @@ from mpiqe.sources.urls import addressed, host_of, last_name, scheme, shown
 Result = TypeVar("Result")
 Archive = TypeVar("Archive")
 
-_LISTING = 10  # times as long as a photo: a folder of a million objects is listed in a thousand answers
+LISTING = 10  # times as long as a photo: a folder of a million objects is listed in a thousand answers
 _AHEAD = 1 << 20  # bytes of an archive that are read at once
-_LATER = 1.0  # seconds after ours that a store's own time-out comes, so that ours is the one in the message
+LATER = 1.0  # seconds after ours that a store's own time-out comes, so that ours is the one in the message
 
 
 def photo(url: str, limits: Limits, *, size: int | None = None, relative: str | None = None) -> Photo:
@@ -85,7 +85,7 @@ def transferred(url: str, limits: Limits, what: Literal["find", "get", "put"], l
     store = _Store(url, limits)
     try:
         store.connect()
-        return store.patiently(partial(store.transfer, what, str(local)), times=_LISTING)
+        return store.patiently(partial(store.transfer, what, str(local)), times=LISTING)
     except FileNotFoundError:
         if what == "find":
             return None
@@ -171,7 +171,7 @@ class _Store:
         return self.patiently(partial(self._content, size))
 
     def listing(self, folder: str) -> list[dict[str, Any]]:
-        return self.patiently(lambda: list(self.system.ls(folder, detail=True)), times=_LISTING)
+        return self.patiently(lambda: list(self.system.ls(folder, detail=True)), times=LISTING)
 
     def exists(self) -> bool:
         return self.patiently(lambda: bool(self.system.exists(self.path)))
@@ -229,7 +229,7 @@ class _Store:
         from fsspec.asyn import sync
 
         call = getattr(self.system, f"_{method}")
-        return sync(self.system.loop, call, self.path, *arguments, timeout=self.limits.timeout + _LATER)
+        return sync(self.system.loop, call, self.path, *arguments, timeout=self.limits.timeout + LATER)
 
 
 class _File(io.RawIOBase):

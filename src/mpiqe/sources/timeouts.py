@@ -19,8 +19,8 @@ from mpiqe.errors import ImageError
 Result = TypeVar("Result")
 
 _STEP = 0.1  # seconds between two looks at whether it is still worth while
-_MOST_OF_ONE = 64  # calls of a store that may hang before it is asked no more
-_MOST = 512  # of all stores; a thread that hangs costs some ten kilobytes
+MOST_OF_ONE = 64  # calls of a store that may hang before it is asked no more
+MOST = 512  # of all stores; a thread that hangs costs some ten kilobytes
 
 
 def call(work: Callable[[], Result], *, store: str, timeout: float) -> Result:
@@ -149,7 +149,7 @@ class _Hanging:
         self.of: Counter[str] = Counter()
 
     def too_many(self, store: str) -> bool:
-        return self.of[store] >= _MOST_OF_ONE or self.of.total() >= _MOST
+        return self.of[store] >= MOST_OF_ONE or self.of.total() >= MOST
 
     def leave(self, task: _Task) -> None:
         with self.changed:

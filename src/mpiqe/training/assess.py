@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mpiqe.choices import ModelCropMode, Precision, SplitSource
 from mpiqe.data import check, choose_split, describe_split, read_dataset
 from mpiqe.data.extra_data import target_statistics
 from mpiqe.data.record import Dataset, Record
@@ -14,6 +13,7 @@ from mpiqe.data.scales import Scale, on_one_scale, scale_of
 from mpiqe.errors import ConfigError
 from mpiqe.intervals import IntervalModel
 from mpiqe.model.checkpoint import CheckpointConfig, load_checkpoint
+from mpiqe.option_types import ModelCropMode, Precision, SplitSource
 from mpiqe.training.device import accelerator_for
 from mpiqe.training.evaluate import Prediction, measure, measure_interval, predict
 from mpiqe.training.reporter import Reporter
@@ -84,7 +84,7 @@ def assess(
         whose = describe_split(dataset, number, source=splits)
         indices, title = getattr(choose_split(dataset, number, source=splits), part), f"{part} images of split {whose}"
         if part == "test" and config.dataset == dataset.name:
-            if config.training.get("whole"):
+            if config.training.get("train_on_all"):
                 reporter.note("careful: the checkpoint was trained with --train-on-all, on test images too")
             elif config.split != whose:
                 reporter.note(

@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mpiqe.choices import Precision
 from mpiqe.errors import ConfigError
+from mpiqe.option_types import Precision
 
 _SHORT = 100  # tokens
 

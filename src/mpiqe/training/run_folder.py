@@ -26,7 +26,8 @@ from torch.optim import Optimizer
 
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.backbone_digest import same_backbone, what_differs
-from mpiqe.model.files import check_safetensors, write_safetensors, write_whole
+from mpiqe.model.options import current_names
+from mpiqe.model.tensor_files import check_safetensors, write_atomic, write_safetensors
 from mpiqe.parse import parse_json
 
 CONFIG, METRICS, STATE = "config.json", "metrics.jsonl", "state.safetensors"
@@ -67,7 +68,7 @@ class RunFolder:
         settings = self.config().get("settings")
         if not isinstance(settings, dict):
             raise ConfigError(f"{self.path / CONFIG} holds no settings of a run; the run cannot be resumed")
-        return settings
+        return current_names(settings)
 
     def refuse_other_settings(self, settings: Mapping[str, Any], *, but: Collection[str] = ()) -> None:
         """Raise ``ConfigError`` with both values of all that differs and changes what is computed; not of ``but``."""
@@ -111,7 +112,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write one text file atomically."""
-        write_whole(self.path / name, text.encode("utf-8"))
+        write_atomic(self.path / name, text.encode("utf-8"))
 
     def metrics(self) -> list[dict[str, Any]]:
         """The epochs so far; a line that a kill has torn is left out."""
@@ -184,7 +185,7 @@ FREE_ON_RESUME = frozenset({"device", "workers", "root", "labels"})
 otherwise, as any other machine does; the precision stays.)"""
 
 
-BEFORE_THEY_WERE: Mapping[str, Any] = {"view_side": 0, "crop_mode": "seeded"}
+BEFORE_THEY_WERE: Mapping[str, Any] = {"view_side": 0, "crop_mode": "seeded", "distortion_scale": "clip"}
 """Settings that runs of earlier versions do not name, and what those did."""
 
 

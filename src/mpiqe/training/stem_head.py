@@ -1,10 +1,12 @@
-"""Fit MP-IQE's ``stem_head`` to the stem's pooled features, before anything else is trained.
+"""Fit MP-IQE's ``stem_head`` and ``class_heads`` to the stem's pooled features, before anything else is trained.
 
 Axes: n images, K crops of an image, F pooled features.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +15,20 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 
 from mpiqe.data.crop_dataset import CropDataset, Item, collate
-from mpiqe.model.mpiqe import MPIQE
+from mpiqe.data.record import Record
+from mpiqe.errors import DatasetError
+from mpiqe.labels import DISTORTIONS
+from mpiqe.model.mpiqe import MPIQE, make_stem_head
 from mpiqe.training.ridge import fit_ridge
 from mpiqe.training.stem_cache import StemCache
+from mpiqe.training.targets import one_hot
 
 _AT_ONCE = 16  # images
 _FOLDS = 5
 _STEPS, _BATCH = 1500, 128
 _RATE, _DECAY = 1e-3, 1e-2
 _INPUT_DROPOUT, _DROPOUT = 0.2, 0.5
+_PAIRS, _RANKING, _GAP, _SOFTNESS = 48, 1.0, 0.0, 0.1  # a step; weight; in units of the target's deviation
 
 
 class ShiftedTargets(TorchDataset[Item]):
@@ -40,74 +47,213 @@ class ShiftedTargets(TorchDataset[Item]):
         return item._replace(mos=item.mos + self._shifts[key[1]])
 
 
-def fit_stem_head(
-    model: MPIQE, items: CropDataset | StemCache, accelerator: Accelerator, *, sizes: Sequence[int] = (), seed: int = 0
-) -> tuple[ShiftedTargets, str]:
-    """Fit ``model.stem_head`` to the MOS of the crops of the first epoch, and say what is left for the decoder.
+class Ranked(NamedTuple):
+    """Images of which only the order within a reference is known."""
 
-    ``sizes``: how many of the items each of several rated sets has, one after another; every set counts equally.
+    features: Tensor
+    """(m, K, F)."""
+    pairs: Tensor
+    """(P, 2) int64, rows of ``features``: the better and the worse one."""
+
+
+def pairs_of(records: Sequence[Record]) -> list[tuple[int, int]]:
+    """Pairs (better, worse) of images of one reference: its best and any other, or two of one distortion class.
+
+    Between two classes a level is no measure of quality. Raises ``DatasetError`` where there is no pair.
+    """
+    by_reference: dict[str, list[int]] = {}
+    for index, record in enumerate(records):
+        by_reference.setdefault(record.reference or "", []).append(index)
+    by_reference.pop("", None)
+    pairs = []
+    for indices in by_reference.values():
+        best = max(records[index].mos for index in indices)
+        for better, worse in itertools.permutations(indices, 2):
+            alike = records[better].distortion == records[worse].distortion
+            if records[better].mos > records[worse].mos and (alike or records[better].mos == best):
+                pairs.append((better, worse))
+    if records and not pairs:
+        raise DatasetError("ranked_data needs a column `reference`, and images of one reference with several MOS")
+    return pairs
+
+
+def fit_heads(
+    model: MPIQE,
+    items: CropDataset | StemCache,
+    accelerator: Accelerator,
+    *,
+    sizes: Sequence[int] = (),
+    pairs: Sequence[tuple[int, int]] = (),
+    seed: int = 0,
+) -> tuple[CropDataset | StemCache | ShiftedTargets, list[str]]:
+    """Fit what ``model`` has of ``stem_head`` and ``class_heads`` to the crops of the first epoch.
+
+    ``sizes``: how many of the items each of several sets has, one after another; every set counts equally. With
+    ``pairs`` (better, worse) the last set is no rated one: they are indices into it, and all that is learnt of its MOS.
+    Returns the items to train the rest on, and a line about each fit.
+    """
+    heads = {"scene": model.scene_head, "distortion": model.distortion_head}
+    if model.stem_head is None and not any(heads.values()):
+        return items, []
+    known = _look(model, items, accelerator)
+    weights = torch.cat([torch.full((size,), 1 / size) for size in sizes]) if sizes else torch.ones(len(items))
+    lines = []
+    for name, head in heads.items():
+        if head is not None:
+            targets: Tensor = getattr(known, name)
+            labelled = targets.sum(dim=1) > 0
+            if not labelled.any():
+                raise DatasetError(f"class_heads needs images with a {name} label to learn from, and no set has one")
+            width = _width(head)
+            fitted = fit_hidden(
+                known.features[labelled], targets[labelled], weights[labelled], width=width, seed=seed, loss=_entropy
+            )
+            head.load_state_dict(fitted.state_dict())
+            lines.append(f"the {name} head is fitted to {int(labelled.sum())} labelled images")
+    if model.stem_head is None:
+        return items, lines
+    ranked = None
+    if pairs:
+        rated = len(items) - sizes[-1]
+        ranked = Ranked(known.features[rated:], torch.tensor(pairs))
+        known, weights = _Known(*(column[:rated] for column in known)), weights[:rated]
+    asked, said = _fit_stem_head(model.stem_head, model, items, known, weights, ranked, seed=seed)
+    return asked, [*lines, f"the stem's head is fitted ({said})"]
+
+
+class _Known(NamedTuple):
+    """What the stem makes of n images, and what is known of them."""
+
+    features: Tensor
+    """(n, K, F)."""
+    mos: Tensor
+    """(n,) float64."""
+    scene: Tensor
+    """(n, 9), zeros where not labelled."""
+    distortion: Tensor
+    """(n, 11), zeros where not labelled."""
+
+
+def _look(model: MPIQE, items: CropDataset | StemCache, accelerator: Accelerator) -> _Known:
+    batches: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for start in range(0, len(items), _AT_ONCE):
+        batch = collate([items[1, index] for index in range(start, min(start + _AT_ONCE, len(items)))])
+        pooled = _pooled(model, batch.crops, accelerator).cpu()
+        batches.append((pooled, batch.mos.double(), batch.scene, one_hot(batch.distortion, len(DISTORTIONS))))
+    return _Known(*(torch.cat(column) for column in zip(*batches, strict=True)))
+
+
+def _fit_stem_head(
+    own: nn.Module,
+    model: MPIQE,
+    items: CropDataset | StemCache,
+    known: _Known,
+    weights: Tensor,
+    ranked: Ranked | None,
+    *,
+    seed: int,
+) -> tuple[ShiftedTargets, str]:
+    """Fit ``own``, the model's ``stem_head``, to MOS, and say what is left for the decoder.
 
     What is fitted has seen the images that it was fitted on, so its errors there are smaller than they will be on
     others. The decoder is asked for the error of a prediction by a head that has not seen the image instead: the items
     returned have MOS such that MOS minus the fitted prediction is that. For the ridge regression it is the
-    leave-one-out prediction in closed form; for hidden units that of five folds. Returns the items and a line about the
-    fit.
+    leave-one-out prediction in closed form; for hidden units that of five folds. Of ranked images, whose MOS says
+    nothing, it is asked to add nothing.
     """
-    if model.stem_head is None:
-        raise ValueError("the model has no stem_head")
-    found, ratings = [], []
-    for start in range(0, len(items), _AT_ONCE):
-        batch = collate([items[1, index] for index in range(start, min(start + _AT_ONCE, len(items)))])
-        found.append(_pooled(model, batch.crops, accelerator).cpu())
-        ratings.append(batch.mos)
-    features = torch.cat(found)
-    targets = (torch.cat(ratings).double() - model.target_mean) / model.target_std
-    weights = torch.cat([torch.full((size,), 1 / size) for size in sizes]) if sizes else torch.ones(len(items))
-    if isinstance(model.stem_head, nn.Linear):
+    features, targets = known.features, (known.mos - model.target_mean) / model.target_std
+    if isinstance(own, nn.Linear):
         ridge = fit_ridge(features.mean(dim=1), targets, weights=weights)
         with torch.no_grad():
-            model.stem_head.weight.copy_(ridge.weight[None])
-            model.stem_head.bias.copy_(ridge.bias)
+            own.weight.copy_(ridge.weight[None])
+            own.bias.copy_(ridge.bias)
         fitted, left_out, said = ridge.fitted, ridge.left_out, f"penalty {ridge.penalty:g}"
     else:
-        width = model.stem_head[0].out_features  # type: ignore[index]
-        head = fit_hidden(features, targets, weights, width=width, seed=seed)
-        model.stem_head.load_state_dict(head.state_dict())
+        width = _width(own)
+
+        def fit(rows: Tensor) -> nn.Module:
+            column = targets[rows, None].float()
+            return fit_hidden(
+                features[rows], column, weights[rows], width=width, seed=seed, loss=F.smooth_l1_loss, ranked=ranked
+            )
+
+        head = fit(torch.ones(len(targets), dtype=torch.bool))
+        own.load_state_dict(head.state_dict())
         fitted, left_out = predict_crops(head, features), torch.zeros_like(targets)
         fold = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed)) % _FOLDS
         for number in range(_FOLDS):
             rest = fold != number
-            other = fit_hidden(features[rest], targets[rest], weights[rest], width=width, seed=seed)
-            left_out[~rest] = predict_crops(other, features[~rest])
+            left_out[~rest] = predict_crops(fit(rest), features[~rest])
         said = f"{width} hidden units"
-    return ShiftedTargets(items, ((fitted - left_out) * model.target_std).tolist()), said
+    shifts = ((fitted - left_out) * model.target_std).tolist()
+    if ranked is None:
+        return ShiftedTargets(items, shifts), said
+    answers = predict_crops(head, ranked.features) * model.target_std + model.target_mean
+    mos = [items[1, index].mos for index in range(len(known.mos), len(items))]
+    shifts += (answers - torch.tensor(mos)).tolist()
+    return ShiftedTargets(items, shifts), f"{said}, {len(ranked.pairs)} pairs"
 
 
-def fit_hidden(features: Tensor, targets: Tensor, weights: Tensor, *, width: int, seed: int) -> nn.Module:
-    """Fit an MLP to single crops (n, K, F), whose targets are their images', (n,); a function of the seed.
+def _width(head: nn.Module) -> int:
+    first, last = _layers(head)
+    return 0 if last is None else first.out_features
 
-    AdamW with dropout on smooth L1; images are drawn in proportion to ``weights`` (n,), a crop of each at random. The
-    standardisation of the features is part of the first layer in what is returned.
+
+def _layers(head: nn.Module) -> tuple[nn.Linear, nn.Linear | None]:
+    """The one layer of what ``make_stem_head`` has made, or its first and its last."""
+    layers = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
+    return layers[0], layers[1] if len(layers) > 1 else None
+
+
+def _entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(logits, targets)
+
+
+def fit_hidden(
+    features: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    *,
+    width: int,
+    seed: int,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    ranked: Ranked | None = None,
+) -> nn.Module:
+    """Fit a head of ``make_stem_head`` to single crops (n, K, F); their targets are their images', (n, C).
+
+    AdamW with dropout on ``loss`` of predictions and targets; images are drawn in proportion to ``weights`` (n,), a
+    crop of each at random; a function of the seed. Of ``ranked`` images the better one of a pair is to have the higher
+    number (logistic, as RankIQA, Liu et al. 2017), both asked of the same crop. The standardisation of the features is
+    part of the first layer in what is returned.
     """
     flat = features.flatten(0, 1)
     mean, deviation = flat.mean(dim=0), flat.std(dim=0) + 1e-6
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        last, first, activation = nn.Linear(width, 1), nn.Linear(features.shape[2], width), nn.GELU()
-        nn.init.zeros_(last.bias)
-        nn.init.kaiming_uniform_(last.weight, a=math.sqrt(5))
-        head = nn.Sequential(first, activation, last)
+        head = make_stem_head(features.shape[2], width, outputs=targets.shape[1])
+        first, last = _layers(head)
+        if last is not None:
+            nn.init.kaiming_uniform_(last.weight, a=math.sqrt(5))
         optimiser = torch.optim.AdamW(head.parameters(), lr=_RATE, weight_decay=_DECAY)
         for step in range(_STEPS):
             for group in optimiser.param_groups:
                 group["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * step / _STEPS))
             images = torch.multinomial(weights, _BATCH, replacement=True)
             crops = torch.randint(features.shape[1], (_BATCH,))
-            chosen = F.dropout((features[images, crops] - mean) / deviation, _INPUT_DROPOUT)
-            hidden = F.dropout(activation(first(chosen)), _DROPOUT)
-            loss = F.smooth_l1_loss(last(hidden).squeeze(-1), targets[images].float())
+            seen = features[images, crops]
+            if ranked is not None:
+                better, worse = ranked.pairs[torch.randint(len(ranked.pairs), (_PAIRS,))].T
+                crops = torch.randint(ranked.features.shape[1], (_PAIRS,))
+                seen = torch.cat([seen, ranked.features[better, crops], ranked.features[worse, crops]])
+            made = first(F.dropout((seen - mean) / deviation, _INPUT_DROPOUT))
+            if last is not None:
+                made = last(F.dropout(F.gelu(made), _DROPOUT))
+            error = loss(made[:_BATCH], targets[images])
+            if ranked is not None:
+                higher, lower = made[_BATCH:].chunk(2)
+                error = error + _RANKING * _SOFTNESS * F.softplus((lower - higher + _GAP) / _SOFTNESS).mean()
             optimiser.zero_grad()
-            torch.autograd.backward(loss)
+            torch.autograd.backward(error)
             optimiser.step()
     with torch.no_grad():
         weight = first.weight / deviation

@@ -21,9 +21,9 @@ from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, re
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_files import EMBEDDED
 from mpiqe.model.clip_iqa import CLIPIQA
-from mpiqe.model.files import check_safetensors
 from mpiqe.model.loss import Counts, Loss
 from mpiqe.model.mpiqe import MPIQE
+from mpiqe.model.tensor_files import check_safetensors
 from mpiqe.training.batches import StepSampler, step_loader
 from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
 from mpiqe.training.evaluate import Prediction, beats, calibrate_on, measure, measure_interval, predict, to_csv
@@ -33,7 +33,7 @@ from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import PREDICTIONS, STATE, TEST, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import learning_rate
 from mpiqe.training.stem_cache import StemCache
-from mpiqe.training.stem_head import ShiftedTargets, fit_stem_head
+from mpiqe.training.stem_head import ShiftedTargets, fit_heads, pairs_of
 from mpiqe.training.step import take_step
 from mpiqe.training.tensorboard import event_writer
 
@@ -52,12 +52,14 @@ class Sides:
     digest: str
     """Of all sets."""
     sizes: tuple[int, ...]
-    """How many of ``learnt`` each set has, in order."""
+    """How many of ``trained`` each dataset has, in order; those of ``ranked`` together are the last."""
+    ranked: list[Record]
+    """Images whose MOS only ranks those of one reference."""
 
     @property
-    def learnt(self) -> list[Record]:
-        """All that is trained on."""
-        return [*self.train, *self.further]
+    def trained(self) -> list[Record]:
+        """Every record that is trained on."""
+        return [*self.train, *self.further, *self.ranked]
 
 
 def train(
@@ -75,7 +77,7 @@ def train(
     options = replace(options, run=replace(options.run, precision=precision))  # what a resumed run has to keep to
     settings = options.run
     accelerator = accelerator_for(device=settings.device, precision=settings.precision)
-    dataset, sides = _data(settings, reporter, look=accelerator.is_main_process and not checked)
+    dataset, sides = _data(settings, reporter, decode=accelerator.is_main_process and not checked)
     clip = FrozenCLIP.from_pretrained(settings.backbone)
     backbone_digest = clip.digest()
     model = build_model(clip, options.model, seed=settings.seed)
@@ -91,9 +93,9 @@ def train(
     bare = torch.optim.Adam(_groups(model, settings), lr=settings.learning_rate)
     optimiser = accelerator.prepare_optimizer(bare)
     images_per_step = settings.batch_size // (settings.crops if settings.batch_unit == "crops" else 1)  # D11
-    learnt = sides.learnt
+    trained = sides.trained
     sampler = StepSampler(
-        len(learnt),
+        len(trained),
         batch_size=images_per_step,
         parts=settings.accumulation,
         rank=accelerator.process_index,
@@ -101,7 +103,7 @@ def train(
         seed=settings.seed,
     )
     crops = CropDataset(
-        learnt,
+        trained,
         size=model.image_size,
         count=settings.crops,
         seed=settings.seed,
@@ -111,9 +113,12 @@ def train(
     )
     items = _crops(crops, model, options, accelerator, reporter)
     asked: CropDataset | StemCache | ShiftedTargets = items
-    if isinstance(model, MPIQE) and model.stem_head is not None:
-        asked, said = fit_stem_head(model, items, accelerator, sizes=sides.sizes, seed=settings.seed)
-        reporter.note(f"the stem's head is fitted ({said})")
+    if isinstance(model, MPIQE):
+        asked, fits = fit_heads(
+            model, items, accelerator, sizes=sides.sizes, pairs=pairs_of(sides.ranked), seed=settings.seed
+        )
+        for line in fits:
+            reporter.note(line)
     batches = step_loader(asked, sampler, workers=settings.workers)
     checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
 
@@ -153,7 +158,7 @@ def train(
                 model,
                 islice(parts, len(step.parts)),
                 loss=loss,
-                counts=_counts([learnt[index] for index in step.images], settings.crops),
+                counts=_counts([trained[index] for index in step.images], settings.crops),
                 optimiser=optimiser,
                 accelerator=accelerator,
                 prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
@@ -165,11 +170,11 @@ def train(
         row = {
             "epoch": epoch,
             "learning_rate": rate,
-            **dict(zip(("loss", "loss_scene", "loss_distortion", "loss_score"), _means(sums, learnt), strict=True)),
+            **dict(zip(("loss", "loss_scene", "loss_distortion", "loss_score"), _means(sums, trained), strict=True)),
             **_figures("val", model, sides.val, options, accelerator),
             **(_figures("test", model, sides.test, options, accelerator) if settings.test_each_epoch else {}),
             **movement(model, start),
-            "images_per_second": len(learnt) / seconds,
+            "images_per_second": len(trained) / seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
         better = settings.epoch == "last" or beats(row["val_srcc"], progress["best"])  # D14
@@ -188,8 +193,8 @@ def train(
     return _test(model, run, dataset.name, sides, options, accelerator)
 
 
-def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Dataset, Sides]:
-    """Read everything, and ``look`` at every image, before anything is computed."""
+def _data(settings: RunOptions, reporter: Reporter, *, decode: bool) -> tuple[Dataset, Sides]:
+    """Read everything, and ``decode`` every image to check it, before anything is computed."""
     dataset = read_dataset(
         settings.data,
         root=as_path(settings.root),
@@ -200,11 +205,11 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
     )
     for note in dataset.notes:
         reporter.note(f"{dataset.name}: {note}")
-    if look:
+    if decode:
         reporter.note(f"{dataset.name}: checking {len(dataset.records)} images")
         check(dataset)
     split: Split = choose_split(dataset, settings.split, source=settings.splits)
-    if settings.whole:
+    if settings.train_on_all:
         split = Split(tuple(sorted((*split.train, *split.test))), split.val, ())
     if not settings.validation:
         split = without_val(split)
@@ -218,9 +223,9 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
     further, digest, sizes = [], dataset.digest, [len(train_side)]
     further_val: dict[str, list[Record]] = {}
     scale = target_statistics(train_side)
-    for side in read_extra_data(settings.also, split=settings.split, whole=settings.whole):
+    for side in read_extra_data(settings.extra_data, split=settings.split, train_on_all=settings.train_on_all):
         reporter.note(f"{side.dataset.name}: {len(side.train)} images to train on beside them")
-        if look:
+        if decode:
             check(side.dataset)
         further += brought_to(scale, side.train)
         sizes.append(len(side.train))
@@ -229,7 +234,17 @@ def _data(settings: RunOptions, reporter: Reporter, *, look: bool) -> tuple[Data
             name += "'"
         further_val[name] = brought_to(scale, side.val, by=side.train)
         digest += f"+{side.dataset.digest}"
-    return dataset, Sides(train_side, val, test, further, further_val, digest, tuple(sizes))
+    ranked: list[Record] = []
+    for spec in settings.ranked_data:
+        made = read_dataset(spec)
+        reporter.note(f"{made.name}: {len(made.records)} images to rank beside them")
+        if decode:
+            check(made)
+        ranked += made.records
+        digest += f"+{made.digest}"
+    if ranked:
+        sizes.append(len(ranked))
+    return dataset, Sides(train_side, val, test, further, further_val, digest, tuple(sizes), ranked)
 
 
 def _crops(
@@ -248,11 +263,11 @@ def _crops(
     return StemCache(crops, model.clip, accelerator=accelerator, progress=progress)
 
 
-def _aim(model: QualityModel, learnt: Sequence[Record], settings: RunOptions) -> None:
+def _aim(model: QualityModel, trained: Sequence[Record], settings: RunOptions) -> None:
     """Set what the head's number stands for (D10), or for CLIP-IQA what a probability does."""
-    mean, std = target_statistics(learnt)
+    mean, std = target_statistics(trained)
     if isinstance(model, CLIPIQA):
-        ratings = [record.mos for record in learnt]
+        ratings = [record.mos for record in trained]
         model.target_mean, model.target_std = min(ratings), max(ratings) - min(ratings)
     elif settings.target == "standardised":
         model.target_mean, model.target_std = mean, std

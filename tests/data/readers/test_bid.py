@@ -5,20 +5,12 @@ import openpyxl
 import pytest
 import xlwt
 from tests.data import release_folders
+from tests.data.liqe_files import AUTHENTIC, assert_labels_are_liqes, assert_splits_are_liqes, rows_of_split
 
 from mpiqe.data import Dataset, read_bid
 from mpiqe.errors import ConfigError, DatasetError
 
 SPLITS2 = Path("IQA_Database/BID/splits2")
-CLASSES = {  # LIQE's words in its BID files and the classes of the paper that they mean
-    "other realistic": "others",
-    "overexposure": "over-exposure",
-    "realistic blur": "blur",
-    "realistic contrast change": "contrast",
-    "realistic noise": "noise",
-    "underexposure": "under-exposure",
-}
-SCENES = {"still_life": "still-life", "night": "night scene", "indoor": "indoor scene"}
 
 
 @pytest.fixture(scope="module")
@@ -52,28 +44,15 @@ def test_every_mos_is_the_sheets_in_its_order(dataset, scores):
 
 
 def test_every_label_is_liqes(dataset, liqe_labels):
-    records = {record.name: record for record in dataset.records}
-    rows = [
-        row
-        for side in ("train", "val", "test")
-        for row in release_folders.liqe_rows(liqe_labels / SPLITS2 / "1" / f"bid_{side}_clip.txt")
-    ]
-    assert len(rows) == len(records) == 586
-    for name, score, distortion, *scenes in rows:
-        record = records[name]
-        assert record.mos == float(score)
-        assert record.distortion == CLASSES[distortion]
-        assert list(record.scenes) == [SCENES.get(scene, scene) for scene in scenes if scene != "invalid"]
-        assert record.image.is_file()
-        assert record.reference is None
+    rows = rows_of_split(liqe_labels / SPLITS2, "bid", 1)
+    assert len(rows) == len(dataset.records) == 586
+    assert {record.name: record.mos for record in dataset.records} == {row[0]: float(row[1]) for row in rows}
+    assert_labels_are_liqes(dataset.records, rows, AUTHENTIC)
+    assert all(record.image.is_file() and record.reference is None for record in dataset.records)
 
 
 def test_every_split_is_liqes(dataset, liqe_labels):
-    assert len(dataset.splits) == 10
-    for number, split in enumerate(dataset.splits, start=1):
-        for side, members in (("train", split.train), ("val", split.val), ("test", split.test)):
-            rows = release_folders.liqe_rows(liqe_labels / SPLITS2 / str(number) / f"bid_{side}_clip.txt")
-            assert {dataset.records[index].name for index in members} == {row[0] for row in rows}
+    assert_splits_are_liqes(dataset, liqe_labels / SPLITS2, "bid")
 
 
 def test_there_are_586_images_not_585(made):

@@ -5,6 +5,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 from tests.data import release_folders
+from tests.data.liqe_files import assert_labels_are_liqes, assert_splits_are_liqes
 
 from mpiqe.data import DATASETS, Dataset, read_csiq
 from mpiqe.errors import ConfigError, DatasetError
@@ -18,7 +19,6 @@ CLASSES = {  # LIQE's words in csiq_all_clip.txt and the classes of the paper th
     "gaussian blur": "blur",
     "contrast": "contrast",
 }
-SCENES = {"still_life": "still-life", "night": "night scene", "indoor": "indoor scene"}
 TYPES = {  # the published list's word for a type, and the sheet's
     "AWGN": "noise",
     "JPEG": "jpeg",
@@ -68,15 +68,12 @@ def test_every_label_and_reference_is_the_published_one(dataset, published):
 
 
 def test_every_label_is_liqes(dataset, liqe_labels):
-    records = {record.name: record for record in dataset.records}  # spelt as LIQE does
     rows = release_folders.liqe_rows(liqe_labels / SPLITS2 / "csiq_all_clip.txt")
-    assert len(rows) == len(records) == 866
-    for name, score, distortion, *scenes in rows:
-        record = records[name]
-        assert record.mos == pytest.approx(float(score), abs=0.0005 + 1e-6)  # three decimals there
-        assert record.mos == 1 - record.label
-        assert record.distortion == CLASSES[distortion]
-        assert list(record.scenes) == [SCENES.get(scene, scene) for scene in scenes if scene != "invalid"]
+    assert len(rows) == len(dataset.records) == 866
+    mos = {record.name: record.mos for record in dataset.records}  # spelt as LIQE does
+    assert mos == pytest.approx({row[0]: float(row[1]) for row in rows}, abs=0.0005 + 1e-6)  # three decimals there
+    assert all(record.mos == 1 - record.label for record in dataset.records)
+    assert_labels_are_liqes(dataset.records, rows, CLASSES)
 
 
 def test_every_image_is_found_in_folders_of_another_case(dataset):
@@ -87,14 +84,7 @@ def test_every_image_is_found_in_folders_of_another_case(dataset):
 
 
 def test_every_split_is_liqes_and_by_reference(dataset, liqe_labels):
-    assert len(dataset.splits) == 10
-    for number, split in enumerate(dataset.splits, start=1):
-        references = []
-        for side, members in (("train", split.train), ("val", split.val), ("test", split.test)):
-            rows = release_folders.liqe_rows(liqe_labels / SPLITS2 / str(number) / f"csiq_{side}_clip.txt")
-            assert {dataset.records[index].name for index in members} == {row[0] for row in rows}
-            references.append({dataset.records[index].reference for index in members})
-        assert len(set.union(*references)) == sum(map(len, references)) == 30
+    assert_splits_are_liqes(dataset, liqe_labels / SPLITS2, "csiq", references=30)
 
 
 def test_without_labels_the_file_name_tells_the_distortion_and_nothing_the_scene(made):

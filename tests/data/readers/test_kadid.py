@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from tests.data import release_folders
+from tests.data.liqe_files import assert_labels_are_liqes, assert_splits_are_liqes, rows_of_split
 
 from mpiqe.data import DATASETS, Dataset, read_kadid
 from mpiqe.data.readers.kadid import distortions
@@ -49,7 +50,6 @@ WORDS = {  # LIQE's words for the codes, as they stand in its files
     "sharpness": "contrast",
     "contrast": "contrast",
 }
-SCENES = {"still_life": "still-life", "night": "night scene", "indoor": "indoor scene"}
 
 
 @pytest.fixture(scope="module")
@@ -90,18 +90,10 @@ def test_every_mos_and_reference_is_the_published_one(dataset, published):
 
 
 def test_every_label_is_liqes(dataset, liqe_labels):
-    records = {record.name: record for record in dataset.records}
-    rows = [
-        row
-        for side in ("train", "val", "test")
-        for row in release_folders.liqe_rows(liqe_labels / SPLITS2 / "1" / f"kadid10k_{side}_clip.txt")
-    ]
-    assert len(rows) == len(records) == 10_125
-    for name, score, distortion, *scenes in rows:
-        record = records[name]
-        assert record.mos == float(score)
-        assert record.distortion == WORDS[distortion]
-        assert list(record.scenes) == [SCENES.get(scene, scene) for scene in scenes if scene != "invalid"]
+    rows = rows_of_split(liqe_labels / SPLITS2, "kadid10k", 1)
+    assert len(rows) == len(dataset.records) == 10_125
+    assert {record.name: record.mos for record in dataset.records} == {row[0]: float(row[1]) for row in rows}
+    assert_labels_are_liqes(dataset.records, rows, WORDS)
 
 
 def test_the_scores_of_liqes_other_file_are_the_same(dataset, liqe_labels):
@@ -116,14 +108,7 @@ def test_every_image_is_there_and_every_distortion_as_often_as_released(dataset)
 
 
 def test_every_split_is_liqes_and_by_reference(dataset, liqe_labels):
-    assert len(dataset.splits) == 10
-    for number, split in enumerate(dataset.splits, start=1):
-        references = []
-        for side, members in (("train", split.train), ("val", split.val), ("test", split.test)):
-            rows = release_folders.liqe_rows(liqe_labels / SPLITS2 / str(number) / f"kadid10k_{side}_clip.txt")
-            assert {dataset.records[index].name for index in members} == {row[0] for row in rows}
-            references.append({dataset.records[index].reference for index in members})
-        assert len(set.union(*references)) == sum(map(len, references)) == 81
+    assert_splits_are_liqes(dataset, liqe_labels / SPLITS2, "kadid10k", references=81)
 
 
 def test_the_codes_classes_are_the_given_ones():

@@ -2,21 +2,13 @@ from pathlib import Path
 
 import pytest
 from tests.data import release_folders
+from tests.data.liqe_files import AUTHENTIC, assert_labels_are_liqes, assert_splits_are_liqes
 from tests.data.release_folders import KONIQ_SCORES, KONIQ_SETS
 
 from mpiqe.data import Dataset, read_koniq
 from mpiqe.errors import DatasetError
 
 SPLITS2 = Path("IQA_Database/koniq-10k/splits2")
-CLASSES = {  # LIQE's words in koniq10k_all_clip.txt and the classes of the paper that they mean
-    "other realistic": "others",
-    "overexposure": "over-exposure",
-    "realistic blur": "blur",
-    "realistic contrast change": "contrast",
-    "realistic noise": "noise",
-    "underexposure": "under-exposure",
-}
-SCENES = {"still_life": "still-life", "night": "night scene", "indoor": "indoor scene"}
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +53,15 @@ def test_every_mos_is_the_published_one(dataset, shared):
 
 
 def test_every_label_is_liqes(dataset, liqe_labels):
-    records = {record.name: record for record in dataset.records}
     rows = release_folders.liqe_rows(liqe_labels / SPLITS2 / "koniq10k_all_clip.txt")
-    assert len(rows) == len(records) == 10_073
-    for name, score, distortion, *scenes in rows:
-        record = records[name]
-        assert abs(record.mos - float(score)) < 7e-7  # six decimals there
-        assert record.distortion == CLASSES[distortion]
-        assert list(record.scenes) == [SCENES.get(scene, scene) for scene in scenes if scene != "invalid"]
+    assert len(rows) == len(dataset.records) == 10_073
+    mos = {record.name: record.mos for record in dataset.records}
+    assert mos == pytest.approx({row[0]: float(row[1]) for row in rows}, abs=7e-7, rel=0)  # six decimals there
+    assert_labels_are_liqes(dataset.records, rows, AUTHENTIC)
 
 
 def test_every_split_is_liqes(dataset, liqe_labels):
-    assert len(dataset.splits) == 10
-    for number, split in enumerate(dataset.splits, start=1):
-        for side, members in (("train", split.train), ("val", split.val), ("test", split.test)):
-            rows = release_folders.liqe_rows(liqe_labels / SPLITS2 / str(number) / f"koniq10k_{side}_clip.txt")
-            assert {dataset.records[index].name for index in members} == {row[0] for row in rows}
+    assert_splits_are_liqes(dataset, liqe_labels / SPLITS2, "koniq10k")
 
 
 def test_the_small_images_and_the_zscores_keep_liqes_labels_and_splits(root, dataset, sets, liqe_labels):

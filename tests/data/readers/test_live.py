@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 from tests.data import release_folders
+from tests.data.liqe_files import assert_labels_are_liqes, assert_splits_are_liqes
 
 from mpiqe.data import DATASETS, Dataset, read_live
 from mpiqe.errors import DatasetError
@@ -18,7 +19,6 @@ CLASSES = {  # LIQE's words in live_all_clip.txt and the classes of the paper th
     "white noise": "noise",
     "gaussian blur": "blur",
 }
-SCENES = {"still_life": "still-life"}
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +83,9 @@ def test_every_image_is_there_in_the_releases_order(dataset):
 
 
 def test_every_label_but_those_of_fast_fading_is_liqes(dataset, liqe):
-    kept = [record for record in dataset.records if not record.name.startswith("fastfading/")]
-    assert len(kept) == 634
-    for record in kept:
-        _, word, *scenes = liqe[record.name]
-        assert record.distortion == CLASSES[word]
-        assert list(record.scenes) == [SCENES.get(scene, scene) for scene in scenes if scene != "invalid"]
+    rows = [(name, *row) for name, row in liqe.items() if not name.startswith("fastfading/")]
+    assert len(rows) == 634
+    assert_labels_are_liqes(dataset.records, rows, CLASSES)
 
 
 def test_fast_fading_is_jpeg2000_with_the_scenes_of_its_reference(dataset):
@@ -106,10 +103,8 @@ def test_fast_fading_is_jpeg2000_with_the_scenes_of_its_reference(dataset):
 
 
 def test_labels_as_published_are_liqes_word_by_word(literal, liqe):
-    for record in literal.records:
-        _, word, *scenes = liqe[record.name]
-        assert record.distortion == CLASSES[word]
-        assert list(record.scenes) == [SCENES.get(scene, scene) for scene in scenes if scene != "invalid"]
+    assert len(literal.records) == len(liqe)
+    assert_labels_are_liqes(literal.records, [(name, *row) for name, row in liqe.items()], CLASSES)
     assert sum(r.name.startswith("fastfading/") and r.distortion == "noise" for r in literal.records) == 145
 
 
@@ -123,14 +118,7 @@ def test_the_correction_touches_145_distortions_and_131_scenes(dataset, literal)
 
 
 def test_every_split_is_liqes_and_by_reference(dataset, liqe_labels):
-    assert len(dataset.splits) == 10
-    for number, split in enumerate(dataset.splits, start=1):
-        references = []
-        for side, members in (("train", split.train), ("val", split.val), ("test", split.test)):
-            rows = release_folders.liqe_rows(liqe_labels / SPLITS2 / str(number) / f"live_{side}_clip.txt")
-            assert {dataset.records[index].name for index in members} == {row[0] for row in rows}
-            references.append({dataset.records[index].reference for index in members})
-        assert len(set.union(*references)) == sum(map(len, references)) == 29
+    assert_splits_are_liqes(dataset, liqe_labels / SPLITS2, "live", references=29)
 
 
 def test_the_digest_does_not_know_the_released_label(dataset):

@@ -3,23 +3,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.data.liqe_files import AUTHENTIC, assert_labels_are_liqes, assert_splits_are_liqes
+from tests.data.release_folders import liqe_rows
 
 from mpiqe.data import check, read_livec
 from mpiqe.errors import DatasetError
 from mpiqe.labels import DISTORTIONS, SCENES
 
 SPLITS2 = Path("IQA_Database/ChallengeDB_release/splits2")
-
-# LIQE's words as they stand in clive_all_clip.txt, and the classes of the paper that they mean.
-LIQE_SCENES = {"indoor": "indoor scene", "night": "night scene", "still_life": "still-life"}
-LIQE_DISTORTIONS = {
-    "other realistic": "others",
-    "overexposure": "over-exposure",
-    "realistic blur": "blur",
-    "realistic contrast change": "contrast",
-    "realistic noise": "noise",
-    "underexposure": "under-exposure",
-}
 
 
 def test_every_mos_is_the_published_one(livec_root, shared):
@@ -34,15 +25,12 @@ def test_every_mos_is_the_published_one(livec_root, shared):
 
 
 def test_every_label_is_liqes(livec_root, liqe_labels):
-    records = {record.name: record for record in read_livec(livec_root, liqe_labels).records}
-    lines = (liqe_labels / SPLITS2 / "clive_all_clip.txt").read_text().splitlines()
-    assert len(lines) == len(records) == 1162
-    for line in lines:
-        name, score, distortion, *scenes = line.split("\t")
-        record = records[name]
-        assert record.mos == pytest.approx(float(score), abs=1e-6)
-        assert record.distortion == LIQE_DISTORTIONS[distortion]
-        assert list(record.scenes) == [LIQE_SCENES.get(word, word) for word in scenes if word != "invalid"]
+    records = read_livec(livec_root, liqe_labels).records
+    rows = liqe_rows(liqe_labels / SPLITS2 / "clive_all_clip.txt")
+    assert len(rows) == len(records) == 1162
+    mos = {record.name: record.mos for record in records}
+    assert mos == pytest.approx({row[0]: float(row[1]) for row in rows}, abs=1e-6)
+    assert_labels_are_liqes(records, rows, AUTHENTIC)
 
 
 def test_labels_are_classes_of_the_paper(livec_root, liqe_labels):
@@ -62,14 +50,8 @@ def test_the_seven_training_images_are_left_out(livec_root):
     assert not [name for name in names if "/t" in name]
 
 
-def test_every_liqe_split_is_liqes_and_covers_the_dataset_once(livec_root, liqe_labels):
-    dataset = read_livec(livec_root, liqe_labels)
-    assert len(dataset.splits) == 10
-    for number, split in enumerate(dataset.splits, start=1):
-        assert sorted((*split.train, *split.val, *split.test)) == list(range(1162))
-        for side, members in (("train", split.train), ("val", split.val), ("test", split.test)):
-            lines = (liqe_labels / SPLITS2 / str(number) / f"clive_{side}_clip.txt").read_text().splitlines()
-            assert {dataset.records[index].name for index in members} == {line.split("\t")[0] for line in lines}
+def test_every_split_is_liqes(livec_root, liqe_labels):
+    assert_splits_are_liqes(read_livec(livec_root, liqe_labels), liqe_labels / SPLITS2, "clive")
 
 
 def test_without_labels_nothing_is_guessed(livec_root):

@@ -15,6 +15,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from mpiqe.atomic import write_atomic
 from mpiqe.batch.kept import paired
 from mpiqe.batch.parquet_sink import encoded, parts_folder, schema
 from mpiqe.batch.ray.parts import Part, part_of
@@ -22,7 +23,6 @@ from mpiqe.batch.ray.shards import Shard, cut
 from mpiqe.batch.resume import VERSION, identity
 from mpiqe.batch.sinks import CsvSink, JsonLinesSink
 from mpiqe.errors import ConfigError, MPIQEError
-from mpiqe.files import write_whole
 from mpiqe.scoring.loading import load
 from mpiqe.scoring.score import Row
 from mpiqe.scoring.scorer import Scorer
@@ -155,7 +155,7 @@ def score_shard(scorer: Scorer, text: str, job: Job) -> Part:
         last=rows[-1].path if rows else None,
         form=job.form,
     )
-    write_whole(parts_folder(job.output) / part.name, _content(rows, scorer, job))
+    write_atomic(parts_folder(job.output) / part.name, _content(rows, scorer, job))
     return part
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mpiqe.atomic import write_atomic
 from mpiqe.experiments.figures import FigureFile
 from mpiqe.experiments.report.contents import TITLE, contents
 from mpiqe.experiments.report.html import to_html
@@ -10,7 +11,6 @@ from mpiqe.experiments.report.markdown import to_markdown
 from mpiqe.experiments.report.plots import can_plot, draw_plots
 from mpiqe.experiments.report.tables import to_csv
 from mpiqe.experiments.results import Findings
-from mpiqe.files import write_whole
 
 __all__ = ["write_report"]
 
@@ -38,5 +38,5 @@ def write_report(
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        write_whole(out / name, text.encode(errors="backslashreplace"))
+        write_atomic(out / name, text.encode(errors="backslashreplace"))
     return [out / name for name in files]

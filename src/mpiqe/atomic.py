@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, *parts: "bytes | memoryview") -> None:
+def write_atomic(path: Path, *parts: "bytes | memoryview") -> None:
     """Write ``parts`` to a file beside ``path``, flush it to the disk, then rename it over ``path``."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

@@ -1,4 +1,4 @@
-"""The values that each named decision can take. Decisions D1 - D15 are explained in docs/decisions.md."""
+"""The values that each named option can take. Decisions D1 - D17 are explained in docs/decisions.md."""
 
 from typing import Literal
 
@@ -18,6 +18,7 @@ CropMode = Literal["seeded", "grid", "random"]  # D12
 ModelCropMode = Literal["seeded", "grid"]  # D12, as a model's own: "random" crops cannot be repeated
 SplitSource = Literal["auto", "liqe", "own"]  # D13
 Epoch = Literal["last", "val"]  # D14
+DistortionScale = Literal["clip", "none"]  # D17
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu"]

@@ -10,11 +10,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from mpiqe.atomic import write_atomic
 from mpiqe.errors import WeightsError
-from mpiqe.files import write_whole
 from mpiqe.parse import parse_json
 
-__all__ = ["check_safetensors", "write_safetensors", "write_whole"]
+__all__ = ["check_safetensors", "write_atomic", "write_safetensors"]
 
 DIGEST = "mpiqe_digest"
 """The key of the digest among a file's metadata; files of mpiqe 0.1 and of others have none."""
@@ -33,7 +33,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[
     noted = {**metadata, DIGEST: _digest(metadata, whole.items())}
     header = json.dumps({"__metadata__": noted, **entries}, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # the tensors begin at a multiple of eight
-    write_whole(path, len(header).to_bytes(8, "little"), header, memoryview(content)[start:])
+    write_atomic(path, len(header).to_bytes(8, "little"), header, memoryview(content)[start:])
 
 
 def check_safetensors(path: Path) -> None:

@@ -1,0 +1,21 @@
+"""Scores in Ray Data: pip install "mpiqe[ray]". Run it in examples/."""
+
+from pathlib import Path
+
+import ray
+
+import mpiqe
+
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+files = sorted(map(str, Path().absolute().glob("*.jpg")))
+
+photos = ray.data.read_binary_files(files, include_paths=True)
+scored = photos.map_batches(
+    mpiqe.RayScorer, fn_constructor_kwargs={"column": "bytes"}, batch_size=8, concurrency=1
+).drop_columns(["bytes"])
+rows = sorted(scored.take_all(), key=lambda row: row["path"])
+for row in rows[:4]:
+    print(Path(row["path"]).name, round(row["score"], 2), row["distortion"])
+
+decoded = ray.data.read_images(files, size=(384, 384)).map_batches(mpiqe.RayScorer, batch_size=8, concurrency=1)
+print("decoded by Ray:", decoded.filter(lambda row: row["score"] >= 60).count(), "of", len(files), "at 60 or more")

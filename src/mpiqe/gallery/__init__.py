@@ -1,0 +1,1 @@
+"""A static page of scored photos: ``mpiqe report``."""

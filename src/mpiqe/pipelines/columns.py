@@ -1,0 +1,100 @@
+"""What the pipelines share: a scorer that is loaded where it is first used, and its results as columns."""
+
+import os
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpiqe.batch.sinks import COLUMNS, plain_values
+from mpiqe.decoding import Source
+from mpiqe.errors import ConfigError
+from mpiqe.scoring.loading import load, version_of_folder
+from mpiqe.scoring.score import Row
+from mpiqe.scoring.scorer import Scorer
+
+RESULTS = tuple(name for name in COLUMNS if name not in ("path", "width", "height"))
+"""The columns that a pipeline adds: score, spread, scene, distortion, interval_low, interval_high, error."""
+TEXTS = ("scene", "distortion", "error")
+"""Those of them that hold text; the others hold numbers."""
+
+
+class ColumnScorer:
+    """Scores the images of one column.
+
+    It holds the name of the weights and options of ``mpiqe.load``, and loads the scorer when it first scores: it can
+    be sent to another process, which loads its own. ``version`` is the model's, for caches: the results of two versions
+    do not mix. Raises ``ConfigError`` for a prefix that is no text.
+    """
+
+    def __init__(
+        self, weights: str | Path | None = None, *, column: str = "image", prefix: str = "", **options: Any
+    ) -> None:
+        if not isinstance(prefix, str):
+            raise ConfigError(f"prefix must be text that begins the names of new columns, not {prefix!r}")
+        self.weights = None if weights is None else os.fspath(weights)
+        self.column = column
+        self.prefix = prefix
+        self.options = options
+        self.version = version_of_folder(weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the scorer."""
+        return {name: value for name, value in self.__dict__.items() if name != "scorer"}
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The scorer, loaded when it is first asked for; raises as ``mpiqe.load`` does."""
+        return load(self.weights, **self.options)
+
+    @property
+    def names(self) -> list[str]:
+        """The new columns."""
+        return [self.prefix + name for name in RESULTS]
+
+    def columns(self, images: Iterable[Any]) -> dict[str, list[Any]]:
+        """The new columns for images in any form that ``as_source`` takes.
+
+        An image without a score has NaN for numbers, and all but ``error`` empty; one with a score an empty ``error``.
+        There is no None, so that a column has the same type in every batch.
+        """
+        rows = self.rows(images)
+        return {self.prefix + name: [filled(name, row[name]) for row in rows] for name in RESULTS}
+
+    def rows(self, images: Iterable[Any]) -> list[dict[str, Any]]:
+        """``RESULTS`` of each image, None where there is none."""
+        given = list(images)
+        missing = {place for place, image in enumerate(given) if image is None}
+        results = self.scorer.rows(as_source(image) for image in given if image is not None)
+        return [
+            _values(Row("", None, "there is no image")) if place in missing else _values(next(results))
+            for place in range(len(given))
+        ]
+
+
+def filled(name: str, value: Any) -> Any:
+    """The value of a result, NaN or an empty text where it is None."""
+    if value is not None:
+        return value
+    return "" if name in TEXTS else float("nan")
+
+
+def _values(row: Row) -> dict[str, Any]:
+    values = plain_values(row)
+    return {name: values[name] for name in RESULTS}
+
+
+def as_source(image: Any) -> Source:
+    """An image of a pipeline as ``Scorer`` takes it: ``{"bytes": .., "path": ..}`` too, and arrays in grey."""
+    if isinstance(image, Mapping) and {"bytes", "path"} & set(image):
+        content = image.get("bytes")
+        source: Source = content if content is not None else image.get("path") or ""
+        return source
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
+        grey = image if image.ndim == 2 else image[..., 0]
+        return np.stack([grey] * 3, axis=-1) if image.ndim == 2 or image.shape[2] == 1 else image
+    if isinstance(image, (bytearray, memoryview, np.bytes_)):
+        return bytes(image)
+    return image if not isinstance(image, np.str_) else str(image)
