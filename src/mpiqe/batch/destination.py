@@ -14,7 +14,6 @@ from typing import IO, Literal, NamedTuple, cast, get_args
 
 from mpiqe.batch.resume import foreign, has_rows, settings_file
 from mpiqe.errors import ConfigError
-from mpiqe.regular_files import open_regular
 from mpiqe.sources.unpacking import FAULTS, unpacking
 
 Format = Literal["table", "csv", "jsonl", "json", "parquet"]
@@ -92,7 +91,7 @@ def is_occupied(output: Path, form: Form) -> bool:
 
 def unmade(output: Path, form: Form, to: Path) -> None:
     """Write the rows of a finished output as they were while they came; raises ``ConfigError`` for a foreign file."""
-    with open_regular(str(output)) as file, to.open("wb") as plain:
+    with output.open("rb") as file, to.open("wb") as plain:
         unpack = unpacking(file) if form.is_packed else None
         try:
             lines = _lines(unpack(file) if unpack else file)
