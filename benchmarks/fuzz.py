@@ -207,7 +207,7 @@ def _one_process(
             process.wait(_START_SECONDS)  # it has closed its end
         except TimeoutError as error:
             if under_way is None:
-                raise RuntimeError(f"{kind.name} does not start: {error}") from error
+                raise RuntimeError(f"{kind.name}: nothing from the process between two mutations: {error}") from error
             tally.findings.append(Finding(kind.name, under_way["begin"], "time", under_way["file"], str(error)))
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -252,8 +252,10 @@ def _events(process: "subprocess.Popen[bytes]", kind: Kind, tally: Tally) -> Ite
                 return
             *lines, waiting = (waiting + step).split(b"\n")
             for line in lines:
-                last, limit = time.monotonic(), _STUCK * kind.seconds
-                yield json.loads(line)
+                event = json.loads(line)
+                last = time.monotonic()
+                limit = _STUCK * kind.seconds if "begin" in event else _START_SECONDS  # between two it is our own work
+                yield event
 
 
 def _count(kind: Kind, event: dict[str, Any], tally: Tally) -> None:

@@ -136,35 +136,44 @@ def read(path: Path) -> np.ndarray:
 
 
 def draw(out: Path, rows: list[dict[str, Any]], stem: Path, ways: list[str]) -> None:
-    """Pictures of each way above its curves, as a change since the first step."""
+    """The blurred photo, what each way has made of it at its last step, the original; and curves below."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    height, width, _ = read(stem.with_name(stem.name + "-blur.jpg")).shape
+    blurred = stem.with_name(stem.name + "-blur.jpg")
+    height, width, _ = read(blurred).shape
     box = (width // 2 - 112, height // 4 - 56, width // 2 + 112, height // 4 + 168)
-    figure, axes = plt.subplots(3, len(ways), figsize=(2.2 * len(ways), 6.6), squeeze=False)
-    for column, way in enumerate(ways):
-        own = [row for row in rows if row["way"] == way]
-        last = own[-1]["step"]
-        best = max(own, key=lambda row: row["ssim"])
-        for place, row in ((0, best), (1, own[-1])):
-            axes[place, column].imshow(Image.open(out / f"{way}-{row['step']}.png").crop(box))
-            axes[place, column].set_title(
-                f"{way}, step {row['step']}\nscore {row['score']:.0f}, SSIM {row['ssim']:.2f}", fontsize=8
-            )
-            axes[place, column].axis("off")
-        steps = [row["step"] for row in own]
-        for name, unit in (("score", 1), ("mirrored", 1), ("psnr", 1), ("noise", 1)):
-            axes[2, column].plot(steps, [(row[name] - own[0][name]) / unit for row in own], label=name, linewidth=1)
-        axes[2, column].set_xlim(0, last)
-        axes[2, column].tick_params(labelsize=7)
-        axes[2, column].set_xlabel("step", fontsize=7)
-    axes[2, 0].set_ylabel("change since step 0", fontsize=7)
-    axes[2, 0].legend(fontsize=6)
+    figure, axes = plt.subplots(3, len(ways) + 2, figsize=(2.1 * (len(ways) + 2), 5.6))
+    for axis in axes.flat:
+        axis.axis("off")
+        axis.tick_params(labelsize=7)
+    own = {way: [row for row in rows if row["way"] == way] for way in ways}
+    first = own[ways[0]][0]
+    axes[0, 0].imshow(Image.open(blurred).crop(box))
+    axes[0, 0].set_title(f"blurred\nscore {first['score']:.0f}, SSIM {first['ssim']:.2f}", fontsize=8)
+    axes[0, -1].imshow(Image.open(stem.with_suffix(".jpg")).crop(box))
+    axes[0, -1].set_title("original", fontsize=8)
+    for column, way in enumerate(ways, start=1):
+        last = own[way][-1]
+        axes[0, column].imshow(Image.open(out / f"{way}-{last['step']}.png").crop(box))
+        axes[0, column].set_title(f"{way}\nscore {last['score']:.0f}, SSIM {last['ssim']:.2f}", fontsize=8)
+        steps = [row["step"] for row in own[way]]
+        for place, names in ((1, ("score", "mirrored")), (2, ("ssim",))):
+            axis = axes[place, column]
+            axis.axis("on")
+            for name in names:
+                axis.plot(steps, [row[name] for row in own[way]], label=name, linewidth=1.2)
+            values = [row[name] for row in rows for name in names]
+            margin = (max(values) - min(values)) / 20
+            axis.set_ylim(min(values) - margin, max(values) + margin)
+            axis.set_xlim(0, last["step"])
+            if column == 1:
+                axis.legend(fontsize=7)
     figure.tight_layout()
-    figure.savefig(out / "reward_hacking.jpg", dpi=110, pil_kwargs={"quality": 88})
+    figure.savefig(out / "reward_hacking.jpg", dpi=100, pil_kwargs={"quality": 85})
+    plt.close(figure)
 
 
 def main() -> None:

@@ -130,7 +130,7 @@ def extract(
     }
     done = 0
     with torch.inference_mode(), accelerator.autocast():
-        for batch in loader(pixels, batch_size=16, shuffle=False, workers=settings.workers):
+        for batch in loader(pixels, batch_size=16, shuffle=False, workers=settings.workers or 0):
             flat = batch.crops.flatten(0, 1).to(accelerator.device)  # (B, K, 3, S, S) -> (B K, 3, S, S)
             embedded = clip.embed(clip.preprocess(flat))
             cls, patches = clip.encode_patches(embedded.patches)

@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, help="that a step is computed in; four photos each if not given")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu"))
-    parser.add_argument("--workers", type=int, default=PAPERS.workers, help="processes that decode, for each side")
+    parser.add_argument("--workers", type=int, default=1, help="processes that decode, for each side")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from mpiqe.pipelines.huggingface import hf
     from mpiqe.pipelines.ray_data import RayScorer
     from mpiqe.pipelines.webdataset import webdataset
+    from mpiqe.publish.folder import save_pretrained
+    from mpiqe.publish.upload import push_to_hub
     from mpiqe.runtimes.base import Scale
     from mpiqe.scoring.explanation import Explanation, explain
     from mpiqe.scoring.loading import load
+    from mpiqe.scoring.pretrained import from_pretrained
     from mpiqe.scoring.render import draw
     from mpiqe.scoring.score import Score
     from mpiqe.scoring.scorer import Scorer
@@ -51,9 +54,12 @@ __all__ = [
     "__version__",
     "draw",
     "explain",
+    "from_pretrained",
     "hf",
     "load",
+    "push_to_hub",
     "reward",
+    "save_pretrained",
     "score_frame",
     "score_to",
     "webdataset",
@@ -62,9 +68,12 @@ __all__ = [
 _HOMES = {
     "draw": "mpiqe.scoring.render",
     "explain": "mpiqe.scoring.explanation",
+    "from_pretrained": "mpiqe.scoring.pretrained",
     "hf": "mpiqe.pipelines.huggingface",
     "load": "mpiqe.scoring.loading",
+    "push_to_hub": "mpiqe.publish.upload",
     "reward": "mpiqe.torch.reward",
+    "save_pretrained": "mpiqe.publish.folder",
     "score_frame": "mpiqe.pipelines.frames",
     "score_to": "mpiqe.batch.job",
     "webdataset": "mpiqe.pipelines.webdataset",

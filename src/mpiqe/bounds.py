@@ -1,4 +1,4 @@
-"""What numbers a setting may be. Far beyond, a library would fail with an error of its own that says nothing.
+"""Bounds of numeric settings. Beyond them a library would fail with an unhelpful error of its own.
 
 Each function returns what is wrong with a value, ``None`` for nothing.
 """

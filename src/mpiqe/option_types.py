@@ -20,7 +20,7 @@ SplitSource = Literal["auto", "liqe", "own"]  # D13
 Epoch = Literal["last", "val"]  # D14
 DistortionScale = Literal["clip", "none"]  # D17
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 Device = Literal["auto", "cpu"]
 
 ScoringPrecision = Literal["auto", "fp32", "bf16"]

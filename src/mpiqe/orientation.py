@@ -132,6 +132,11 @@ def _orientation(image: Image.Image) -> object:
         return None
 
 
+def says_orientation(image: Image.Image) -> bool:
+    """Whether a file has an EXIF orientation, be it that nothing has to be turned."""
+    return _orientation(image) is not None
+
+
 def _from_16_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     """Convert 16-bit grey by its upper eight bits; Pillow's own conversion clips instead."""
     if image.mode == "I":  # 32 bits with a sign

@@ -13,7 +13,7 @@ MOST_BYTES = 1 << 20
 """No thumbnail is larger."""
 LARGEST_SIDE = 512
 """Pixels along the longer side of the largest thumbnail."""
-_QUALITY = 62  # about 5 kB at 256 pixels
+_QUALITY = 50  # about 5 kB of 256 x 192 pixels
 
 
 class Preview(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a model is shown of a photo: its own pixels, or the whole photo at a common size. Does not import torch."""
+"""What crops are cut from: a photo at native resolution, or scaled to a common size. Does not import torch."""
 
 from dataclasses import asdict, dataclass
 from math import isqrt
@@ -13,7 +13,7 @@ LARGEST_SIDE = 16_384  # pixels; far over any photo that people have rated
 
 @dataclass(frozen=True)
 class View:
-    """What crops are cut from.
+    """The image that crops are cut from.
 
     ``native`` is the photo as it is, the paper's protocol. ``scaled`` is the photo brought down, never up, until it has
     at most ``side * side`` pixels, its shape kept; its short side stays at least a crop's. Raises ``ConfigError`` for a

@@ -174,3 +174,20 @@ def test_a_run_that_was_stopped_goes_on_behind_what_its_file_has(monkeypatch, tm
     assert tally["took"] >= 50.0
     assert [(each["mutations"], each["following"]) for (each,) in saved] == [(5, 5), (6, 6), (6, 6)]
     assert "photos            6      0       6" in capsys.readouterr().out
+
+
+def test_a_process_that_is_slow_between_two_mutations_is_no_finding(monkeypatch, tmp_path):
+    """The stand-in for the child waits twice as long as a mutation may take, before the second one."""
+    child = tmp_path / "benchmarks" / "fuzz_child.py"
+    child.parent.mkdir()
+    child.write_text(
+        "import json, time\n"
+        "for number in range(2):\n"
+        "    time.sleep(4 * number)\n"
+        "    print(json.dumps({'begin': number, 'file': 'a'}), flush=True)\n"
+        "    print(json.dumps({'end': number, 'file': 'a', 'reason': None, 'findings': [], 'seconds': 0, 'clock': 0,"
+        " 'megabytes': 0}), flush=True)\n"
+    )
+    monkeypatch.setattr(fuzz_module, "ROOT", tmp_path)
+    tally = fuzz(Kind("made", KINDS["photos"].make, KINDS["photos"].use, seconds=0.3), range(2))
+    assert (tally.mutations, tally.findings) == (2, [])

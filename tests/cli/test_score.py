@@ -309,6 +309,7 @@ def test_rows_that_are_there_are_replaced_only_where_that_is_asked_for(mpiqe, fo
     assert mpiqe("score", folder / "b.png", "--output", output, "--overwrite")[0] == 0
     assert output.read_bytes() != before
     there = {"photos", name, f"{name}.run.json"} - ({"rows.txt.run.json"} if name == "rows.txt" else set())
+    there |= {f"{name}.run.photos"} if name in ("rows.csv", "rows.jsonl", "rows.parquet") else set()
     assert {path.name for path in tmp_path.iterdir()} == there
     status, _, err = mpiqe("score", folder / "b.png", "--output", output, "--overwrite", "--resume")
     assert (status, "give one" in err) == (2, True)
@@ -348,7 +349,8 @@ def test_outputs_by_their_suffix_are_read_by_pandas_and_can_be_continued(mpiqe, 
     assert scores() == [50, 50, 100, 200]
     assert mpiqe("score", folder / "a.png", folder, *options, "--resume")[0] == 1
     assert scores() == [50, 50, 100, 200]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", name, f"{name}.run.json"]
+    signed = [f"{name}.run.photos"] if name == "s.ndjson" else []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", name, f"{name}.run.json", *signed]
 
 
 def test_json_on_standard_output_is_one_array(mpiqe, folder):

@@ -37,13 +37,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, rated_photos: Path, tiny_folde
     assert "split mpiqe's 1: " in done.stderr
     assert "SRCC" in done.stdout
     assert "8 images to train on, 4 to validate on, 4 to test on" in done.stderr
+    assert "not as in the paper: validation = on (the paper's: off)" in done.stderr
     return folder
 
 
-def test_flags_reach_the_run_and_the_rest_is_the_papers(run: Path) -> None:
+def test_flags_reach_the_run_and_the_rest_is_the_papers_or_follows_its_length(run: Path) -> None:
     settings = json.loads((run / "config.json").read_text())["settings"]
     assert (settings["windows"], settings["crops"], settings["epochs"]) == (3, 2, 1)
-    assert (settings["learning_rate"], settings["context_length"], settings["scene_prompts"]) == (3e-5, 8, True)
+    assert (settings["learning_rate"], settings["context_length"], settings["scene_prompts"]) == (5e-4, 8, True)
 
 
 def test_evaluate_gives_the_figures_of_the_run_again(run: Path, rated_photos: Path, tmp_path: Path) -> None:
@@ -168,7 +169,15 @@ def test_a_config_file_is_read_and_its_unknown_keys_are_refused(tmp_path: Path) 
 
 def test_the_help_of_train_names_every_setting_with_its_default() -> None:
     text = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200"}).output.split())
-    for words in ("--learning-rate", "[3e-05]", "--scene-weight", "[1.0]", "--no-class-mean", "mpiqe[tensorboard]"):
+    for words in (
+        "--learning-rate",
+        "--from",
+        "[0.05]",
+        "--scene-weight",
+        "[1.0]",
+        "--no-class-mean",
+        "mpiqe[tensorboard]",
+    ):
         assert words in text
 
 

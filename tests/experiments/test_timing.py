@@ -1,9 +1,10 @@
+import re
 from collections.abc import Callable
 
 import pytest
 
 from mpiqe.experiments.study import Study
-from mpiqe.experiments.timing import Speed, expected_seconds, kind_of, measure_speeds
+from mpiqe.experiments.timing import Speed, expected_seconds, kind_of, measure_speeds, memory_of_a_step
 
 Make = Callable[..., Study]
 
@@ -43,3 +44,10 @@ def test_each_kind_of_run_is_measured_once_and_one_that_learns_nothing_has_no_le
         assert (speed.learning == 0) == (kind == "clip-iqa, no text, tuned: nothing")
     assert speeds["mp-iqe, text, tuned: prompts"].learning > speeds["mp-iqe, text, tuned: prompts"].answering
     assert {kind_of(study, run) for run in runs} == set(speeds)
+
+
+def test_the_plan_knows_what_a_step_needs_and_what_is_free(make_study: Make) -> None:
+    study = make_study("table2", datasets=("livec",))
+    said = memory_of_a_step(study, study.runs())
+    assert re.fullmatch(r"\S+ GB for \d+ crops at once, \S+ GB are free on \w+", said)
+    assert memory_of_a_step(study, [run for run in study.runs() if run.variant == "clip-iqa"]) == ""

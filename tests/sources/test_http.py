@@ -18,6 +18,7 @@ from mpiqe.sources.reach import Reach
 
 QUICK = Limits(max_bytes=100_000, timeout=5, connect_timeout=2, read_timeout=0.5, attempts=3, pause=0.01)
 PHOTO = bytes(range(256)) * 40
+ZIPPED = gzip.compress(bytes(10_000_000))  # here: the client waits half a second for the server
 
 
 class Server(BaseHTTPRequestHandler):
@@ -130,7 +131,7 @@ class Server(BaseHTTPRequestHandler):
             pass
 
     def do_zipped(self, _):
-        self.say(200, gzip.compress(bytes(10_000_000)), Content_Encoding="gzip")
+        self.say(200, ZIPPED, Content_Encoding="gzip")
 
     def do_soon(self, _):
         try:
@@ -233,7 +234,7 @@ def test_a_redirect_is_followed_without_reading_what_it_says(base):
 
 
 def test_a_body_is_never_unpacked(base):
-    assert gzip.decompress(http.photo(f"{base}/zipped", QUICK).read()) == bytes(10_000_000)
+    assert http.photo(f"{base}/zipped", QUICK).read() == ZIPPED
 
 
 def test_a_name_server_that_hangs_takes_no_longer_either(monkeypatch):

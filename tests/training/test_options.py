@@ -6,12 +6,21 @@ import pytest
 from mpiqe.errors import ConfigError
 from mpiqe.model.options import from_mapping, to_mapping
 from mpiqe.training.options import PretrainOptions, check_pretrain, read_toml, resolve
+from mpiqe.training.schedule import schedule_for
 
 
 def test_the_papers_settings_are_the_defaults_for_live_challenge() -> None:
     options = resolve({"data": "livec"})
     run = options.run
-    assert (run.learning_rate, run.warmup_epochs, run.epochs, run.batch_size, run.crops) == (3e-5, 5, 30, 64, 8)
+    assert (run.epochs, run.batch_size, run.crops) == (30, 64, 8)
+    steps = -(-930 * run.crops // run.batch_size)  # of LIVE Challenge's 80 %
+    schedule = schedule_for(
+        steps_per_epoch=steps,
+        epochs=run.epochs,
+        warmup_epochs=run.warmup_epochs,
+        learning_rate=run.learning_rate,
+    )
+    assert (schedule.peak, schedule.warmup) == (3e-5, 5 * steps)
     assert (options.loss.distortion_weight, options.loss.score_weight) == (1.0, 0.5)
     assert run.backbone == "openai/clip-vit-base-patch16"
     assert (options.model.context_length, options.model.visual_length, options.model.visual_depth) == (8, 4, None)
@@ -31,7 +40,8 @@ def test_the_default_of_each_decision_is_the_method_pages() -> None:
         "pooling": "mean",
         "score_loss": "smooth_l1",
         "target": "standardised",
-        "batch_unit": "images",
+        "batch_unit": "crops",
+        "mix_crops": True,
         "splits": "auto",
         "epoch": "last",
     }
@@ -66,7 +76,8 @@ def test_settings_that_contradict_each_other_are_refused_in_one_message() -> Non
     with pytest.raises(ConfigError, match=r"epochs = 0.*'val' picks on validation images, but validation is off"):
         resolve({"epochs": 0, "epoch": "val", "validation": False})
     with pytest.raises(ConfigError, match="batch_size = 20 crops is no multiple of crops = 8"):
-        resolve({"batch_unit": "crops", "batch_size": 20})
+        resolve({"batch_unit": "crops", "mix_crops": False, "batch_size": 20})
+    assert resolve({"batch_unit": "crops", "batch_size": 20}).run.batch_size == 20
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:

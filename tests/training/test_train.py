@@ -196,7 +196,9 @@ def test_the_whole_training_side_trains_without_validation(
         {"distortion_prompts": False},
         {"visual_depth": 0},
         {"target": "raw"},
-        {"batch_unit": "crops"},
+        {"batch_unit": "images"},
+        {"mix_crops": False},
+        {"batch_unit": "images", "mix_crops": False},
     ],
 )
 def test_every_variant_trains(tmp_path: Path, rated_photos: Path, tiny_folder: Path, change: dict[str, object]) -> None:
@@ -560,9 +562,9 @@ def test_a_cached_stem_gives_the_figures_of_the_same_crops(
     draw = CropDataset.__getitem__
     _train(tmp_path / "cached", {**settings, "cache_stem": True})
 
-    def crops_of_a_score(self: CropDataset, key: tuple[int, int]) -> object:
+    def crops_of_a_score(self: CropDataset, key: tuple[int, ...]) -> object:
         self.crops = "seeded"
-        return draw(self, (1, key[1]))
+        return draw(self, (1, *key[1:]))
 
     monkeypatch.setattr(CropDataset, "__getitem__", crops_of_a_score)
     _train(tmp_path / "plain", settings)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Literal, NamedTuple, cast, get_args
 
 from mpiqe.batch.resume import foreign, has_rows, settings_file
+from mpiqe.batch.signatures import signatures_file
 from mpiqe.errors import ConfigError
 from mpiqe.sources.unpacking import FAULTS, unpacking
 
@@ -154,5 +155,9 @@ def move(source: Path, to: Path) -> None:
 
 def finish_move(source: Path, to: Path) -> None:
     """Bring settings after rows that have moved."""
-    if not source.exists() and settings_file(source).is_file():
+    if source.exists():
+        return
+    if signatures_file(source).is_file():
+        signatures_file(source).replace(signatures_file(to))
+    if settings_file(source).is_file():
         settings_file(source).replace(settings_file(to))

@@ -12,6 +12,7 @@ from mpiqe import bounds
 from mpiqe.batch.destination import Format
 from mpiqe.batch.figures import FigureFolder
 from mpiqe.batch.local import score_here
+from mpiqe.batch.lock import alone
 from mpiqe.batch.output import Output, refuse_inputs
 from mpiqe.batch.progress import OnProgress
 from mpiqe.batch.ray.driver import SHARD_SIZE, Cluster
@@ -19,6 +20,7 @@ from mpiqe.batch.remote import RemoteOutput
 from mpiqe.batch.resume import KEEP, identity
 from mpiqe.batch.sinks import Stream
 from mpiqe.batch.summary import Scores, Summary
+from mpiqe.batch.update import is_there, update_here
 from mpiqe.errors import ConfigError
 from mpiqe.images import DEFAULT_MAX_PIXELS
 from mpiqe.option_types import CropMode, ScoringPrecision
@@ -42,6 +44,10 @@ class JobResult:
     """All rows of the output, those of an earlier run included."""
     failed: int
     """Rows among them that have an error in place of a score."""
+    kept: int = 0
+    """Rows among them that an update has copied, since their images have not changed."""
+    dropped: int = 0
+    """Rows that an update has left out, since there is no such image any more."""
     summary: Summary | None = field(default=None, compare=False)
     """Median and worst of the scores among them; ``None`` without any."""
     seconds: float = field(default=0.0, compare=False)
@@ -57,6 +63,7 @@ def score_to(
     file_format: Format | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    update: bool = False,
     engine: Engine = "local",
     on_progress: OnProgress | None = None,
     count_total: bool = True,
@@ -99,6 +106,11 @@ def score_to(
     refused without either. The address of an object (``s3://bucket/scores.csv``) is written when all rows are there;
     until then they lie below the user's cache (docs/score.md).
 
+    With ``update`` the rows of an earlier run that was made with the same options are brought up to date: those of
+    unchanged files (same path, size and time of change) stay, new and changed images are scored, and those that failed
+    again; rows of images that are not there any more are dropped, and all are in the order of the input. The output is
+    replaced when all rows are there; a job that was killed is continued by another update.
+
     ``on_progress`` is called in this thread with a ``Progress``: at the start and after every row, or with Ray after
     every shard. An exception that it raises ends the job; the rows that were written stay, and can be continued.
     Without ``count_total`` the inputs are not counted, so ``Progress.total`` stays ``None``.
@@ -132,12 +144,14 @@ def score_to(
         remote.local if remote else None if path is None else Path(path),
         file_format,
         stream=None if is_path else cast("Stream", output),
-        resume=resume,
+        resume=resume or update,
         overwrite=overwrite,
         name_figures=name_figures,
         keep=kept,
         remote=remote,
     )
+    if update:
+        _check_update(target, resume=resume, engine=engine, figures=figures is not None)
     options: dict[str, Any] = {
         "weights": None if weights is None else os.fspath(weights),
         "crops": crops,
@@ -165,6 +179,23 @@ def score_to(
     followed = {"allow_scheme": list(reach.schemes) or None, "allow_host": list(reach.hosts) or None}
     followed[KEEP] = list(kept) or None
     settings = _settings(options, max_bytes=max_bytes, column=column, **followed) if target.can_resume else {}
+    if update and target.path is not None and is_there(target.path):
+        with alone(target.path):
+            updated = update_here(
+                paths,
+                found,
+                output=target.path,
+                form=target.form,
+                settings=settings,
+                options=options,
+                on_progress=on_progress,
+                count_total=count_total,
+            )
+        took = time.monotonic() - began
+        done, failed = updated.tracker.done, updated.tracker.failed
+        return JobResult(
+            done, failed, updated.kept, updated.dropped, scores.summary(), seconds=took, left_out=left_out.counts()
+        )
     with target.alone():
         if cluster and not cluster.is_over(target):
             tracker = cluster.run(
@@ -199,7 +230,22 @@ def score_to(
                 left_out=left_out,
                 waits=stdin.waits if isinstance(stdin, Incoming) else None,
             )
-    return JobResult(tracker.done, tracker.failed, scores.summary(), time.monotonic() - began, left_out.counts())
+    took = time.monotonic() - began
+    return JobResult(tracker.done, tracker.failed, summary=scores.summary(), seconds=took, left_out=left_out.counts())
+
+
+def _check_update(target: Output, *, resume: bool, engine: str, figures: bool) -> None:
+    """Raise ``ConfigError`` for what does not go with an update."""
+    if target.made_as.is_made_at_the_end or target.remote or target.keep:
+        raise ConfigError(
+            "--update needs a file of this machine, as csv, jsonl or parquet, without --keep; use --overwrite"
+        )
+    if resume:
+        raise ConfigError("--update does what --resume does, and more: give one of them")
+    if engine != "local":
+        raise ConfigError("--update compares the files of this machine; leave --engine ray away")
+    if figures:
+        raise ConfigError("--explain draws every photo; leave --update away, or draw with mpiqe explain")
 
 
 def _check(max_bytes: int, timeout: float, engine: str) -> None:

@@ -12,6 +12,7 @@ from mpiqe.batch.kept import paired
 from mpiqe.batch.output import Output
 from mpiqe.batch.progress import OnProgress, Tracker, counting
 from mpiqe.batch.resume import Earlier, check_order, check_settings
+from mpiqe.batch.signatures import SignatureFile
 from mpiqe.batch.sinks import decode_name
 from mpiqe.batch.summary import Scores
 from mpiqe.errors import ConfigError, ImageError
@@ -67,13 +68,15 @@ def score_here(
         try:
             with (
                 target.opened(scorer.predictor, earlier=earlier, settings=settings) as sink,
+                SignatureFile(target.signed, goes_on=earlier is not None) as signatures,
                 counting(tracker, paths, target.final, wanted=count_total, names=names, null=null),
-                closing(_rows(scorer, chain([first], found), folder, waits)) as rows,
+                closing(_rows(scorer, signatures.noted(chain([first], found)), folder, waits)) as rows,
             ):
                 tracker.report()
                 for row in rows:
                     with interrupts.held():
                         sink.write(row)
+                        signatures.add_row(row)
                         tracker.add(row)
         except KeyboardInterrupt as interrupt:
             raise JobInterrupted(tracker.done, can_resume=target.can_resume) from interrupt

@@ -44,6 +44,7 @@ from mpiqe.batch.resume import (
     settings_file,
     write_settings,
 )
+from mpiqe.batch.signatures import signatures_file
 from mpiqe.batch.sinks import CsvSink, JsonLinesSink, JsonSink, Sink, Stream, TableSink
 from mpiqe.decoding import begins_image
 from mpiqe.errors import ConfigError
@@ -102,6 +103,11 @@ class Output:
         if self.path is None or self.form == "table":
             return False
         return self._is_file
+
+    @property
+    def signed(self) -> Path | None:
+        """The rows whose images are noted for a later update; ``None`` where there can be none."""
+        return self.path if self.can_resume and not self.made_as.is_made_at_the_end and not self.remote else None
 
     @property
     def _is_file(self) -> bool:
@@ -163,7 +169,7 @@ class Output:
             )
         self.path = new if is_there or self.made_as.is_made_at_the_end else final
         remove_parts(new)
-        for leftover in (new, settings_file(new)):
+        for leftover in (new, settings_file(new), signatures_file(new)):
             leftover.unlink(missing_ok=True)
         if self.overwrite:
             remove_parts(final)

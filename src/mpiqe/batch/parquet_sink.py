@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,11 @@ class ParquetSink:
 
     def write(self, row: Row) -> None:
         """Take a row; it is on the disk with the next part."""
-        self._waiting.append(_values(row))
+        self.write_values(_values(row))
+
+    def write_values(self, values: dict[str, Any]) -> None:
+        """Take a row's values by column."""
+        self._waiting.append(values)
         now = time.monotonic()
         pause = min(self.seconds, max(1.0, (now - self._began) / 100))
         if len(self._waiting) >= self.rows or now - self._since >= pause:
@@ -116,6 +121,31 @@ class EarlierParquet:
             remove_parts(self.output)
             self.folder.mkdir()
             self.output.rename(self.folder / "part-000000.parquet")
+
+
+class ParquetRows:
+    """The rows of an earlier run by their number; a row group is in memory at a time."""
+
+    def __init__(self, output: Path) -> None:
+        self._files = [output] if output.exists() else _parts(parts_folder(output))
+        self._groups: list[tuple[int, int, int]] = []  # number of its first row, file, row group
+        self._rows = 0
+        self._held: tuple[int, Any] | None = None
+        for file, path in enumerate(self._files):
+            about = _pyarrow_parquet().read_metadata(path)
+            for group in range(about.num_row_groups):
+                self._groups.append((self._rows, file, group))
+                self._rows += about.row_group(group).num_rows
+
+    def values(self, number: int) -> dict[str, Any]:
+        """Return a row's values by column."""
+        place = bisect_right(self._groups, number, key=lambda group: group[0]) - 1
+        first, file, group = self._groups[place]
+        if self._held is None or self._held[0] != place:
+            with _pyarrow_parquet().ParquetFile(self._files[file]) as table:
+                self._held = place, table.read_row_group(group)
+        values: dict[str, Any] = self._held[1].slice(number - first, 1).to_pylist()[0]
+        return values
 
 
 def parts_folder(output: Path) -> Path:

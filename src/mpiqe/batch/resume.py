@@ -86,6 +86,11 @@ class EarlierText:
                 yield done
                 self._end += len(record)
 
+    @property
+    def start(self) -> int:
+        """Where the row that was yielded last begins, in bytes."""
+        return self._end
+
     def written(self, path: str) -> str:
         """The path in UTF-8."""
         return encode_name(path)
@@ -201,6 +206,13 @@ def identity(weights: str | None) -> str:
     return f"blake2b:{digest.hexdigest()}"
 
 
+def record_at(output: Path, start: int, form: str) -> bytes:
+    """Return the whole record of a csv or jsonl file that begins at a byte."""
+    with output.open("rb") as file:
+        file.seek(start)
+        return next(_csv_records(file) if form == "csv" else _lines(file))
+
+
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
     return (line for line in file if line.endswith(b"\n"))  # only the last can lack it
 
@@ -220,10 +232,9 @@ def _from_csv(record: bytes) -> Done:
     quoted = _QUOTED.match(text)
     path, rest = (quoted[1].replace('""', '"'), text[quoted.end() :]) if quoted else text.split(",", 1)
     score = rest.split(",", 1)[0]
-    value = float(score) if score else None
     if rest.count(",") < len(COLUMNS) - 2 or (quoted is None and '"' in path):
         raise ValueError
-    return Done(_escaped(path), value)
+    return Done(_escaped(path), float(score) if score else None)
 
 
 def _from_json(record: bytes, file: Path) -> Done:

@@ -1,4 +1,4 @@
-"""How much arithmetic a model is, by formula from its shape. A multiplication with its addition counts as two.
+"""Number of operations of a model, by formula from its shape. A multiplication and its addition count as two.
 
 Counted are matrix products and convolutions; sums, norms, activations and softmax are left out, as is usual.
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Shape:
-    """What the arithmetic of MP-IQE on one crop depends on."""
+    """The sizes that the number of operations per crop depends on."""
 
     image_size: int
     patch_size: int

@@ -67,7 +67,7 @@ class _Subjects:
 def measure(settings: Settings, note: Note) -> Report:
     """Measure everything that can be measured here; ``note`` is told what is being done.
 
-    Raises ``ConfigError`` for settings that cannot be meant, ``WeightsError`` for weights that cannot be read.
+    Raises ``ConfigError`` for invalid settings, ``WeightsError`` for weights that cannot be read.
     """
     _check(settings)
     with tempfile.TemporaryDirectory(prefix="mpiqe-bench-") as name:

@@ -1,4 +1,4 @@
-"""What can only be measured from outside: how soon a fresh ``mpiqe score`` answers, and how much memory it holds."""
+"""Start-up time and memory of a fresh ``mpiqe score`` process."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What a measuring has found: every repeat, and the figures that follow from them."""
+"""Results of a benchmark: every repeat, and the figures derived from them."""
 
 import statistics
 from dataclasses import dataclass, field

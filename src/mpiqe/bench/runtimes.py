@@ -38,7 +38,7 @@ class Subject:
 
     @property
     def precision(self) -> Precision:
-        """What it multiplies in."""
+        """Arithmetic of the matrix products."""
         return cast("Precision", self.name.rpartition("-")[2])
 
 

@@ -13,13 +13,17 @@ _OLD = "old_name_"
 
 
 def with_flags(
-    *kinds: type, defaults: Mapping[str, str] | None = None, renamed: Mapping[str, str] | None = None
+    *kinds: type,
+    defaults: Mapping[str, str] | None = None,
+    renamed: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., None]], Any]:
     """Give a command a ``--flag`` for every field of ``kinds``; it receives those that were given, as ``given``.
 
     A flag that is not given is absent, so that a config file or a dataset's own default can speak. ``defaults`` are
     words for the help where a default is not the dataclass's. ``renamed`` has old names of fields and the names of now:
-    a flag of the old name still works in this version, hidden from the help, and warns.
+    a flag of the old name still works in this version, hidden from the help, and warns. ``flags`` names those of fields
+    that cannot be called so in Python.
     """
     old_names = {new: old for old, new in (renamed or {}).items()}
 
@@ -33,7 +37,7 @@ def with_flags(
                 default = (defaults or {}).get(item.name, item.default)
                 names.append(item.name)
                 what = hints[item.name], item.metadata["help"], default
-                made.append(_parameter(item.name, item.name, *what))
+                made.append(_parameter(item.name, (flags or {}).get(item.name, item.name), *what))
                 if item.name in old_names:
                     made.append(_parameter(f"{_OLD}{item.name}", old_names[item.name], *what, hidden=True))
 

@@ -1,4 +1,4 @@
-"""What ``mpiqe score`` and ``mpiqe explain`` share: their options, and what they show of a job."""
+"""Options and progress display that ``mpiqe score`` and ``mpiqe explain`` share."""
 
 import io
 import sys
@@ -123,7 +123,10 @@ def run(paths: list[str], *, verb: Literal["score", "explain"], output: str | No
         raise typer.Exit(130) from None
     if result.left_out:
         typer.echo(f"mpiqe: passed over: {described(result.left_out)}", err=True)
-    if output is not None:
+    if options.get("update"):
+        scored = result.rows - result.kept
+        typer.echo(f"mpiqe: {result.kept} rows kept, {scored} scored, {result.dropped} dropped", err=True)
+    elif output is not None:
         typer.echo(f"mpiqe: {_summed_up(result)}", err=True)
     if result.failed:
         failed = f"{result.failed} of {result.rows} photos could not be {verb.removesuffix('e')}ed"

@@ -70,7 +70,7 @@ class TerminalReporter:
 
 
 def is_main_process() -> bool:
-    """Whether this is the process of several (torchrun, accelerate launch) that speaks."""
+    """Whether this process prints, of several (torchrun, accelerate launch)."""
     return os.environ.get("RANK", "0") == "0"
 
 

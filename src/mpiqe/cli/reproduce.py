@@ -154,5 +154,7 @@ def _print_plan(plan: "Plan") -> None:
         time = timedelta(seconds=round(plan.measured.seconds))
         left = f"about {time} one after another, by a step measured now"
     typer.echo(f"  {len(plan.left)} of {len(plan.runs)} runs are left (one may serve several tables): {left}")
+    if plan.measured is not None and plan.measured.memory:
+        typer.echo(f"  memory of a step: about {plan.measured.memory}")
     for note in plan.notes:
         typer.echo(f"  careful: {note}")

@@ -26,6 +26,10 @@ def score(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the rows of --output when all new ones are there.")
     ] = False,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Keep the rows of unchanged photos, score new ones, drop vanished ones."),
+    ] = False,
     explain: Annotated[
         Path | None,
         typer.Option(help="Draw each photo into this folder, as mpiqe explain does.", metavar="DIR"),
@@ -69,6 +73,7 @@ def score(
         file_format=form,
         resume=resume,
         overwrite=overwrite,
+        update=update,
         figures=explain,
         column=column,
         keep=[name for names in keep or () for name in names.split(",") if name],

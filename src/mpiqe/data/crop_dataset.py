@@ -4,7 +4,7 @@ An image is decoded once per epoch, and all its K crops are cut from that one de
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -13,12 +13,16 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from mpiqe import images
+from mpiqe.data.photo_cache import PhotoCache
 from mpiqe.data.record import Record
 from mpiqe.data.splits import shuffled
 from mpiqe.errors import ConfigError, DatasetError, ImageError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.option_types import SceneTarget
 from mpiqe.view import NATIVE, View
+
+Key: TypeAlias = tuple[int, int] | tuple[int, int, int]
+"""(epoch, image), or (epoch, image, crop) for one crop of the image alone."""
 
 
 class Item(NamedTuple):
@@ -51,7 +55,7 @@ class CropDataset(TorchDataset[Item]):
 
     ``crops`` is "training", where positions are drawn from the seed, the epoch and the image's name, or one of the
     scorer's modes (D12), with which evaluation sees exactly the pixels that scoring does. Both cut them from the
-    ``view`` of the photo. ``scene_target`` (D3):
+    ``view`` of the photo; ``photos`` keeps those that are decoded. ``scene_target`` (D3):
     ``uniform`` spreads the target evenly over an image's scenes, ``first`` takes the first of them.
     """
 
@@ -65,6 +69,7 @@ class CropDataset(TorchDataset[Item]):
         crops: Literal["training"] | images.CropMode,
         scene_target: SceneTarget = "uniform",
         view: View = NATIVE,
+        photos: PhotoCache | None = None,
     ) -> None:
         if scene_target not in get_args(SceneTarget):
             raise ConfigError(
@@ -77,29 +82,36 @@ class CropDataset(TorchDataset[Item]):
         self.crops = crops
         self.scene_target = scene_target
         self.view = view
+        self.photos = photos
 
     def __len__(self) -> int:
         """The number of images."""
         return len(self.records)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        """The crops of one image in one epoch; ``key`` is (epoch, index), as ``EpochSampler`` gives it.
+    def __getitem__(self, key: Key) -> Item:
+        """The crops of one image in one epoch, or one of them; ``key`` is (epoch, index) or (epoch, index, crop).
 
         Raises ``DatasetError`` for an image that cannot be read: none is ever left out silently.
         """
-        epoch, index = key
+        epoch, index, *apart = key
         record = self.records[index]
 
         def positions(width: int, height: int) -> images.Positions:
             if self.crops == "training":
-                key = f"{self.seed}:{epoch}:{record.name}"
-                return images.seeded_positions(width, height, size=self.size, count=self.count, key=key)
-            return images.crop_positions(
-                width, height, size=self.size, count=self.count, mode=self.crops, seed=self.seed
-            )
+                name = f"{self.seed}:{epoch}:{record.name}"
+                places = images.seeded_positions(width, height, size=self.size, count=self.count, key=name)
+            else:
+                places = images.crop_positions(
+                    width, height, size=self.size, count=self.count, mode=self.crops, seed=self.seed
+                )
+            return places[apart] if apart else places
 
         try:
-            pixels, _ = images.read_crops(record.image, size=self.size, positions=positions, view=self.view)
+            if self.photos is None:
+                pixels, _ = images.read_crops(record.image, size=self.size, positions=positions, view=self.view)
+            else:
+                canvas = self.photos.canvas(index, record.image, size=self.size, view=self.view)
+                pixels = images.cut(canvas, positions(canvas.shape[1], canvas.shape[0]), size=self.size)
         except ImageError as error:
             raise DatasetError(f"{error}; no image is left out, so the run ends here") from error
         crops = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))  # (K, S, S, 3) -> (K, 3, S, S)

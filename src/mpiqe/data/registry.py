@@ -196,7 +196,7 @@ def title_of(name: str) -> str:
 
 
 def names(*, variants: bool = False) -> list[str]:
-    """The words that ``--data`` takes for published datasets, ``variants`` other than the defaults included."""
+    """Valid values of ``--data`` for published datasets, with ``variants`` those other than the defaults too."""
     found = list(DATASETS)
     if variants:
         for spec in DATASETS.values():
@@ -205,7 +205,7 @@ def names(*, variants: bool = False) -> list[str]:
 
 
 def data_help() -> str:
-    """What ``--data`` takes, in one line for a command's help."""
+    """Help text of ``--data``."""
     return f"{', '.join(names(variants=True))} or {TABLE}"
 
 

@@ -1,4 +1,4 @@
-"""Whether two datasets' MOS are on one scale, so that a difference between them means something."""
+"""Whether two datasets' MOS are on the same scale, so that their difference is meaningful."""
 
 from typing import NamedTuple
 

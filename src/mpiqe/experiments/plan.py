@@ -38,6 +38,8 @@ class Measured:
     backbone_digest: str
     seconds: float
     """What the runs that are left are expected to take, one after another, from a measured step."""
+    memory: str = ""
+    """What a step of the full model needs and what the device has, in words."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,17 @@ def make_plan(study: Study, *, measure: bool = True) -> Plan:
 
 
 def _measure(study: Study, datasets: Mapping[str, Dataset], left: Sequence[Run]) -> Measured:
-    from mpiqe.experiments.timing import expected_seconds, measure_speeds  # with transformers, which takes seconds
+    from mpiqe.experiments.timing import (
+        expected_seconds,
+        measure_speeds,
+        memory_of_a_step,
+    )  # with transformers, which takes seconds
     from mpiqe.model.clip import FrozenCLIP
 
     digest = FrozenCLIP.from_pretrained(study.settings.get("backbone", RunOptions().backbone)).digest()
     refuse_other_study(study, datasets, digest)
-    return Measured(digest, expected_seconds(study, left, datasets, measure_speeds(study, left)))
+    seconds = expected_seconds(study, left, datasets, measure_speeds(study, left))
+    return Measured(digest, seconds, memory_of_a_step(study, left))
 
 
 def _pretraining_of(backbone: str) -> list[dict[str, Any]]:

@@ -71,7 +71,7 @@ def do(study: Study, run: Run, reporter: Reporter) -> None:
             dataset.records,
             accelerator=accelerator,
             crops=options.run.crops,
-            workers=options.run.workers,
+            workers=options.run.workers or 0,
         )
         folder.write_json(about_other(name), {"data_digest": dataset.digest})
         folder.write_text(other_predictions(name), to_csv(predictions))

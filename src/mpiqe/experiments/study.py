@@ -25,9 +25,12 @@ from mpiqe.model.options import RENAMED
 from mpiqe.training.device import resolve_precision
 from mpiqe.training.options import TrainOptions, read_toml, resolve
 from mpiqe.training.run_folder import RunFolder
+from mpiqe.training.schedule import PAPERS_RATE, PAPERS_WARMUP
 
 PROTOCOL: Mapping[str, Any] = {"validation": False, "epoch": "last"}
 """The paper's: the whole 80 % trains, the last epoch is reported."""
+SCHEDULE: Mapping[str, Any] = {"warmup_epochs": PAPERS_WARMUP, "learning_rate": PAPERS_RATE}
+"""The paper's, for its 30 epochs; a study of another number of epochs has them by its length."""
 FIGURES: Mapping[str, tuple[str, ...]] = {"figure3": (FULL, "visual-only"), "figure4": (FULL,)}
 """The variants that each figure is drawn from, on split 1."""
 _NEVER = (
@@ -130,6 +133,7 @@ class Study:
         variant, place = VARIANTS[run.variant], self.places[run.dataset]
         given = {
             **PROTOCOL,
+            **({} if "epochs" in self.settings else SCHEDULE),
             **self.settings,
             **variant.settings,
             **self.own.get(run.variant, {}),

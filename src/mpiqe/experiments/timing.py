@@ -19,6 +19,7 @@ from mpiqe.model.build import QualityModel, build_model
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.loss import Counts, Loss
 from mpiqe.training.device import accelerator_for
+from mpiqe.training.memory import free_memory, in_gigabytes, measure_needs
 from mpiqe.training.options import TrainOptions
 from mpiqe.training.step import take_step
 
@@ -70,6 +71,22 @@ def measure_speeds(study: Study, runs: Iterable[Run]) -> dict[str, Speed]:
         if kind not in speeds:
             speeds[kind] = _measure(study.options(run), learns=VARIANTS[run.variant].learns)
     return speeds
+
+
+def memory_of_a_step(study: Study, runs: Iterable[Run]) -> str:
+    """What a step of the first run that learns needs, and what the device has; empty where none does."""
+    learning = next((run for run in runs if VARIANTS[run.variant].learns), None)
+    if learning is None:
+        return ""
+    options = study.options(learning)
+    accelerator = accelerator_for(device=options.run.device, precision=options.run.precision)
+    model = build_model(FrozenCLIP.from_pretrained(options.run.backbone), options.model)
+    model.clip.checkpointing = options.run.gradient_checkpointing
+    needs = measure_needs(model.to(accelerator.device), accelerator)
+    each = options.run.crops if options.run.batch_unit == "images" else 1
+    crops = -(-options.run.batch_size * each // options.run.accumulation)
+    free = in_gigabytes(free_memory(accelerator.device))
+    return f"{in_gigabytes(needs.of(crops))} for {crops} crops at once, {free} are free on {accelerator.device.type}"
 
 
 def _measure(options: TrainOptions, *, learns: bool) -> Speed:

@@ -36,7 +36,7 @@ class TrainedRun:
     @property
     def has_text(self) -> bool:
         """Whether any prompt bank questions the image; the visual-only model has one learned query instead."""
-        return self.config.options.names_scenes or self.config.options.names_distortions
+        return self.config.options.scene_prompts or self.config.options.distortion_prompts
 
 
 def read_trained_run(

@@ -31,7 +31,7 @@ def is_table(path: str) -> bool:
     return suffix in (".jsonl", ".csv") and not path.startswith("@")
 
 
-def read_table(path: Path) -> Table:
+def read_scores(path: Path) -> Table:
     """The scores in a table. Raises ``ConfigError`` for one that is missing, damaged or has other columns."""
     builder = TableBuilder()
     read: dict[str, Callable[[Path], Iterator[Row]]] = {".jsonl": _json_rows, ".csv": _csv_rows}

@@ -17,7 +17,7 @@ from mpiqe.gallery.compare import match
 from mpiqe.gallery.folder import PageFolder, Pictures
 from mpiqe.gallery.maps import map_picture
 from mpiqe.gallery.packing import Contents, Map
-from mpiqe.gallery.read_table import read_table
+from mpiqe.gallery.read_table import read_scores
 from mpiqe.gallery.table import Table
 from mpiqe.gallery.thumbnails import previews
 from mpiqe.runtimes.base import ExplainablePredictor
@@ -49,7 +49,7 @@ def page_of_tables(
     ``worst``: of so many photos there are distortion maps, ``None`` for all; the model for them and the bounds of
     reading are in ``options``, those of ``mpiqe.load``. Raises ``ConfigError`` and ``WeightsError``.
     """
-    read = [read_table(path) for path in tables]
+    read = [read_scores(path) for path in tables]
     notes = []
     same_files = True
     if len(read) == 2:

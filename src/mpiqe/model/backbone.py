@@ -1,4 +1,4 @@
-"""What MP-IQE needs of a backbone: two towers into one joint space, and an image tower that takes prompts.
+"""The ``Backbone`` protocol: two towers into one joint space; the image tower takes prompts.
 
 ``FrozenCLIP`` is one; a SigLIP or another ViT becomes one by these members.
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Embedded(NamedTuple):
-    """What the image tower's stem makes of B crops: all that is needed of them while the stem is frozen."""
+    """Output of the image tower's stem for B crops, which can be cached while the stem is frozen."""
 
     patches: Tensor
     """(B, N, W), before any layer and without positions."""
@@ -27,7 +27,7 @@ class Embedded(NamedTuple):
 
 
 class Backbone(Protocol):
-    """A pretrained pair of towers. Its weights may be frozen or not; nothing here asks."""
+    """A pretrained pair of towers, with frozen or trainable weights."""
 
     image_size: int
     """Side of a crop in pixels."""
@@ -67,7 +67,7 @@ class Backbone(Protocol):
         """uint8 RGB (B, 3, S, S) -> what ``embed`` takes."""
 
     def embed(self, pixels: Tensor) -> Embedded:
-        """Preprocessed pixels (B, 3, S, S) -> patch embeddings, and pooled features where the stem has any."""
+        """Preprocessed pixels (B, 3, S, S) -> patch embeddings, and pooled features if the stem has them."""
 
     def split_embedded(self, packed: Tensor) -> Embedded:
         """``Embedded.joined`` undone."""

@@ -1,4 +1,4 @@
-"""A backbone's folder from anywhere, looked through before anything is built of it.
+"""Check a backbone's folder before a model is built from it.
 
 Only the values that a CLIP is computed with go on to transformers, each of its type and within bounds; whatever else a
 config.json says (kernels to load, numbers of labels, quantisers) is left out or refused.
@@ -90,7 +90,7 @@ _DEFAULTS = {  # transformers' own, as far as sizes depend on them
 
 
 def read_config_file(folder: Path) -> dict[str, Any]:
-    """The config.json of a folder whose files were all looked at: JSON objects, within bounds, as they were written.
+    """Check all files of a folder and return its config.json.
 
     Raises ``WeightsError`` for one that is none of that.
     """
@@ -176,7 +176,7 @@ def refuse_fetched_attention(
 
 
 def usable_config(config: Mapping[str, Any], *, name: str, folder: Path | None) -> dict[str, Any]:
-    """What of a CLIP's config builds it; raises one ``WeightsError`` for all values that cannot be meant.
+    """The part of a CLIP's config that the model is built from; raises one ``WeightsError`` for all invalid values.
 
     ``folder`` is where the weights lie, if that is known: no config asks for more numbers than their files have bytes.
     """
@@ -193,7 +193,8 @@ def usable_config(config: Mapping[str, Any], *, name: str, folder: Path | None) 
         faults += _do_not_fit(towers["vision_config"], towers["text_config"])
     if not faults:
         number = _numbers_of(towers["vision_config"], towers["text_config"])
-        held = [file.stat().st_size for file in folder.glob("*.safetensors")] if folder else [_MOST_NUMBERS]
+        files = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model.bin")] if folder else []
+        held = [file.stat().st_size for file in files] if folder else [_MOST_NUMBERS]
         if number > min(_MOST_NUMBERS, sum(held)):
             most = f"{_MOST_NUMBERS:,}" if sum(held) >= _MOST_NUMBERS else f"the {sum(held):,} bytes of its weights"
             faults.append(f"it asks for {number:,} numbers or more, over {most}")

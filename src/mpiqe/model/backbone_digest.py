@@ -1,4 +1,4 @@
-"""What a frozen CLIP computes, as text that tells it from any other.
+"""Digest of everything that a frozen CLIP's output depends on.
 
 Version 2 is ``2:WEIGHTS:SETTINGS``, two SHA-256. WEIGHTS is of names and values of all floating-point tensors. SETTINGS
 is of all else that an answer depends on: heads, activations, epsilons and sizes that no tensor's shape tells, and the

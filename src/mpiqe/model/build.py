@@ -1,4 +1,4 @@
-"""From options to a model."""
+"""Build a model from options."""
 
 import torch
 from torch import nn
@@ -59,6 +59,8 @@ def _build_mpiqe(clip: FrozenCLIP, options: ModelOptions) -> MPIQE:
         class_heads=options.class_heads,
         windows=options.windows,
         window_temperature=options.window_temperature,
+        scene_labels=options.scene_labels,
+        distortion_labels=options.distortion_labels,
         distortion_scale=options.distortion_scale,
     )
 

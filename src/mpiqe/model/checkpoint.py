@@ -1,4 +1,4 @@
-"""Weights and what they mean, on disk: one safetensors file whose header carries a JSON config.
+"""Checkpoints: one safetensors file with the trained weights; its header has the config as JSON.
 
 The tensors are the trained ones alone; the backbone is named with its digest and loaded from where it lies. Nothing
 is unpickled.
@@ -155,9 +155,21 @@ def load_checkpoint(source: str | Path, *, backbone: str | Path | None = None) -
     ``backbone`` says where the backbone lies now, if it is elsewhere than when the model was trained.
     Raises ``WeightsError`` that says which: missing, damaged, foreign, or mismatched (another backbone, other shapes).
     """
-    path = _locate(os.fspath(source))
+    path = locate(source)
     config = read_config(path)
-    clip = FrozenCLIP.from_pretrained(backbone or _backbone(config.backbone, path.parent))
+    clip = FrozenCLIP.from_pretrained(backbone or backbone_of(config, path))
+    check_backbone(config, path, clip)
+    try:
+        model = build_model(clip, config.options)
+    except ConfigError as error:
+        raise WeightsError(f"the config in {path} cannot be used: {error}") from error
+    load_tensors(model, path)
+    model.target_mean, model.target_std = config.target_mean, config.target_std
+    return model.eval(), config
+
+
+def check_backbone(config: CheckpointConfig, path: Path, clip: FrozenCLIP) -> None:
+    """Raise ``WeightsError`` unless ``clip`` computes what the checkpoint ``path`` was trained on."""
     digest = clip.digest()
     if not same_backbone(config.backbone_digest, digest):
         what, was, now = what_differs(config.backbone_digest, digest)
@@ -168,13 +180,6 @@ def load_checkpoint(source: str | Path, *, backbone: str | Path | None = None) -
             f"{path} was trained on the backbone {config.backbone!r} with digest {was!r}, "
             f"but {clip.name!r} has {now!r}: these are {other}"
         )
-    try:
-        model = build_model(clip, config.options)
-    except ConfigError as error:
-        raise WeightsError(f"the config in {path} cannot be used: {error}") from error
-    load_tensors(model, path)
-    model.target_mean, model.target_std = config.target_mean, config.target_std
-    return model.eval(), config
 
 
 def fingerprint(model: QualityModel, config: CheckpointConfig) -> str:
@@ -186,14 +191,17 @@ def fingerprint(model: QualityModel, config: CheckpointConfig) -> str:
     return digest.hexdigest()
 
 
-def load_tensors(model: QualityModel, path: Path) -> None:
+def load_tensors(model: QualityModel, path: Path, *, beside: str | None = None) -> None:
     """Copy the tensors of a file into the parameters of ``model``; every one must be there with its shape.
 
+    Parameters whose name begins with ``beside`` stay as they are where the file has none of them.
     Raises ``WeightsError`` for a file that is not as it was written, by its digest if it has one.
     """
     check_safetensors(path)
     parameters = dict(model.named_parameters())
     with safe_open(path, framework="pt") as file:
+        if beside is not None and not any(key.startswith(beside) for key in file.keys()):  # noqa: SIM118
+            parameters = {key: value for key, value in parameters.items() if not key.startswith(beside)}
         found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys() if key in parameters}  # noqa: SIM118
         surplus = [key for key in file.keys() if key not in parameters]  # noqa: SIM118
         wanted = {key: tuple(parameter.shape) for key, parameter in parameters.items()}
@@ -213,7 +221,9 @@ def load_tensors(model: QualityModel, path: Path) -> None:
                 parameter.copy_(tensor)
 
 
-def _locate(source: str) -> Path:
+def locate(source: str | Path) -> Path:
+    """The file of a run folder, a checkpoint file, ``embedded`` or a hub id; raises ``WeightsError`` for none."""
+    source = os.fspath(source)
     path = EMBEDDED_FOLDER if source == EMBEDDED else Path(source)
     if path.is_dir():
         if not (path / FILE_NAME).is_file():
@@ -232,6 +242,7 @@ def _locate(source: str) -> Path:
     return folder / FILE_NAME
 
 
-def _backbone(name: str, beside: Path) -> str:
-    local = beside / name
-    return str(local) if local.is_dir() else name
+def backbone_of(config: CheckpointConfig, path: Path) -> str:
+    """Where the backbone of the checkpoint ``path`` is looked for: beside it, if there is a folder of that name."""
+    local = path.parent / config.backbone
+    return str(local) if local.is_dir() else config.backbone

@@ -10,12 +10,14 @@ Axes: B crops, N patches, W vision width, C prompts, L tokens, T text width, D j
 import copy
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import CLIPModel
 
 from mpiqe.model.backbone import Embedded
@@ -46,6 +48,8 @@ class FrozenCLIP(nn.Module):
         self.tokenizer = tokenizer
         self.name = name
         self.steady = False
+        self.checkpointing = False
+        """Whether the image tower's layers are computed again in the backward pass, which saves what they keep."""
         vision, text = model.config.vision_config, model.config.text_config
         self.image_size: int = vision.image_size
         self.grid: int = vision.image_size // vision.patch_size
@@ -116,7 +120,7 @@ class FrozenCLIP(nn.Module):
         self.clip.train(not steady)
 
     def fuse(self) -> None:
-        """Make scoring quicker: no train mode, no digest and no file will be asked of these weights any more."""
+        """Fuse layers for faster scoring; afterwards there is no train mode, digest or file of these weights."""
         stem = self.clip.vision_model.embeddings.patch_embedding
         if isinstance(stem, (ConvStem, EfficientNetStem)):
             stem.fuse()
@@ -127,7 +131,7 @@ class FrozenCLIP(nn.Module):
         return super().train(mode and not self.steady)
 
     def digest(self) -> str:
-        """Of what it computes, as ``backbone_digest`` says: weights, settings, token ids; the same in any format."""
+        """Digest of weights, settings and token ids (``backbone_digest``), whatever the file format."""
         config = self.clip.config
         return digest_of(
             self.weights(),
@@ -224,7 +228,7 @@ class FrozenCLIP(nn.Module):
         return {self.grid * 2**halvings: width for halvings, width in enumerate(reversed(channels))}
 
     def encode_patches(self, patches: Tensor, prompts: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The layers of the image tower: what ``encode_image`` does after ``embed``."""
+        """The layers of the image tower; ``encode_image`` is ``embed``, then this."""
         tower = self.clip.vision_model
         number, depth = patches.shape[1], 0 if prompts is None else len(prompts)
         cls = tower.embeddings.class_embedding.expand(patches.shape[0], 1, -1)
@@ -236,7 +240,15 @@ class FrozenCLIP(nn.Module):
                 staying = entering.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
                 tokens = torch.cat([tokens[:, :1], staying, tokens[:, 1:]], dim=1)
                 entering = None
-            tokens = _layer(layer, tokens, self._vision_heads, causal=False, aside=entering)
+            if self.checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(
+                    partial(_layer, layer, heads=self._vision_heads, causal=False, aside=entering),
+                    tokens,
+                    use_reentrant=False,
+                    preserve_rng_state=False,  # nothing is drawn in it
+                )
+            else:
+                tokens = _layer(layer, tokens, self._vision_heads, causal=False, aside=entering)
         tokens = torch.cat([tokens[:, :1], tokens[:, -number:]], dim=1)
         tokens = tower.post_layernorm(tokens)
         return tokens[:, 0], tokens[:, 1:]

@@ -11,16 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 from transformers.utils import logging as transformers_logging
 
 from mpiqe.errors import WeightsError
-from mpiqe.model.backbone_config import check_parts, check_tokenizer, read_config_file, refusing, usable_config
+from mpiqe.model.backbone_config import (
+    INDEX,
+    WEIGHTS,
+    check_parts,
+    check_tokenizer,
+    read_config_file,
+    refusing,
+    usable_config,
+)
 from mpiqe.model.conv_stem import ConvStem
 from mpiqe.model.efficientnet import STRIDE, VARIANTS, EfficientNetStem
 from mpiqe.model.options import PAPERS_BACKBONE
 from mpiqe.model.tensor_files import write_safetensors
+from mpiqe.model.torch_weights import TORCH_WEIGHTS, kept_as_safetensors
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "weights"
@@ -54,7 +65,7 @@ def read_clip(source: str | Path) -> tuple[CLIPModel, Any]:
     config = _read_config(name)
     with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"), quiet():
         model, report = _kind(config).from_pretrained(
-            name, config=config, use_safetensors=True, output_loading_info=True
+            _weights(name), config=config, use_safetensors=True, output_loading_info=True
         )
         tokenizer = AutoTokenizer.from_pretrained(
             name, config=config, trust_remote_code=False
@@ -90,6 +101,29 @@ def write_untrained(
         model.load_state_dict({**model.state_dict(), **begin_with})
     config.save_pretrained(folder)
     write_safetensors(folder / "model.safetensors", model.state_dict(), {"format": "pt"})
+
+
+def _weights(name: str) -> str:
+    """The folder or hub id that offers the weights as safetensors; a copy of those that are a pickle alone."""
+    folder = Path(name)
+    if folder.is_dir():
+        alone = not any(folder.glob("*.safetensors"))
+        return str(kept_as_safetensors(folder / TORCH_WEIGHTS)) if alone else name
+    if _on_hub(name, WEIGHTS) or _on_hub(name, INDEX):
+        return name
+    file = _on_hub(name, TORCH_WEIGHTS)
+    return str(kept_as_safetensors(file)) if file else name  # of a name without either, loading says what is missing
+
+
+def _on_hub(name: str, file: str) -> Path | None:
+    """The local copy of a file of the hub's ``name``, downloaded if need be; ``None`` where it has none."""
+    kept = try_to_load_from_cache(name, file)
+    if isinstance(kept, str):
+        return Path(kept)
+    try:
+        return Path(hf_hub_download(name, file))
+    except EntryNotFoundError:  # also of what is not in the cache while the hub is out of reach
+        return None
 
 
 def _kind(config: CLIPConfig) -> type[CLIPModel]:
@@ -154,7 +188,7 @@ def _read_config(name: str) -> CLIPConfig:
 
 def _check_folder(folder: Path) -> None:
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
-    if not any(folder.glob("*.safetensors")):
+    if not any(folder.glob("*.safetensors")) and not (folder / TORCH_WEIGHTS).is_file():
         missing.append("model.safetensors")
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
         missing.append("tokenizer.json (or vocab.json and merges.txt)")

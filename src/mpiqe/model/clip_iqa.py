@@ -49,7 +49,7 @@ class CLIPIQA(nn.Module):
         return self.forward_embedded(self.clip.embed(self.clip.preprocess(pixels)), folded)
 
     def forward_embedded(self, embedded: Embedded, folded: Tensor | None = None) -> MPIQEOutput:
-        """The same from what the frozen stem makes of the crops."""
+        """``forward`` from cached outputs of the frozen stem."""
         pair = self.fold() if folded is None else folded
         cls, _ = self.clip.encode_patches(embedded.patches)
         cls = self.clip.project(cls)
@@ -59,5 +59,5 @@ class CLIPIQA(nn.Module):
             return MPIQEOutput(good * self.target_std + self.target_mean, good, None, None, None)
 
     def attention_maps(self, _pixels: Tensor, _folded: Tensor) -> AttentionMaps:
-        """There is none: CLIP-IQA takes CLS alone."""
-        raise ConfigError("CLIP-IQA looks at the whole crop at once, so there is no map of where; take an MP-IQE model")
+        """Raises ``ConfigError``: CLIP-IQA uses CLS alone."""
+        raise ConfigError("CLIP-IQA has no maps, since it uses CLS alone; use an MP-IQE model")

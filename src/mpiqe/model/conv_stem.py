@@ -41,7 +41,7 @@ class ConvStem(nn.Module):
         return self.maps(pixels)[-1]
 
     def fuse(self) -> None:
-        """Draw every normalisation into the convolution before it: the same function of eval mode in fewer steps."""
+        """Fold every batch normalisation into the convolution before it; eval mode computes the same function."""
         for stage in self.stages:
             layers: nn.Sequential = stage  # type: ignore[assignment]
             layers[0], layers[1] = _fused(layers[0], layers[1]), nn.Identity()
@@ -50,7 +50,7 @@ class ConvStem(nn.Module):
                     block.conv, block.norm = _fused(block.conv, block.norm), nn.Identity()
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
-        """What every stage makes of (B, 3, S, S), the largest map first."""
+        """Feature maps of all stages for (B, 3, S, S), the largest first."""
         features, found = pixels.contiguous(memory_format=torch.channels_last), []
         for stage in self.stages:
             features = stage(features)

@@ -56,7 +56,7 @@ class Attention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Pre-norm: self-attention over the queries, cross-attention to the image, feed-forward of 4 D with GELU."""
+    """Pre-norm self-attention, cross-attention to the image (Eqs. 13, 14) and a feed-forward of 4 D with GELU."""
 
     def __init__(self, *, width: int, heads: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class QualityDecoder(nn.Module):
         self.head = nn.Sequential(nn.Linear(width, width // 4), nn.GELU(), nn.Linear(width // 4, 1))
 
     def fold(self, queries: Tensor) -> FoldedQueries:
-        """The part that does not depend on the image, once for all of them: queries (Q, D)."""
+        """The part that does not depend on the image; queries (Q, D) of Eq. 12."""
         first: DecoderLayer = self.layers[0]  # type: ignore[assignment]
         return first.self_attend(queries[None])
 

@@ -221,7 +221,7 @@ class EfficientNetStem(nn.Module):
         return self.maps_and_pooled(pixels)[0]
 
     def maps_and_pooled(self, pixels: Tensor, *, detach_tokens: bool = False) -> tuple[list[Tensor], Tensor]:
-        """``maps``, and the mean over all places of what the tokens are made of, (B, F) in fp32.
+        """``maps``, and the spatial mean of the features that the tokens are projected from, (B, F) in fp32.
 
         The second is what a linear map needs to rate a crop by: a token's width keeps only part of it. With
         ``detach_tokens`` no gradient of the tokens reaches the network.
@@ -239,7 +239,7 @@ class EfficientNetStem(nn.Module):
         return self.maps(pixels)[-1]
 
     def fuse(self) -> None:
-        """Draw every normalisation into the convolution beside it: the same function of eval mode in fewer steps."""
+        """Fold every batch normalisation into its convolution; eval mode computes the same function."""
         for module in self.network.modules():
             if isinstance(module, ConvNorm):
                 module.fuse()

@@ -1,4 +1,4 @@
-"""What training minimises (Eqs. 9, 11, 15, 16). Axes: B crops, C classes."""
+"""The training loss (Eqs. 9, 11, 15, 16). Axes: B crops, C classes."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class Losses(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Over how many crops each mean goes: a part of a batch is divided by the whole batch's numbers."""
+    """Denominators of the means: a part of a batch is divided by the counts of the whole batch."""
 
     crops: int
     scene: int

@@ -20,7 +20,7 @@ from mpiqe.option_types import DistortionScale
 
 
 class Folded(NamedTuple):
-    """The text side, which is the same for every image: compute once for inference, once per step in training."""
+    """Everything that does not depend on the image: computed once for inference, once per step in training."""
 
     scene: Tensor | None
     """V^s, (9, D); ``None`` without scene prompts."""
@@ -31,7 +31,7 @@ class Folded(NamedTuple):
 
 @dataclass(frozen=True)
 class MPIQEOutput:
-    """What the model says of B crops."""
+    """Predictions for B crops."""
 
     score: Tensor
     """(B,) in the units of the training set's MOS; higher is better."""
@@ -61,7 +61,7 @@ class ImageFeatures(NamedTuple):
 
 
 class AttentionMaps(NamedTuple):
-    """Which parts of B crops the model's results come from."""
+    """Similarity and attention maps of B crops."""
 
     similarity: Tensor | None
     """(B, windows^2, 11): the cosines of Eq. 10, row by row; ``None`` without distortion prompts."""
@@ -80,6 +80,9 @@ class MPIQE(nn.Module):
     units an MLP, which ``mpiqe train`` fits before the rest and does not change afterwards. With ``class_heads`` two
     more of that kind name scene and distortion in place of the alignment, which is trained all the same and says where
     a distortion is.
+
+    Without ``scene_labels`` or ``distortion_labels`` those prompts question the image like the others, but there are no
+    logits: nothing taught them their classes.
 
     ``target_mean`` and ``target_std`` bring the head's number to the training set's units (D10).
     """
@@ -100,6 +103,8 @@ class MPIQE(nn.Module):
         class_heads: bool = False,
         windows: int = 7,
         window_temperature: float = 0.05,
+        scene_labels: bool = True,
+        distortion_labels: bool = True,
         distortion_scale: DistortionScale = "clip",
     ) -> None:
         super().__init__()
@@ -129,6 +134,7 @@ class MPIQE(nn.Module):
             self.distortion_head.requires_grad_(False)
         self.windows = windows
         self.window_temperature = window_temperature
+        self.scene_labels, self.distortion_labels = scene_labels, distortion_labels
         self.distortion_scale = distortion_scale
         self.target_mean = 0.0
         self.target_std = 1.0
@@ -152,7 +158,7 @@ class MPIQE(nn.Module):
         return scene, distortion
 
     def fold(self) -> Folded:
-        """Everything that does not depend on the image."""
+        """Compute everything that does not depend on the image."""
         scene, distortion = self.text_features()
         asked = [features for features in (scene, distortion, self.query) if features is not None]
         queries = torch.cat(asked)  # Eq. 12
@@ -163,18 +169,18 @@ class MPIQE(nn.Module):
         return self.decode(folded or self.fold(), self.encode_image(pixels))
 
     def forward_embedded(self, embedded: Embedded, folded: Folded | None = None) -> MPIQEOutput:
-        """The same from what the frozen stem makes of the crops."""
+        """``forward`` from cached outputs of the frozen stem."""
         return self.decode(folded or self.fold(), self.encode_embedded(embedded))
 
     def attention_maps(self, pixels: Tensor, folded: Folded) -> AttentionMaps:
-        """uint8 RGB crops (B, 3, S, S) -> what ``forward`` weighs their parts by: Eq. 10 and the decoder."""
+        """uint8 RGB crops (B, 3, S, S) -> similarities of Eq. 10 and attention weights of the decoder."""
         return self.attention_maps_of(folded, self.encode_image(pixels))
 
     def attention_maps_of(self, folded: Folded, image: ImageFeatures) -> AttentionMaps:
-        """The same from the image features."""
+        """``attention_maps`` from image features."""
         cls, patches, _ = image
         attention = self.decoder.attention(folded.queries, torch.cat([cls[:, None], patches], dim=1))
-        if folded.distortion is None:
+        if folded.distortion is None or not self.distortion_labels:
             return AttentionMaps(None, attention)
         with torch.autocast(cls.device.type, enabled=False):  # as in ``decode``
             similarity = window_similarity(patches.float(), folded.distortion.float(), windows=self.windows)
@@ -185,7 +191,7 @@ class MPIQE(nn.Module):
         return self.encode_embedded(self.clip.embed(self.clip.preprocess(pixels)))
 
     def encode_embedded(self, embedded: Embedded) -> ImageFeatures:
-        """The same from what the stem makes of the crops."""
+        """``encode_image`` from cached outputs of the stem."""
         cls, patches = self.clip.encode_patches(embedded.patches, self.visual_prompts())
         project = self.projection or self.clip.project
         return ImageFeatures(project(cls), project(patches), embedded.pooled)
@@ -210,9 +216,9 @@ class MPIQE(nn.Module):
         if self.stem_head is not None:
             prediction = prediction + self.stem_head(pooled).squeeze(-1)
         scenes = distortions = weights = None
-        if folded.scene is not None:
+        if folded.scene is not None and self.scene_labels:
             scenes = scene_logits(cls, folded.scene.float(), self.clip.logit_scale)
-        if folded.distortion is not None:
+        if folded.distortion is not None and self.distortion_labels:
             distortions, weights = distortion_logits(
                 patches,
                 folded.distortion.float(),

@@ -23,7 +23,7 @@ def option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What the network is. ``None`` for ``visual_depth`` prompts every layer, as the paper does.
+    """Options of the network. ``None`` for ``visual_depth`` prompts every layer, as the paper does.
 
     Without scene and without distortion prompts one learned query takes the text's place: the visual-only model.
     """
@@ -32,6 +32,8 @@ class ModelOptions:
     tune: Tune = option("prompts", "what is trained: prompts and decoder, or CLIP's own weights as well")
     scene_prompts: bool = option(True, "use the scene prompts (Table 4)")
     distortion_prompts: bool = option(True, "use the distortion prompts (Table 4)")
+    scene_labels: bool = option(True, "tell the scene; off by itself where no training image has one")
+    distortion_labels: bool = option(True, "tell the distortion; off by itself where no training image has one")
     context_length: int = option(8, "context tokens per text prompt (Table 6)")
     class_position: ClassPosition = option("end", "D1: where the class stands among the context tokens")
     visual_depth: int | None = option(None, "layers with visual prompts: 0 none, 1 shallow; default all (Table 4)")
@@ -57,17 +59,17 @@ class ModelOptions:
     @property
     def names_scenes(self) -> bool:
         """Whether such a model tells the scene."""
-        return self.method == "mp-iqe" and self.scene_prompts
+        return self.method == "mp-iqe" and self.scene_prompts and self.scene_labels
 
     @property
     def names_distortions(self) -> bool:
         """Whether such a model tells the distortion."""
-        return self.method == "mp-iqe" and self.distortion_prompts
+        return self.method == "mp-iqe" and self.distortion_prompts and self.distortion_labels
 
 
 @dataclass(frozen=True)
 class LossOptions:
-    """What is minimised (Eqs. 9, 11, 15, 16)."""
+    """Options of the loss (Eqs. 9, 11, 15, 16)."""
 
     scene_weight: float = option(1.0, "weight of the scene loss")
     distortion_weight: float = option(1.0, "lambda_1 of Eq. 15, weight of the distortion loss")

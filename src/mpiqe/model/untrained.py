@@ -1,4 +1,4 @@
-"""MP-IQE of a known shape with random weights: for what depends on the shape alone, such as speed and memory.
+"""MP-IQE with random weights, to measure speed and memory.
 
 No weights are downloaded. The vocabulary is the compact one, with the words of the labels; the width of its table is
 the only thing in which the towers differ from OpenAI's.

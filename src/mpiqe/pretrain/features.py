@@ -1,4 +1,4 @@
-"""A teacher's features of fixed crops, computed once and kept on disk, so that time goes into training.
+"""Cache of a teacher's features of fixed crops, computed once and kept on disk.
 
 ::
 

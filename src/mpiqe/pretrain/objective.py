@@ -1,4 +1,4 @@
-"""What a backbone is taught, term by term. Axes: B photos, V views, N patches, W vision width, D joint width.
+"""The terms of the pretraining loss. Axes: B photos, V views, N patches, W vision width, D joint width.
 
 Every term, its weight (an option) and where it comes from:
 

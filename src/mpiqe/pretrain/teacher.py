@@ -1,4 +1,4 @@
-"""Any vision model of the transformers library as a teacher: what it makes of crops, as maps on a student's grid.
+"""A vision model of the transformers library as a teacher: its features of crops as maps on a student's grid.
 
 Axes: B crops, S crop side in pixels, C teacher channels, g student grid.
 """
@@ -34,7 +34,7 @@ class Teacher:
     def __init__(
         self, model: Any, *, mean: tuple[float, ...], std: tuple[float, ...], name: str, pooled: bool = True
     ) -> None:
-        """Without ``pooled`` the model's own pooling is left aside."""
+        """Without ``pooled`` the model's own pooling is ignored."""
         # A CLIP's image tower is what teaches; its text tower is left out.
         self.model = getattr(model, "vision_model", model).float().eval().requires_grad_(False)
         self.model.to(memory_format=torch.channels_last)
@@ -71,7 +71,7 @@ class Teacher:
         return cls(model, mean=mean, std=std, name=source, pooled=not poolers)
 
     def to(self, device: torch.device) -> None:
-        """Move the model there."""
+        """Move the model to a device."""
         self.model.to(device)
         self._mean, self._std = self._mean.to(device), self._std.to(device)
 

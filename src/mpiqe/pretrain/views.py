@@ -1,4 +1,4 @@
-"""Photos as a backbone is taught with them: a natural crop, and (``made``) the same of the photo distorted twice.
+"""Training samples: a natural crop of a photo and (``made``) the same crop of two distorted versions.
 
 Axes: B photos, V views per photo, S crop side in pixels.
 """
@@ -135,7 +135,7 @@ class ViewDataset(TorchDataset[Views]):
 
 
 def draw_kinds(rng: np.random.Generator) -> tuple[str, ...]:
-    """What is done to a photo: one kind of distortion, or two after another; codecs more often than the rest."""
+    """Draw the distortions of a photo: one kind, or two in sequence; codecs more often than others."""
     first = str(rng.choice(list(CODECS) if rng.random() < _CODEC_SHARE else list(ALL_KINDS)))
     return (first, str(rng.choice(list(CODECS)))) if rng.random() < _CHAIN_SHARE else (first,)
 

@@ -19,7 +19,7 @@ from mpiqe.view import View
 
 @dataclass(frozen=True)
 class Scale:
-    """What a score means: the range it usually lies in, its unit and its direction."""
+    """Range, unit and direction of a score."""
 
     low: float
     """The lowest label that the model was trained on; a score can lie a little below."""
@@ -90,7 +90,7 @@ class Predictor(Protocol):
 
 
 class Request(NamedTuple):
-    """What a runtime's loader is asked for; ``mpiqe.load`` has checked that its ``RuntimeSpec`` can do this."""
+    """Arguments of a runtime's loader; ``mpiqe.load`` has checked that its ``RuntimeSpec`` can do this."""
 
     weights: str | Path
     """A run folder, a checkpoint file, a hub id or an exported folder."""
@@ -105,7 +105,7 @@ class Request(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What a runtime's loader returns."""
+    """Result of a runtime's loader."""
 
     predictor: Predictor
     crops: int
@@ -131,7 +131,7 @@ class ViewedPredictor(Protocol):
 
     @property
     def view(self) -> View:
-        """What crops are cut from."""
+        """The view that crops are cut from."""
 
     @property
     def crop_mode(self) -> ModelCropMode:

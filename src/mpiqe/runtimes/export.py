@@ -1,4 +1,4 @@
-"""From a torch model to a graph that other runtimes read. Axes: N crops, S pixels of a side.
+"""Export a torch model as a graph for other runtimes. Axes: N crops, S pixels of a side.
 
 The graph is the folded scorer: text features and whatever else does not depend on the photo are constants in it.
 """
@@ -69,8 +69,9 @@ class ScoringGraph(nn.Module):
         """The names of those of ``OUTPUTS`` that this model has."""
         if not isinstance(self.model, MPIQE):
             return ("score",)
-        absent = set() if self.model.scene_prompts else {"scene"}
-        absent |= set() if self.model.distortion_prompts else {"distortion", "similarity"}
+        absent = set() if self.model.scene_prompts and self.model.scene_labels else {"scene"}
+        taught = self.model.distortion_prompts and self.model.distortion_labels
+        absent |= set() if taught else {"distortion", "similarity"}
         return tuple(name for name in OUTPUTS if name not in absent)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -248,7 +249,7 @@ def _bare(proto: Any) -> Any:
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Keep the exporter's notes on itself off the terminal."""
+    """Silence the exporter's log messages."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""A model as one graph on disk: pixels of crops in, scores and probabilities out, and what they mean beside it.
+"""An exported model on disk: one graph (pixels of crops -> scores and probabilities) and its card.
 
 A folder holds ``mpiqe.json`` (the card) and ``mpiqe.onnx``, or ``mpiqe.xml`` with ``mpiqe.bin``. The graph takes
 ``pixels`` (N, S, S, 3) uint8 and answers with those of ``OUTPUTS`` that its model has. Knows no torch.
@@ -74,7 +74,7 @@ class GraphCard:
 
 
 def name_of_checkpoint(digest: str) -> str:
-    """What a model without a version is called, by the digest of its weights."""
+    """Name of a model without a version, from the digest of its weights."""
     return f"checkpoint {digest[:8]}"
 
 

@@ -86,7 +86,7 @@ class GraphPredictor(ABC):
 
 
 def joined(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """One output of several calls; that of a single one as it is, whatever its shape."""
+    """Concatenate one output of several calls; a single call's is returned as it is."""
     return np.concatenate(parts) if len(parts) > 1 else np.asarray(parts[0])
 
 
@@ -98,7 +98,7 @@ def first_line(error: Exception) -> str:
 def check_ends(
     path: Path, card: GraphCard, *, inputs: list[str], outputs: list[str], sides: dict[str, object], size: object
 ) -> None:
-    """Raise ``WeightsError`` unless a graph has the ends that its card names; ``sides`` are the outputs' last axes."""
+    """Raise ``WeightsError`` unless a graph has its card's inputs and outputs; ``sides`` are the outputs' last axes."""
     if inputs != [INPUT] or outputs != list(card.outputs):
         found, said = f"takes {inputs} and gives {outputs}", f"{[INPUT]} and {list(card.outputs)}"
     else:

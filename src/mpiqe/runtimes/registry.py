@@ -21,7 +21,7 @@ GraphForm: TypeAlias = Literal["onnx", "openvino"]
 
 @dataclass(frozen=True)
 class RuntimeSpec:
-    """A runtime: what it is called, what it can run, and where its loader is."""
+    """A runtime: its name, what it can run, and its loader."""
 
     name: str
     """The word that ``--runtime`` takes, of lower-case letters and digits."""
@@ -108,17 +108,17 @@ RUNTIMES: Mapping[str, RuntimeSpec] = MappingProxyType({spec.name: spec for spec
 
 
 def choices() -> tuple[str, ...]:
-    """The words that ``--runtime`` takes."""
+    """Valid values of ``--runtime``."""
     return (AUTO, *RUNTIMES)
 
 
 def runtime_help() -> str:
-    """What ``--runtime`` takes, in one line for a command's help."""
+    """Help text of ``--runtime``."""
     return f"{', '.join(f'{spec.name} ({spec.help})' for spec in RUNTIMES.values())}, or auto: by the weights."
 
 
 def device_help() -> str:
-    """What ``--device`` takes, in one line for a command's help."""
+    """Help text of ``--device``."""
     kinds = list(dict.fromkeys(kind for spec in RUNTIMES.values() for kind in spec.devices))
     return f"{', '.join((AUTO, *kinds[:-1]))} or {kinds[-1]}."
 
@@ -133,7 +133,7 @@ def measured() -> dict[str, RuntimeSpec]:
 
 
 def measured_help() -> str:
-    """What ``mpiqe bench --runtime`` takes, in one line for its help."""
+    """Help text of ``mpiqe bench --runtime``."""
     names = list(measured())
     return f"{', '.join(names[:-1])} or {names[-1]}; may be repeated. All that are installed if not given."
 

@@ -113,12 +113,12 @@ class TorchPredictor:
 
 
 def version_of(model: QualityModel, config: CheckpointConfig) -> str:
-    """What names a model and its version: the config, or the digest of the weights as they were loaded."""
+    """Name and version of a model: the config's, or the digest of the weights."""
     return config.version or name_of_checkpoint(fingerprint(model, config))
 
 
 def looks(attention: Tensor) -> Tensor:
-    """A decoder's weights (N, layers, heads, queries, 1 + g^2) -> to each patch (N, g, g), 1 where they are even."""
+    """Attention weights (N, layers, heads, queries, 1 + g^2) -> maps over patches (N, g, g); 1 is uniform attention."""
     places = attention.shape[-1]
     return square((attention.mean(dim=(1, 2, 3))[:, 1:] * places)[..., None])[..., 0]
 

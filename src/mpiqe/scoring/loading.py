@@ -135,7 +135,7 @@ def _graph(weights: str | Path | None) -> Path | None:
 
 
 def version_of_folder(weights: str | Path | None) -> str | None:
-    """What names the model of an exported folder and its version; ``None`` for what has to be loaded to know."""
+    """Name and version of an exported folder's model; ``None`` if only loading would tell."""
     graph = _graph(weights)
     return read_card(graph).scale.model if graph else None
 

@@ -15,7 +15,7 @@ from mpiqe.intervals import IntervalModel
 from mpiqe.model.checkpoint import CheckpointConfig, load_checkpoint
 from mpiqe.option_types import ModelCropMode, Precision, SplitSource
 from mpiqe.training.device import accelerator_for
-from mpiqe.training.evaluate import Prediction, measure, measure_interval, predict
+from mpiqe.training.evaluate import Prediction, measure, measure_interval, nearly_constant, predict
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import CONFIG
 from mpiqe.view import View
@@ -109,6 +109,8 @@ def assess(
         view=config.view if view_side is None else View.of_side(view_side),
     )
     result = measure(predictions)
+    if alike := nearly_constant(predictions, low=config.mos_low, high=config.mos_high):
+        reporter.note(alike)
     ours, theirs = scale_of(dataset.name, dataset.low, dataset.high), _scale_of_scores(config)
     if not on_one_scale(ours, theirs):
         reporter.note(

@@ -1,29 +1,42 @@
 """Which images make up each optimiser step, and which part of them falls to which process."""
 
+import queue
+import threading
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from torch.utils.data import DataLoader
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
-from mpiqe.data.crop_dataset import EpochSampler, Item, collate
+from mpiqe.data.crop_dataset import Batch, EpochSampler, Item, Key, collate
 
 
 class Step(NamedTuple):
     """One optimiser step."""
 
     images: tuple[int, ...]
-    """Indices of the whole batch, over all processes."""
+    """Indices of the whole batch's images, over all processes; one that gives several crops apart is there as often."""
     parts: tuple[tuple[int, ...], ...]
-    """This process's share, in the parts that are computed one after another; none of them is empty."""
+    """This process's share, in the parts that are computed one after another; none of them is empty.
+
+    Indices of images, or of ``image * crops + crop`` where crops are drawn apart.
+    """
 
 
 class StepSampler:
-    """The steps of one epoch: a function of the seed and the epoch, not of workers, parts or processes."""
+    """The steps of one epoch: a function of the seed and the epoch, not of workers, parts or processes.
 
-    def __init__(self, length: int, *, batch_size: int, parts: int, rank: int, world: int, seed: int) -> None:
-        self._order = EpochSampler(length, shuffle=True, seed=seed)
-        self._length, self._batch_size = length, batch_size
+    ``batch_size`` counts images of ``length``. With ``crops`` above 1 it counts crops, so many of each image, that are
+    drawn one by one: the keys are then (epoch, image, crop).
+    """
+
+    def __init__(
+        self, length: int, *, batch_size: int, parts: int, rank: int, world: int, seed: int, crops: int = 1
+    ) -> None:
+        self._order = EpochSampler(length * crops, shuffle=True, seed=seed)
+        self._length, self._batch_size, self._crops = length * crops, batch_size, crops
         self._parts, self._rank, self._world = parts, rank, world
 
     @property
@@ -39,25 +52,102 @@ class StepSampler:
         """The epoch's steps in order."""
         order = [index for _, index in self._order]
         batches = (order[start : start + self._batch_size] for start in range(0, self._length, self._batch_size))
-        return [Step(tuple(batch), self._share(batch)) for batch in batches]
+        return [Step(tuple(item // self._crops for item in batch), self._share(batch)) for batch in batches]
 
     def _share(self, batch: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         mine = batch[self._rank :: self._world]
         parts = (tuple(mine[part :: self._parts]) for part in range(self._parts))
         return tuple(part for part in parts if part)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         for step in self.steps():
             for part in step.parts:
-                yield [(self._order.epoch, index) for index in part]
+                yield [self._key(item) for item in part]
+
+    def _key(self, item: int) -> Key:
+        if self._crops == 1:
+            return self._order.epoch, item
+        return self._order.epoch, *divmod(item, self._crops)
 
 
-def step_loader(dataset: TorchDataset[Item], sampler: StepSampler, *, workers: int) -> DataLoader[Item]:
-    """The parts of every step as ``Batch``es, one after another."""
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        collate_fn=collate,
-    )
+class StepLoader:
+    """The parts of every step as ``Batch``es, one after another; iterating is an epoch.
+
+    With ``pin`` they lie in pinned memory, prepared by a thread while the device computes, so that copies to a GPU
+    overlap. What processes hand over goes through pipes, not through shared memory, of which a container may have 64 MB
+    in all: a batch of 512 crops of 224 x 224 has 77.
+    """
+
+    def __init__(self, dataset: TorchDataset[Item], sampler: StepSampler, *, workers: int, pin: bool = False) -> None:
+        self._pin = pin
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=_collate_for_a_pipe,
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        ready = (_from_a_pipe(batch, pin=self._pin) for batch in self._loader)
+        return ahead(ready) if self._pin else ready
+
+
+def step_loader(dataset: TorchDataset[Item], sampler: StepSampler, *, workers: int, pin: bool = False) -> StepLoader:
+    """``StepLoader`` for a dataset and its steps."""
+    return StepLoader(dataset, sampler, workers=workers, pin=pin)
+
+
+def _collate_for_a_pipe(items: Sequence[Item]) -> Batch:
+    batch = collate(items)
+    if get_worker_info() is None:
+        return batch
+    return Batch(*(part.numpy() for part in batch))  # type: ignore[arg-type]  # arrays are pickled, tensors shared
+
+
+def _from_a_pipe(batch: Batch, *, pin: bool) -> Batch:
+    whole = Batch(*(part if isinstance(part, Tensor) else torch.from_numpy(part) for part in batch))
+    return whole._replace(crops=whole.crops.pin_memory()) if pin else whole
+
+
+T = TypeVar("T")
+
+
+def ahead(source: Iterator[T], *, count: int = 2) -> Iterator[T]:
+    """The values of ``source``, which a thread asks for up to ``count`` of ahead; what it raises is raised here."""
+    found: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=count)
+    stopped = threading.Event()
+
+    def fetch() -> None:
+        try:
+            for value in source:
+                if not _put(found, (value, None), stopped):
+                    return
+            _put(found, (None, StopIteration()), stopped)
+        except BaseException as error:
+            _put(found, (None, error), stopped)
+
+    thread = threading.Thread(target=fetch, daemon=True, name="mpiqe-batches")
+    thread.start()
+    try:
+        while True:
+            value, error = found.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield value  # type: ignore[misc]  # a value comes without an error
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _put(found: "queue.Queue[Any]", entry: Any, stopped: threading.Event) -> bool:
+    """Wait for room; ``False`` if nobody takes entries any more."""
+    while not stopped.is_set():
+        try:
+            found.put(entry, timeout=0.1)
+            return True
+        except queue.Full:
+            continue
+    return False

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from mpiqe.images import CropMode
 from mpiqe.intervals import Calibration, IntervalModel, calibrate
 from mpiqe.model.build import QualityModel
 from mpiqe.view import NATIVE, View
+
+_HARDLY = 0.1
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,26 @@ def measure(predictions: Sequence[Prediction]) -> dict[str, float | None]:
         return {**dict.fromkeys(metrics.NAMES), "count": len(predictions)}
     report = metrics.report([item.score for item in predictions], [item.mos for item in predictions])
     return {key: value if value is not None and math.isfinite(value) else None for key, value in report.items()}
+
+
+def nearly_constant(predictions: Sequence[Prediction], *, low: float, high: float) -> str | None:
+    """What to say of scores that hardly differ; ``None`` where they do, or where the MOS do not.
+
+    ``low`` and ``high``: the range of the scores' scale. Scores are nearly constant if their deviation, as a share of
+    that range, is under a tenth of what the deviation of the MOS is of theirs: a model whose scores explain as little
+    as a tenth of the MOS's deviation still has more.
+    """
+    scores, mos = [item.score for item in predictions], [item.mos for item in predictions]
+    if len(predictions) < metrics.FEWEST or min(mos) == max(mos) or low >= high:
+        return None
+    spread, rated = statistics.pstdev(scores), statistics.pstdev(mos)
+    if spread / (high - low) >= _HARDLY * rated / (max(mos) - min(mos)):
+        return None
+    return (
+        f"careful: the scores of these {len(predictions)} images hardly differ (their standard deviation is "
+        f"{spread:.2g}, that of the MOS {rated:.2g}): the model gives nearly the same number for every image. It needs "
+        "more epochs, more images or a higher learning rate"
+    )
 
 
 def calibrate_on(

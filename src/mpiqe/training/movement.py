@@ -1,4 +1,4 @@
-"""How far trained parameters went from where they began: whether a run was long enough to use what it trains."""
+"""Distance of trained parameters from their initial values: tells whether a run was long enough."""
 
 from collections.abc import Mapping
 

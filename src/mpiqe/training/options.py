@@ -21,6 +21,9 @@ from mpiqe.option_types import BatchUnit, Device, Epoch, ModelCropMode, Precisio
 from mpiqe.parse import parse_toml
 from mpiqe.view import LARGEST_SIDE, View
 
+FLAG_NAMES: Mapping[str, str] = {"start": "from"}
+"""Flags and keys of config files whose name is not the field's, since Python has the word."""
+
 _MOST = {
     "epochs": 1_000_000,
     "warmup_epochs": 1_000_000,
@@ -63,14 +66,27 @@ class RunOptions:
     test_each_epoch: bool = option(
         False, "also score the test images after every epoch, for a figure of its own; nothing is picked by it"
     )
+    start: str | None = option(
+        None, "go on from a whole trained model: 'embedded', a run folder, a checkpoint file or a hub id"
+    )
     backbone: str = option(PAPERS_BACKBONE, "CLIP by hub id or folder; 'embedded' is the package's own compact one")
     seed: int = option(0, "seed of everything drawn")
     epochs: int = option(30, "epochs")
-    warmup_epochs: int = option(5, "epochs of linear warm-up")
-    learning_rate: float = option(3e-5, "Adam's learning rate at its peak")
+    warmup_epochs: int | None = option(None, "epochs of linear warm-up; default a sixth of the run, the paper's share")
+    learning_rate: float | None = option(
+        None, "Adam's learning rate at its peak; default the paper's 3e-5, and more for a run of fewer than 3000 steps"
+    )
     backbone_rate: float = option(0.1, "with tune = all: the rate of CLIP's own weights, as a share of learning_rate")
-    batch_size: int = option(64, "images (or crops: batch_unit) per step; the paper's default depends on the dataset")
-    batch_unit: BatchUnit = option("images", "D11: what batch_size counts")
+    batch_size: int = option(64, "crops (or images: batch_unit) per step; the paper's default depends on the dataset")
+    batch_unit: BatchUnit = option("crops", "D11: what batch_size counts")
+    mix_crops: bool = option(True, "D11: draw each crop for itself, so that those of an image fall to many steps")
+    micro_batch: str | int | None = option(
+        None, "crops computed at once, to save memory, or 'auto': as many as fit; in place of accumulation"
+    )
+    gradient_checkpointing: bool = option(
+        False,
+        "compute the image tower's layers again in the backward pass: less memory, a third more time",
+    )
     accumulation: int = option(1, "parts that a batch is computed in, to save memory; the gradient stays the same")
     crops: int = option(8, "crops per image")
     view_side: int = option(0, "bring photos down to at most this times this many pixels, never up; 0: native crops")
@@ -83,7 +99,10 @@ class RunOptions:
     target: Target = option("standardised", "D10: regress standardised MOS, or the label itself")
     precision: Precision = option("auto", "arithmetic; auto is bf16 where the device computes in it, else fp32")
     device: Device = option("auto", "auto takes a GPU if there is one")
-    workers: int = option(1, "processes that decode images; 0 decodes in the training process")
+    workers: int | None = option(
+        None, "processes that decode images; 0: the training process does; default 1 on a CPU, up to 8 with a GPU"
+    )
+    photo_cache: bool = option(True, "keep decoded photos in temporary files, as far as half the free memory goes")
     tensorboard: bool = option(False, "also write TensorBoard event files (needs mpiqe[tensorboard])")
 
     @property
@@ -149,13 +168,14 @@ class TrainOptions:
 
 def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions:
     """The paper's settings for the dataset, overridden by ``given``; all faults in one ``ConfigError``."""
-    given = current_names(given)
+    named = {flag: name for name, flag in FLAG_NAMES.items()}
+    given = {named.get(key, key): value for key, value in current_names(given).items()}
     kind = str(given.get("data", RunOptions().data)).partition(":")[0]
     values = {**paper_settings(kind), **given}
     parts = {kind: {item.name for item in fields(kind)} for kind in (RunOptions, ModelOptions, LossOptions)}
     unknown = sorted(set(values) - set().union(*parts.values()))
     if unknown:
-        known = ", ".join(sorted(set().union(*parts.values())))
+        known = ", ".join(sorted(FLAG_NAMES.get(name, name) for name in set().union(*parts.values())))
         raise ConfigError(f"{where}: unknown key {', '.join(map(repr, unknown))}; known are {known}")
     run, model, loss = (
         from_mapping(kind, {key: value for key, value in values.items() if key in names}, where=where)
@@ -219,7 +239,7 @@ def _check(run: RunOptions, where: str) -> None:
             "seed": 0,
         },
     )
-    if not run.learning_rate > 0:
+    if run.learning_rate is not None and not run.learning_rate > 0:
         faults.append(f"learning_rate = {run.learning_rate}: must be above zero")
     if not run.backbone_rate > 0:
         faults.append(f"backbone_rate = {run.backbone_rate}: must be above zero")
@@ -227,9 +247,17 @@ def _check(run: RunOptions, where: str) -> None:
         faults.append(
             f"cache_stem keeps the crops in the training process: it goes with workers = 0, not {run.workers}"
         )
+    if isinstance(run.micro_batch, str) and run.micro_batch.isdigit():
+        faults += [] if 1 <= int(run.micro_batch) <= bounds.MOST_BATCH else [f"micro_batch = {run.micro_batch}"]
+    elif run.micro_batch not in (None, "auto") and not (isinstance(run.micro_batch, int) and run.micro_batch >= 1):
+        faults.append(f"micro_batch = {run.micro_batch!r}: must be 'auto' or a number of crops, 1 or more")
+    if run.micro_batch is not None and run.accumulation != 1:
+        faults.append("micro_batch and accumulation both say in how many parts a batch is computed; give one")
+    if run.start is not None and run.ranked_data:
+        faults.append("from and ranked_data do not go together: the head is fitted to ratings")
     if run.epoch == "val" and not run.validation:
         faults.append("epoch = 'val' picks on validation images, but validation is off")
-    if run.batch_unit == "crops" and run.batch_size % run.crops:
+    if run.batch_unit == "crops" and not run.mix_crops and run.batch_size % run.crops:
         faults.append(f"batch_size = {run.batch_size} crops is no multiple of crops = {run.crops} per image")
     if faults:
         raise ConfigError(f"{where}: " + "; ".join(faults))
@@ -239,6 +267,8 @@ def _out_of_bounds(options: RunOptions | PretrainOptions, least: Mapping[str, in
     faults = []
     for name, lowest in least.items():
         value, highest = getattr(options, name), _MOST[name]
+        if value is None:
+            continue
         if value < lowest:
             faults.append(f"{name} = {value}: must be {lowest} or more")
         elif value > highest:

@@ -1,14 +1,14 @@
-"""What a loop tells whoever watches it; only the command line prints."""
+"""Interface for the progress of a training run; only the command line prints."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 
 class Reporter(Protocol):
-    """Watches a run."""
+    """Receives the progress of a run."""
 
     def note(self, text: str) -> None:
-        """One line about what is being done."""
+        """Show one line of text."""
 
     def begin(self, *, steps: int, done: int) -> None:
         """The run has ``steps`` optimiser steps, of which ``done`` were made before."""
@@ -21,16 +21,16 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """A reporter that keeps everything to itself."""
+    """A reporter that does nothing."""
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def begin(self, *, steps: int, done: int) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def step(self, loss: float) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """Say nothing."""
+        """Do nothing."""

@@ -5,6 +5,7 @@
     RUN/
       config.json               every setting, seed, versions, data digest
       metrics.jsonl             one line an epoch
+      shifts.json               only of a run that goes on from a model with a stem head, see SHIFTS
       state.safetensors         weights, optimiser and epoch: what --resume reads
       predictions.csv           the test images, once training is done
       test.json                 their figures
@@ -32,6 +33,8 @@ from mpiqe.parse import parse_json
 
 CONFIG, METRICS, STATE = "config.json", "metrics.jsonl", "state.safetensors"
 PREDICTIONS, TEST = "predictions.csv", "test.json"
+SHIFTS = "shifts.json"
+"""What is added to each MOS for the decoder of a run that goes on from a model with a stem head."""
 
 
 @dataclass(frozen=True)
@@ -180,12 +183,22 @@ class RunFolder:
         return progress
 
 
-FREE_ON_RESUME = frozenset({"device", "workers", "root", "labels"})
-"""Settings that may differ when a run is continued: where it computes and reads, not what. (Another device rounds
-otherwise, as any other machine does; the precision stays.)"""
+FREE_ON_RESUME = frozenset(
+    {"device", "workers", "root", "labels", "accumulation", "micro_batch", "gradient_checkpointing", "photo_cache"}
+)
+"""Settings that may differ when a run is continued: where it computes and reads and in how many parts, not what.
+(Another device, or other parts, round otherwise, as any other machine does; the precision stays.)"""
 
 
-BEFORE_THEY_WERE: Mapping[str, Any] = {"view_side": 0, "crop_mode": "seeded", "distortion_scale": "clip"}
+BEFORE_THEY_WERE: Mapping[str, Any] = {
+    "view_side": 0,
+    "crop_mode": "seeded",
+    "distortion_scale": "clip",
+    "mix_crops": False,
+    "start": None,
+    "scene_labels": True,
+    "distortion_labels": True,
+}
 """Settings that runs of earlier versions do not name, and what those did."""
 
 

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import Dataset as TorchDataset
 
-from mpiqe.data.crop_dataset import CropDataset, Item, collate
+from mpiqe.data.crop_dataset import CropDataset, Item, Key, collate
 from mpiqe.model.clip import FrozenCLIP
 
 _AT_ONCE = 16  # images
@@ -39,6 +39,8 @@ class StemCache(TorchDataset[Item]):
         """The number of images."""
         return len(self._items)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        """The embedded crops of one image; ``key`` is (epoch, index), and every epoch has the same."""
-        return self._items[key[1]]
+    def __getitem__(self, key: Key) -> Item:
+        """The embedded crops of one image, or one of them; every epoch has the same."""
+        _, index, *apart = key
+        item = self._items[index]
+        return item._replace(crops=item.crops[apart]) if apart else item

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 
-from mpiqe.data.crop_dataset import CropDataset, Item, collate
+from mpiqe.data.crop_dataset import CropDataset, Item, Key, collate
 from mpiqe.data.record import Record
 from mpiqe.errors import DatasetError
 from mpiqe.labels import DISTORTIONS
@@ -35,16 +35,16 @@ class ShiftedTargets(TorchDataset[Item]):
     """The items of a dataset with a number added to each one's MOS."""
 
     def __init__(self, items: CropDataset | StemCache, shifts: list[float]) -> None:
-        self._items, self._shifts = items, shifts
+        self._items, self.shifts = items, shifts
 
     def __len__(self) -> int:
         """The number of images."""
         return len(self._items)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        """``key`` is (epoch, index)."""
+    def __getitem__(self, key: Key) -> Item:
+        """``key`` as of the items."""
         item = self._items[key]
-        return item._replace(mos=item.mos + self._shifts[key[1]])
+        return item._replace(mos=item.mos + self.shifts[key[1]])
 
 
 class Ranked(NamedTuple):

@@ -60,7 +60,7 @@ def _backward(
     for batch in batches:
         each = batch.crops.shape[1]
         with accelerator.autocast():
-            crops = batch.crops.flatten(0, 1).to(device)
+            crops = batch.crops.flatten(0, 1).to(device, non_blocking=True)
             cached = crops.is_floating_point()
             output = (
                 model.forward_embedded(model.clip.split_embedded(crops), leaves) if cached else model(crops, leaves)

@@ -1,4 +1,4 @@
-"""Labels as the losses want them."""
+"""Convert labels to the targets of the losses."""
 
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Each epoch's figures as TensorBoard events, for those who watch runs there (``mpiqe[tensorboard]``)."""
+"""Write each epoch's metrics as TensorBoard events (``mpiqe[tensorboard]``)."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

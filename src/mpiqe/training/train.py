@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from mpiqe.data import Dataset, Split, check, choose_split, describe_split, fraction, read_dataset, without_val
 from mpiqe.data.crop_dataset import CropDataset
 from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
+from mpiqe.data.photo_cache import PhotoCache, room_for_photos
 from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.build import QualityModel, build_model
@@ -25,13 +26,25 @@ from mpiqe.model.loss import Counts, Loss
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.model.tensor_files import check_safetensors
 from mpiqe.training.batches import StepSampler, step_loader
-from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision
-from mpiqe.training.evaluate import Prediction, beats, calibrate_on, measure, measure_interval, predict, to_csv
+from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision, workers_for
+from mpiqe.training.evaluate import (
+    Prediction,
+    beats,
+    calibrate_on,
+    measure,
+    measure_interval,
+    nearly_constant,
+    predict,
+    to_csv,
+)
+from mpiqe.training.memory import free_memory, in_gigabytes, measure_needs, out_of_memory_named, trial_parts
 from mpiqe.training.movement import initial, movement
 from mpiqe.training.options import RunOptions, TrainOptions
+from mpiqe.training.paper import not_the_papers
 from mpiqe.training.reporter import Reporter
-from mpiqe.training.run_folder import PREDICTIONS, STATE, TEST, RunFolder, as_path, start_or_check
-from mpiqe.training.schedule import learning_rate
+from mpiqe.training.run_folder import PREDICTIONS, SHIFTS, STATE, TEST, RunFolder, as_path, start_or_check
+from mpiqe.training.schedule import schedule_for
+from mpiqe.training.start import Start, align, load_start, make_room, read_start, what_it_may_have_seen
 from mpiqe.training.stem_cache import StemCache
 from mpiqe.training.stem_head import ShiftedTargets, fit_heads, pairs_of
 from mpiqe.training.step import take_step
@@ -78,30 +91,58 @@ def train(
     settings = options.run
     accelerator = accelerator_for(device=settings.device, precision=settings.precision)
     dataset, sides = _data(settings, reporter, decode=accelerator.is_main_process and not checked)
+    begun = resume and (run.path / STATE).exists()
+    start = read_start(settings.start) if settings.start and not begun else None
+    if not settings.start:
+        options = _without_unknown_labels(options, sides.trained, reporter)
     clip = FrozenCLIP.from_pretrained(settings.backbone)
     backbone_digest = clip.digest()
     model = build_model(clip, options.model, seed=settings.seed)
     if not list(model.parameters()):
         raise ConfigError("clip-iqa with context_length = 0 is zero-shot: there is nothing to train")
+    if start:
+        _go_on_from(start, model, options, dataset, reporter)
+    if settings.start:
+        make_room(model)
     if options.model.tune == "prompts":
         clip.fuse()
-    _aim(model, sides.train, settings)
-    start = initial(model)
+    if not settings.start:
+        _aim(model, sides.train, settings)
+    began = initial(model)
     model.to(accelerator.device)
 
     loss = Loss(options.loss)
-    bare = torch.optim.Adam(_groups(model, settings), lr=settings.learning_rate)
-    optimiser = accelerator.prepare_optimizer(bare)
-    images_per_step = settings.batch_size // (settings.crops if settings.batch_unit == "crops" else 1)  # D11
     trained = sides.trained
+    model.clip.checkpointing = settings.gradient_checkpointing
+    units = settings.crops if settings.mix_crops else 1  # of an image, each drawn for itself
+    crops_each = settings.crops // units
     sampler = StepSampler(
         len(trained),
-        batch_size=images_per_step,
-        parts=settings.accumulation,
+        batch_size=_units_per_step(settings),
+        parts=_parts_of_a_step(model, settings, accelerator, reporter),
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         seed=settings.seed,
+        crops=units,
     )
+    workers = workers_for(accelerator.device) if settings.workers is None else settings.workers
+    workers = 0 if settings.cache_stem else workers
+    steps = sampler.steps_per_epoch
+    schedule = schedule_for(
+        steps_per_epoch=steps,
+        epochs=settings.epochs,
+        warmup_epochs=settings.warmup_epochs,
+        learning_rate=_rate_of(run, settings) if resume else settings.learning_rate,
+        tune=options.model.tune,
+    )
+    options = replace(options, run=replace(settings, learning_rate=schedule.peak))
+    settings = options.run
+    if note := not_the_papers(options):
+        reporter.note(note)
+    if schedule.warmup >= schedule.steps:
+        reporter.note(f"careful: warm-up takes all {schedule.steps} steps of the run; give fewer --warmup-epochs")
+    bare = torch.optim.Adam(_groups(model, settings), lr=schedule.peak)
+    optimiser = accelerator.prepare_optimizer(bare)
     crops = CropDataset(
         trained,
         size=model.image_size,
@@ -110,34 +151,47 @@ def train(
         crops=settings.crop_mode if settings.cache_stem else "training",  # a single draw: then the crops of a score
         scene_target=settings.scene_target,
         view=settings.view,
+        photos=_photo_cache(settings, workers),
     )
     items = _crops(crops, model, options, accelerator, reporter)
     asked: CropDataset | StemCache | ShiftedTargets = items
-    if isinstance(model, MPIQE):
+    if start and isinstance(model, MPIQE):
+        asked, said = align(model, items, accelerator)
+        reporter.note(said)
+    elif begun and settings.start and isinstance(model, MPIQE) and model.stem_head is not None:
+        shifts = run.read_json(SHIFTS)
+        if not isinstance(shifts, list) or len(shifts) != len(trained):
+            raise ConfigError(f"{run.path / SHIFTS} does not fit the run; it cannot be continued")
+        asked = ShiftedTargets(items, shifts)
+    elif not settings.start and isinstance(model, MPIQE):
         asked, fits = fit_heads(
             model, items, accelerator, sizes=sides.sizes, pairs=pairs_of(sides.ranked), seed=settings.seed
         )
         for line in fits:
             reporter.note(line)
-    batches = step_loader(asked, sampler, workers=settings.workers)
-    checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model)
+    batches = step_loader(asked, sampler, workers=workers, pin=accelerator.device.type == "cuda")
 
     events = event_writer(run.path, wanted=settings.tensorboard and accelerator.is_main_process)
     if accelerator.is_main_process:
-        digests = {"data": sides.digest, "backbone": checkpoint.backbone_digest}
+        digests = {"data": sides.digest, "backbone": backbone_digest}
         start_or_check(run, options.to_mapping(), digests=digests, resume=resume)
+        if start and isinstance(asked, ShiftedTargets):
+            run.write_json(SHIFTS, asked.shifts)
     accelerator.wait_for_everyone()
 
     progress: dict[str, Any] = {"epoch": 0, "best": None}
-    if resume and (run.path / STATE).exists():
+    if start:
+        progress |= {"began_from": start.to_json(), "target": [model.target_mean, model.target_std]}
+    if begun:
         progress = run.load_state(model, bare)
+        model.target_mean, model.target_std = progress.get("target", (model.target_mean, model.target_std))
         if accelerator.scaler is not None and progress.get("scaler"):
             accelerator.scaler.load_state_dict(progress["scaler"])
+    checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model, progress.get("began_from"))
     if accelerator.is_main_process:
         run.keep_metrics(progress["epoch"])
         if progress["epoch"]:
             _mend(run, model, checkpoint, options, reporter)
-    steps = sampler.steps_per_epoch
     reporter.begin(steps=steps * settings.epochs, done=steps * progress["epoch"])
 
     for epoch in range(progress["epoch"] + 1, settings.epochs + 1):
@@ -145,24 +199,19 @@ def train(
         sampler.set_epoch(epoch)
         parts = iter(batches)
         for number, step in enumerate(sampler.steps()):
-            rate = learning_rate(
-                (epoch - 1) * steps + number,
-                steps_per_epoch=steps,
-                epochs=settings.epochs,
-                warmup_epochs=settings.warmup_epochs,
-                peak=settings.learning_rate,
-            )
+            rate = schedule((epoch - 1) * steps + number)
             for group in bare.param_groups:
                 group["lr"] = rate * group["share"]
-            losses = take_step(
-                model,
-                islice(parts, len(step.parts)),
-                loss=loss,
-                counts=_counts([trained[index] for index in step.images], settings.crops),
-                optimiser=optimiser,
-                accelerator=accelerator,
-                prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
-            )
+            with out_of_memory_named(crops_each * sum(map(len, step.parts)), len(step.parts)):
+                losses = take_step(
+                    model,
+                    islice(parts, len(step.parts)),
+                    loss=loss,
+                    counts=_counts([trained[index] for index in step.images], crops_each),
+                    optimiser=optimiser,
+                    accelerator=accelerator,
+                    prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
+                )
             sums += torch.stack(losses).cpu().double() * len(step.images)
             reporter.step(run.finite(losses.total, epoch))
         seconds = time.monotonic() - started
@@ -170,10 +219,16 @@ def train(
         row = {
             "epoch": epoch,
             "learning_rate": rate,
-            **dict(zip(("loss", "loss_scene", "loss_distortion", "loss_score"), _means(sums, trained), strict=True)),
+            **dict(
+                zip(
+                    ("loss", "loss_scene", "loss_distortion", "loss_score"),
+                    _means(sums, units * len(trained)),
+                    strict=True,
+                )
+            ),
             **_figures("val", model, sides.val, options, accelerator),
             **(_figures("test", model, sides.test, options, accelerator) if settings.test_each_epoch else {}),
-            **movement(model, start),
+            **movement(model, began),
             "images_per_second": len(trained) / seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
@@ -190,7 +245,7 @@ def train(
             events(row)
         reporter.epoch(row)
     accelerator.wait_for_everyone()
-    return _test(model, run, dataset.name, sides, options, accelerator)
+    return _test(model, run, dataset.name, sides, options, accelerator, reporter)
 
 
 def _data(settings: RunOptions, reporter: Reporter, *, decode: bool) -> tuple[Dataset, Sides]:
@@ -276,6 +331,78 @@ def _aim(model: QualityModel, trained: Sequence[Record], settings: RunOptions) -
             model.decoder.head[-1].bias.fill_(mean)  # type: ignore[operator]
 
 
+def _units_per_step(settings: RunOptions) -> int:
+    """How many of what the sampler draws, crops or whole images, make a step of ``batch_size`` (D11)."""
+    if settings.mix_crops:
+        return settings.batch_size * (settings.crops if settings.batch_unit == "images" else 1)
+    return settings.batch_size // (settings.crops if settings.batch_unit == "crops" else 1)
+
+
+def _parts_of_a_step(model: QualityModel, settings: RunOptions, accelerator: Accelerator, reporter: Reporter) -> int:
+    """In how many parts a step is computed, and say what it needs and what the device has."""
+    crops = _units_per_step(settings) * (1 if settings.mix_crops else settings.crops)
+    crops = math.ceil(crops / accelerator.num_processes)
+    needs = measure_needs(model, accelerator, cached=settings.cache_stem)
+    free = free_memory(accelerator.device)
+    if settings.micro_batch == "auto":
+        parts = needs.parts(crops, free=free)
+        if accelerator.device.type == "cuda":
+            parts = trial_parts(model, accelerator, crops, parts, cached=settings.cache_stem)
+    elif settings.micro_batch is not None:
+        parts = math.ceil(crops / int(settings.micro_batch))
+    else:
+        parts = settings.accumulation
+    at_once = math.ceil(crops / parts)
+    size = f"a step of {crops} crops" + (f" in {parts} parts" if parts > 1 else "")
+    advice = "; --micro-batch auto finds parts that fit" if needs.of(at_once) > free else ""
+    reporter.note(
+        f"memory: {size} needs about {in_gigabytes(needs.of(at_once))}, {in_gigabytes(free)} are free on "
+        f"{accelerator.device.type}{advice}"
+    )
+    return parts
+
+
+def _photo_cache(settings: RunOptions, workers: int) -> PhotoCache | None:
+    """A place for decoded photos, where they are cut again and again."""
+    again = settings.epochs > 1 or (settings.mix_crops and settings.crops > 1)
+    if not settings.photo_cache or settings.cache_stem or not again:
+        return None
+    room = room_for_photos(free=free_memory(torch.device("cpu")))
+    return PhotoCache(room=room, writers=max(1, workers))
+
+
+def _rate_of(run: RunFolder, settings: RunOptions) -> float | None:
+    """The rate of the run that is resumed, where none is named: it stays, whatever the number of epochs is now."""
+    rate: float | None = run.settings().get("learning_rate") if settings.learning_rate is None else None
+    return settings.learning_rate if rate is None else rate
+
+
+def _without_unknown_labels(options: TrainOptions, trained: Sequence[Record], reporter: Reporter) -> TrainOptions:
+    """``options`` of a model that tells no scene or distortion where no training image has one to learn from."""
+    scenes = options.model.names_scenes and not any(record.scenes for record in trained)
+    distortions = options.model.names_distortions and all(record.distortion is None for record in trained)
+    for absent, what in ((scenes, "scene"), (distortions, "distortion")):
+        if absent:
+            reporter.note(f"no training image has a {what} label: the model will tell no {what}")
+    model = replace(
+        options.model,
+        scene_labels=options.model.scene_labels and not scenes,
+        distortion_labels=options.model.distortion_labels and not distortions,
+    )
+    return replace(options, model=model)
+
+
+def _go_on_from(start: Start, model: QualityModel, options: TrainOptions, dataset: Dataset, reporter: Reporter) -> None:
+    load_start(model, start, options.model)
+    config = start.config
+    reporter.note(
+        f"going on from {config.version or start.source}, trained on {config.dataset} (split: {config.split})"
+    )
+    split = describe_split(dataset, options.run.split, source=options.run.splits)
+    if not options.run.train_on_all and (note := what_it_may_have_seen(start, dataset, split)):
+        reporter.note(note)
+
+
 def _groups(model: QualityModel, settings: RunOptions) -> list[dict[str, Any]]:
     """What is new, and what CLIP brought along if that is tuned: it takes smaller steps than what starts from noise."""
     new = [parameter for name, parameter in model.named_parameters() if not name.startswith("clip.")]
@@ -292,8 +419,8 @@ def _counts(images: Sequence[Record], crops: int) -> Counts:
     )
 
 
-def _means(sums: torch.Tensor, images: Sequence[Record]) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in (sums / len(images)).tolist()]
+def _means(sums: torch.Tensor, count: int) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in (sums / count).tolist()]
 
 
 def _figures(
@@ -314,14 +441,23 @@ def _predict(
 
 
 def _checkpoint_config(
-    options: TrainOptions, backbone_digest: str, dataset: Dataset, sides: Sides, model: QualityModel
+    options: TrainOptions,
+    backbone_digest: str,
+    dataset: Dataset,
+    sides: Sides,
+    model: QualityModel,
+    began_from: Mapping[str, Any] | None,
 ) -> CheckpointConfig:
     backbone = options.run.backbone
     if backbone != EMBEDDED and Path(backbone).is_dir():
         backbone = str(Path(backbone).resolve())
     ratings = [record.mos for record in sides.train]
+    training = {**options.to_mapping(), "data_digest": sides.digest}
+    width = options.model.stem_head_width
+    if isinstance(model, MPIQE) and isinstance(model.stem_head, torch.nn.Sequential):
+        width = int(model.stem_head[0].out_features)  # type: ignore[arg-type]  # after --from two more
     return CheckpointConfig(
-        options=options.model,
+        options=replace(options.model, stem_head_width=width),
         backbone=backbone,
         backbone_digest=backbone_digest,
         target_mean=model.target_mean,
@@ -333,7 +469,7 @@ def _checkpoint_config(
         view=options.run.view,
         crop_mode=options.run.crop_mode,
         split=describe_split(dataset, options.run.split, source=options.run.splits),
-        training={**options.to_mapping(), "data_digest": sides.digest},
+        training={**training, "began_from": dict(began_from)} if began_from else training,
         versions=versions(),
     )
 
@@ -371,6 +507,7 @@ def _test(
     sides: Sides,
     options: TrainOptions,
     accelerator: Accelerator,
+    reporter: Reporter,
 ) -> dict[str, float | None]:
     """Calibrate the interval, and look at the test images for the only time, with the weights that are kept."""
     load_tensors(model, run.path / FILE_NAME)
@@ -378,6 +515,11 @@ def _test(
     predicted = {name: _predict(model, records, options, accelerator) for name, records in held_out.items()}
     interval = calibrate_on(predicted, trained=sides.train, crops=options.run.crops)
     predictions = _predict(model, sides.test, options, accelerator)
+    ratings = [record.mos for record in sides.train]
+    for looked_at in (predictions, predicted.get(name, [])):
+        if note := nearly_constant(looked_at, low=min(ratings), high=max(ratings)):
+            reporter.note(note)
+            break
     if accelerator.is_main_process:
         run.write_text(PREDICTIONS, to_csv(predictions))
     figures: Mapping[str, float | None] = {**measure(predictions), **measure_interval(interval, predictions)}

@@ -35,9 +35,12 @@ class Grid {
     new ResizeObserver(() => this.layOut()).observe(host);
   }
 
-  /** Show these photos; `groups` are {labels, of}, the photos in the order of their groups. */
-  show(photos, groups) {
-    const before = this.photos[this.active];
+  /**
+   * Show these photos; `groups` are {labels, of}, the photos in the order of their groups. The active photo stays
+   * active where it is among them, unless all is shown `fromStart`.
+   */
+  show(photos, groups, fromStart) {
+    const before = fromStart ? undefined : this.photos[this.active];
     this.photos = photos;
     this.groups = groups;
     const kept = before === undefined ? -1 : photos.indexOf(before);

@@ -116,17 +116,17 @@ function labelOf(photo) {
 function order() {
   state.groups = grouped(gallery, state.group);
   state.order = sorted(gallery, keys[state.key], state.reversed, state.groups);
-  show();
+  show(true);
 }
 
-function show() {
+function show(fromStart = false) {
   const isFailures = filters.view === "failures";
   const photos = isFailures ? new Uint32Array(0) : filters.apply(state.order, gallery, decisions, texts);
   byId("grid").hidden = isFailures || !photos.length;
   byId("bar").hidden = isFailures || !gallery.count;
   byId("failures").hidden = !isFailures;
   if (isFailures) failuresView.show(filters.text);
-  grid.show(photos, state.groups);
+  grid.show(photos, state.groups, fromStart);
   const shown = isFailures ? failuresView.shown.length : photos.length;
   const all = isFailures ? gallery.failures.length : gallery.count;
   byId("shown").textContent = isFailures
@@ -141,7 +141,11 @@ function show() {
 /** Photos that could not be read, with the reasons: a list of which only what is on the screen is in the document. */
 const failuresView = {
   shown: [],
-  rowHeight: 44,
+
+  /** Two lines each of path and reason, beside each other or, on a phone, below. */
+  get rowHeight() {
+    return matchMedia("(max-width: 820px)").matches ? 92 : 52;
+  },
 
   show(text) {
     const wanted = text.toLowerCase().split(/\s+/).filter(Boolean);
@@ -162,14 +166,16 @@ const failuresView = {
       host.addEventListener("scroll", () => requestAnimationFrame(() => this.draw()), { passive: true });
       new ResizeObserver(() => this.draw()).observe(host);
     }
-    this.list.style.height = `${this.shown.length * this.rowHeight}px`;
+    const { rowHeight } = this;
+    this.list.style.height = `${this.shown.length * rowHeight}px`;
     const top = Math.max(0, host.scrollTop - this.list.offsetTop);
-    const from = Math.max(0, Math.floor(top / this.rowHeight) - 10);
-    const to = Math.min(this.shown.length, from + Math.ceil(host.clientHeight / this.rowHeight) + 20);
+    const from = Math.max(0, Math.floor(top / rowHeight) - 10);
+    const to = Math.min(this.shown.length, from + Math.ceil(host.clientHeight / rowHeight) + 20);
     this.list.replaceChildren(...this.shown.slice(from, to).map(({ path, reason }, at) => {
       const row = element("li", "", element("span", "path", path), element("span", "reason", reason));
       row.title = `${path}: ${reason}`;
-      row.style.transform = `translateY(${(from + at) * this.rowHeight}px)`;
+      row.style.height = `${rowHeight}px`;
+      row.style.transform = `translateY(${(from + at) * rowHeight}px)`;
       return row;
     }));
   },
@@ -310,6 +316,7 @@ function buildOrder() {
   for (const [value, label] of groups) byId("group").append(new Option(label, value));
   byId("group").addEventListener("change", () => { state.group = byId("group").value; order(); });
   const size = byId("cell-size");
+  if (innerWidth > 1800) grid.cellSize = 208;
   size.value = grid.cellSize;
   size.addEventListener("input", () => { grid.cellSize = +size.value; grid.layOut(); });
   showDirection();

@@ -1,19 +1,19 @@
-"""How fast are others? LIQE, CLIP-IQA and CLIP-IQA+ of pyiqa beside MP-IQE on ViT-B/16, photo by photo, in one run.
+"""Compare the speed of MP-IQE on ViT-B/16 with LIQE, CLIP-IQA and CLIP-IQA+ of pyiqa, photo by photo, in one run.
 
-    python benchmarks/peers.py --peers /tmp/peers_venv/bin/python [--runtime openvino-bf16] [--repeats 11]
+    python benchmarks/compare_pyiqa.py --pyiqa-python PYTHON [--runtime openvino-bf16] [--repeats 11]
 
 Each scores one JPEG of 512 x 384 pixels from disk at a time, from the file to the score, its model loaded before, on
 the same number of threads. They take turns, so that a slow minute falls on all. All weights are random: speed does not
-depend on them, and nothing is downloaded. Each peer runs with its own defaults, which ``benchmarks/peer.py`` names; the
+depend on them, and nothing is downloaded. Each metric runs with its own defaults (``benchmarks/pyiqa_metric.py``); the
 operations of one photo are printed beside the times, for they differ: MP-IQE with 8 crops on ViT-B/16 takes about twice
 those of LIQE with 15 on ViT-B/32.
 
-The peers have an environment of their own, since torchvision has to match torch's build and none matches ours:
+pyiqa has an environment of its own, since torchvision has to match torch's build and none matches ours:
 
-    python3.11 -m venv /tmp/peers_venv
-    /tmp/peers_venv/bin/pip install --no-cache-dir "setuptools<80" wheel
-    /tmp/peers_venv/bin/pip install --no-cache-dir torch==2.8.0 torchvision==0.23.0
-    /tmp/peers_venv/bin/pip install --no-cache-dir pyiqa==0.1.16 "setuptools<80"
+    python3.11 -m venv /tmp/pyiqa_venv
+    /tmp/pyiqa_venv/bin/pip install --no-cache-dir "setuptools<80" wheel
+    /tmp/pyiqa_venv/bin/pip install --no-cache-dir torch==2.8.0 torchvision==0.23.0
+    /tmp/pyiqa_venv/bin/pip install --no-cache-dir pyiqa==0.1.16 "setuptools<80"
 
 (CLIP, which pyiqa imports, needs the pkg_resources of an older setuptools. On Linux torch brings some gigabytes of CUDA
 libraries along; none of them is used here.)
@@ -23,6 +23,7 @@ import argparse
 import json
 import statistics
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -34,13 +35,13 @@ from mpiqe.bench.machine import describe_machine, usable_cores
 from mpiqe.bench.photos import SIZES, write_photos
 from mpiqe.bench.timing import PAUSE, seconds
 
-PEER = Path(__file__).with_name("peer.py")
+PYIQA_METRIC = Path(__file__).with_name("pyiqa_metric.py")
 METRICS = ("liqe", "clipiqa", "clipiqa+")
 OURS = ("openvino-bf16", "onnx-fp32")
 WARM_UP = 2
 
 
-class Peer:
+class PyiqaMetric:
     """One metric of pyiqa in a process of its own."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
@@ -63,23 +64,25 @@ class Peer:
         streams.stdin.flush()
         line = streams.stdout.readline()
         if not line:
-            raise SystemExit(f"the peer ended with status {streams.wait()}; its last words are above")
+            raise SystemExit(f"the metric's process ended with status {streams.wait()}; its last words are above")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
 
 @contextmanager
-def started(python: str, metric: str, threads: int) -> Iterator[Peer]:
-    """A peer that ends with the block."""
-    command = [python, str(PEER), metric, "--threads", str(threads)]
+def started(python: str, metric: str, threads: int) -> Iterator[PyiqaMetric]:
+    """Start a metric; its process ends with the context."""
+    command = [python, str(PYIQA_METRIC), metric, "--threads", str(threads)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield Peer(process)  # leaving closes its stdin, which ends it
+        yield PyiqaMetric(process)  # leaving closes its stdin, which ends it
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--peers", required=True, metavar="PYTHON", help="python of the peers' environment")
+    python = parser.add_mutually_exclusive_group(required=True)
+    python.add_argument("--pyiqa-python", metavar="PYTHON", help="python of pyiqa's environment")
+    python.add_argument("--peers", help=argparse.SUPPRESS)  # its name before
     parser.add_argument("--metric", action="append", choices=METRICS, help="all if not given; may be repeated")
     parser.add_argument("--runtime", action="append", metavar="R", help=f"as of mpiqe bench; {' and '.join(OURS)}")
     parser.add_argument("--backbone", default="vit-b-16")
@@ -87,6 +90,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--threads", type=int, default=usable_cores())
     asked = parser.parse_args()
+    if asked.peers:
+        print("--peers is now --pyiqa-python; the old name goes away in the next version", file=sys.stderr)
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
@@ -94,9 +99,9 @@ def main() -> None:
         ours, gflop = _ours(folder, asked)
         works, about = dict(ours), dict.fromkeys(ours, ("MP-IQE", gflop))
         for metric in asked.metric or METRICS:
-            peer = stack.enter_context(started(asked.peers, metric, asked.threads))
-            said = peer.start(photos[0])
-            works[metric], about[metric] = peer.seconds, (said["what"], said["gflop"])
+            theirs = stack.enter_context(started(asked.pyiqa_python or asked.peers, metric, asked.threads))
+            said = theirs.start(photos[0])
+            works[metric], about[metric] = theirs.seconds, (said["what"], said["gflop"])
         taken = in_turns(works, photos, asked.repeats)
     print(f"{machine['processor']}, {asked.threads} threads; {machine['versions']}")
     print(f"one photo of 512 x 384 from file to score, median of {asked.repeats} (least to most)")

@@ -1,6 +1,6 @@
-"""The other side of peers.py: one metric of pyiqa in pyiqa's own environment, asked over a pipe.
+"""One metric of pyiqa in pyiqa's own environment, run by compare_pyiqa.py over a pipe.
 
-    PEERS_PYTHON benchmarks/peer.py METRIC [--threads 2]
+    PYIQA_PYTHON benchmarks/pyiqa_metric.py METRIC [--threads 2]
 
 Random weights stand in for those that it would download; speed does not depend on them. A line ``{"path": ...}`` on
 stdin is answered with ``{"seconds": ..., "score": ...}`` on stdout: from the file to the score, the model being loaded.

@@ -1,0 +1,1 @@
+"""A trained model as a folder for the Hugging Face Hub, and on it: ``folder.py``, ``card.py``, ``upload.py``."""

@@ -1,0 +1,223 @@
+"""``--update``: rows of unchanged photos stay, new ones are scored, vanished ones go; a kill loses nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tests.batch.test_job import SCRIPT
+
+import mpiqe
+from mpiqe import ConfigError, JobResult
+from mpiqe.batch.signatures import signatures_file
+from mpiqe.sources import local
+
+FORMS = ("csv", "jsonl", "parquet")
+
+
+@pytest.fixture(autouse=True)
+def _modest(modest_model):
+    pass
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six photos, the brighter the later."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for level in range(10, 70, 10):
+        save(folder / f"p{level}.png", level)
+    return folder
+
+
+def save(path, level, size=(60, 40)):
+    Image.new("RGB", size, (level,) * 3).save(path)
+
+
+def rows_of(output):
+    """The rows as a fresh reader sees them."""
+    if output.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return pyarrow.parquet.read_table(output).to_pylist()
+    return output.read_text().splitlines()
+
+
+def beside(output):
+    """What an update has left beside an output, but for its settings and signatures."""
+    usual = {output.name, f"{output.name}.run.json", f"{output.name}.run.photos"}
+    return sorted(path.name for path in output.parent.glob(f"{output.name}*") if path.name not in usual)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_update_gives_the_rows_of_a_new_run_and_scores_what_changed_alone(tmp_path, folder, form):
+    output = tmp_path / f"rows.{form}"
+    assert mpiqe.score_to(folder, output, update=True) == JobResult(6, 0)
+    save(folder / "a.png", 5)  # sorts first
+    save(folder / "p20.png", 220)  # changed
+    (folder / "p30.png").unlink()
+    (folder / "z.png").touch()  # sorts last, and cannot be read
+    told = []
+    result = mpiqe.score_to(folder, output, update=True, on_progress=told.append)
+    assert result == JobResult(rows=7, failed=1, kept=4, dropped=1)
+    assert [step.done for step in told] == list(range(8))
+    mpiqe.score_to(folder, tmp_path / f"new.{form}")
+    assert rows_of(output) == rows_of(tmp_path / f"new.{form}")
+    assert beside(output) == []
+    save(folder / "z.png", 250)  # what failed is tried again
+    assert mpiqe.score_to(folder, output, update=True) == JobResult(rows=7, failed=0, kept=6, dropped=0)
+    assert mpiqe.score_to(folder, output, update=True) == JobResult(rows=7, failed=0, kept=7, dropped=0)
+    assert mpiqe.score_to(folder, output, resume=True) == JobResult(rows=7, failed=0)
+
+
+def test_a_file_of_the_same_size_with_another_time_is_scored_again(tmp_path, folder):
+    output = tmp_path / "rows.csv"
+    mpiqe.score_to(folder, output)
+    state = (folder / "p10.png").stat()
+    os.utime(folder / "p10.png", ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
+    assert mpiqe.score_to(folder, output, update=True).kept == 5
+
+
+def test_without_signatures_or_with_those_of_other_rows_all_is_scored(tmp_path, folder):
+    output = tmp_path / "rows.csv"
+    mpiqe.score_to(folder, output)
+    before = output.read_bytes()
+    for path in folder.iterdir():
+        save(path, 99)
+    mpiqe.score_to(folder, output, update=True)
+    output.write_bytes(before)  # as if a kill had left the old rows beside the new signatures
+    assert mpiqe.score_to(folder, output, update=True).kept == 0
+    assert rows_of(output)[1].split(",")[1] == "99.0"
+    signatures_file(output).unlink()
+    assert mpiqe.score_to(folder, output, update=True).kept == 0
+    assert mpiqe.score_to(folder, output, update=True).kept == 6
+
+
+def test_rows_of_other_settings_are_not_mixed(tmp_path, folder):
+    output = tmp_path / "rows.csv"
+    mpiqe.score_to(folder, output)
+    before = output.read_bytes()
+    with pytest.raises(ConfigError, match="seed was 0 and is 1"):
+        mpiqe.score_to(folder, output, update=True, seed=1)
+    (tmp_path / "foreign.csv").write_text("path,mos\n")
+    with pytest.raises(ConfigError, match="nobody knows how it was made"):
+        mpiqe.score_to(folder, tmp_path / "foreign.csv", update=True)
+    for options, reason in (
+        ({"resume": True}, "give one of them"),
+        ({"engine": "ray"}, "leave --engine ray away"),
+        ({"figures": tmp_path / "why"}, "leave --update away"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            mpiqe.score_to(folder, output, update=True, **options)
+    assert output.read_bytes() == before
+    assert beside(output) == []
+
+
+def test_a_folder_that_is_empty_or_cannot_be_listed_drops_no_rows(tmp_path, folder, monkeypatch):
+    output = tmp_path / "rows.csv"
+    (folder / "sub").mkdir()
+    save(folder / "sub" / "s.png", 1)
+    mpiqe.score_to(folder, output)
+    before = output.read_bytes()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="left as they are"):
+        mpiqe.score_to(tmp_path / "empty", output, update=True)
+    listing = local.listing
+
+    def failing(folder):
+        if str(folder).endswith("sub"):
+            raise PermissionError(13, "Permission denied")
+        return listing(folder)
+
+    monkeypatch.setattr(local, "listing", failing)
+    with pytest.raises(ConfigError, match=r"sub cannot be listed"):
+        mpiqe.score_to(folder, output, update=True)
+    assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_kill_leaves_the_output_as_it_was_and_the_next_update_goes_on(tmp_path, folder, form):
+    output = tmp_path / f"rows.{form}"
+    mpiqe.score_to(folder, output)
+    before = rows_of(output)
+    for level in range(11, 41, 1):
+        save(folder / f"n{level}.png", level)
+    kill = "lambda step: step.done >= {} and time.sleep(1.2) is None and os.kill(os.getpid(), 9)"
+    for rows in (12, 18):
+        script = tmp_path / "script.py"
+        body = (
+            f"import os, time\nmpiqe.score_to({str(folder)!r}, {str(output)!r}, update=True, batch_size=1, workers=1, "
+            f"on_progress={kill.format(rows)})"
+        )
+        script.write_text(SCRIPT.format(body=body))
+        done = subprocess.run([sys.executable, script], check=False, timeout=300)
+        assert done.returncode == -signal.SIGKILL
+        assert rows_of(output) == before
+    result = mpiqe.score_to(folder, output, update=True)
+    assert (result.rows, result.failed, result.dropped) == (36, 0, 0)
+    assert result.kept >= 6 + (10 if form != "parquet" else 0)  # Parquet's rows are on the disk part by part
+    mpiqe.score_to(folder, tmp_path / f"new.{form}")
+    assert rows_of(output) == rows_of(tmp_path / f"new.{form}")
+    assert beside(output) == []
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_run_that_was_stopped_is_updated(tmp_path, folder, form):
+    output = tmp_path / f"rows.{form}"
+
+    class StopError(Exception):
+        pass
+
+    def stop(step):
+        if step.done == 4:
+            raise StopError
+
+    with pytest.raises(StopError):
+        mpiqe.score_to(folder, output, on_progress=stop)
+    save(folder / "a.png", 5)
+    assert mpiqe.score_to(folder, output, update=True) == JobResult(rows=7, failed=0, kept=4, dropped=0)
+    assert len(rows_of(output)) == 7 + (form == "csv")
+    assert beside(output) == []
+
+
+def test_an_archive_that_has_changed_is_scored_again(tmp_path, folder):
+    def pack(names):
+        with tarfile.open(tmp_path / "a.tar", "w") as archive:
+            for name in names:
+                archive.add(folder / name, name)
+
+    output = tmp_path / "rows.jsonl"
+    pack(["p10.png", "p20.png"])
+    sources = [tmp_path / "a.tar", folder / "p60.png"]
+    mpiqe.score_to(sources, output)
+    assert mpiqe.score_to(sources, output, update=True) == JobResult(rows=3, failed=0, kept=3, dropped=0)
+    pack(["p10.png", "p20.png", "p30.png"])
+    assert mpiqe.score_to(sources, output, update=True) == JobResult(rows=4, failed=0, kept=1, dropped=0)
+
+
+def test_names_that_csv_quotes_and_that_are_not_utf_8_are_kept(tmp_path, folder):
+    for name in ('a, "b"\n.png', os.fsdecode(b"caf\xe9.png")):
+        save(folder / name, 77)
+    output = tmp_path / "rows.csv"
+    mpiqe.score_to(folder, output)
+    before = output.read_bytes()
+    save(folder / "0.png", 1)
+    assert mpiqe.score_to(folder, output, update=True) == JobResult(rows=9, failed=0, kept=8, dropped=0)
+    lines = before.splitlines(keepends=True)
+    assert output.read_bytes() == lines[0] + output.read_bytes().splitlines(keepends=True)[1] + b"".join(lines[1:])
+
+
+def test_the_command_says_what_it_did(tmp_path, folder):
+    program = [sys.executable, str(Path(__file__).parents[1] / "cli" / "conftest.py"), "score", str(folder), "--update"]
+    command = [*program, "--output", str(tmp_path / "rows.csv")]
+    environment = {**os.environ, "COLUMNS": "80"}
+    first = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment)
+    assert "0 rows kept, 6 scored, 0 dropped" in first.stderr
+    (folder / "p10.png").unlink()
+    save(folder / "new.png", 1)
+    second = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment)
+    assert "mpiqe: 5 rows kept, 1 scored, 1 dropped" in second.stderr
