@@ -4,15 +4,36 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, cast, get_args
+from typing import IO, Any, cast
 
 from rich.console import Console
 
+from mpiqe.atomic import write_atomic
+from mpiqe.batch.destination import (
+    Form,
+    Format,
+    RowsFormat,
+    beside,
+    finish_move,
+    form_of,
+    is_occupied,
+    made,
+    move,
+    unmade,
+)
 from mpiqe.batch.lock import alone
-from mpiqe.batch.parquet_sink import EarlierParquet, ParquetSink, merge, refuse_unfinished, remove_parts
+from mpiqe.batch.parquet_sink import (
+    EarlierParquet,
+    ParquetSink,
+    merge,
+    parts_folder,
+    refuse_unfinished,
+    remove_parts,
+)
 from mpiqe.batch.ray.parts import refuse_unfinished as refuse_shards
+from mpiqe.batch.remote import RemoteOutput
 from mpiqe.batch.resume import (
     COMPUTES,
     VERSION,
@@ -24,16 +45,13 @@ from mpiqe.batch.resume import (
     write_settings,
 )
 from mpiqe.batch.selection import PathsSink, Selection
-from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, Sink, Stream, TableSink
+from mpiqe.batch.signatures import signatures_file
+from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, JsonSink, Sink, Stream, TableSink
 from mpiqe.decoding import begins_image
 from mpiqe.errors import ConfigError
 from mpiqe.runtimes.base import Predictor
 from mpiqe.sources import parquet
 
-Format = Literal["table", "csv", "jsonl", "parquet", "paths", "paths0"]
-"""The last two are paths alone, each followed by a line feed or by NUL."""
-
-_BY_SUFFIX: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 _SYNC_SECONDS = 5.0
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"PK\3\4")  # gzip, bzip2, xz, zip
 
@@ -41,10 +59,16 @@ _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"PK\3\4")  # gzip, bzip2, xz, zi
 class Output:
     """A file for rows, or a text ``stream`` where ``path`` is ``None``.
 
-    ``form`` is by default what the file's suffix says, or else a table. Of a link, ``path`` becomes the file that it
-    leads to, which is replaced while the link stays. ``name_figures``: whether a table says which figure belongs to a
-    row. ``selection``: which rows are going to be written, if not all. Raises ``ConfigError`` for invalid combinations:
-    Parquet without a file, ``resume`` without a file that scripts read or with a selection.
+    ``form`` is by default what the file's suffix says (``destination.form_of``), or else a table. Of a link, ``final``
+    is the file that it leads to, which is replaced while the link stays; ``path`` is where rows are written, from
+    ``alone`` on, which is another file where they cannot lie in their place at once; of a ``remote`` output ``path`` is
+    the local file. ``resume`` continues the rows
+    that are there, ``overwrite`` replaces them when the new ones are all there; with neither, rows that are there are a
+    ``ConfigError``. ``name_figures``: whether a table says which figure belongs to a row. ``selection``: which rows are
+    going to be written, if not all. ``keep``: further columns.
+
+    Raises ``ConfigError`` for invalid combinations: Parquet without a file, ``resume`` without a file that scripts
+    read or with a selection, an unknown suffix.
     """
 
     def __init__(
@@ -54,27 +78,32 @@ class Output:
         *,
         stream: Stream | None = None,
         resume: bool,
+        overwrite: bool = False,
         name_figures: bool = False,
         selection: Selection | None = None,
+        keep: Sequence[str] = (),
+        remote: RemoteOutput | None = None,
     ) -> None:
-        if form is not None and form not in get_args(Format):
-            raise ConfigError(f"file_format must be one of {', '.join(get_args(Format))}, not {form!r}")
-        self.path = path
+        self.path = self.final = path
+        self.remote = remote
         self.stream = stream
-        self.form: Format = form or (_BY_SUFFIX.get(path.suffix.lower(), "table") if path else "table")
+        self.made_as = form_of(path, form, is_file=self._is_file)
+        self.form: RowsFormat = self.made_as.rows
         self.resume = resume
+        self.overwrite = overwrite
         self.name_figures = name_figures
+        self.keep = keep
         self.is_selection = selection is not None and not selection.is_all
+        if resume and overwrite:
+            raise ConfigError("--resume continues the rows that are there and --overwrite replaces them: give one")
         if resume and self.is_selection:
             raise ConfigError(
                 "--resume continues all rows: leave --min-score, --max-score, --worst, --best, --sort away"
             )
         if resume and not self.can_resume:
-            raise ConfigError("--resume continues a file: give --output FILE, as csv, jsonl or parquet")
-        if self.form == "parquet" and path is None:
-            raise ConfigError("parquet is for a file: give --output FILE")
+            raise ConfigError("--resume continues a file: give --output FILE, as csv, jsonl, json or parquet")
         if path and self._is_file and path.is_symlink():
-            self.path = Path(os.path.realpath(path))
+            self.path = self.final = Path(os.path.realpath(path))
 
     @property
     def can_resume(self) -> bool:
@@ -84,15 +113,83 @@ class Output:
         return self._is_file
 
     @property
+    def signed(self) -> Path | None:
+        """The rows whose images are noted for a later update; ``None`` where there can be none."""
+        return self.path if self.can_resume and not self.made_as.is_made_at_the_end and not self.remote else None
+
+    @property
     def _is_file(self) -> bool:
         """Whether it is, or will be, a regular file and not a pipe or device."""
-        return self.path is not None and (self.path.is_file() or not self.path.exists())
+        return self.final is not None and (self.final.is_file() or not self.final.exists())
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock the file while the context lasts; raises ``ConfigError`` if another job writes it."""
-        with alone(self.path) if self.path and self._is_file else contextlib.nullcontext():
+        """Lock the file while the context lasts, and move the rows into their place at its end if nothing went wrong.
+
+        Raises ``ConfigError`` if another job writes it, or if rows would be lost.
+        """
+        if self.final is None or not self._is_file:
             yield
+            return
+        if self.remote:
+            self.remote.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with alone(self.final):
+                if self.remote:
+                    self._begin_remote(self.remote, self.final)
+                self._settle(self.final)
+                yield
+                if self.path and self.path != self.final:
+                    self._put_in_place(self.path, self.final)
+                if self.remote:
+                    self.remote.finish()
+        finally:
+            if self.remote:
+                self.remote.leave()
+
+    def _begin_remote(self, remote: RemoteOutput, local: Path) -> None:
+        new = beside(local)
+        waits = parts_folder(local).exists() or parts_folder(new).exists()
+        is_unfinished = waits or is_occupied(local, self.made_as) or is_occupied(new, Form(self.form))
+        remote.begin(resume=self.resume, overwrite=self.overwrite, is_unfinished=is_unfinished)
+
+    def _settle(self, final: Path) -> None:
+        """Choose where the rows are written, and remove what is started anew."""
+        new = beside(final)
+        finish_move(new, final) if not parts_folder(new).exists() else None
+        is_unfinished = parts_folder(new).exists() or is_occupied(new, Form(self.form))
+        is_there = is_occupied(final, self.made_as)
+        if self.resume:
+            self.path = new if is_unfinished or self.made_as.is_made_at_the_end else final
+            if is_there and self.made_as.is_made_at_the_end and not is_unfinished:
+                refuse_foreign(final)
+                write_atomic(settings_file(new), settings_file(final).read_bytes())
+                unmade(final, self.made_as, new)
+            return
+        if is_unfinished and not self.overwrite:
+            raise ConfigError(
+                f"{new} has the rows of a run that was not finished; continue it with --resume, or start anew with "
+                "--overwrite"
+            )
+        if is_there and not self.overwrite:
+            raise ConfigError(
+                f"{final} is there already: --resume continues it, --overwrite replaces it; or name another --output"
+            )
+        self.path = new if is_there or self.made_as.is_made_at_the_end else final
+        remove_parts(new)
+        for leftover in (new, settings_file(new), signatures_file(new)):
+            leftover.unlink(missing_ok=True)
+        if self.overwrite:
+            remove_parts(final)
+
+    def _put_in_place(self, rows: Path, final: Path) -> None:
+        with self._writable(final):
+            if self.made_as.is_made_at_the_end and rows.exists():
+                whole = rows.with_name(f"{rows.name}.whole")
+                made(rows, self.made_as, whole)
+                whole.replace(final)
+                rows.unlink()
+            move(rows, final)
 
     def earlier(self) -> Earlier | None:
         """Return the rows to continue, if there can be any; raises ``ConfigError`` where some would be lost."""
@@ -101,7 +198,9 @@ class Output:
         refuse_shards(self.path)
         if self.resume:
             refuse_foreign(self.path)
-            return EarlierParquet(self.path) if self.form == "parquet" else EarlierText(self.path, self.form)
+            if self.form == "parquet":
+                return EarlierParquet(self.path)
+            return EarlierText(self.path, self.form, self.keep)
         if self.form == "parquet":
             refuse_unfinished(self.path)
         return None
@@ -131,9 +230,13 @@ class Output:
         columns = earlier.columns if earlier else COLUMNS
         with self._stream(earlier, settings) as stream:
             if self.form == "csv":
-                yield CsvSink(stream, header=earlier is None, columns=columns)
+                yield CsvSink(stream, header=earlier is None, columns=columns, kept=self.keep)
+            elif self.path is None and self.made_as.format == "json":
+                array = JsonSink(stream, kept=self.keep)
+                yield array
+                array.finish()
             elif self.form == "jsonl":
-                yield JsonLinesSink(stream, columns=columns)
+                yield JsonLinesSink(stream, columns=columns, kept=self.keep)
             elif self.form in ("paths", "paths0"):
                 yield PathsSink(stream, end="\0" if self.form == "paths0" else "\n")
             else:
@@ -150,6 +253,7 @@ class Output:
             with self._writable(path):
                 path.unlink(missing_ok=True)
                 remove_parts(path)
+                parts_folder(path).mkdir()  # before the settings: settings alone are those of rows that have moved
                 write_settings(path, settings)
         sink = ParquetSink(path, predictor, settings=settings, columns=earlier.columns if earlier else COLUMNS)
         try:
@@ -237,10 +341,11 @@ def refuse_inputs(output: Path, paths: Iterable[str]) -> None:
     """
     if not output.is_file():
         return
+    is_ours = settings_file(output).is_file()
     named = (path[1:] if path.startswith("@") and len(path) > 1 else path for path in paths)
     if any(os.path.exists(path) and os.path.samefile(path, output) for path in named):
         reason = "is one of the inputs"
-    elif holds := _content(output):
+    elif holds := _content(output, packed_is_ours=is_ours):
         reason = f"holds {holds}"
     else:
         return
@@ -250,12 +355,14 @@ def refuse_inputs(output: Path, paths: Iterable[str]) -> None:
     )
 
 
-def _content(path: Path) -> str | None:
+def _content(path: Path, *, packed_is_ours: bool) -> str | None:
     """What kind of input a file is by its first bytes; ``None`` for anything else, such as earlier rows."""
     with path.open("rb") as file:
         beginning = file.read(512)
     if begins_image(beginning):
         return "an image"
+    if packed_is_ours and beginning.startswith(_PACKED[0]):
+        return None
     if beginning.startswith(_PACKED) or beginning[257:262] == b"ustar":
         return "an archive"
     if beginning.startswith(b"PAR1") and not parquet.is_ours(str(path)):

@@ -13,8 +13,9 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mpiqe.batch.destination import RowsFormat
 from mpiqe.batch.interrupts import Interrupts, JobInterrupted
-from mpiqe.batch.output import Format, Output
+from mpiqe.batch.output import Output
 from mpiqe.batch.parquet_sink import EarlierParquet, ParquetRows, ParquetSink, parts_folder, remove_parts
 from mpiqe.batch.progress import OnProgress, Tracker, counting
 from mpiqe.batch.resume import (
@@ -51,7 +52,7 @@ def update_here(
     found: Iterator[Photo],
     *,
     output: Path,
-    form: Format,
+    form: RowsFormat,
     settings: dict[str, Any],
     options: dict[str, Any],
     on_progress: OnProgress | None,
@@ -160,7 +161,7 @@ class _Place(NamedTuple):
 class _Known:
     """Rows of several outputs by path; the last one counts."""
 
-    def __init__(self, outputs: list[Path], form: Format) -> None:
+    def __init__(self, outputs: list[Path], form: RowsFormat) -> None:
         self._form = form
         self._outputs = outputs
         self._signatures = [read_signatures(output) for output in outputs]

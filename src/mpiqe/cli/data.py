@@ -124,7 +124,7 @@ def describe(
     image_column: ImageColumn = None,
     mos_column: MosColumn = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="also draw the MOS histogram (needs mpiqe\\[plots])")
+        Path | None, typer.Option(metavar="FILE.png", help="also draw the MOS histogram (needs mpiqe[plots])")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
