@@ -16,6 +16,3 @@ scored = photos.map_batches(
 rows = sorted(scored.take_all(), key=lambda row: row["path"])
 for row in rows[:4]:
     print(Path(row["path"]).name, round(row["score"], 2), row["distortion"])
-
-decoded = ray.data.read_images(files, size=(384, 384)).map_batches(mpiqe.RayScorer, batch_size=8, concurrency=1)
-print("decoded by Ray:", decoded.filter(lambda row: row["score"] >= 60).count(), "of", len(files), "at 60 or more")

@@ -40,7 +40,7 @@ DEFAULT_MAX_PIXELS = 200_000_000
 
 # Pillow opens forty formats; EPS, for one, by running Ghostscript. A photo has no need of those.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
-_FILE_BYTES = 64 << 20  # that are read of an open file, and 8 more for each pixel that a photo may have
+FILE_BYTES = 64 << 20  # that are read of an open file, and 8 more for each pixel that a photo may have
 _FILE_BYTES_PER_PIXEL = 8
 _STEP = 1 << 20  # bytes
 _DIVISORS = (8, 4, 2)  # libjpeg decodes blocks of 8 x 8 pixels as 1 x 1, 2 x 2 or 4 x 4 for less work
@@ -83,7 +83,7 @@ def content_of(file: IO[bytes], max_pixels: int) -> bytes:
     Raises ``ImageError``, without a name, for a file that cannot be read, that is opened as text, or that is larger
     than a photo of ``max_pixels`` can be.
     """
-    most = _FILE_BYTES + _FILE_BYTES_PER_PIXEL * max_pixels
+    most = FILE_BYTES + _FILE_BYTES_PER_PIXEL * max_pixels
     content = bytearray()
     try:
         if getattr(file, "seekable", bool)():

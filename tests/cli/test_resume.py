@@ -387,7 +387,12 @@ def test_where_there_are_no_locks_a_run_goes_on_without(score, photos, tmp_path,
     monkeypatch.setattr("fcntl.flock", flock)
     rows = tmp_path / "rows.csv"
     assert score(photos / "03-ü.png", "--output", rows) == (0, "")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "rows.csv", "rows.csv.run.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "photos",
+        "rows.csv",
+        "rows.csv.run.json",
+        "rows.csv.run.photos",
+    ]
 
 
 def test_a_file_is_locked_by_whatever_name_it_is_given(score, photos, tmp_path, busy):

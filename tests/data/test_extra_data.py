@@ -36,7 +36,7 @@ def test_a_set_on_the_scale_already_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("split", [1, 2])
-def test_every_further_set_is_split_and_its_validation_photos_are_never_learnt_from(
+def test_every_further_set_is_split_and_its_validation_photos_are_never_trained_on(
     rated_photos: Path, tmp_path: Path, split: int
 ) -> None:
     lines = rated_photos.read_text().splitlines()
@@ -45,7 +45,7 @@ def test_every_further_set_is_split_and_its_validation_photos_are_never_learnt_f
         "\n".join([lines[0], *(f"{rated_photos.parent / line}" for line in lines[1:] if "rocket" not in line)])
     )
     specs = [f"csv:{rated_photos}", f"csv:{fewer}"]
-    held_back, whole = (read_extra_data(specs, split=split, whole=flag) for flag in (False, True))
+    held_back, whole = (read_extra_data(specs, split=split, train_on_all=flag) for flag in (False, True))
     assert [side.dataset.name for side in held_back] == [rated_photos.stem, "fewer"]
     for table, part, everything in zip((rated_photos, fewer), held_back, whole, strict=True):
         records = read_csv(table).records

@@ -281,10 +281,10 @@ def test_a_damaged_weight_file_is_refused(tiny_folder: Path, tmp_path: Path) -> 
 def test_a_backbone_keeps_what_it_learned_from(tiny_folder: Path, tmp_path: Path) -> None:
     clip = FrozenCLIP.from_pretrained(tiny_folder)
     assert clip.pretraining_data == []
-    clip.add_pretraining_data([{"data": "livec", "split": 2, "whole": False}])
+    clip.add_pretraining_data([{"data": "livec", "split": 2, "train_on_all": False}])
     clip.save(tmp_path / "once")
     again = FrozenCLIP.from_pretrained(tmp_path / "once")
-    again.add_pretraining_data([{"data": "csv:more.csv", "split": 2, "whole": True}])
+    again.add_pretraining_data([{"data": "csv:more.csv", "split": 2, "train_on_all": True}])
     again.save(tmp_path / "twice")
     assert [entry["data"] for entry in FrozenCLIP.from_pretrained(tmp_path / "twice").pretraining_data] == [
         "livec",

@@ -171,7 +171,7 @@ def test_a_run_with_a_teacher_and_a_further_set_reports_on_each(
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_test_photos_are_learnt_from_with_whole_alone_and_validation_photos_never(
+def test_test_photos_are_trained_on_with_train_on_all_alone_and_validation_photos_never(
     tmp_path: Path, rated_photos: Path, further_photos: Path, learnt: list[Rated], whole: bool
 ) -> None:
     _run(tmp_path / "run", _options(rated_photos, extra_data=(f"csv:{further_photos}",), train_on_all=whole))

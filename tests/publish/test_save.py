@@ -1,6 +1,7 @@
 """save_pretrained: what is in the folder, what its card says, and that nothing of this machine is in it."""
 
 import json
+import shutil
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -42,7 +43,7 @@ def run(tmp_path: Path, tiny_model: MPIQE, tiny_folder: Path, tiny_clip: FrozenC
             "data": f"csv:{tmp_path}/secret/photos.csv",
             "root": str(tmp_path),
             "backbone": str(tiny_folder),
-            "also": [f"csv:{tmp_path}/secret/more.csv"],
+            "extra_data": [f"csv:{tmp_path}/secret/more.csv"],
             "epochs": 2,
             "seed": 0,
             "learning_rate": 5e-4,
@@ -83,9 +84,22 @@ def test_no_path_of_this_machine_is_in_any_of_its_files(saved: Path, tmp_path: P
     config = read_config(saved / FILE_NAME)
     assert config.backbone == "backbone"
     assert config.training["data"] == "csv:photos.csv"
-    assert config.training["also"] == ["csv:more.csv"]
+    assert config.training["extra_data"] == ["csv:more.csv"]
     values = json.loads((saved / "config.json").read_text())
     assert (values["library_name"], values["crops"], values["dataset"]) == ("mpiqe", 3, "livec")
+
+
+@pytest.mark.parametrize("key", ["mpiqe_pretraining_data", "mpiqe_learnt_from"])
+def test_the_backbone_names_its_pretraining_data_without_paths(
+    run: Path, tiny_folder: Path, tmp_path: Path, key: str
+) -> None:
+    backbone = shutil.copytree(tiny_folder, tmp_path / "backbone")
+    values = json.loads((backbone / "config.json").read_text())
+    values[key] = [{"data": f"csv:{tmp_path}/secret/photos.csv", "split": 1, "train_on_all": False}]
+    (backbone / "config.json").write_text(json.dumps(values))
+    folder = save_pretrained(run, tmp_path / "model", license="mit", name="u/m", graph=False, backbone=backbone)
+    written = json.loads((folder / "backbone" / "config.json").read_text())
+    assert written[key] == [{"data": "csv:photos.csv", "split": 1, "train_on_all": False}]
 
 
 def test_the_card_has_the_metadata_that_the_hub_reads_and_the_figures_of_the_run(saved: Path) -> None:
@@ -106,7 +120,7 @@ def test_figures_are_those_of_the_checkpoint_without_a_test_file_and_none_of_a_m
     card = save_pretrained(run, tmp_path / "a", license="mit", graph=False) / "README.md"
     assert [result.metric_value for result in ModelCard(card.read_text()).data.eval_results] == [0.1]
     config = read_config(run / FILE_NAME)
-    save_checkpoint(run / FILE_NAME, tiny_model, replace(config, training={**config.training, "whole": True}))
+    save_checkpoint(run / FILE_NAME, tiny_model, replace(config, training={**config.training, "train_on_all": True}))
     card = save_pretrained(run, tmp_path / "b", license="mit", graph=False) / "README.md"
     assert ModelCard(card.read_text()).data.eval_results is None
     assert "no figures of test images" in card.read_text()

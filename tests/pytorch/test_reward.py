@@ -54,7 +54,7 @@ def test_normalised_scores_lie_on_zero_to_one(run: Path, images: torch.Tensor, e
 @pytest.mark.parametrize("bad", [float("nan"), 1.5, -1.0])
 def test_images_outside_the_range_are_no_zero_reward_but_an_error(run: Path, bad: float) -> None:
     images = torch.full((2, 3, 40, 40), bad)
-    with pytest.raises(ImageError, match="undo its normalisation"):
+    with pytest.raises(ImageError, match="undo the normalisation"):
         mpiqe.reward(run)(images)
 
 

@@ -83,7 +83,7 @@ def test_an_endless_file_is_refused_and_not_read_to_its_end(make_scorer, monkeyp
             buffer[:] = bytes(len(buffer))
             return len(buffer)
 
-    monkeypatch.setattr("mpiqe.decoding._FILE_BYTES", 1 << 20)
+    monkeypatch.setattr("mpiqe.decoding.FILE_BYTES", 1 << 20)
     with pytest.raises(ImageError, match=r"over 1048656 bytes.*raise max_pixels"):
         make_scorer(max_pixels=10)(Endless())
 

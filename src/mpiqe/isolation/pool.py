@@ -20,7 +20,7 @@ from mpiqe.preview import Previews
 _ATTEMPTS = 4
 PAUSE = 0.5
 """Seconds before the second attempt to start a process; twice as long before each further one."""
-_FILE_BYTES = 64 << 20  # and so much more for whatever else a file holds
+FILE_BYTES = 64 << 20  # and so much more for whatever else a file holds
 
 
 def read_here(source: Source, cutting: Cutting) -> Reading:
@@ -72,7 +72,7 @@ class Readers:
             if not isinstance(source, bytes):
                 path = os.fsencode(_absolute(os.fspath(source)))
                 return reader.read("path", path, self._cutting, self._leave, self._buffers)
-            if len(source) > _FILE_BYTES + FILE_BYTES_PER_PIXEL * self._cutting.max_pixels:
+            if len(source) > FILE_BYTES + FILE_BYTES_PER_PIXEL * self._cutting.max_pixels:
                 raise ImageError(
                     None,
                     f"a file of {len(source)} bytes is too large for a photo of at most {self._cutting.max_pixels} "

@@ -17,13 +17,13 @@ from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_checkpoint,
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_files import EMBEDDED, EMBEDDED_FOLDER
 from mpiqe.model.options import to_mapping
+from mpiqe.model.pretraining_data import PRETRAINING_KEYS
 from mpiqe.parse import parse_json
 from mpiqe.publish.card import model_card
 from mpiqe.runtimes.graph import CARD, ONNX
 from mpiqe.training.run_folder import TEST
 
 CONFIG, README, GRAPH_README, BACKBONE = "config.json", "README.md", "GRAPH.md", "backbone"
-_LEARNT_FROM = "mpiqe_learnt_from"
 _BACKBONE_FILES = (
     "config.json", "*.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
     "special_tokens_map.json",
@@ -90,7 +90,7 @@ def save_pretrained(
 
 def _figures(weights: Path, config: CheckpointConfig) -> Mapping[str, Any]:
     """Of the run's test images; none for a model that was trained on all images."""
-    if config.training.get("whole"):
+    if config.training.get("train_on_all"):
         return {}
     path = weights / TEST
     if not path.is_file():
@@ -115,9 +115,8 @@ def _public(config: CheckpointConfig, folder: Path, *, weights: Path, backbone: 
                 shutil.copyfile(path, folder / BACKBONE / path.name)
         file = folder / BACKBONE / CONFIG
         values = parse_json(file.read_bytes())
-        if _LEARNT_FROM in values:
-            values[_LEARNT_FROM] = without_paths(values[_LEARNT_FROM])
-            write_atomic(file, (json.dumps(values, indent=2) + "\n").encode())
+        if named := {key: without_paths(values[key]) for key in PRETRAINING_KEYS if key in values}:
+            write_atomic(file, (json.dumps({**values, **named}, indent=2) + "\n").encode())
         digest = FrozenCLIP.from_pretrained(folder / BACKBONE).digest()  # that of an earlier version may differ
     name = BACKBONE if source is not None else config.backbone
     training = {**without_paths({**config.training, "backbone": None}), "backbone": name}
@@ -166,6 +165,6 @@ def _export(folder: Path, place: Path, photos: Sequence[Source]) -> None:
 
 def _datasets(config: CheckpointConfig) -> list[str]:
     """What the model was trained on, as its settings say."""
-    extra = [str(name) for key in ("also", "extra_data") for name in config.training.get(key) or ()]
+    extra = [str(name) for name in config.training.get("extra_data") or ()]
     names = [name.partition(":")[2].removesuffix(".csv") if name.startswith("csv:") else name for name in extra]
     return list(dict.fromkeys([config.dataset, *names]))

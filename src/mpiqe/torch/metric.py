@@ -122,7 +122,7 @@ class QualityMetric(nn.Module):
         if not (low >= 0 and high <= 1):  # as written, NaN is refused too
             raise ImageError(
                 None,
-                f"floating point images must lie in [0, 1], these are {low:g} to {high:g}; undo their normalisation or "
+                f"floating point images must lie in [0, 1], these are {low:g} to {high:g}; undo the normalisation or "
                 "clamp them: metric(images.clamp(0, 1))",
             )
         levels = moved.float() * 255
