@@ -14,6 +14,7 @@ from tests.batch.test_job import SCRIPT
 import mpiqe
 from mpiqe import ConfigError, JobResult
 from mpiqe.batch.signatures import signatures_file
+from mpiqe.batch.sinks import COLUMNS_WITHOUT_QUALITY
 from mpiqe.sources import local
 
 FORMS = ("csv", "jsonl", "parquet")
@@ -95,6 +96,19 @@ def test_without_signatures_or_with_those_of_other_rows_all_is_scored(tmp_path, 
     signatures_file(output).unlink()
     assert mpiqe.score_to(folder, output, update=True).kept == 0
     assert mpiqe.score_to(folder, output, update=True).kept == 6
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_of_a_version_without_a_quality_are_made_anew(tmp_path, folder, form, monkeypatch):
+    output = tmp_path / f"rows.{form}"
+    with monkeypatch.context() as patches:
+        patches.setattr("mpiqe.batch.output.COLUMNS", COLUMNS_WITHOUT_QUALITY)
+        mpiqe.score_to(folder, output)
+    save(folder / "z.png", 250)
+    mpiqe.score_to(folder, output, resume=True)
+    assert mpiqe.score_to(folder, output, update=True) == JobResult(rows=7, failed=0, kept=0, dropped=0)
+    mpiqe.score_to(folder, tmp_path / f"new.{form}")
+    assert rows_of(output) == rows_of(tmp_path / f"new.{form}")
 
 
 def test_rows_of_other_settings_are_not_mixed(tmp_path, folder):

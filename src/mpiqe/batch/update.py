@@ -28,7 +28,7 @@ from mpiqe.batch.resume import (
     settings_file,
 )
 from mpiqe.batch.signatures import Signature, SignatureFile, key_of, read_signatures, signature_of, signatures_file
-from mpiqe.batch.sinks import CsvSink, JsonLinesSink, Sink, encode_name
+from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, Sink, encode_name
 from mpiqe.errors import ConfigError
 from mpiqe.scoring import loading
 from mpiqe.sources.find import Photo
@@ -171,7 +171,8 @@ class _Known:
             earlier = EarlierParquet(output) if form == "parquet" else EarlierText(output, form)
             for row_number, row in enumerate(earlier):
                 position = earlier.start if isinstance(earlier, EarlierText) else row_number
-                place = None if row.score is None else _Place(number, position, row.path, row.score)
+                is_whole = row.score is not None and earlier.columns == COLUMNS  # else it is scored again
+                place = _Place(number, position, row.path, row.score) if is_whole else None
                 if place is not None or row.path not in self._places:
                     self._places[row.path] = place
         self._tables = [ParquetRows(output) for output in outputs] if form == "parquet" else []
