@@ -12,6 +12,7 @@ import pytest
 import mpiqe
 from mpiqe import ConfigError, JobInterrupted, JobResult
 from mpiqe.batch.progress import Progress
+from mpiqe.batch.selection import Selection
 
 ALLOWED = {"allow_scheme": ["memory"]}
 
@@ -49,6 +50,15 @@ def test_an_object_that_is_there_is_replaced_only_where_that_is_asked_for(folder
     mpiqe.score_to(folder / "b.png", url, **ALLOWED, overwrite=True)
     assert b"b.png" in stored("rows.csv")
     assert not list(cache.iterdir())
+
+
+def test_a_selection_in_place_of_rows_has_not_their_settings(folder, cache):
+    url = "memory://bucket/rows.csv"
+    mpiqe.score_to(folder, url, **ALLOWED, crops=2)
+    mpiqe.score_to(folder, url, **ALLOWED, crops=3, selection=Selection(min_score=-999), overwrite=True)
+    assert not fsspec.filesystem("memory").exists("/bucket/rows.csv.run.json")
+    with pytest.raises(ConfigError, match="nobody knows how it was made"):
+        mpiqe.score_to(folder, url, **ALLOWED, crops=2, resume=True)
 
 
 def test_rows_of_a_run_that_was_stopped_wait_on_this_machine(folder, cache):

@@ -99,6 +99,18 @@ def test_the_settings_of_rows_that_are_gone_do_not_stay_beside_a_selection(score
     assert not settings_file(output).exists()
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.json"])
+def test_a_selection_that_replaces_rows_is_not_continued_as_if_it_were_those(score, photos, tmp_path, name):
+    output = tmp_path / name
+    assert score(photos, "--output", output, "--crops", 2)[0] == 1
+    assert score(photos, "--output", output, "--crops", 3, "--min-score", -999, "--overwrite")[0] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", name]
+    before = output.read_bytes()
+    status, _, err = score(photos, "--output", output, "--crops", 2, "--resume")
+    assert (status, "nobody knows how it was made" in err) == (2, True)
+    assert output.read_bytes() == before
+
+
 def test_print0_gives_xargs_the_bytes_of_every_name(photos):
     folder = os.fsencode(photos)
     os.rename(folder + b"/a.png", folder + b"/caf\xe9\n \\udc41.png")

@@ -184,6 +184,8 @@ class Output:
 
     def _put_in_place(self, rows: Path, final: Path) -> None:
         with self._writable(final):
+            if not self.can_resume:
+                _forget(final)
             if self.made_as.is_made_at_the_end and rows.exists():
                 whole = rows.with_name(f"{rows.name}.whole")
                 made(rows, self.made_as, whole)
@@ -254,7 +256,7 @@ class Output:
                 path.unlink(missing_ok=True)
                 remove_parts(path)
                 parts_folder(path).mkdir()  # before the settings: settings alone are those of rows that have moved
-                write_settings(path, settings)
+                write_settings(path, settings) if self.can_resume else _forget(path)
         sink = ParquetSink(path, predictor, settings=settings, columns=earlier.columns if earlier else COLUMNS)
         try:
             yield sink
@@ -283,8 +285,8 @@ class Output:
             # after the old rows are gone: they are not to be taken for rows of these settings
             if self.can_resume and not earlier:
                 write_settings(self.path, settings)
-            elif self.is_selection:  # the settings of rows that are no longer there
-                settings_file(self.path).unlink(missing_ok=True)
+            elif not self.can_resume:
+                _forget(self.path)
             synced = _Synced(file, self.path)
             try:
                 yield synced
@@ -297,6 +299,12 @@ class Output:
             yield
         except OSError as error:
             raise ConfigError(f"cannot write to {path}: {error.strerror}; name another --output") from error
+
+
+def _forget(output: Path) -> None:
+    """Remove the settings and signatures of rows that are replaced by others which nothing continues."""
+    for each in (settings_file(output), signatures_file(output)):
+        each.unlink(missing_ok=True)
 
 
 class _Synced:

@@ -50,9 +50,12 @@ class RemoteOutput:
 
     def finish(self) -> None:
         """Write the object, then its settings, and remove what lay here."""
+        has_settings = settings_file(self.local).is_file()
         try:
+            if not has_settings and self.settings.size() is not None:  # those of the rows that are replaced
+                self.settings.remove()
             self.rows.put(self.local)
-            if settings_file(self.local).is_file():
+            if has_settings:
                 self.settings.put(settings_file(self.local))
         except ConfigError as error:
             raise ConfigError(f"{error}; the rows are all in {self.folder}, and --resume tries again") from error

@@ -171,8 +171,9 @@ class _Known:
             earlier = EarlierParquet(output) if form == "parquet" else EarlierText(output, form)
             for row_number, row in enumerate(earlier):
                 position = earlier.start if isinstance(earlier, EarlierText) else row_number
-                is_whole = row.score is not None and earlier.columns == COLUMNS  # else it is scored again
-                place = _Place(number, position, row.path, row.score) if is_whole else None
+                place = None
+                if row.score is not None and earlier.columns == COLUMNS:  # else it is scored again
+                    place = _Place(number, position, row.path, row.score)
                 if place is not None or row.path not in self._places:
                     self._places[row.path] = place
         self._tables = [ParquetRows(output) for output in outputs] if form == "parquet" else []
