@@ -257,7 +257,8 @@ class Output:
                 remove_parts(path)
                 parts_folder(path).mkdir()  # before the settings: settings alone are those of rows that have moved
                 write_settings(path, settings) if self.can_resume else _forget(path)
-        sink = ParquetSink(path, predictor, settings=settings, columns=earlier.columns if earlier else COLUMNS)
+        columns = earlier.columns if earlier else COLUMNS
+        sink = ParquetSink(path, predictor, settings=settings, columns=columns, kept=self.keep)
         try:
             yield sink
         except BaseException:
