@@ -80,6 +80,39 @@ def test_rows_of_a_run_that_was_stopped_wait_on_this_machine(folder, cache):
     assert not list(cache.iterdir())
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.json", "rows.parquet"])
+def test_a_resume_that_is_refused_leaves_nothing_on_this_machine(folder, cache, name):
+    url = f"memory://bucket/{name}"
+    mpiqe.score_to(folder / "a.png", url, **ALLOWED)
+    before = stored(name)
+    with pytest.raises(ConfigError, match="seed was 0 and is 1"):
+        mpiqe.score_to(folder, url, **ALLOWED, resume=True, seed=1)
+    with pytest.raises(ConfigError, match="needs the same photos"):
+        mpiqe.score_to(folder / "b.png", url, **ALLOWED, resume=True)
+    fsspec.filesystem("memory").rm_file(f"/bucket/{name}.run.json")
+    with pytest.raises(ConfigError, match="nobody knows how it was made"):
+        mpiqe.score_to(folder, url, **ALLOWED, resume=True)
+    assert not list(cache.iterdir())
+    assert stored(name) == before
+    with pytest.raises(ConfigError, match="is there already"):
+        mpiqe.score_to(folder, url, **ALLOWED)
+
+
+def test_rows_that_were_added_to_fetched_ones_stay(folder, cache):
+    def stop(progress: Progress) -> None:
+        if progress.done == 2:
+            raise KeyboardInterrupt
+
+    url = "memory://bucket/rows.csv"
+    mpiqe.score_to(folder / "a.png", url, **ALLOWED)
+    with pytest.raises(JobInterrupted):
+        mpiqe.score_to(folder, url, **ALLOWED, resume=True, on_progress=stop)
+    with pytest.raises(ConfigError, match="of a run that was not"):
+        mpiqe.score_to(folder, url, **ALLOWED)
+    assert mpiqe.score_to(folder, url, **ALLOWED, resume=True) == JobResult(4, 1)
+    assert not list(cache.iterdir())
+
+
 def test_rows_stay_where_a_store_takes_none(folder, cache, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Access Denied")

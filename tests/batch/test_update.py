@@ -131,6 +131,33 @@ def test_rows_of_other_settings_are_not_mixed(tmp_path, folder):
     assert beside(output) == []
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_that_wait_to_replace_the_output_are_finished_first(tmp_path, folder, form):
+    output = tmp_path / f"rows.{form}"
+    mpiqe.score_to(folder, output)
+    before = output.read_bytes()
+
+    def stop(step):
+        if step.done == 3:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        mpiqe.score_to(folder, output, overwrite=True, on_progress=stop)
+    with pytest.raises(ConfigError, match=rf"rows\.{form}\.new has the rows of a run that was not finished"):
+        mpiqe.score_to(folder, output, update=True)
+    assert output.read_bytes() == before
+    assert mpiqe.score_to(folder, output, resume=True) == JobResult(6, 0)
+    assert mpiqe.score_to(folder, output, update=True) == JobResult(6, 0, kept=6)
+
+
+def test_an_update_takes_the_settings_of_rows_that_a_kill_has_parted_from_them(tmp_path, folder):
+    output = tmp_path / "rows.csv"
+    mpiqe.score_to(folder, output, crops=2)
+    mpiqe.score_to(folder, tmp_path / "rows.csv.new", crops=3, file_format="csv")
+    (tmp_path / "rows.csv.new").replace(output)
+    assert mpiqe.score_to(folder, output, crops=3, update=True) == JobResult(6, 0, kept=6)
+
+
 def test_a_folder_that_is_empty_or_cannot_be_listed_drops_no_rows(tmp_path, folder, monkeypatch):
     output = tmp_path / "rows.csv"
     (folder / "sub").mkdir()

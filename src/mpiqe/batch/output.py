@@ -86,6 +86,7 @@ class Output:
     ) -> None:
         self.path = self.final = path
         self.remote = remote
+        self._is_opened = False
         self.stream = stream
         self.made_as = form_of(path, form, is_file=self._is_file)
         self.form: RowsFormat = self.made_as.rows
@@ -135,10 +136,11 @@ class Output:
             self.remote.folder.mkdir(parents=True, exist_ok=True)
         try:
             with alone(self.final):
-                if self.remote:
-                    self._begin_remote(self.remote, self.final)
-                self._settle(self.final)
-                yield
+                with self._fetched_for_rows():
+                    if self.remote:
+                        self._begin_remote(self.remote, self.final)
+                    self._settle(self.final)
+                    yield
                 if self.path and self.path != self.final:
                     self._put_in_place(self.path, self.final)
                 if self.remote:
@@ -146,6 +148,19 @@ class Output:
         finally:
             if self.remote:
                 self.remote.leave()
+
+    @contextlib.contextmanager
+    def _fetched_for_rows(self) -> Iterator[None]:
+        """Remove what was fetched from a store if a job fails before it has opened it for further rows."""
+        try:
+            yield
+        except BaseException:
+            if self.remote and self.remote.is_fetched and not self._is_opened and self.final:
+                for each in (self.final, beside(self.final)):
+                    each.unlink(missing_ok=True)
+                    remove_parts(each)
+                    _forget(each)
+            raise
 
     def _begin_remote(self, remote: RemoteOutput, local: Path) -> None:
         new = beside(local)
@@ -156,8 +171,7 @@ class Output:
     def _settle(self, final: Path) -> None:
         """Choose where the rows are written, and remove what is started anew."""
         new = beside(final)
-        finish_move(new, final) if not parts_folder(new).exists() else None
-        is_unfinished = parts_folder(new).exists() or is_occupied(new, Form(self.form))
+        is_unfinished = waits_beside(final, self.form)
         is_there = is_occupied(final, self.made_as)
         if self.resume:
             self.path = new if is_unfinished or self.made_as.is_made_at_the_end else final
@@ -167,10 +181,7 @@ class Output:
                 unmade(final, self.made_as, new)
             return
         if is_unfinished and not self.overwrite:
-            raise ConfigError(
-                f"{new} has the rows of a run that was not finished; continue it with --resume, or start anew with "
-                "--overwrite"
-            )
+            raise unfinished(final)
         if is_there and not self.overwrite:
             raise ConfigError(
                 f"{final} is there already: --resume continues it, --overwrite replaces it; or name another --output"
@@ -225,6 +236,7 @@ class Output:
         settings = {**settings, VERSION: predictor.scale.model, COMPUTES: predictor.computes}
         if earlier and self.path:
             check_settings(self.path, settings)
+        self._is_opened = True
         if self.form == "parquet" and self.path:
             with self._parquet(self.path, predictor, earlier, settings) as sink:
                 yield sink
@@ -300,6 +312,26 @@ class Output:
             yield
         except OSError as error:
             raise ConfigError(f"cannot write to {path}: {error.strerror}; name another --output") from error
+
+
+def waits_beside(final: Path, form: RowsFormat) -> bool:
+    """Whether rows of a run that was not finished wait to take the place of ``final``.
+
+    Where a kill has left the settings of rows that have done so, they follow.
+    """
+    new = beside(final)
+    if parts_folder(new).exists():
+        return True
+    finish_move(new, final)
+    return is_occupied(new, Form(form))
+
+
+def unfinished(final: Path) -> ConfigError:
+    """Return the error for rows that wait where neither ``--resume`` nor ``--overwrite`` was given."""
+    return ConfigError(
+        f"{beside(final)} has the rows of a run that was not finished; continue it with --resume, or start anew with "
+        "--overwrite"
+    )
 
 
 def _forget(output: Path) -> None:

@@ -20,6 +20,7 @@ class RemoteOutput:
     def __init__(self, url: str, limits: Limits) -> None:
         self.rows = StoredFile(url, limits)
         self.settings = StoredFile(f"{url}.run.json", limits)
+        self.is_fetched = False
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         digest = hashlib.blake2b(url.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         self.folder = cache / "mpiqe" / "outputs" / digest
@@ -44,6 +45,7 @@ class RemoteOutput:
                 f"{self.rows.name} is there already: --resume continues it, --overwrite replaces it; or name another "
                 "--output"
             )
+        self.is_fetched = True
         self.rows.fetch(self.local)
         if self.settings.size():
             self.settings.fetch(settings_file(self.local))

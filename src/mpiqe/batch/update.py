@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from mpiqe.batch.destination import RowsFormat
 from mpiqe.batch.interrupts import Interrupts, JobInterrupted
-from mpiqe.batch.output import Output
+from mpiqe.batch.output import Output, unfinished, waits_beside
 from mpiqe.batch.parquet_sink import EarlierParquet, ParquetRows, ParquetSink, parts_folder, remove_parts
 from mpiqe.batch.progress import OnProgress, Tracker, counting
 from mpiqe.batch.resume import (
@@ -62,8 +62,11 @@ def update_here(
 
     A row is copied if it has a score and the size and time of the file are those that it was made of. Rows of images
     that are not found any more are dropped. Raises ``ConfigError`` for rows that were made with other settings, for
-    nothing to score, and for a folder that cannot be listed: its rows would be dropped.
+    those of an unfinished run that wait to replace them, for nothing to score, and for a folder that cannot be listed:
+    its rows would be dropped.
     """
+    if waits_beside(output, form):
+        raise unfinished(output)
     refuse_foreign(output)
     first = next(found, None)
     if first is None:
