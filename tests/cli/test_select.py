@@ -147,6 +147,22 @@ def test_a_selection_of_nothing_is_an_output_without_rows(score, photos, tmp_pat
     assert json.loads(score(photos, "--min-score", 99999, "--format", "json")[1]) == []
 
 
+@pytest.mark.parametrize("name", ["w.csv.gz", "w.jsonl.gz", "w.json.gz"])
+@pytest.mark.parametrize("chosen", [["--worst", 2], ["--min-score", 99999]], ids=["some", "none"])
+def test_a_packed_selection_is_replaced_where_that_is_asked_for(score, photos, tmp_path, name, chosen):
+    output = tmp_path / name
+    command = [photos, "--output", output, *chosen]
+    assert score(*command)[0] == 1
+    status, _, err = score(*command)
+    assert (status, "is there already" in err) == (2, True)
+    assert score(photos, "--output", output, "--best", 1, "--overwrite")[0] == 1
+    assert b"c.png" in gzip.decompress(output.read_bytes())
+    output.write_bytes(gzip.compress(b"of somebody else"))
+    assert "holds an archive" in score(*command, "--overwrite")[2]
+    output.write_bytes(gzip.compress(bytes(1000))[:15])
+    assert "holds an archive" in score(*command, "--overwrite")[2]
+
+
 def test_print0_gives_xargs_the_bytes_of_every_name(photos):
     folder = os.fsencode(photos)
     os.rename(folder + b"/a.png", folder + b"/caf\xe9\n \\udc41.png")

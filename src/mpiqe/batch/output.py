@@ -46,14 +46,30 @@ from mpiqe.batch.resume import (
 )
 from mpiqe.batch.selection import PathsSink, Selection
 from mpiqe.batch.signatures import signatures_file
-from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, JsonSink, Sink, Stream, TableSink
+from mpiqe.batch.sinks import (
+    COLUMNS,
+    COLUMNS_WITHOUT_QUALITY,
+    CsvSink,
+    JsonLinesSink,
+    JsonSink,
+    Sink,
+    Stream,
+    TableSink,
+)
 from mpiqe.decoding import begins_image
 from mpiqe.errors import ConfigError
 from mpiqe.runtimes.base import Predictor
 from mpiqe.sources import parquet
+from mpiqe.sources.unpacking import FAULTS, unpacking
 
 _SYNC_SECONDS = 5.0
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"PK\3\4")  # gzip, bzip2, xz, zip
+_ROWS = (
+    b'{"path": ',
+    b'[\n{"path": ',
+    b"[\n]\n",
+    *(",".join(names).encode() for names in (COLUMNS, COLUMNS_WITHOUT_QUALITY)),
+)
 
 
 class Output:
@@ -402,10 +418,21 @@ def _content(path: Path, *, packed_is_ours: bool) -> str | None:
         beginning = file.read(512)
     if begins_image(beginning):
         return "an image"
-    if packed_is_ours and beginning.startswith(_PACKED[0]):
+    if beginning.startswith(_PACKED[0]) and (packed_is_ours or _unpacks_to_rows(path)):
         return None
     if beginning.startswith(_PACKED) or beginning[257:262] == b"ustar":
         return "an archive"
     if beginning.startswith(b"PAR1") and not parquet.is_ours(str(path)):
         return "a Parquet file that mpiqe score has not written"
     return None
+
+
+def _unpacks_to_rows(path: Path) -> bool:
+    """Whether a compressed file begins as rows do, those of a selection too, which have no settings beside them."""
+    with path.open("rb") as file:
+        unpack = unpacking(file)
+        try:
+            beginning = unpack(file).read(512) if unpack else b""
+        except FAULTS:
+            return False
+    return not beginning or beginning.startswith(_ROWS)
