@@ -1,10 +1,12 @@
 """``--update``: rows of unchanged photos stay, new ones are scored, vanished ones go; a kill loses nothing."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,10 @@ from tests.batch.test_job import SCRIPT
 
 import mpiqe
 from mpiqe import ConfigError, JobResult
+from mpiqe.batch.selection import Selection
 from mpiqe.batch.signatures import signatures_file
 from mpiqe.batch.sinks import COLUMNS_WITHOUT_QUALITY
+from mpiqe.batch.summary import Summary
 from mpiqe.sources import local
 
 FORMS = ("csv", "jsonl", "parquet")
@@ -124,11 +128,52 @@ def test_rows_of_other_settings_are_not_mixed(tmp_path, folder):
         ({"resume": True}, "give one of them"),
         ({"engine": "ray"}, "leave --engine ray away"),
         ({"figures": tmp_path / "why"}, "leave --update away"),
+        ({"overwrite": True}, "--update keeps the rows of unchanged photos"),
+        ({"selection": Selection(worst="2")}, "--update brings all rows up to date: leave --min-score"),
+        ({"file_format": "table"}, "--update needs a file of this machine"),
     ):
         with pytest.raises(ConfigError, match=reason):
             mpiqe.score_to(folder, output, update=True, **options)
+    with pytest.raises(ConfigError, match="--update needs a file of this machine"):
+        mpiqe.score_to(folder, io.StringIO(), update=True, file_format="csv")
     assert output.read_bytes() == before
     assert beside(output) == []
+
+
+def test_an_empty_file_is_a_beginning(tmp_path, folder):
+    (tmp_path / "rows.csv").touch()
+    assert mpiqe.score_to(folder, tmp_path / "rows.csv", update=True) == JobResult(6, 0)
+    assert mpiqe.score_to(folder, tmp_path / "rows.csv", update=True) == JobResult(6, 0, kept=6)
+
+
+def test_an_update_sums_up_all_rows_as_a_new_run_does(tmp_path, folder):
+    output = tmp_path / "rows.csv"
+    mpiqe.score_to(folder, output, exclude=["p10.png"])
+    save(folder / "z.png", 250)
+    told = []
+    result = mpiqe.score_to(folder, output, update=True, exclude=["p10.png"], on_progress=told.append)
+    assert result.summary == mpiqe.score_to(folder, tmp_path / "new.csv", exclude=["p10.png"]).summary
+    assert result.summary == Summary(45.0, 20.0, str(folder / "p20.png"))
+    assert told[-1].total == 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell whether a line has come")
+def test_rows_of_paths_that_have_come_wait_for_no_further_path(tmp_path, folder):
+    output, program = tmp_path / "rows.csv", Path(__file__).parents[1] / "cli" / "conftest.py"
+    mpiqe.score_to(folder / "p10.png", output)
+    command = [sys.executable, str(program), "score", "-", "--update", "--output", str(output)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
+        try:
+            process.stdin.write("".join(f"{folder / name}\n" for name in ("p10.png", "p20.png", "p30.png")))
+            process.stdin.flush()
+            part, until = tmp_path / "rows.csv.update-1", time.monotonic() + 60
+            while not (part.exists() and part.read_text().count("\n") == 4):
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        finally:
+            process.stdin.close()
+        assert process.wait(60) == 0
+    assert output.read_text().count("\n") == 4
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -149,7 +149,7 @@ def score_to(
         remote.local if remote else None if path is None else Path(path),
         file_format,
         stream=None if is_path else cast("Stream", output),
-        resume=resume or update,
+        resume=resume,
         overwrite=overwrite,
         name_figures=name_figures,
         selection=selection,
@@ -157,7 +157,8 @@ def score_to(
         remote=remote,
     )
     if update:
-        _check_update(target, resume=resume, engine=engine, figures=figures is not None)
+        _check_update(target, engine=engine, figures=figures is not None)
+        target.resume = True  # what is there without rows
     options: dict[str, Any] = {
         "weights": None if weights is None else os.fspath(weights),
         "crops": crops,
@@ -185,6 +186,7 @@ def score_to(
     followed = {"allow_scheme": list(reach.schemes) or None, "allow_host": list(reach.hosts) or None}
     followed[KEEP] = list(kept) or None
     settings = _settings(options, max_bytes=max_bytes, column=column, **followed) if target.can_resume else {}
+    waits = stdin.waits if isinstance(stdin, Incoming) else None
     if update and target.path is not None and is_there(target.path):
         with alone(target.path):
             updated = update_here(
@@ -196,6 +198,10 @@ def score_to(
                 options=options,
                 on_progress=on_progress,
                 count_total=count_total,
+                scores=scores,
+                names=names,
+                null=null,
+                waits=waits,
             )
         took = time.monotonic() - began
         done, failed = updated.tracker.done, updated.tracker.failed
@@ -235,20 +241,26 @@ def score_to(
                 names=names,
                 null=null,
                 left_out=left_out,
-                waits=stdin.waits if isinstance(stdin, Incoming) else None,
+                waits=waits,
             )
     took = time.monotonic() - began
     return JobResult(tracker.done, tracker.failed, summary=scores.summary(), seconds=took, left_out=left_out.counts())
 
 
-def _check_update(target: Output, *, resume: bool, engine: str, figures: bool) -> None:
+def _check_update(target: Output, *, engine: str, figures: bool) -> None:
     """Raise ``ConfigError`` for what does not go with an update."""
-    if target.made_as.is_made_at_the_end or target.remote or target.keep:
+    if target.is_selection:
+        raise ConfigError(
+            "--update brings all rows up to date: leave --min-score, --max-score, --worst, --best, --sort away"
+        )
+    if not target.can_resume or target.made_as.is_made_at_the_end or target.remote or target.keep:
         raise ConfigError(
             "--update needs a file of this machine, as csv, jsonl or parquet, without --keep; use --overwrite"
         )
-    if resume:
+    if target.resume:
         raise ConfigError("--update does what --resume does, and more: give one of them")
+    if target.overwrite:
+        raise ConfigError("--update keeps the rows of unchanged photos and --overwrite replaces all: give one of them")
     if engine != "local":
         raise ConfigError("--update compares the files of this machine; leave --engine ray away")
     if figures:

@@ -28,10 +28,12 @@ from mpiqe.batch.resume import (
     settings_file,
 )
 from mpiqe.batch.signatures import Signature, SignatureFile, key_of, read_signatures, signature_of, signatures_file
-from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, Sink, encode_name
+from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, Sink, decode_name, encode_name
+from mpiqe.batch.summary import Scores
 from mpiqe.errors import ConfigError
 from mpiqe.scoring import loading
 from mpiqe.sources.find import Photo
+from mpiqe.sources.names import Names
 
 
 class Updated(NamedTuple):
@@ -43,8 +45,8 @@ class Updated(NamedTuple):
 
 
 def is_there(output: Path) -> bool:
-    """Whether there are rows to update, of a run that is finished or not."""
-    return output.exists() or parts_folder(output).exists()
+    """Whether there are rows to update, of a run that is finished or not; an empty file has none."""
+    return (output.is_file() and output.stat().st_size > 0) or parts_folder(output).exists()
 
 
 def update_here(
@@ -57,6 +59,10 @@ def update_here(
     options: dict[str, Any],
     on_progress: OnProgress | None,
     count_total: bool,
+    scores: Scores,
+    names: Names,
+    null: bool,
+    waits: Callable[[], bool] | None,
 ) -> Updated:
     """Write the rows of what is ``found``, in that order, in place of those of ``output``.
 
@@ -72,18 +78,19 @@ def update_here(
     if first is None:
         raise ConfigError(f"there is no image in {' '.join(paths)}, so the rows of {output} are left as they are")
     scorer = loading.load(**options)
+    scores.higher_is_better = scorer.scale.higher_is_better
     now = {**settings, VERSION: scorer.scale.model, COMPUTES: scorer.predictor.computes}
     check_settings(output, now)
     known = _Known([output, *(part for part in _beside(output) if _has_settings(part, now))], form)
     beside = next(path for number in count(1) if not _leftovers(path := _numbered(output, number)))
-    tracker, kept = Tracker(on_progress), 0
+    tracker, kept = Tracker(on_progress, scores=scores), 0
     waiting: deque[tuple[_Place, Signature] | None] = deque()
     with Interrupts() as interrupts:
         try:
             with (
                 Output(beside, form, resume=False).opened(scorer.predictor, earlier=None, settings=settings) as sink,
                 SignatureFile(beside, goes_on=False) as signatures,
-                counting(tracker, paths, output, wanted=count_total),
+                counting(tracker, paths, output, wanted=count_total, names=names, null=null),
             ):
 
                 def copy(place: _Place, signature: Signature) -> None:
@@ -92,11 +99,12 @@ def update_here(
                         known.copy(place, sink)
                         signatures.add(place.path, place.score, signature)
                         kept += 1
+                        scores.add(decode_name(place.path), place.score)
                         tracker.add_many(1, failed=0)
 
                 tracker.report()
                 changed = _changed(chain([first], found), known, waiting, copy)
-                with closing(scorer.rows(signatures.noted(changed))) as rows:
+                with closing(scorer.rows(signatures.noted(changed), waits=waits)) as rows:
                     for row in rows:
                         waiting.popleft()
                         with interrupts.held():
