@@ -120,7 +120,7 @@ class LIQE(nn.Module):
 
     def marginals(self, logits: Tensor) -> Marginals:
         """Expected quality, and the probabilities of scenes and distortions, of joint logits (B, T)."""
-        joint = logits.float().softmax(dim=1).unflatten(1, (len(QUALITIES), self.scenes or 1, self.distortions or 1))
+        joint = logits.float().softmax(dim=1).reshape(-1, len(QUALITIES), self.scenes or 1, self.distortions or 1)
         worth = torch.arange(1, len(QUALITIES) + 1, dtype=joint.dtype, device=joint.device)
         return Marginals(
             quality=joint.sum(dim=(2, 3)) @ worth,

@@ -1,7 +1,7 @@
 """LIQE's losses (Zhang et al., CVPR 2023) and their dynamic weights. Axes: B images, C classes.
 
-All three are fidelity losses (Tsai et al., SIGIR 2007), 1 - sum of sqrt(p g) over the outcomes. Where the paper and its
-public code differ, this is the code (docs/decisions.md).
+All three are fidelity losses (Tsai et al., SIGIR 2007), 1 - sum of sqrt(p g) over the outcomes. The
+formulae are the public code's (docs/decisions.md).
 """
 
 import math
