@@ -1,6 +1,7 @@
 """What needs none of the foreign packages but pandas; examples/pipelines/ has a script to run with each of them."""
 
 import copy
+import pickle
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -115,6 +116,18 @@ def test_a_scorer_is_sent_to_a_process_without_its_model(expected: list[float]) 
     assert "scorer" not in vars(sent)
     assert sent.version == mpiqe.load().scale.model
     assert sent({"image": [str(FILES[0])]})["score"] == pytest.approx(expected[:1], abs=1e-4)
+
+
+def test_a_model_that_was_retrained_in_its_place_is_another_for_caches(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    (run / "mpiqe.safetensors").write_bytes(b"first")
+    before = [pickle.dumps(mpiqe.hf(weights)) for weights in (run, run / "mpiqe.safetensors")]
+    assert before == [pickle.dumps(mpiqe.hf(weights)) for weights in (run, run / "mpiqe.safetensors")]
+    (run / "mpiqe.safetensors").write_bytes(b"again")
+    after = [pickle.dumps(mpiqe.hf(weights)) for weights in (run, run / "mpiqe.safetensors")]
+    assert all(old != new for old, new in zip(before, after, strict=True))
 
 
 def test_a_pandas_frame_gets_the_columns_and_keeps_its_index(damaged: Path, expected: list[float]) -> None:

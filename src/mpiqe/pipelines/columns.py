@@ -11,7 +11,7 @@ import numpy as np
 from mpiqe.batch.sinks import COLUMNS, plain_values
 from mpiqe.decoding import Source
 from mpiqe.errors import ConfigError
-from mpiqe.scoring.loading import load, version_of_folder
+from mpiqe.scoring.loading import load
 from mpiqe.scoring.score import Row
 from mpiqe.scoring.scorer import Scorer
 from mpiqe.sources.archive import photo_in_cell
@@ -28,8 +28,7 @@ class ColumnScorer:
     """Scores the images of one column.
 
     It holds the name of the weights and options of ``mpiqe.load``, and loads the scorer when it first scores: it can
-    be sent to another process, which loads its own. ``version`` is the model's, for caches: the results of two versions
-    do not mix. Raises ``ConfigError`` for a prefix that is no text.
+    be sent to another process, which loads its own. Raises ``ConfigError`` for a prefix that is no text.
     """
 
     def __init__(
@@ -41,7 +40,6 @@ class ColumnScorer:
         self.column = column
         self.prefix = prefix
         self.options = options
-        self.version = version_of_folder(weights)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the scorer."""
