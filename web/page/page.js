@@ -18,8 +18,8 @@ async function readList() {
     const [model, runtime] = [megabytes(list.model), megabytes(list.runtime)];
     at("cost").textContent =
       `The first photo downloads ${model + runtime} MB: the model (${model} MB) and ONNX Runtime, which computes it ` +
-      `(${runtime} MB, less if the host compresses). Your browser keeps both for later visits. ` +
-      "A photo then takes about a second, its map a few more; the time of each is shown.";
+      `(${runtime} MB, less if the host compresses). Your browser's cache keeps both. ` +
+      "A photo then takes about a second, and its map two more; what yours took is shown.";
     return list;
   } catch (error) {
     notice(`files.json could not be read (${error.message}); build the page with npm run build.`);
