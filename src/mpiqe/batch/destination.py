@@ -54,8 +54,8 @@ class Form(NamedTuple):
 def form_of(path: Path | None, asked: Format | None, *, is_file: bool) -> Form:
     """The form that is ``asked`` for, or by the suffix of ``path``, with ``.gz`` behind it or not; else a table.
 
-    What is no file (``is_file``), such as a pipe, may be called anything. Raises ``ConfigError`` for a suffix that says
-    nothing, for Parquet without a file, and for what is not packed.
+    What is no file (``is_file``), such as a pipe, may be called anything but ``.gz``. Raises ``ConfigError`` for a
+    suffix that says nothing, for what is packed or Parquet without a file, and for what is not packed.
     """
     if asked is not None and asked not in get_args(Format):
         raise ConfigError(f"file_format must be one of {', '.join(get_args(Format))}, not {asked!r}")
@@ -64,9 +64,13 @@ def form_of(path: Path | None, asked: Format | None, *, is_file: bool) -> Form:
             raise ConfigError("parquet is for a file: give --output FILE")
         return Form(asked or "table")
     name = path.name.lower()
-    if not is_file:
-        return Form(asked or _BY_SUFFIX.get(os.path.splitext(name)[1], "table"))
     is_packed = name.endswith(_GZ)
+    if not is_file:
+        plain = asked or _BY_SUFFIX.get(os.path.splitext(name)[1], "table")
+        if plain == "parquet" or is_packed:
+            what = "compressed with gzip" if is_packed else "written as parquet"
+            raise ConfigError(f"{path} is no regular file, and only those are {what}: name another --output")
+        return Form(plain)
     suffix = os.path.splitext(name.removesuffix(_GZ))[1]
     form = asked or _BY_SUFFIX.get(suffix) or (None if suffix or is_packed else "table")
     if form is None:

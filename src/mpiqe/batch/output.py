@@ -261,7 +261,7 @@ class Output:
         with self._stream(earlier, settings) as stream:
             if self.form == "csv":
                 yield CsvSink(stream, header=earlier is None, columns=columns, kept=self.keep)
-            elif self.path is None and self.made_as.format == "json":
+            elif not self._is_file and self.made_as.format == "json":
                 array = JsonSink(stream, kept=self.keep)
                 yield array
                 array.finish()
