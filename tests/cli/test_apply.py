@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mpiqe.apply.xmp import read_packet
+from mpiqe.batch.sinks import CsvSink, kept_names
 from mpiqe.cli.main import main
+from mpiqe.scoring.score import Row, Score
 
 
 @pytest.fixture
@@ -340,6 +342,18 @@ def test_lists_of_paths_are_read_whatever_begins_them(mpiqe, photos, before, sep
     status, out, _ = mpiqe("apply", "-", "--copy", "out", stdin=content)
     assert status == (1 if before else 0)
     assert "would copy 2 photos" in out
+
+
+def test_columns_that_were_kept_of_a_table_are_no_decisions(mpiqe, photos):
+    assert kept_names(["rating", "decision", "id"]) == ("table_rating", "table_decision", "id")
+    row = Row(
+        "photos/x/a.jpg", Score(60.0, 1.0, {}, {}, (8, 8), quality=0.6), None, kept={"rating": 4.7, "decision": "b"}
+    )
+    with open("s.csv", "w") as file:
+        CsvSink(file, kept=["rating", "decision"]).write(row)
+    status, out, err = mpiqe("apply", "s.csv", "--copy", "out", "--min-score", "50")
+    assert (status, err) == (0, "")
+    assert "would copy 1 photo of 1" in out
 
 
 def test_lines_of_a_table_may_end_in_a_carriage_return(mpiqe, photos):

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -120,6 +121,24 @@ def test_photos_that_cannot_be_read_are_named_and_left_out(best, photos):
     assert status == 1
     assert "mpiqe: left out: photos/b/0.png: empty file" in err
     assert "best of 2" in out
+
+
+def test_an_archive_in_a_folder_is_passed_over_and_one_that_is_named_is_an_error(best, photos):
+    with zipfile.ZipFile(photos / "a/more.zip", "w") as archive:
+        archive.write(photos / "a/1.png", "1.png")
+    status, out, err = best(photos, "--group-by", "folder")
+    assert (status, err) == (0, "mpiqe: passed over: 1 archives (unpack them first)\n")
+    assert "2 groups of 5 photos" in out
+    status, _, err = best(photos, photos / "a/more.zip")
+    assert status == 2
+    assert "more.zip::1.png is not a file of its own" in err
+
+
+def test_a_folder_for_decisions_that_is_not_there_is_told_before_anything_is_scored(best, photos, monkeypatch):
+    monkeypatch.setattr(Scorer, "rows", lambda *_: pytest.fail("photos were scored"))
+    status, out, err = best(photos, "--group-by", "folder", "--decisions", "none/d.csv")
+    assert (status, out) == (2, "")
+    assert "there is no folder none; make it first" in err
 
 
 def test_no_photos_and_missing_ones_are_errors(best, photos):

@@ -194,7 +194,7 @@ def test_a_single_file_refers_to_no_other(mpiqe, photos, tmp_path):
     assert "thumbs" not in os.listdir(tmp_path / "page")
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("form", ["jsonl", "ndjson", "csv", "parquet"])
 def test_a_table_of_scores_becomes_the_same_page(mpiqe, photos, tmp_path, form, monkeypatch):
     mpiqe("report", photos, "--out", tmp_path / "scored", "--worst", 0)
     mpiqe("score", photos, "--output", tmp_path / f"scores.{form}", "--crops", 4)
@@ -251,6 +251,17 @@ def test_a_damaged_table_is_named_with_its_row(mpiqe, tmp_path, name, content, w
     assert status == 2
     assert words in err
     assert str(tmp_path / name) in err
+
+
+@pytest.mark.parametrize("name", ["s.json", "s.csv.gz", "S.JSONL.GZ", "s.json.gz"])
+def test_outputs_that_a_report_does_not_read_are_no_photos(mpiqe, tmp_path, name):
+    (tmp_path / name).write_bytes(b"[]")
+    status, _, err = mpiqe("report", tmp_path / name, "--out", tmp_path / "page")
+    assert status == 2
+    assert "of the tables that mpiqe score writes a report reads .jsonl, .ndjson, .csv and .parquet" in " ".join(
+        err.split()
+    )
+    assert not (tmp_path / "page").exists()
 
 
 def test_photos_and_tables_are_not_mixed(mpiqe, photos, tmp_path):

@@ -38,6 +38,7 @@ def test_a_photo_gets_the_score_of_the_scorer(server):
     (row,) = scored(server.post(photo, "image/png")).values()
     assert row["score"] == round(expected.score, 6)
     assert row["spread"] == round(expected.spread, 6)
+    assert row["quality"] == round(expected.quality, 6)
     assert row["scene"] == {name: round(value, 6) for name, value in expected.scene.items()}
     assert (row["width"], row["height"]) == expected.size
     assert (row["name"], row["interval"], row["error"]) == (None, None, None)

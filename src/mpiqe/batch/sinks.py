@@ -31,6 +31,7 @@ COLUMNS: tuple[str, ...] = ("path", "score", "quality", "spread", "scene", "dist
 COLUMNS += (*INTERVAL, "error")
 COLUMNS_WITHOUT_QUALITY = tuple(name for name in COLUMNS if name != "quality")
 """Those of earlier versions, whose outputs are continued as they began."""
+_DECIDED = ("decision", "rating")
 _BAR = 10
 _INTERVAL_HEAD = f"{LEVEL:.0%} interval"
 _TO_QUOTE = re.compile(r'[",\r\n]')
@@ -227,10 +228,15 @@ def decode_name(written: str) -> str:
 
 
 def kept_names(kept: Iterable[str]) -> tuple[str, ...]:
-    """What columns of tables are called in rows: as in the table, or ``table_NAME`` where rows have such a name."""
-    return tuple(
-        f"table_{name}" if name in COLUMNS or name.startswith(("scene_", "distortion_")) else name for name in kept
-    )
+    """What columns of tables are called in rows: as in the table, or ``table_NAME``.
+
+    The latter where rows have such a name, and where ``mpiqe apply`` would take it for what was decided.
+    """
+    return tuple(f"table_{name}" if _is_ours(name) else name for name in kept)
+
+
+def _is_ours(name: str) -> bool:
+    return name in (*COLUMNS, *_DECIDED) or name.startswith(("scene_", "distortion_"))
 
 
 def kept_values(row: Row, kept: Sequence[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from mpiqe.scoring.score import Score
 _LONGEST_FIELD = 1 << 20  # of a CSV file; the standard library's own limit is too short for no path, but for messages
 _NEEDED = ("path", "score")
 
+_UNREADABLE = re.compile(r"\.(json|(csv|jsonl|ndjson|json)\.gz)$")
+
 Row = Mapping[str, Any]
 
 
@@ -28,13 +31,22 @@ def is_table(path: str) -> bool:
     suffix = Path(path).suffix.lower()
     if suffix == ".parquet" and Path(path).is_file():
         return set(_NEEDED) <= set(_parquet_names(Path(path)))
-    return suffix in (".jsonl", ".csv") and not path.startswith("@")
+    return suffix in (".jsonl", ".ndjson", ".csv") and not path.startswith("@")
+
+
+def check_readable(path: str) -> None:
+    """Raise ``ConfigError`` for the name of a table that ``mpiqe score`` writes and this does not read."""
+    if not path.startswith("@") and _UNREADABLE.search(path.lower()):
+        raise ConfigError(
+            f"{path}: of the tables that mpiqe score writes a report reads .jsonl, .ndjson, .csv and .parquet, and "
+            "none that is compressed or a JSON array"
+        )
 
 
 def read_scores(path: Path) -> Table:
     """The scores in a table. Raises ``ConfigError`` for one that is missing, damaged or has other columns."""
     builder = TableBuilder()
-    read: dict[str, Callable[[Path], Iterator[Row]]] = {".jsonl": _json_rows, ".csv": _csv_rows}
+    read: dict[str, Callable[[Path], Iterator[Row]]] = {".jsonl": _json_rows, ".ndjson": _json_rows, ".csv": _csv_rows}
     rows = read.get(path.suffix.lower(), _parquet_rows)(path)
     number = 0
     try:

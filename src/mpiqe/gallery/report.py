@@ -14,7 +14,7 @@ from mpiqe.errors import ConfigError
 from mpiqe.gallery.addresses import folder_addresses
 from mpiqe.gallery.folder import PageFolder
 from mpiqe.gallery.packing import Contents
-from mpiqe.gallery.read_table import is_table
+from mpiqe.gallery.read_table import check_readable, is_table
 from mpiqe.gallery.scored import ScoredPhotos
 from mpiqe.gallery.stored import page_of_tables
 from mpiqe.images import DEFAULT_MAX_PIXELS
@@ -82,6 +82,8 @@ def write_report(
         raise ConfigError(f"thumbnail must be from 16 to {LARGEST_SIDE} pixels, not {thumbnail}")
     if worst is not None and worst < 0:
         raise ConfigError(f"worst must be at least 0, not {worst}")
+    for path in paths:
+        check_readable(path)
     folder = PageFolder(Path(out), single_file=single_file)
     tracker = Tracker(on_progress)
     options |= {"max_pixels": max_pixels, "read_timeout": timeout, "workers": workers}

@@ -237,6 +237,7 @@ def _row(name: str | None, result: Score | ImageError) -> dict[str, Any]:
     return {
         "name": name,
         "score": score and _rounded(score.score),
+        "quality": None if score is None or score.quality is None else _rounded(score.quality),
         "spread": score and _rounded(score.spread),
         "interval": [_rounded(end) for end in score.interval] if score and score.interval else None,
         "scene": {key: _rounded(value) for key, value in score.scene.items()} if score else None,

@@ -82,6 +82,7 @@ def _schemas() -> dict[str, Any]:
     result = {
         "name": {**_TEXT_OR_NULL, "description": "What the caller called the photo."},
         "score": {"type": ["number", "null"], "description": "In the units of /model; null for a photo with an error."},
+        "quality": {"type": ["number", "null"], "description": "Position on the scale, from 0 (worst) to 1 (best)."},
         "spread": {"type": ["number", "null"], "description": "Standard deviation over the photo's crops."},
         "interval": {
             "type": ["array", "null"],
