@@ -2,8 +2,11 @@
 
 import csv
 import os
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -17,6 +20,9 @@ from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.compact import CompactOptions, create_compact
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.model.options import ModelOptions
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 TINY = CompactOptions(
@@ -65,6 +71,27 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the published label files in {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[Browser]":
+    """Debian's Chromium, driven by playwright; where one of them is missing the test is skipped, or fails in CI."""
+    reason = None
+    browser = os.environ.get("MPIQE_CHROMIUM") or shutil.which("chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        reason = "needs playwright: pip install -e '.[test]'"
+    if browser is None:
+        reason = "needs Chromium: apt-get install chromium, or set MPIQE_CHROMIUM to its path"
+    if reason is not None:
+        if os.environ.get("MPIQE_REQUIRE_CHROMIUM") == "1":
+            pytest.fail(f"{reason} (MPIQE_REQUIRE_CHROMIUM is set)")
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

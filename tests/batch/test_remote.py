@@ -12,6 +12,7 @@ import pytest
 import mpiqe
 from mpiqe import ConfigError, JobInterrupted, JobResult
 from mpiqe.batch.progress import Progress
+from mpiqe.batch.selection import Selection
 
 ALLOWED = {"allow_scheme": ["memory"]}
 
@@ -51,6 +52,15 @@ def test_an_object_that_is_there_is_replaced_only_where_that_is_asked_for(folder
     assert not list(cache.iterdir())
 
 
+def test_a_selection_in_place_of_rows_has_not_their_settings(folder, cache):
+    url = "memory://bucket/rows.csv"
+    mpiqe.score_to(folder, url, **ALLOWED, crops=2)
+    mpiqe.score_to(folder, url, **ALLOWED, crops=3, selection=Selection(min_score=-999), overwrite=True)
+    assert not fsspec.filesystem("memory").exists("/bucket/rows.csv.run.json")
+    with pytest.raises(ConfigError, match="nobody knows how it was made"):
+        mpiqe.score_to(folder, url, **ALLOWED, crops=2, resume=True)
+
+
 def test_rows_of_a_run_that_was_stopped_wait_on_this_machine(folder, cache):
     def stop(progress: Progress) -> None:
         if progress.done == 2:
@@ -67,6 +77,39 @@ def test_rows_of_a_run_that_was_stopped_wait_on_this_machine(folder, cache):
     assert told[0].done == 2
     rows = list(csv.DictReader(io.StringIO(stored("rows.csv").decode())))
     assert [row["score"] for row in rows] == ["50.0", "100.0", "", "200.0"]
+    assert not list(cache.iterdir())
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.json", "rows.parquet"])
+def test_a_resume_that_is_refused_leaves_nothing_on_this_machine(folder, cache, name):
+    url = f"memory://bucket/{name}"
+    mpiqe.score_to(folder / "a.png", url, **ALLOWED)
+    before = stored(name)
+    with pytest.raises(ConfigError, match="seed was 0 and is 1"):
+        mpiqe.score_to(folder, url, **ALLOWED, resume=True, seed=1)
+    with pytest.raises(ConfigError, match="needs the same photos"):
+        mpiqe.score_to(folder / "b.png", url, **ALLOWED, resume=True)
+    fsspec.filesystem("memory").rm_file(f"/bucket/{name}.run.json")
+    with pytest.raises(ConfigError, match="nobody knows how it was made"):
+        mpiqe.score_to(folder, url, **ALLOWED, resume=True)
+    assert not list(cache.iterdir())
+    assert stored(name) == before
+    with pytest.raises(ConfigError, match="is there already"):
+        mpiqe.score_to(folder, url, **ALLOWED)
+
+
+def test_rows_that_were_added_to_fetched_ones_stay(folder, cache):
+    def stop(progress: Progress) -> None:
+        if progress.done == 2:
+            raise KeyboardInterrupt
+
+    url = "memory://bucket/rows.csv"
+    mpiqe.score_to(folder / "a.png", url, **ALLOWED)
+    with pytest.raises(JobInterrupted):
+        mpiqe.score_to(folder, url, **ALLOWED, resume=True, on_progress=stop)
+    with pytest.raises(ConfigError, match="of a run that was not"):
+        mpiqe.score_to(folder, url, **ALLOWED)
+    assert mpiqe.score_to(folder, url, **ALLOWED, resume=True) == JobResult(4, 1)
     assert not list(cache.iterdir())
 
 

@@ -327,6 +327,27 @@ def test_a_pipe_is_written_to_and_has_nothing_beside_it(photos, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "pipe.csv"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+@pytest.mark.parametrize("options", [["--output", "/dev/stdout", "--format", "json"], ["--output", "pipe.json"]])
+def test_an_array_is_one_in_a_pipe_too(photos, tmp_path, options):
+    os.mkfifo(tmp_path / "pipe.json")
+    command = [*PROGRAM, "score", str(photos), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout
+        content = process.stdout.read() if "--format" in options else (tmp_path / "pipe.json").read_bytes()
+        assert process.wait(60) == 1
+    assert len(json.loads(content)) == len(list(photos.iterdir()))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+@pytest.mark.parametrize("name", ["rows.csv.gz", "rows.gz", "rows.parquet"])
+def test_a_pipe_takes_nothing_that_is_made_at_the_end(score, photos, tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    status, err = score(photos, "--output", tmp_path / name)
+    assert (status, "is no regular file" in err) == (2, True)
+    assert (tmp_path / name).is_fifo()
+
+
 def test_parquet_needs_a_file(score, photos):
     assert score(photos, "--format", "parquet") == (2, "mpiqe: parquet is for a file: give --output FILE\n")
 

@@ -1,7 +1,5 @@
-"""Pages made by ``mpiqe report`` with a modest model, and Chromium to look at them."""
+"""Pages made by ``mpiqe report`` with a modest model, and how Chromium opens them."""
 
-import os
-import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -84,27 +82,6 @@ def page_file(mpiqe, photos, tmp_path):
     """The page of ``photos``."""
     assert mpiqe("report", photos, "--out", tmp_path / "page", "--worst", 2)[0] == 1  # of which one cannot be read
     return tmp_path / "page" / "index.html"
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """Debian's Chromium, driven by playwright; where one of them is missing the test is skipped, or fails in CI."""
-    reason = None
-    browser = os.environ.get("MPIQE_CHROMIUM") or shutil.which("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        reason = "needs playwright: pip install -e '.[test]'"
-    if browser is None:
-        reason = "needs Chromium: apt-get install chromium, or set MPIQE_CHROMIUM to its path"
-    if reason is not None:
-        if os.environ.get("MPIQE_REQUIRE_CHROMIUM") == "1":
-            pytest.fail(f"{reason} (MPIQE_REQUIRE_CHROMIUM is set)")
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

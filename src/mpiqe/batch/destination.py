@@ -111,11 +111,12 @@ def made(rows: Path, form: Form, to: Path) -> None:
         )
         target = cast("IO[bytes]", packed or file)
         if form.format == "json":
-            separator = b"[\n"
+            target.write(b"[\n")
+            end = b""
             for line in lines:
-                target.write(separator + line.rstrip(b"\n"))
-                separator = b",\n"
-            target.write(b"\n]\n")
+                target.write(end + line.rstrip(b"\n"))
+                end = b",\n"
+            target.write(end[1:] + b"]\n")
         else:
             shutil.copyfileobj(lines, target, _STEP)
         if packed:

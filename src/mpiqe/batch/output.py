@@ -46,14 +46,30 @@ from mpiqe.batch.resume import (
 )
 from mpiqe.batch.selection import PathsSink, Selection
 from mpiqe.batch.signatures import signatures_file
-from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, JsonSink, Sink, Stream, TableSink
+from mpiqe.batch.sinks import (
+    COLUMNS,
+    COLUMNS_WITHOUT_QUALITY,
+    CsvSink,
+    JsonLinesSink,
+    JsonSink,
+    Sink,
+    Stream,
+    TableSink,
+)
 from mpiqe.decoding import begins_image
 from mpiqe.errors import ConfigError
 from mpiqe.runtimes.base import Predictor
 from mpiqe.sources import parquet
+from mpiqe.sources.unpacking import FAULTS, unpacking
 
 _SYNC_SECONDS = 5.0
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"PK\3\4")  # gzip, bzip2, xz, zip
+_ROWS = (
+    b'{"path": ',
+    b'[\n{"path": ',
+    b"[\n]\n",
+    *(",".join(names).encode() for names in (COLUMNS, COLUMNS_WITHOUT_QUALITY)),
+)
 
 
 class Output:
@@ -86,6 +102,7 @@ class Output:
     ) -> None:
         self.path = self.final = path
         self.remote = remote
+        self._is_opened = False
         self.stream = stream
         self.made_as = form_of(path, form, is_file=self._is_file)
         self.form: RowsFormat = self.made_as.rows
@@ -135,10 +152,11 @@ class Output:
             self.remote.folder.mkdir(parents=True, exist_ok=True)
         try:
             with alone(self.final):
-                if self.remote:
-                    self._begin_remote(self.remote, self.final)
-                self._settle(self.final)
-                yield
+                with self._fetched_for_rows():
+                    if self.remote:
+                        self._begin_remote(self.remote, self.final)
+                    self._settle(self.final)
+                    yield
                 if self.path and self.path != self.final:
                     self._put_in_place(self.path, self.final)
                 if self.remote:
@@ -146,6 +164,19 @@ class Output:
         finally:
             if self.remote:
                 self.remote.leave()
+
+    @contextlib.contextmanager
+    def _fetched_for_rows(self) -> Iterator[None]:
+        """Remove what was fetched from a store if a job fails before it has opened it for further rows."""
+        try:
+            yield
+        except BaseException:
+            if self.remote and self.remote.is_fetched and not self._is_opened and self.final:
+                for each in (self.final, beside(self.final)):
+                    each.unlink(missing_ok=True)
+                    remove_parts(each)
+                    _forget(each)
+            raise
 
     def _begin_remote(self, remote: RemoteOutput, local: Path) -> None:
         new = beside(local)
@@ -156,8 +187,7 @@ class Output:
     def _settle(self, final: Path) -> None:
         """Choose where the rows are written, and remove what is started anew."""
         new = beside(final)
-        finish_move(new, final) if not parts_folder(new).exists() else None
-        is_unfinished = parts_folder(new).exists() or is_occupied(new, Form(self.form))
+        is_unfinished = waits_beside(final, self.form)
         is_there = is_occupied(final, self.made_as)
         if self.resume:
             self.path = new if is_unfinished or self.made_as.is_made_at_the_end else final
@@ -167,10 +197,7 @@ class Output:
                 unmade(final, self.made_as, new)
             return
         if is_unfinished and not self.overwrite:
-            raise ConfigError(
-                f"{new} has the rows of a run that was not finished; continue it with --resume, or start anew with "
-                "--overwrite"
-            )
+            raise unfinished(final)
         if is_there and not self.overwrite:
             raise ConfigError(
                 f"{final} is there already: --resume continues it, --overwrite replaces it; or name another --output"
@@ -184,6 +211,8 @@ class Output:
 
     def _put_in_place(self, rows: Path, final: Path) -> None:
         with self._writable(final):
+            if not self.can_resume:
+                _forget(final)
             if self.made_as.is_made_at_the_end and rows.exists():
                 whole = rows.with_name(f"{rows.name}.whole")
                 made(rows, self.made_as, whole)
@@ -223,6 +252,7 @@ class Output:
         settings = {**settings, VERSION: predictor.scale.model, COMPUTES: predictor.computes}
         if earlier and self.path:
             check_settings(self.path, settings)
+        self._is_opened = True
         if self.form == "parquet" and self.path:
             with self._parquet(self.path, predictor, earlier, settings) as sink:
                 yield sink
@@ -254,8 +284,9 @@ class Output:
                 path.unlink(missing_ok=True)
                 remove_parts(path)
                 parts_folder(path).mkdir()  # before the settings: settings alone are those of rows that have moved
-                write_settings(path, settings)
-        sink = ParquetSink(path, predictor, settings=settings, columns=earlier.columns if earlier else COLUMNS)
+                write_settings(path, settings) if self.can_resume else _forget(path)
+        columns = earlier.columns if earlier else COLUMNS
+        sink = ParquetSink(path, predictor, settings=settings, columns=columns, kept=self.keep)
         try:
             yield sink
         except BaseException:
@@ -283,8 +314,8 @@ class Output:
             # after the old rows are gone: they are not to be taken for rows of these settings
             if self.can_resume and not earlier:
                 write_settings(self.path, settings)
-            elif self.is_selection:  # the settings of rows that are no longer there
-                settings_file(self.path).unlink(missing_ok=True)
+            elif not self.can_resume:
+                _forget(self.path)
             synced = _Synced(file, self.path)
             try:
                 yield synced
@@ -297,6 +328,32 @@ class Output:
             yield
         except OSError as error:
             raise ConfigError(f"cannot write to {path}: {error.strerror}; name another --output") from error
+
+
+def waits_beside(final: Path, form: RowsFormat) -> bool:
+    """Whether rows of a run that was not finished wait to take the place of ``final``.
+
+    Where a kill has left the settings of rows that have done so, they follow.
+    """
+    new = beside(final)
+    if parts_folder(new).exists():
+        return True
+    finish_move(new, final)
+    return is_occupied(new, Form(form))
+
+
+def unfinished(final: Path) -> ConfigError:
+    """Return the error for rows that wait where neither ``--resume`` nor ``--overwrite`` was given."""
+    return ConfigError(
+        f"{beside(final)} has the rows of a run that was not finished; continue it with --resume, or start anew with "
+        "--overwrite"
+    )
+
+
+def _forget(output: Path) -> None:
+    """Remove the settings and signatures of rows that are replaced by others which nothing continues."""
+    for each in (settings_file(output), signatures_file(output)):
+        each.unlink(missing_ok=True)
 
 
 class _Synced:
@@ -361,10 +418,21 @@ def _content(path: Path, *, packed_is_ours: bool) -> str | None:
         beginning = file.read(512)
     if begins_image(beginning):
         return "an image"
-    if packed_is_ours and beginning.startswith(_PACKED[0]):
+    if beginning.startswith(_PACKED[0]) and (packed_is_ours or _unpacks_to_rows(path)):
         return None
     if beginning.startswith(_PACKED) or beginning[257:262] == b"ustar":
         return "an archive"
     if beginning.startswith(b"PAR1") and not parquet.is_ours(str(path)):
         return "a Parquet file that mpiqe score has not written"
     return None
+
+
+def _unpacks_to_rows(path: Path) -> bool:
+    """Whether a compressed file begins as rows do, those of a selection too, which have no settings beside them."""
+    with path.open("rb") as file:
+        unpack = unpacking(file)
+        try:
+            beginning = unpack(file).read(512) if unpack else b""
+        except FAULTS:
+            return False
+    return not beginning or beginning.startswith(_ROWS)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mpiqe.atomic import write_atomic
-from mpiqe.batch.resume import COMPUTES, KEEP, Done, columns_of_before
+from mpiqe.batch.resume import COMPUTES, Done, columns_of_before
 from mpiqe.batch.sinks import (
     COLUMNS,
     COLUMNS_WITHOUT_QUALITY,
@@ -55,6 +55,7 @@ class ParquetSink:
         *,
         settings: Mapping[str, Any],
         columns: Sequence[str] = COLUMNS,
+        kept: Sequence[str] = (),
         rows: int = PART_ROWS,
         seconds: float = PART_SECONDS,
     ) -> None:
@@ -62,7 +63,7 @@ class ParquetSink:
         self.rows = rows
         self.seconds = seconds
         self.folder = parts_folder(output)
-        self.schema = schema(predictor, settings, columns=columns)
+        self.schema = schema(predictor, settings, columns=columns, kept=kept)
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -86,14 +87,19 @@ class ParquetSink:
     def save(self) -> None:
         """Write the rows that wait as a part."""
         if self._waiting:
-            write_atomic(self.folder / f"part-{self._saved:06}.parquet", _encoded(self._waiting, self.schema))
-            self._saved += 1
+            self._write(self._waiting)
             self._waiting = []
         self._since = time.monotonic()
 
+    def _write(self, values: list[dict[str, Any]]) -> None:
+        write_atomic(self.folder / f"part-{self._saved:06}.parquet", _encoded(values, self.schema))
+        self._saved += 1
+
     def finish(self) -> None:
-        """Make the output of all parts and remove them."""
+        """Make the output of all parts and remove them; without a row it has the columns alone."""
         self.save()
+        if not self._saved:
+            self._write([])
         merge(self.output)
 
 
@@ -264,8 +270,14 @@ def _parts(folder: Path) -> list[Path]:
     return parts
 
 
-def schema(predictor: Predictor, settings: Mapping[str, Any], *, columns: Sequence[str] = COLUMNS) -> Any:
-    """The columns of a model's rows; beside them its scale, the settings and what it computes with."""
+def schema(
+    predictor: Predictor,
+    settings: Mapping[str, Any],
+    *,
+    columns: Sequence[str] = COLUMNS,
+    kept: Sequence[str] = (),
+) -> Any:
+    """The columns of a model's rows and those ``kept`` of tables, its scale, the settings, what it computes with."""
     _pyarrow_parquet()
     import pyarrow as pa
 
@@ -292,7 +304,7 @@ def schema(predictor: Predictor, settings: Mapping[str, Any], *, columns: Sequen
         pa.field("height", pa.int32()),
         *(pa.field(name, pa.float64()) for name in INTERVAL),
         pa.field("error", pa.string()),
-        *(pa.field(name, pa.string()) for name in kept_names(settings.get(KEEP) or ())),
+        *(pa.field(name, pa.string()) for name in kept_names(kept)),
         *(pa.field(f"scene_{name}", pa.float32()) for name in predictor.scenes),
         *(pa.field(f"distortion_{name}", pa.float32()) for name in predictor.distortions),
     ]

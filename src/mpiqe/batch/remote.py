@@ -20,6 +20,7 @@ class RemoteOutput:
     def __init__(self, url: str, limits: Limits) -> None:
         self.rows = StoredFile(url, limits)
         self.settings = StoredFile(f"{url}.run.json", limits)
+        self.is_fetched = False
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         digest = hashlib.blake2b(url.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         self.folder = cache / "mpiqe" / "outputs" / digest
@@ -44,15 +45,19 @@ class RemoteOutput:
                 f"{self.rows.name} is there already: --resume continues it, --overwrite replaces it; or name another "
                 "--output"
             )
+        self.is_fetched = True
         self.rows.fetch(self.local)
         if self.settings.size():
             self.settings.fetch(settings_file(self.local))
 
     def finish(self) -> None:
         """Write the object, then its settings, and remove what lay here."""
+        has_settings = settings_file(self.local).is_file()
         try:
+            if not has_settings and self.settings.size() is not None:  # those of the rows that are replaced
+                self.settings.remove()
             self.rows.put(self.local)
-            if settings_file(self.local).is_file():
+            if has_settings:
                 self.settings.put(settings_file(self.local))
         except ConfigError as error:
             raise ConfigError(f"{error}; the rows are all in {self.folder}, and --resume tries again") from error

@@ -84,17 +84,17 @@ class JsonSink(JsonLinesSink):
 
     def __init__(self, stream: Stream, *, kept: Sequence[str] = ()) -> None:
         super().__init__(stream, kept=kept)
-        self._before = "[\n"
+        self._is_empty = True
 
     def write(self, row: Row) -> None:
         """Write the row and flush it."""
-        self.stream.write(self._before + self.line(row))
+        self.stream.write(("[\n" if self._is_empty else ",\n") + self.line(row))
         self.stream.flush()
-        self._before = ",\n"
+        self._is_empty = False
 
     def finish(self) -> None:
         """End the array."""
-        self.stream.write("\n]\n")
+        self.stream.write("[\n]\n" if self._is_empty else "\n]\n")
         self.stream.flush()
 
 

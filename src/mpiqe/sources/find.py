@@ -28,14 +28,28 @@ Source = TypeVar("Source")
 STANDARD_INPUT = "standard input"
 
 
-def photo_files(paths: Iterable[str], *, stdin: IO[bytes]) -> Iterator[Path]:
-    """Yield the files that ``find`` finds; raises ``ConfigError`` for a photo that is not a file of its own."""
-    for photo in find(paths, stdin=stdin):
-        if photo.fault is not None:
-            raise ConfigError(f"{photo.name}: {photo.fault}")
-        if photo.file is None:
-            raise ConfigError(f"{photo.name} is not a file of its own: unpack or download such photos first")
-        yield Path(photo.file)
+def photo_files(paths: Iterable[str], *, stdin: IO[bytes], left_out: PassedOver | None = None) -> Iterator[Path]:
+    """Yield the files that ``find`` finds; raises ``ConfigError`` for a photo that is not a file of its own.
+
+    Archives that lie in a folder are passed over and counted in ``left_out``, as what ``find`` leaves out.
+    """
+    left_out = left_out or PassedOver()
+    for path in _checked(paths):
+        is_folder = os.path.isdir(path)
+        for source in find_closed([path], stdin=stdin, left_out=left_out):
+            if is_folder and isinstance(source, Archive) and not is_table(source.name):
+                left_out.add(passed_over.ARCHIVES)
+                continue
+            for photo in _as_rows(source.name, source.photos()):
+                yield _file_of(photo)
+
+
+def _file_of(photo: Photo) -> Path:
+    if photo.fault is not None:
+        raise ConfigError(f"{photo.name}: {photo.fault}")
+    if photo.file is None:
+        raise ConfigError(f"{photo.name} is not a file of its own: unpack or download such photos first")
+    return Path(photo.file)
 
 
 def find(

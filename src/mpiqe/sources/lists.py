@@ -106,13 +106,15 @@ def rest_of(head: bytes, file: IO[bytes], most: int) -> bytes:
 def lines(head: bytes, file: IO[bytes]) -> Iterator[bytes | None]:
     """Yield the lines of a list that begins with ``head``, without their ends; ``None`` for one that is too long."""
     line = head
+    if b"\n" in head and not head.endswith(b"\n"):  # more than a line was read where an image was looked for
+        line += file.readline(LONGEST)
     while line:
         if len(line) >= LONGEST and not line.endswith(b"\n"):
             while (rest := file.readline(LONGEST)) and not rest.endswith(b"\n"):
                 pass
             yield None
         else:
-            for each in line.removesuffix(b"\n").split(b"\n"):  # more than one where an image was looked for
+            for each in line.removesuffix(b"\n").split(b"\n"):
                 yield each.removesuffix(b"\r")
         line = file.readline(LONGEST)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 TABLES = "tables (name one to score what it holds)"
+ARCHIVES = "archives (unpack them first)"
 HIDDEN = "hidden"
 LINKS = "links to folders"
 OUTPUTS = "outputs of mpiqe score"

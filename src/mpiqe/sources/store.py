@@ -77,8 +77,10 @@ def opened(url: str, *, limits: Limits) -> IO[bytes]:
     return io.BufferedReader(_File(_Store(url, limits)), _AHEAD)
 
 
-def transferred(url: str, limits: Limits, what: Literal["find", "get", "put"], local: Path | None = None) -> int | None:
-    """Find an object, get it into a ``local`` file or put that in its place; return the object's bytes if it is found.
+def transferred(
+    url: str, limits: Limits, what: Literal["find", "get", "put", "remove"], local: Path | None = None
+) -> int | None:
+    """Find or remove an object, get it into a ``local`` file or put that in its place; return its bytes if it is found.
 
     Raises ``ConfigError`` with the address and the store's reason.
     """
@@ -198,7 +200,10 @@ class _Store:
             self.system.invalidate_cache()
             size = self.system.info(self.path).get("size")
             return None if size is None else int(size)
-        (self.system.get_file(self.path, local) if what == "get" else self.system.put_file(local, self.path))
+        if what == "remove":
+            self.system.rm_file(self.path)
+        else:
+            (self.system.get_file(self.path, local) if what == "get" else self.system.put_file(local, self.path))
         return None
 
     def _content(self, size: int | None) -> bytes:

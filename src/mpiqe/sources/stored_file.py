@@ -29,3 +29,7 @@ class StoredFile:
     def put(self, source: Path) -> None:
         """Write a local file there, in place of any object that is there."""
         store.transferred(self.url, self._limits, "put", source)
+
+    def remove(self) -> None:
+        """Remove the object."""
+        store.transferred(self.url, self._limits, "remove")

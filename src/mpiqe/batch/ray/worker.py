@@ -185,7 +185,7 @@ def _loaded(job: Job) -> Scorer:
 
 def _content(rows: list[Row], scorer: Scorer, job: Job) -> bytes:
     if job.form == "parquet":
-        return encoded(rows, schema(scorer.predictor, job.settings))
+        return encoded(rows, schema(scorer.predictor, job.settings, kept=job.kept))
     text = StringIO(newline="\n")
     sink = CsvSink(text, header=False, kept=job.kept) if job.form == "csv" else JsonLinesSink(text, kept=job.kept)
     for row in rows:
