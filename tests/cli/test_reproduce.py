@@ -135,8 +135,9 @@ def test_a_dataset_with_a_broken_picture_costs_its_cells_alone(
     assert "bid cannot be used" in done.stdout
     assert "mpiqe: bid: " in done.stderr
     with (tmp_path / "out" / "cells.csv").open(newline="") as lines:
-        states = {row["test"]: row["state"] for row in csv.DictReader(lines) if row["row"] == "MP-IQE"}
-    assert (states["livec"], states["bid"]) == ("run", "not run")
+        states = {(row["row"], row["test"]): row["state"] for row in csv.DictReader(lines)}
+    for method in ("MP-IQE", "LIQE"):
+        assert (states[method, "livec"], states[method, "bid"]) == ("run", "not run")
 
 
 def test_other_settings_on_the_same_folder_are_refused(

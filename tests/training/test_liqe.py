@@ -20,6 +20,7 @@ from mpiqe.model.checkpoint import load_checkpoint, read_config
 from mpiqe.model.liqe import LIQE
 from mpiqe.training import train as module
 from mpiqe.training.liqe_loss import dynamic_weights
+from mpiqe.training.liqe_step import sets_of
 from mpiqe.training.options import resolve
 from mpiqe.training.reporter import Silent
 from mpiqe.training.run_folder import RunFolder
@@ -176,6 +177,7 @@ def test_pairs_are_taken_within_each_of_several_sets(
 
     monkeypatch.setattr(module, "take_liqe_step", note)
     _train(tmp_path / "run", _settings(rated_photos, tiny_folder, epochs=1, extra_data=(f"csv:{further_photos}",)))
+    assert sets_of(torch.tensor([0, 2, 3, 4, 5, 9]), [3, 5, 10]).tolist() == [0, 0, 1, 1, 2, 2]
     (ends,) = {tuple(ends) for ends, _ in seen}
     assert len(ends) == 2
     assert ends[0] * 2 == ends[1] == max(last for _, last in seen) + 1

@@ -51,7 +51,7 @@ def take_liqe_step(
             scenes=whole.scene,
             distortions=whole.distortion,
             mos=whole.mos,
-            sets=torch.bucketize(whole.index, torch.tensor(ends, device=device), right=True),
+            sets=sets_of(whole.index, ends),
             images=whole.index,
         )
         accelerator.backward(losses.total)
@@ -65,6 +65,11 @@ def take_liqe_step(
     optimiser.step()
     optimiser.zero_grad()
     return Losses(*(part.detach() for part in losses))
+
+
+def sets_of(images: Tensor, ends: Sequence[int]) -> Tensor:
+    """Which rated set each of ``images`` (B,) is of, counted from 0; ``ends`` as for ``take_liqe_step``."""
+    return torch.bucketize(images, torch.tensor(ends, device=images.device), right=True)
 
 
 def _logits(model: LIQE, batch: Batch, text: Tensor, accelerator: Accelerator) -> Tensor:
