@@ -8,8 +8,8 @@ split s is taken: N photos of its training side (validation included), all its t
 photos, crops, epochs and `mpiqe train` otherwise by its defaults:
 
 - `untouched`: RUN as it is, which knows none of the photos;
-- `anew`: `mpiqe train` on RUN's backbone with RUN's settings of the model, but a stem head that is a ridge regression:
-  with few photos it is better than an MLP, and takes no time;
+- `anew`: `mpiqe train` on RUN's backbone with RUN's settings of the model, but a stem head that is a ridge regression,
+  which takes no time (an MLP was not compared);
 - `from`: `mpiqe train --from RUN`.
 
 The frozen stem's features of every photo's crops are computed once and serve all runs, in training and in the test, in

@@ -80,7 +80,7 @@ def _readers() -> Generator[Callable[[Iterable[str | bytes | Photo]], None], Non
     from mpiqe.scoring.scorer import Scorer
 
     scorer = Scorer(predictor=Mean(), crops=1, workers=1, read_timeout=10)
-    with closing(Readers(cutting=scorer._cutting(), timeout=scorer.read_timeout)) as readers:
+    with closing(Readers(cutting=scorer.cutting(), timeout=scorer.read_timeout)) as readers:
 
         def read(sources: Iterable[str | bytes | Photo]) -> None:
             reasons = []

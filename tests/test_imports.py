@@ -42,7 +42,7 @@ MAY_KNOW = {
     "scoring": BASE | {"decoding", "runtimes", "isolation", "sources"},
     "torch": BASE | {"decoding", "runtimes", "scoring"},
     "torchmetrics": {"errors", "extras", "torch"},
-    "pipelines": BASE | {"decoding", "scoring", "batch"},
+    "pipelines": BASE | {"decoding", "sources", "runtimes", "scoring", "batch"},
     "batch": BASE | {"decoding", "runtimes", "scoring", "sources"},
     "apply": BASE | {"regular_files", "scoring", "batch"},
     "best": BASE | {"isolation", "scoring"},

@@ -61,5 +61,5 @@ def test_rows_and_settings_that_are_nested_too_deeply_are_not_continued(tmp_path
     with pytest.raises(ConfigError, match="row 1 is none that mpiqe score writes"):
         list(EarlierText(rows, "jsonl"))
     settings_file(rows).write_text("[" * 100_000)
-    with pytest.raises(ConfigError, match="start anew without --resume"):
+    with pytest.raises(ConfigError, match="start anew with --overwrite"):
         check_settings(rows, {})

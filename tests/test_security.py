@@ -81,7 +81,7 @@ def test_only_the_process_that_is_for_it_decodes_tables_of_others():
         if {name.rpartition(".")[2] for name in parses(path.read_text(encoding="utf-8"))} & decoding
     }
     # the others read what runs have written
-    assert found == {"isolation/table_child.py", "batch/parquet_sink.py", "gallery/read_table.py"}
+    assert found == {"isolation/arrow_table.py", "batch/parquet_sink.py", "gallery/read_table.py"}
 
 
 def test_one_module_asks_fsspec_and_one_the_web():

@@ -5,7 +5,7 @@ from typing import Literal
 EMBEDDED = "embedded"
 """What names the package's own model, and as a backbone its own backbone."""
 
-Method = Literal["mp-iqe", "clip-iqa"]
+Method = Literal["mp-iqe", "clip-iqa", "liqe"]
 Tune = Literal["prompts", "all"]
 ClassPosition = Literal["end", "middle", "front"]  # D1
 Projection = Literal["clip", "linear"]  # D2

@@ -1,4 +1,4 @@
-"""A thumbnail of a photo and the time it was taken, from the decode that its crops come from."""
+"""A thumbnail of a photo, and when and with which camera it was taken, from the decode that its crops come from."""
 
 import contextlib
 import io
@@ -13,6 +13,8 @@ MOST_BYTES = 1 << 20
 """No thumbnail is larger."""
 LARGEST_SIDE = 512
 """Pixels along the longer side of the largest thumbnail."""
+LONGEST_CAMERA = 200
+"""Letters of a camera's name; what is longer is cut."""
 _QUALITY = 50  # about 5 kB of 256 x 192 pixels
 
 
@@ -23,6 +25,8 @@ class Preview(NamedTuple):
     """WebP, or JPEG where Pillow lacks WebP; upright, in sRGB."""
     taken: float | None
     """When the photo was taken, in seconds since 1970 by the camera's own clock; ``None`` if its EXIF does not say."""
+    camera: str = ""
+    """Make, model and serial number of the camera, as far as the EXIF says them."""
 
 
 def preview(photo: DecodedImage, canvas: "DecodedImage | Image.Image", *, longest: int) -> Preview:
@@ -37,7 +41,7 @@ def preview(photo: DecodedImage, canvas: "DecodedImage | Image.Image", *, longes
         small = canvas.resize(size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
     else:
         small = photo.scaled(size)
-    return Preview(_encoded(_in_srgb(small, photo.stored)), _taken(photo.stored))
+    return Preview(_encoded(_in_srgb(small, photo.stored)), *_capture(photo.stored))
 
 
 class Previews:
@@ -78,12 +82,26 @@ def _encoded(image: Image.Image) -> bytes:
     return content.getvalue()
 
 
-def _taken(stored: Image.Image) -> float | None:
+def _capture(stored: Image.Image) -> tuple[float | None, str]:
+    """When a photo was taken, and with which camera."""
     try:
-        exif = stored.getexif().get_ifd(ExifTags.IFD.Exif)
-        text = str(exif[ExifTags.Base.DateTimeOriginal]).strip(" \0")
-        fraction = str(exif.get(ExifTags.Base.SubsecTimeOriginal, "")).strip(" \0")
+        exif = stored.getexif()
+        detail = exif.get_ifd(ExifTags.IFD.Exif)
+        named = (
+            exif.get(ExifTags.Base.Make),
+            exif.get(ExifTags.Base.Model),
+            detail.get(ExifTags.Base.BodySerialNumber),
+        )
+        camera = " ".join(_text(part) for part in named if part)[:LONGEST_CAMERA]
+        digitized = detail.get(ExifTags.Base.DateTimeDigitized)
+        text = _text(detail.get(ExifTags.Base.DateTimeOriginal) or digitized)[:19]
+        fraction = _text(detail.get(ExifTags.Base.SubsecTimeOriginal, ""))
         moment = datetime.strptime(text, "%Y:%m:%d %H:%M:%S").replace(tzinfo=timezone.utc)
-        return moment.timestamp() + (float(f"0.{fraction}") if fraction.isdecimal() else 0.0)
+        seconds = float(f"0.{fraction}") if fraction.isdecimal() and fraction.isascii() else 0.0
+        return moment.timestamp() + seconds, camera
     except Exception:  # no EXIF block, one without a time, or a damaged one, which makes Pillow raise nearly anything
-        return None
+        return None, ""
+
+
+def _text(value: object) -> str:
+    return str(value).strip(" \0")

@@ -1,5 +1,6 @@
 """A job with ``engine="ray"`` whose nodes are this process: what the driver does, without a cluster."""
 
+import json
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,11 +20,14 @@ def _here(modest_model, monkeypatch):
     def cluster(address):
         yield 1
 
-    def scored(job, finished, *, actors):
+    def scored(job, finished, *, actors, left_out):
         score = worker.ShardScorer(job)
         for plan in worker.planned(job, {part.number: part.digest for part in finished}):
             answer = score({name: np.array([value], dtype=object) for name, value in plan.items()})
             assert answer["error"] == [""]
+            if answer["left_out"][0]:
+                left_out.add_all(json.loads(answer["left_out"][0]))
+                continue
             yield part_named(answer["part"][0])
 
     monkeypatch.setattr(driver, "cluster", cluster)
@@ -58,3 +62,20 @@ def test_an_interrupted_job_goes_on_from_its_shards(tmp_path, folder):
     result = mpiqe.score_to([folder] * 2, output, engine="ray", shard_size=3, resume=True, on_progress=told.append)
     assert result == JobResult(rows=8, failed=2)
     assert [step.done for step in told] == [3, 6, 8]
+
+
+def test_what_a_node_left_out_and_what_the_rows_come_to_reach_the_driver(tmp_path, folder):
+    (folder / "notes.txt").touch()
+    (folder / "t.parquet").touch()
+    result = mpiqe.score_to(folder, tmp_path / "rows.json", engine="ray", exclude=["b*"])
+    assert result == JobResult(rows=3, failed=1)
+    assert result.left_out == mpiqe.score_to(folder, tmp_path / "here.csv", exclude=["b*"]).left_out
+    assert sum(result.left_out.values()) == 3
+    assert (result.summary.median, result.summary.worst) == (125, 50)
+    assert [row["score"] for row in json.loads((tmp_path / "rows.json").read_text())] == [50, None, 200]
+    again = {"engine": "ray", "exclude": ["a*"]}
+    with pytest.raises(mpiqe.ConfigError, match="is there already"):
+        mpiqe.score_to(folder, tmp_path / "rows.json", **again)
+    mpiqe.score_to(folder, tmp_path / "rows.json", **again, overwrite=True)
+    assert [row["score"] for row in json.loads((tmp_path / "rows.json").read_text())] == [100, None, 200]
+    assert not list(tmp_path.glob("rows.json.new*"))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,8 @@ def test_a_running_event_loop_is_no_obstacle(tmp_path, folder):
     async def cell():
         return mpiqe.score_to(folder, tmp_path / "rows.parquet")
 
-    assert asyncio.run(cell()) == ROWS
+    with ThreadPoolExecutor(1) as thread:  # pytest's own may have a loop already: playwright's
+        assert thread.submit(asyncio.run, cell()).result() == ROWS
     assert (tmp_path / "rows.parquet").is_file()
 
 

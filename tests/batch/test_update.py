@@ -14,6 +14,7 @@ from tests.batch.test_job import SCRIPT
 import mpiqe
 from mpiqe import ConfigError, JobResult
 from mpiqe.batch.signatures import signatures_file
+from mpiqe.batch.sinks import COLUMNS_WITHOUT_QUALITY
 from mpiqe.sources import local
 
 FORMS = ("csv", "jsonl", "parquet")
@@ -97,6 +98,19 @@ def test_without_signatures_or_with_those_of_other_rows_all_is_scored(tmp_path, 
     assert mpiqe.score_to(folder, output, update=True).kept == 6
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_of_a_version_without_a_quality_are_made_anew(tmp_path, folder, form, monkeypatch):
+    output = tmp_path / f"rows.{form}"
+    with monkeypatch.context() as patches:
+        patches.setattr("mpiqe.batch.output.COLUMNS", COLUMNS_WITHOUT_QUALITY)
+        mpiqe.score_to(folder, output)
+    save(folder / "z.png", 250)
+    mpiqe.score_to(folder, output, resume=True)
+    assert mpiqe.score_to(folder, output, update=True) == JobResult(rows=7, failed=0, kept=0, dropped=0)
+    mpiqe.score_to(folder, tmp_path / f"new.{form}")
+    assert rows_of(output) == rows_of(tmp_path / f"new.{form}")
+
+
 def test_rows_of_other_settings_are_not_mixed(tmp_path, folder):
     output = tmp_path / "rows.csv"
     mpiqe.score_to(folder, output)
@@ -115,6 +129,33 @@ def test_rows_of_other_settings_are_not_mixed(tmp_path, folder):
             mpiqe.score_to(folder, output, update=True, **options)
     assert output.read_bytes() == before
     assert beside(output) == []
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_that_wait_to_replace_the_output_are_finished_first(tmp_path, folder, form):
+    output = tmp_path / f"rows.{form}"
+    mpiqe.score_to(folder, output)
+    before = output.read_bytes()
+
+    def stop(step):
+        if step.done == 3:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        mpiqe.score_to(folder, output, overwrite=True, on_progress=stop)
+    with pytest.raises(ConfigError, match=rf"rows\.{form}\.new has the rows of a run that was not finished"):
+        mpiqe.score_to(folder, output, update=True)
+    assert output.read_bytes() == before
+    assert mpiqe.score_to(folder, output, resume=True) == JobResult(6, 0)
+    assert mpiqe.score_to(folder, output, update=True) == JobResult(6, 0, kept=6)
+
+
+def test_an_update_takes_the_settings_of_rows_that_a_kill_has_parted_from_them(tmp_path, folder):
+    output = tmp_path / "rows.csv"
+    mpiqe.score_to(folder, output, crops=2)
+    mpiqe.score_to(folder, tmp_path / "rows.csv.new", crops=3, file_format="csv")
+    (tmp_path / "rows.csv.new").replace(output)
+    assert mpiqe.score_to(folder, output, crops=3, update=True) == JobResult(6, 0, kept=6)
 
 
 def test_a_folder_that_is_empty_or_cannot_be_listed_drops_no_rows(tmp_path, folder, monkeypatch):

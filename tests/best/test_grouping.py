@@ -1,14 +1,17 @@
 """Which photos are put together, on files with and without EXIF."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 from skimage import data as photos_of_scikit_image
+from tests.made_formats import heic
 
 from mpiqe.best import likeness
-from mpiqe.best.capture import read_capture
+from mpiqe.best.capture import read_captures
 from mpiqe.best.grouping import group_photos
 from mpiqe.data.synthetic import distort
 from mpiqe.errors import ConfigError
@@ -45,9 +48,36 @@ def test_time_joins_what_one_camera_took_within_seconds(tmp_path):
     assert group_photos(paths, "time", within=1.9) == [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
+def test_a_heic_has_its_time(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2026:07:01 10:00:01"
+    exif[ExifTags.Base.Model] = "A"
+    (tmp_path / "0.heic").write_bytes(heic(Image.new("RGB", (64, 64)), exif=exif.tobytes()))
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])  # as where none was made before
+    paths = [str(tmp_path / "0.heic"), taken(tmp_path / "1.jpg", "2026:07:01 10:00:00")]
+    assert group_photos(paths, "time") == [0, 0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    paths = [str(tmp_path / "pipe.jpg"), taken(tmp_path / "1.jpg", "2026:07:01 10:00:00")]
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    try:
+        assert group_photos(paths, "time") == [0, 1]
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def late(number, frame):
+    raise RuntimeError("it waits for the pipe")
+
+
 def test_fractions_of_seconds_count(tmp_path):
     paths = [taken(tmp_path / f"{i}.png", "2026:07:01 10:00:00", fraction=f) for i, f in enumerate(("00", "45", "90"))]
-    assert read_capture(paths[1]).seconds % 1 == pytest.approx(0.45)
+    assert [capture.seconds % 1 for capture in read_captures(paths)][1] == pytest.approx(0.45)
     assert group_photos(paths, "time", within=0.5) == [0, 0, 0]
     assert group_photos(paths, "time", within=0.4) == [0, 1, 2]
 

@@ -1,5 +1,6 @@
 """``mpiqe apply`` as a person uses it: tables in, photos moved, rated and put back."""
 
+import gzip
 import io
 import json
 import os
@@ -324,8 +325,34 @@ def test_a_sidecar_that_is_none_is_left_as_it_is(mpiqe, photos):
 
 
 @pytest.mark.parametrize(
+    ("before", "separator"),
+    [
+        (b"", b"\0"),
+        (b"[1].jpg", b"\0"),
+        (b"{a}.jpg", b"\0"),
+        (b"x" * 200_000, b"\0"),
+        (b"x" * 200_000, b"\n"),
+        (b"a\rb", b"\n"),
+    ],
+)  # fmt: skip
+def test_lists_of_paths_are_read_whatever_begins_them(mpiqe, photos, before, separator):
+    content = separator.join([before, b"photos/x/a.jpg", b"photos/x/b.jpg", b""])
+    status, out, _ = mpiqe("apply", "-", "--copy", "out", stdin=content)
+    assert status == (1 if before else 0)
+    assert "would copy 2 photos" in out
+
+
+def test_lines_of_a_table_may_end_in_a_carriage_return(mpiqe, photos):
+    Path("d.csv").write_bytes(DECIDED.replace("\n", "\r").encode())
+    status, out, _ = mpiqe("apply", "d.csv", "--move", "rejects")
+    assert status == 0
+    assert "would move 2 photos of 4 (reject)" in out
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["d.csv.gz", "--move", "a"], "d.csv.gz is compressed; unpack it with gunzip"),
         (["d.csv"], "give FILE and one of --move DIR"),
         (["d.csv", "--move", "a", "--copy", "b"], "give FILE and one of --move DIR"),
         (["none.csv", "--move", "a"], "cannot read none.csv: No such file or directory"),
@@ -346,6 +373,7 @@ def test_a_sidecar_that_is_none_is_left_as_it_is(mpiqe, photos):
 )  # fmt: skip
 def test_what_cannot_be_meant_is_a_usage_error(mpiqe, photos, arguments, message):
     Path("d.csv").write_text(DECIDED)
+    Path("d.csv.gz").write_bytes(gzip.compress(DECIDED.encode()))
     Path("s.csv").write_text(SCORED)
     Path("l.txt").write_text("photos/x/a.jpg\n")
     Path("old.csv").write_text("path,score\nphotos/x/a.jpg,4\n")

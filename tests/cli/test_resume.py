@@ -5,6 +5,7 @@ import csv
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,9 +49,14 @@ def score(modest_model, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["mpiqe", "score", *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_:
             main()
-        return exit_.value.code or 0, capsys.readouterr().err
+        return exit_.value.code or 0, without_summary(capsys.readouterr().err)
 
     return run
+
+
+def without_summary(err):
+    """What is said, but for the line that sums up what was written."""
+    return re.sub(r"(?m)^mpiqe: \d+ of \d+ photos scored in .*\n", "", err, count=1)
 
 
 FAILED = "mpiqe: 1 of 13 photos could not be scored; their rows say why\n"
@@ -159,7 +165,7 @@ def test_other_settings_are_refused_by_name(score, photos, tmp_path, form):
     settings_file(rows).unlink()
     status, err = score(photos, "--output", rows, "--resume", "--seed", 1)
     assert status == 2
-    assert "start anew without --resume" in err
+    assert "start anew with --overwrite" in err
     assert content(rows) == before
 
 
@@ -246,13 +252,59 @@ def test_rows_that_were_not_finished_are_not_thrown_away(score, photos, tmp_path
     assert score(photos, "--output", rows)[0] == 1
     parts_folder(rows).mkdir()
     shutil.copy(rows, parts_folder(rows) / "part-000000.parquet")  # as if killed while it removed them
-    assert score(photos / "03-ü.png", "--output", rows)[0] == 0
+    assert score(photos / "03-ü.png", "--output", rows, "--overwrite")[0] == 0
     assert len(content(rows)) == 1
     parts_folder(rows).mkdir()
     rows.rename(parts_folder(rows) / "part-000000.parquet")
     status, err = score(photos, "--output", rows)
     assert status == 2
     assert "continue it with --resume" in err
+    assert score(photos, "--output", rows, "--overwrite")[0] == 1
+    assert len(content(rows)) == 13
+    assert not parts_folder(rows).exists()
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.json", "rows.csv.gz", "rows.parquet", "rows.txt"])
+@pytest.mark.parametrize("how", ["killed", "interrupted"])
+def test_an_overwrite_that_is_stopped_leaves_the_old_rows_and_goes_on(score, photos, tmp_path, monkeypatch, name, how):
+    if name in ("rows.jsonl", "rows.csv.gz") and how == "killed":
+        pytest.skip("as the others")
+    rows, whole = tmp_path / name, tmp_path / f"whole.{name}"
+    assert score(photos / "03-ü.png", "--output", rows, "--seed", 5)[0] == 0
+    assert score(photos, "--output", whole)[0] == 1
+    before = everything(tmp_path)
+    body = (
+        "import os, sys, signal\nsys.path.insert(0, sys.argv[1])\nimport conftest\nfrom mpiqe.scoring import loading\n"
+        "loading.load = conftest.load\nfrom mpiqe.batch import parquet_sink\nimport mpiqe\n"
+        "parquet_sink.ParquetSink.__init__.__kwdefaults__['rows'] = 1\n"
+        "def stop(progress):\n    if progress.done == 5: os.kill(os.getpid(), getattr(signal, sys.argv[4]))\n"
+        "mpiqe.score_to(sys.argv[2], sys.argv[3], overwrite=True, on_progress=stop)"
+    )
+    command = [sys.executable, "-c", body, str(Path(__file__).parent), str(photos), str(rows)]
+    signal_name = {"killed": "SIGKILL", "interrupted": "SIGINT"}[how]
+    assert subprocess.run([*command, signal_name], capture_output=True, check=False).returncode != 0
+    after = everything(tmp_path)
+    assert {path: after[path] for path in before} == before
+    if name != "rows.txt":
+        assert any(".new" in str(path) for path in set(after) - set(before))
+        status, err = score(photos, "--output", rows)
+        assert (status, "not finished; continue it with --resume" in err) == (2, True)
+        assert score(photos, "--output", rows, "--resume") == (1, FAILED)
+    else:
+        assert score(photos, "--output", rows, "--overwrite") == (1, FAILED)
+    assert content(rows) == content(whole)
+    assert not list(tmp_path.glob("*.new*"))
+    if name != "rows.txt":
+        assert settings_file(rows).read_bytes() == settings_file(whole).read_bytes()
+
+
+def test_a_kill_between_rows_and_their_settings_is_made_good(score, photos, tmp_path):
+    rows = tmp_path / "rows.csv"
+    assert score(photos / "03-ü.png", "--output", rows, "--seed", 5)[0] == 0
+    settings_file(rows).rename(settings_file(tmp_path / "rows.csv.new"))
+    settings_file(rows).write_text("{}")  # of the rows that were there before
+    assert score(photos / "03-ü.png", photos / "05-plain.png", "--output", rows, "--seed", 5, "--resume") == (0, "")
+    assert not settings_file(tmp_path / "rows.csv.new").exists()
 
 
 def test_the_suffix_says_the_format(score, photos, tmp_path):
@@ -273,6 +325,27 @@ def test_a_pipe_is_written_to_and_has_nothing_beside_it(photos, tmp_path):
     assert lines.startswith("path,score")
     assert not settings_file(pipe).exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "pipe.csv"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+@pytest.mark.parametrize("options", [["--output", "/dev/stdout", "--format", "json"], ["--output", "pipe.json"]])
+def test_an_array_is_one_in_a_pipe_too(photos, tmp_path, options):
+    os.mkfifo(tmp_path / "pipe.json")
+    command = [*PROGRAM, "score", str(photos), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout
+        content = process.stdout.read() if "--format" in options else (tmp_path / "pipe.json").read_bytes()
+        assert process.wait(60) == 1
+    assert len(json.loads(content)) == len(list(photos.iterdir()))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+@pytest.mark.parametrize("name", ["rows.csv.gz", "rows.gz", "rows.parquet"])
+def test_a_pipe_takes_nothing_that_is_made_at_the_end(score, photos, tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    status, err = score(photos, "--output", tmp_path / name)
+    assert (status, "is no regular file" in err) == (2, True)
+    assert (tmp_path / name).is_fifo()
 
 
 def test_parquet_needs_a_file(score, photos):
@@ -438,7 +511,7 @@ def test_rows_of_two_views_do_not_mix_and_rows_of_a_version_without_views_go_on(
     assert "view_side was 36 and is None" in err
     status, err = score(one, two, "--output", rows, "--resume", "--view-side", 36, "--crop-mode", "grid")
     assert "crop_mode was None and is 'grid'" in err
-    assert score(one, "--output", rows)[0] == 0
+    assert score(one, "--output", rows, "--overwrite")[0] == 0
     told = json.loads(settings_file(rows).read_text())
     del told["view_side"], told["crop_mode"]
     settings_file(rows).write_text(json.dumps(told))
@@ -471,7 +544,7 @@ def test_rows_without_the_columns_of_the_interval_are_not_continued(score, photo
     status, err = score(photos / "03-ü.png", photos / "05-plain.png", photos, "--output", rows, "--resume")
     assert status == 2
     assert "written by an earlier mpiqe, without the columns interval_low and interval_high" in err
-    assert "name another --output, or start anew without --resume" in err
+    assert "name another --output, or start anew with --overwrite" in err
     assert err.count("\n") == 1
     assert rows.read_bytes() == before
 

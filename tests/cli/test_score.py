@@ -3,15 +3,18 @@ import inspect
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from mpiqe.batch.sinks import COLUMNS, decode_name
 from mpiqe.cli.explain import explain as explain_command
 from mpiqe.cli.main import main
 from mpiqe.cli.score import score as score_command
@@ -294,15 +297,88 @@ def test_a_list_an_archive_and_a_table_are_not_written_over(mpiqe, folder, tmp_p
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_earlier_rows_are_written_over(mpiqe, folder, tmp_path, form):
-    output = tmp_path / f"rows.{form}"
-    for photo in ("a.png", "b.png"):
-        assert mpiqe("score", folder / photo, "--output", output) == (0, "", "")
-    assert b"b.png" in output.read_bytes()
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet", "rows.txt", "rows.json", "rows.csv.gz"])
+def test_rows_that_are_there_are_replaced_only_where_that_is_asked_for(mpiqe, folder, tmp_path, name):
+    output = tmp_path / name
+    assert mpiqe("score", folder / "a.png", "--output", output)[0] == 0
+    before = output.read_bytes()
+    status, _, err = mpiqe("score", folder / "b.png", "--output", output)
+    assert (status, err) == (2, f"mpiqe: {output} is there already: --resume continues it, --overwrite replaces it; or "
+                                "name another --output\n")  # fmt: skip
+    assert output.read_bytes() == before
+    assert mpiqe("score", folder / "b.png", "--output", output, "--overwrite")[0] == 0
+    assert output.read_bytes() != before
+    there = {"photos", name, f"{name}.run.json"} - ({"rows.txt.run.json"} if name == "rows.txt" else set())
+    there |= {f"{name}.run.photos"} if name in ("rows.csv", "rows.jsonl", "rows.parquet") else set()
+    assert {path.name for path in tmp_path.iterdir()} == there
+    status, _, err = mpiqe("score", folder / "b.png", "--output", output, "--overwrite", "--resume")
+    assert (status, "give one" in err) == (2, True)
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "table"])
+def test_an_empty_output_is_nothing_to_lose(mpiqe, folder, tmp_path):
+    header = ",".join(COLUMNS) + "\n"
+    for name, content in (("rows.csv", ""), ("header.csv", header), ("rows.jsonl", ""), ("rows.json", "")):
+        (tmp_path / name).write_text(content)
+        assert mpiqe("score", folder / "a.png", "--output", tmp_path / name)[0] == 0
+        assert "a.png" in (tmp_path / name).read_text()
+
+
+def test_a_suffix_that_says_no_format_is_a_usage_error(mpiqe, folder, tmp_path):
+    for name in ("scores.html", "scores.xlsx", "scores.csv.zip", "scores.parquet.gz", "scores.gz", "scores.txt.gz"):
+        status, _, err = mpiqe("score", folder, "--output", tmp_path / name)
+        assert status == 2, name
+        assert err.count("\n") == 1
+        assert not (tmp_path / name).exists()
+    assert mpiqe("score", folder / "a.png", "--output", tmp_path / "scores.dat", "--format", "csv")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["s.csv.gz", "s.jsonl.gz", "s.json", "s.json.gz", "s.ndjson", "s.JSON"])
+def test_outputs_by_their_suffix_are_read_by_pandas_and_can_be_continued(mpiqe, folder, tmp_path, name):
+    import pandas
+
+    def scores():
+        if ".csv" in name:
+            return pandas.read_csv(tmp_path / name)["score"].dropna().tolist()
+        lines = "l.gz" in name or name.endswith("ndjson")
+        return pandas.read_json(tmp_path / name, lines=lines, dtype=False)["score"].dropna().tolist()
+
+    options = ("--output", tmp_path / name)
+    assert mpiqe("score", folder / "a.png", *options)[0] == 0
+    assert scores() == [50]
+    assert mpiqe("score", folder / "a.png", folder, *options, "--resume")[0] == 1
+    assert scores() == [50, 50, 100, 200]
+    assert mpiqe("score", folder / "a.png", folder, *options, "--resume")[0] == 1
+    assert scores() == [50, 50, 100, 200]
+    signed = [f"{name}.run.photos"] if name == "s.ndjson" else []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", name, f"{name}.run.json", *signed]
+
+
+def test_json_on_standard_output_is_one_array(mpiqe, folder):
+    rows = json.loads(mpiqe("score", folder, "--format", "json")[1])
+    assert [row["score"] for row in rows] == [50, 100, None, 200]
+    assert mpiqe("score", folder, "--format", "jsonl")[1].splitlines() == [json.dumps(row) for row in rows]
+
+
+def test_the_end_sums_up_what_was_written(mpiqe, folder, tmp_path):
+    (folder / "notes.txt").touch()
+    status, out, err = mpiqe("score", folder, "--output", tmp_path / "rows.csv")
+    lines = err.splitlines()
+    assert (status, out) == (1, "")
+    assert lines[0] == "mpiqe: passed over: 1 .txt"
+    assert re.fullmatch(
+        rf"mpiqe: 3 of 4 photos scored in \d+\.\d s; median 100, worst 50 \({re.escape(str(folder))}/a\.png\)", lines[1]
+    )
+    assert lines[2] == "mpiqe: 1 of 4 photos could not be scored; their rows say why"
+    (folder / "e.png").write_bytes((folder / "a.png").read_bytes())
+    err = mpiqe("score", folder, "--output", tmp_path / "rows.csv", "--resume")[2]
+    assert "mpiqe: 4 of 5 photos scored in" in err
+    assert "median 75, worst 50" in err
+    (folder / "only").mkdir()
+    (folder / "only" / "00000.parquet").touch()
+    assert mpiqe("score", folder / "only")[2].endswith("; passed over: 1 tables (name one to score what it holds)\n")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "txt"])
 @pytest.mark.parametrize("how", ["removed", "replaced"])
 def test_an_output_that_is_gone_at_the_end_is_no_success(mpiqe, folder, tmp_path, monkeypatch, form, how):
     output, load = tmp_path / f"rows.{form}", loading.load
@@ -335,9 +411,62 @@ def test_a_link_stays_and_the_rows_go_to_where_it_leads(mpiqe, folder, tmp_path,
     link.symlink_to(target)
     if exists:
         assert mpiqe("score", folder / "b.png", "--output", target)[0] == 0
-    assert mpiqe("score", folder / "a.png", "--output", link) == (0, "", "")
+    assert mpiqe("score", folder / "a.png", "--output", link, *(["--overwrite"] if exists else []))[:2] == (0, "")
     assert link.is_symlink()
     assert b"a.png" in target.read_bytes()
-    assert mpiqe("score", folder / "a.png", folder / "b.png", "--output", link, "--resume") == (0, "", "")
+    assert mpiqe("score", folder / "a.png", folder / "b.png", "--output", link, "--resume")[:2] == (0, "")
     assert link.is_symlink()
     assert b"b.png" in target.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there nobody can tell whether a pipe has more")
+def test_rows_of_a_list_come_while_its_writer_says_no_more(folder, tmp_path):
+    """Three paths and then silence: as from a program that finds photos slowly."""
+    command = [*PROGRAM, "score", "-", "--format", "jsonl"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        try:
+            for names in (("a.png", "c.jpg", "d.png"), ("b.png",)):
+                process.stdin.write("".join(f"{folder / name}\n" for name in names))
+                process.stdin.flush()
+                ready = threading.Timer(120, process.kill)
+                ready.start()
+                rows = [json.loads(process.stdout.readline()) for _ in names]
+                ready.cancel()
+                assert [row["path"] for row in rows] == [str(folder / name) for name in names]
+        finally:
+            process.stdin.close()
+        assert process.wait(60) == 1
+
+
+def test_an_image_on_standard_input_is_scored(folder):
+    command = [*PROGRAM, "score", "-", "--format", "csv"]
+    done = subprocess.run(command, input=(folder / "b.png").read_bytes(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (row,) = csv.DictReader(io.StringIO(done.stdout.decode()))
+    assert (row["path"], row["score"]) == ("standard input", "100.0")
+
+
+def test_names_that_zero_bytes_end_are_scored(folder):
+    names = b"\0".join(os.fsencode(folder / name) for name in ("b.png", "a.png")) + b"\0"
+    for flag in ("-0", "--null"):
+        done = subprocess.run(
+            [*PROGRAM, "score", flag, "-", "--format", "csv"], input=names, capture_output=True, check=False
+        )
+        assert [row["score"] for row in csv.DictReader(io.StringIO(done.stdout.decode()))] == ["100.0", "50.0"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+@pytest.mark.parametrize("form", ["csv", "jsonl", "json", "parquet"])
+def test_a_name_that_is_not_utf8_spoils_no_output(mpiqe, folder, tmp_path, form):
+    import pandas
+
+    name = os.fsencode(folder) + b"/caf\xe9.png"
+    os.rename(folder / "a.png", name)
+    rows = tmp_path / f"rows.{form}"
+    assert mpiqe("score", folder, "--output", rows)[0] == 1
+    table = {
+        "csv": pandas.read_csv, "json": pandas.read_json, "parquet": pandas.read_parquet,
+        "jsonl": lambda path: pandas.read_json(path, lines=True),
+    }[form](rows)  # fmt: skip
+    assert name in [os.fsencode(decode_name(path)) for path in table["path"]]
+    assert mpiqe("score", folder, folder, "--output", rows, "--resume")[0] == 1

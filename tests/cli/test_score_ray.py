@@ -203,7 +203,7 @@ def test_other_settings_are_refused_by_name(score, photos, tmp_path):
     for arguments in (["--engine", "ray"], ["--resume"], []):
         status, err = score(*photos, "--output", rows, *arguments)
         assert status == 2
-        assert "continue it with --engine ray --resume, or remove that folder" in err
+        assert "continue it with --engine ray --resume, or start anew with --overwrite" in err
 
 
 @pytest.mark.slow

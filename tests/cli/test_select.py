@@ -1,6 +1,7 @@
 """``mpiqe score --min-score .. --worst .. --print0``: rows or paths of some photos, for pipes."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -97,6 +99,68 @@ def test_the_settings_of_rows_that_are_gone_do_not_stay_beside_a_selection(score
     output.unlink()
     score(photos, "--max-score", 50, "--output", output)
     assert not settings_file(output).exists()
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.json"])
+def test_a_selection_that_replaces_rows_is_not_continued_as_if_it_were_those(score, photos, tmp_path, name):
+    output = tmp_path / name
+    assert score(photos, "--output", output, "--crops", 2)[0] == 1
+    assert score(photos, "--output", output, "--crops", 3, "--min-score", -999, "--overwrite")[0] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", name]
+    before = output.read_bytes()
+    status, _, err = score(photos, "--output", output, "--crops", 2, "--resume")
+    assert (status, "nobody knows how it was made" in err) == (2, True)
+    assert output.read_bytes() == before
+
+
+def rows_of(output):
+    if output.suffix == ".parquet":
+        return pq.read_table(output).to_pylist()
+    if output.suffix == ".csv":
+        return list(csv.DictReader(io.StringIO(output.read_text())))
+    return list(map(json.loads, output.read_text().splitlines()))
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.jsonl"])
+def test_a_selection_has_the_columns_that_are_kept_of_a_table(score, photos, tmp_path, name):
+    paths = [str(photos / image) for image in LEVELS]
+    pq.write_table(pa.table({"path": paths, "label": list(LEVELS)}), tmp_path / "table.parquet")
+    output = tmp_path / name
+    assert score(tmp_path / "table.parquet", "--keep", "label", "--worst", 2, "--output", output)[0] == 0
+    assert [row["label"] for row in rows_of(output)] == ["b.png", "d.png"]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_selection_of_nothing_is_an_output_without_rows(score, photos, tmp_path, is_there):
+    for name in ("e.json", "e.json.gz", "e.jsonl", "e.csv", "e.parquet"):
+        options = ["--output", tmp_path / name]
+        if is_there:
+            assert score(photos, *options)[0] == 1
+            options.append("--overwrite")
+        assert score(photos, "--min-score", 99999, *options)[0] == 1
+    assert json.loads((tmp_path / "e.json").read_text()) == []
+    assert json.loads(gzip.decompress((tmp_path / "e.json.gz").read_bytes())) == []
+    assert (tmp_path / "e.jsonl").read_text() == ""
+    assert (tmp_path / "e.csv").read_text().count("\n") == 1
+    assert pq.read_table(tmp_path / "e.parquet").num_rows == 0
+    assert len(list(tmp_path.iterdir())) == 6
+    assert json.loads(score(photos, "--min-score", 99999, "--format", "json")[1]) == []
+
+
+@pytest.mark.parametrize("name", ["w.csv.gz", "w.jsonl.gz", "w.json.gz"])
+@pytest.mark.parametrize("chosen", [["--worst", 2], ["--min-score", 99999]], ids=["some", "none"])
+def test_a_packed_selection_is_replaced_where_that_is_asked_for(score, photos, tmp_path, name, chosen):
+    output = tmp_path / name
+    command = [photos, "--output", output, *chosen]
+    assert score(*command)[0] == 1
+    status, _, err = score(*command)
+    assert (status, "is there already" in err) == (2, True)
+    assert score(photos, "--output", output, "--best", 1, "--overwrite")[0] == 1
+    assert b"c.png" in gzip.decompress(output.read_bytes())
+    output.write_bytes(gzip.compress(b"of somebody else"))
+    assert "holds an archive" in score(*command, "--overwrite")[2]
+    output.write_bytes(gzip.compress(bytes(1000))[:15])
+    assert "holds an archive" in score(*command, "--overwrite")[2]
 
 
 def test_print0_gives_xargs_the_bytes_of_every_name(photos):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from mpiqe.batch import figures
@@ -244,3 +246,91 @@ def test_nothing_that_is_not_needed_is_imported(folder):
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_figures_drawn_into_the_photos_folder_are_not_scored_next_time(score, folder, monkeypatch):
+    monkeypatch.setattr("mpiqe.batch.local.explain", lambda _scorer, _source, *, score: score)
+    monkeypatch.setattr(figures, "draw", lambda _: Image.new("RGB", (9, 9)))
+    status, out, _ = score(folder, "--explain", folder / "why", "--format", "csv")
+    assert (status, out.count("\n"), len(list((folder / "why").iterdir()))) == (1, 5, 3)
+    status, again, err = score(folder, "--format", "csv")
+    assert again == out
+    assert err.startswith("mpiqe: passed over: 3 figures of mpiqe\n")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "json", "parquet"])
+def test_columns_of_a_table_are_kept_in_its_rows(score, tmp_path, folder, form):
+    values = {
+        "image": [png(10), b"no photo", png(20)],
+        "id": [7, 8, None],
+        "score": [0.5, 0.25, 1.0],
+        "label": ["a", 'b"', None],
+    }
+    pq.write_table(pa.table(values), tmp_path / "t.parquet")
+    rows = tmp_path / f"rows.{form}"
+    command = (tmp_path / "t.parquet", folder / "a.png", "--keep", "id,label", "--keep", "score")
+    assert score(*command, "--output", rows)[0] == 1
+    assert score(*command, folder / "b.png", "--output", rows, "--resume")[0] == 1
+    expected = [
+        (10, 7, "a", 0.5),
+        (None, 8, 'b"', 0.25),
+        (20, None, None, 1.0),
+        (50,) + (None,) * 3,
+        (100,) + (None,) * 3,
+    ]
+    if form == "csv":
+        found = [tuple(row[name] or None for name in ("score", "id", "label", "table_score"))
+                 for row in csv.DictReader(io.StringIO(rows.read_text()))]  # fmt: skip
+        assert found == [tuple(None if value is None else str(float(value) if i in (0, 3) else value)
+                               for i, value in enumerate(row)) for row in expected]  # fmt: skip
+        assert rows.read_text().splitlines()[0].endswith(",error,id,label,table_score")
+    elif form == "parquet":
+        names = ["score", "id", "label", "table_score"]
+        found = [tuple(row.values()) for row in pq.read_table(rows, columns=names).to_pylist()]
+        texts = [tuple(None if value is None else str(value) for value in row) for row in expected]
+        assert [tuple(None if value is None else str(value) for value in row) for row in found] == [
+            (None if row[0] is None else str(float(row[0])), *rest[1:])
+            for row, rest in zip(expected, texts, strict=True)
+        ]
+    else:
+        lines = json.loads(rows.read_text()) if form == "json" else map(json.loads, rows.read_text().splitlines())
+        assert [(row["score"], row["id"], row["label"], row["table_score"]) for row in lines] == expected
+    status, _, err = score(*command[:2], folder / "d.png", "--output", rows, "--resume")
+    assert status == 2
+    assert "keep" in err
+
+
+def test_a_column_to_keep_that_a_table_has_not_is_said(score, tmp_path):
+    pq.write_table(pa.table({"image": [png(10)], "id": [1]}), tmp_path / "t.parquet")
+    status, out, _ = score(tmp_path / "t.parquet", "--keep", "nothing", "--format", "csv")
+    assert status == 1
+    assert "no column 'nothing' among image, id; --keep names columns of the table" in out
+
+
+def test_photos_are_chosen_by_their_names(score, folder, tmp_path):
+    tar(folder / "s.tar", "w", a=png(1), **{"a.target": png(2)})
+    status, out, err = score(folder, "--exclude", "*.target.png", "--include", "a*", "--format", "csv")
+    assert [float(row["score"]) for row in csv.DictReader(io.StringIO(out))] == [50, 1]
+    assert (status, err) == (0, "mpiqe: passed over: 4 left out by --include or --exclude\n")
+
+
+def test_help_shows_whole_flags_at_80_columns_and_what_stands_in_brackets(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in (
+        "score",
+        "explain",
+        "reproduce",
+        "train",
+        "demo",
+        "bench",
+        "export",
+        "data",
+        "pretrain",
+        "evaluate",
+    ):
+        out = CliRunner().invoke(app, [command, "--help"]).output
+        assert max(map(len, out.splitlines())) <= 80, command
+        params = [each for each in get_command(app).commands[command].params if not getattr(each, "hidden", False)]
+        words = set(re.split(r"[\s,/]+", out))
+        assert {flag for each in params for flag in each.opts if flag[0] == "-"} <= words, command
+    assert "mpiqe[plots]" in CliRunner().invoke(app, ["demo", "--help"]).output

@@ -370,7 +370,8 @@ def test_table_3_names_both_datasets_and_warns_of_its_rmse(tmp_path):
     compared, details = grids(markdown)["LIVE Challenge \N{RIGHTWARDS ARROW} KonIQ-10k"]
     assert compared[0][1:] == ["here", "SRCC ours", "SRCC dev.", "SRCC paper", "SRCC diff", "PLCC ours", "PLCC dev."]
     assert compared[-1][:6] == ["MP-IQE", "run", "0.600 (3)", "0.100", "0.781", f"{MINUS}0.181"]
-    assert details[1][0] == "MP-IQE"
+    assert compared[-2][:6] == ["LIQE", "run", "0.600 (3)", "0.100", "\N{EN DASH}", "\N{EN DASH}"]
+    assert [row[0] for row in details[1:]] == ["LIQE", "MP-IQE"]
     assert "RMSE raw is not defined where the two datasets' MOS are on different scales" in markdown
 
 

@@ -6,7 +6,7 @@ import pytest
 from mpiqe.errors import ConfigError
 from mpiqe.experiments.study import Run, Study, read_roots, read_settings
 from mpiqe.experiments.variants import FULL, VARIANTS
-from mpiqe.model.options import ModelOptions
+from mpiqe.model.options import LossOptions, ModelOptions
 from mpiqe.training.options import resolve
 
 Make = Callable[..., Study]
@@ -29,7 +29,16 @@ def test_a_run_that_several_tables_need_is_done_once(make_study: Make) -> None:
     runs = make_study("table1", "table2", "table4", "table5", "table6", datasets=("livec",)).runs()
     assert len(runs) == len(set(runs))
     assert sum(run.variant == FULL for run in runs) == 2
-    assert {run.variant for run in runs} == set(VARIANTS) - {"visual-only", "tune-all"}
+    assert {run.variant for run in runs} == set(VARIANTS) - {"visual-only", "tune-all", "liqe-frozen"}
+
+
+def test_liqe_is_trained_as_by_its_authors_whatever_a_study_says_of_the_losses_of_mp_iqe(make_study: Make) -> None:
+    study = make_study("table1", datasets=("livec",), settings={"score_weight": 1.0, "learning_rate": 1e-2})
+    options = study.options(Run(1, "livec", "liqe"))
+    assert (options.model.method, options.model.tune, options.loss) == ("liqe", "all", LossOptions())
+    assert options.run.learning_rate * options.run.backbone_rate == 5e-6
+    assert study.options(Run(1, "livec", "liqe-frozen")).run.learning_rate == 1e-2
+    assert study.options(Run(1, "livec", FULL)).loss.score_weight == 1.0
 
 
 def test_whole_repeats_come_first(make_study: Make) -> None:

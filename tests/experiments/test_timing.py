@@ -38,6 +38,7 @@ def test_each_kind_of_run_is_measured_once_and_one_that_learns_nothing_has_no_le
         "mp-iqe, text, tuned: all",
         "clip-iqa, no text, tuned: prompts",
         "clip-iqa, no text, tuned: nothing",
+        "liqe, text, tuned: prompts",
     }
     for kind, speed in speeds.items():
         assert speed.answering > 0

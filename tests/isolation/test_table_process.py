@@ -15,7 +15,7 @@ from tests import processes
 from tests.processes import lives, most_memory
 
 from mpiqe.errors import ConfigError
-from mpiqe.isolation import table_child, table_process
+from mpiqe.isolation import arrow_table, table_child, table_process
 from mpiqe.isolation.table_process import TableError, Tables
 from mpiqe.sources.find import count, find
 from mpiqe.sources.parquet import photos
@@ -65,13 +65,13 @@ def test_nothing_of_a_table_is_decoded_in_this_process(tmp_path, monkeypatch):
     write(tmp_path / "outputs" / "b.parquet", [b"x"])
     for name in ("ParquetFile", "read_schema", "read_metadata", "read_table"):
         monkeypatch.setattr(pq, name, None)
-    found = find([path, str(tmp_path / "outputs")], stdin=None)
+    found = find([path, f"{tmp_path}/outputs/*.parquet"], stdin=None)
     first = next(found)
     [child] = children_of("table_child")
     assert first.read() == b"0"
     assert len(list(found)) == 40
     assert not lives(child)
-    assert count([path, str(tmp_path / "outputs")], output=None, stopped=threading.Event()) == 41
+    assert count([path, f"{tmp_path}/outputs/*.parquet"], output=None, stopped=threading.Event()) == 41
 
 
 @linux
@@ -111,14 +111,14 @@ def test_a_cell_over_the_limit_is_told_by_its_size_and_not_taken(tmp_path):
 
 
 def test_a_table_that_unpacks_to_far_more_than_its_size_ends_there(tmp_path):
-    table = pq.ParquetFile(write(tmp_path / "a.parquet", [b"x" * 1000] * 100))
-    options = {"columns": ["image"], "first": 0, "last": None, "max_bytes": 10_000}
+    table = arrow_table.ParquetTable(pq.ParquetFile(write(tmp_path / "a.parquet", [b"x" * 1000] * 100)))
+    options = {"column": "image", "first": 0, "last": None, "max_bytes": 10_000}
     assert len(list(table_child._cells(table, most=1 << 20, **options))) == 100
     flood = table_child._cells(table, most=10_000, **options)
     assert len([next(flood) for _ in range(9)]) == 9
     with pytest.raises(table_child.FloodError, match="more than 1000 times its size"):
         next(flood)
-    empty = pq.ParquetFile(write(tmp_path / "b.parquet", [None] * 100))
+    empty = arrow_table.ParquetTable(pq.ParquetFile(write(tmp_path / "b.parquet", [None] * 100)))
     with pytest.raises(table_child.FloodError):  # rows without anything in them flood as well
         list(table_child._cells(empty, most=1000, **options))
 

@@ -1,6 +1,10 @@
 """What needs none of the foreign packages but pandas; examples/pipelines/ has a script to run with each of them."""
 
 import copy
+import pickle
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +71,43 @@ def test_a_damaged_and_a_missing_image_cost_their_own_rows(damaged: Path, expect
     assert made["error"][2] == "there is no image"
 
 
+def test_each_cell_has_one_row_whatever_it_names(tmp_path: Path, expected: list[float]) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for file in FILES[:2]:
+        (folder / file.name).write_bytes(file.read_bytes())
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.write(FILES[0], "a.jpg")
+        archive.write(FILES[1], "b.jpg")
+    (tmp_path / "list.txt").write_text("\n".join(map(str, FILES)))
+    (tmp_path / "empty").mkdir()
+    severals = [folder, tmp_path / "empty", f"{folder}/*.jpg", tmp_path / "photos.zip", f"@{tmp_path}/list.txt"]
+    made = mpiqe.hf()({"image": [*severals, "-", "", str(FILES[2])]})
+    assert made["score"][-1] == pytest.approx(expected[2], abs=1e-4)
+    assert np.isnan(made["score"][:-1]).all()
+    assert all(made["error"][:-1])
+
+
+def test_an_address_in_a_cell_leads_into_no_private_network() -> None:
+    asked = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}/x.jpg"
+        try:
+            made = mpiqe.hf()({"image": [address, {"bytes": None, "path": address}]})
+        finally:
+            server.shutdown()
+    assert asked == []
+    assert np.isnan(made["score"]).all()
+    assert all("127.0.0.1" in error for error in made["error"]), made["error"]
+
+
 def test_a_scorer_is_sent_to_a_process_without_its_model(expected: list[float]) -> None:
     score = mpiqe.hf(seed=3)
     score({"image": [str(FILES[0])]})
@@ -75,6 +116,18 @@ def test_a_scorer_is_sent_to_a_process_without_its_model(expected: list[float]) 
     assert "scorer" not in vars(sent)
     assert sent.version == mpiqe.load().scale.model
     assert sent({"image": [str(FILES[0])]})["score"] == pytest.approx(expected[:1], abs=1e-4)
+
+
+def test_a_model_that_was_retrained_in_its_place_is_another_for_caches(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    (run / "mpiqe.safetensors").write_bytes(b"first")
+    before = [pickle.dumps(mpiqe.hf(weights)) for weights in (run, run / "mpiqe.safetensors")]
+    assert before == [pickle.dumps(mpiqe.hf(weights)) for weights in (run, run / "mpiqe.safetensors")]
+    (run / "mpiqe.safetensors").write_bytes(b"again")
+    after = [pickle.dumps(mpiqe.hf(weights)) for weights in (run, run / "mpiqe.safetensors")]
+    assert all(old != new for old, new in zip(before, after, strict=True))
 
 
 def test_a_pandas_frame_gets_the_columns_and_keeps_its_index(damaged: Path, expected: list[float]) -> None:

@@ -114,6 +114,15 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(published):
     assert "has no revision 'nothing'" in published.run(named, check=False, revision="nothing")
 
 
+def test_the_cache_of_datasets_tells_commits_apart_and_loads_the_one_that_it_names(published):
+    where = "import mpiqe\nscorer = mpiqe.hf(NAME)\nprint(scorer.version, scorer.scorer.predictor.folder.name)"
+    assert published.run(where)[0].split() == [published.commit] * 2
+    second = published.run(UPLOAD, token=WRITER, revision="next")[0]
+    assert published.run(where, name="user/model@next")[0].split() == [second] * 2
+    made = "import mpiqe\nprint(mpiqe.hf(NAME).version)"
+    assert published.run(made, environment={"HF_HUB_OFFLINE": "1"})[0] == published.commit
+
+
 def test_a_private_model_takes_a_token(session, expected):
     session.run(UPLOAD, token=WRITER, private=True)
     said = session.run(SCORE, check=False)

@@ -31,6 +31,8 @@ KINDS = {
     "no scenes": ModelOptions(windows=2, decoder_layers=1, scene_prompts=False),
     "visual only": ModelOptions(windows=2, decoder_layers=1, scene_prompts=False, distortion_prompts=False),
     "CLIP-IQA": ModelOptions(method="clip-iqa", windows=2),
+    "LIQE": ModelOptions(method="liqe", windows=2),
+    "LIQE without scenes": ModelOptions(method="liqe", windows=2, scene_prompts=False),
 }
 
 
@@ -78,15 +80,16 @@ def test_a_graph_answers_as_torch_does_for_any_number_of_crops(exported, kind):
         for one, other in zip(torch_says.predict(crops), onnx_says.predict(crops), strict=True):
             assert one.shape == other.shape
             np.testing.assert_allclose(other, one, atol=1e-3, rtol=0)
-        if kind != "CLIP-IQA":
+        if kind != "CLIP-IQA" and not kind.startswith("LIQE"):
             for one, other in zip(torch_says.attention_maps(crops), onnx_says.attention_maps(crops), strict=True):
                 assert one.shape == other.shape
                 np.testing.assert_allclose(other, one, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["CLIP-IQA", "LIQE"])
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
-def test_a_graph_of_clip_iqa_has_no_map_as_in_torch(exported, runtime):
-    predictor = mpiqe.load(exported["CLIP-IQA"][1], runtime=runtime).predictor
+def test_a_graph_of_a_model_that_uses_cls_alone_has_no_map_as_in_torch(exported, kind, runtime):
+    predictor = mpiqe.load(exported[kind][1], runtime=runtime).predictor
     with pytest.raises(ConfigError, match="no map to draw"):
         predictor.attention_maps(np.zeros((1, 32, 32, 3), dtype=np.uint8))
 

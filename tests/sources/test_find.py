@@ -9,9 +9,15 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from mpiqe.errors import ConfigError, ImageError
+from mpiqe.sources import passed_over
 from mpiqe.sources.find import count, find, find_closed, photo_files
+from mpiqe.sources.local import FIGURE_MARK
+from mpiqe.sources.names import Names
+from mpiqe.sources.passed_over import PassedOver, described
+from mpiqe.sources.photo import Limits
 
 
 def expanded(*paths, stdin=b""):
@@ -188,30 +194,32 @@ def shard(path, *names):
     return str(path)
 
 
-def test_archives_count_in_a_folder_without_images(folder, tmp_path):
+def test_archives_of_a_folder_count_beside_its_photos(folder, tmp_path):
     (tmp_path / "shards" / "photos").mkdir(parents=True)
     one = shard(tmp_path / "shards" / "1.tar", "a.jpg", "b.jpg")
-    shard(tmp_path / "shards" / "photos" / "2.tar", "c.jpg")
+    two = shard(tmp_path / "shards" / "photos" / "2.tar", "c.jpg")
     (tmp_path / "shards" / "photos" / "x.jpg").touch()
-    expected = [f"{one}::a.jpg", f"{one}::b.jpg", str(tmp_path / "shards" / "photos" / "x.jpg")]
+    expected = [f"{one}::a.jpg", f"{one}::b.jpg", f"{two}::c.jpg", str(tmp_path / "shards" / "photos" / "x.jpg")]
     assert expanded(str(tmp_path / "shards")) == expected
     assert expanded(f"{tmp_path}/shards/*.tar", f"{tmp_path}/shards/{{1..1}}.tar") == expected[:2] * 2
 
 
-def test_an_output_is_no_source_of_its_own_folder(tmp_path):
+def test_an_output_is_no_source_unless_it_is_named(tmp_path):
     table = pa.table({"path": ["a.jpg"]})
     pq.write_table(table.replace_schema_metadata({"mpiqe": "{}"}), tmp_path / "earlier.parquet")
     pq.write_table(table, tmp_path / "now.parquet")
     pq.write_table(table, tmp_path / "source.parquet")
-    found = find([str(tmp_path), f"{tmp_path}/*.parquet"], stdin=None, output=tmp_path / "now.parquet")
-    assert [photo.name for photo in found] == ["a.jpg", "a.jpg"]
+    left_out = PassedOver()
+    found = find([f"{tmp_path}/*.parquet"], stdin=None, output=tmp_path / "now.parquet", left_out=left_out)
+    assert [photo.name for photo in found] == ["a.jpg"]
+    assert left_out.counts() == {"outputs of mpiqe score": 1}
     assert expanded(str(tmp_path / "earlier.parquet")) == ["a.jpg"]  # where it is named, it is meant
 
 
-def test_without_pyarrow_a_table_in_a_folder_costs_its_row(tmp_path, monkeypatch):
+def test_without_pyarrow_a_table_that_a_pattern_matches_costs_its_row(tmp_path, monkeypatch):
     (tmp_path / "a.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    (found,) = find([str(tmp_path)], stdin=None)
+    (found,) = find([f"{tmp_path}/*.parquet"], stdin=None)
     with pytest.raises(
         ImageError, match=r"a\.parquet: to read Parquet mpiqe needs pyarrow.*pip install 'mpiqe\[parquet\]'"
     ):
@@ -299,3 +307,155 @@ def test_files_are_told_from_what_only_looks_like_one(tmp_path):
         list(photo_files([str(tmp_path / "b.tar")], stdin=io.BytesIO()))
     with pytest.raises(ConfigError, match="nothing matches this pattern"):
         list(photo_files([str(tmp_path / "*.webp")], stdin=io.BytesIO()))
+
+
+def counted(*paths, **options):
+    left_out = PassedOver()
+    names = [photo.name for photo in find(paths, stdin=io.BytesIO(), left_out=left_out, **options)]
+    return names, left_out.counts()
+
+
+def test_nothing_in_a_folder_leads_anywhere_else_and_what_was_left_out_is_counted(folder, tmp_path):
+    """As img2dataset leaves a folder: photos, a table of their addresses, texts; and a list of somebody."""
+    pq.write_table(pa.table({"url": ["http://127.0.0.1:9/x.jpg"] * 25}), folder / "00000.parquet")
+    (folder / "list").write_text("http://127.0.0.1:9/y.jpg\n")
+    (folder / "deep" / "00000_stats.json").touch()
+    (folder / "link").symlink_to(folder / "deep")
+    before = expanded(str(folder))
+    assert not any("127.0.0.1" in name for name in before)
+    names, left_out = counted(str(folder))
+    assert names == before
+    assert left_out == {
+        passed_over.HIDDEN: 2, passed_over.TABLES: 1, passed_over.LINKS: 1, ".json": 1, ".txt": 1, "other files": 1,
+    }  # fmt: skip
+    assert counted(f"{folder}/*")[1] == {passed_over.TABLES: 1, ".txt": 1, "other files": 1}
+    assert expanded(f"{folder}/*.parquet") == ["http://127.0.0.1:9/x.jpg"] * 25  # where it is named, it is meant
+
+
+def test_many_kinds_are_said_shortly():
+    left_out = PassedOver()
+    for number in range(12):
+        for _ in range(number + 1):
+            left_out.add_file(f"x.{number}")
+    left_out.add_file("a.\x1b[2J")
+    said = described(left_out.counts())
+    assert said.startswith("12 .11, 11 .10, ")
+    assert said.endswith("5 .4, 11 of 5 other kinds")
+
+
+def test_figures_of_mpiqe_are_no_photos_of_a_folder(folder):
+    from PIL.PngImagePlugin import PngInfo
+
+    mark = PngInfo()
+    mark.add_text(*FIGURE_MARK)
+    Image.new("RGB", (9, 9)).save(folder / "deep" / "why.png", pnginfo=mark)
+    Image.new("RGB", (9, 9)).save(folder / "deep" / "why-not.png")
+    for path in (str(folder), f"{folder}/**", f"{folder}/**/*.png"):
+        names, left_out = counted(path)
+        assert str(folder / "deep" / "why-not.png") in names
+        assert str(folder / "deep" / "why.png") not in names
+        assert left_out[passed_over.FIGURES] == 1
+    assert expanded(str(folder / "deep" / "why.png")) == [str(folder / "deep" / "why.png")]
+
+
+def test_what_is_written_beside_its_output_is_not_counted_as_left_out(folder):
+    for name in ("rows.csv", "rows.csv.run.json", "rows.csv.new", "rows.csvx"):
+        (folder / name).touch()
+    (folder / "rows.csv.jpg").touch()
+    names, left_out = counted(str(folder), output=folder / "rows.csv")
+    assert str(folder / "rows.csv.jpg") in names
+    assert left_out == {passed_over.HIDDEN: 2, ".txt": 1, ".csvx": 1}
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "expected"),
+    [
+        (["*.png"], [], ["a.png", "z.tar::e.png"]),
+        (["*.png", "*.webp"], ["a*"], ["deep/er/c.webp", "z.tar::e.png"]),
+        ([], ["*.[jJ]*", "*.gif"], ["a.png", "deep/d.tiff", "deep/er/c.webp", "z.tar::e.png"]),
+        ([], ["deep/*", "z.*"], ["a.png", "b.JPG", "z.tar::e.png", "z.tar::f.jpg"]),
+        (["er/*"], [], ["deep/er/c.webp"]),
+        (["z.tar/*"], [], ["z.tar::e.png", "z.tar::f.jpg"]),
+    ],
+)
+def test_photos_are_chosen_by_patterns_of_their_names(folder, include, exclude, expected):
+    shard(folder / "z.tar", "e.png", "f.jpg")
+    names, left_out = counted(str(folder), limits=Limits(names=Names(tuple(include), tuple(exclude))))
+    assert names == [str(folder / name) for name in expected]
+    assert left_out[passed_over.FILTERED] == 7 - len(expected)
+    never = threading.Event()
+    (folder / "z.tar").unlink()
+    chosen = Names(tuple(include), tuple(exclude))
+    alone = sum("z.tar" not in name for name in expected)
+    assert count([str(folder)], output=None, stopped=never, names=chosen) == alone
+
+
+def test_a_pattern_of_names_leaves_the_query_of_an_address_alone():
+    chosen = Names(include=("*.jpg",))
+    assert chosen.wanted("https://host/a/x.jpg?sig=***")
+    assert not chosen.wanted("https://host/a/x.png?name=x.jpg")
+    assert chosen.wanted("what?.jpg")
+
+
+def test_a_folder_that_save_to_disk_wrote_is_its_tables(tmp_path):
+    for split in ("test", "train"):
+        (tmp_path / "both" / split).mkdir(parents=True)
+        for name in ("dataset_info.json", "state.json", "cache-1.arrow", "data-00000-of-00002.arrow"):
+            (tmp_path / "both" / split / name).touch()
+    (tmp_path / "both" / "dataset_dict.json").touch()
+    tables = [str(tmp_path / "both" / split / "data-00000-of-00002.arrow") for split in ("test", "train")]
+    assert [archive.name for archive in find_closed([str(tmp_path / "both")], stdin=None)] == tables
+    assert [archive.name for archive in find_closed([str(tmp_path / "both" / "train")], stdin=None)] == tables[1:]
+    assert counted(str(tmp_path)) == ([], {passed_over.TABLES: 4, ".json": 5})
+
+
+def png_of(size):
+    content = io.BytesIO()
+    Image.new("RGB", (size, 7), (size, 9, 9)).save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("size", [10, 266, 777])
+def test_an_image_on_standard_input_is_told_from_a_list(form, size):
+    """Sizes whose bytes hold line feeds, 10 and 266, included."""
+    content = io.BytesIO()
+    Image.new("RGB", (size, 10), (10, 10, 10)).save(content, form)
+    (found,) = find(["-"], stdin=io.BytesIO(content.getvalue()))
+    assert (found.name, found.read()) == ("standard input", content.getvalue())
+    (found,) = find(["-"], stdin=io.BytesIO(content.getvalue()), limits=Limits(max_bytes=30))
+    assert found.fault == "over the limit of 30 bytes (more than that); raise --max-bytes if you trust it"
+
+
+def test_a_line_feed_in_a_size_at_the_beginning_does_not_hide_an_image():
+    for head in (b"RIFF$\n\0\0WEBPVP8 ", b"BM6\n\0\0\0\0\0\0\0\x36\0\0\0\x28", b"GIF89a\n\0\n\0\xf7\0\0\0\0\0"):
+        (found,) = find(["-"], stdin=io.BytesIO(head + b"\n more"))
+        assert found.name == "standard input", head
+
+
+@pytest.mark.parametrize(
+    "names", [["BM.jpg"], ["RIFF"], ["GIF89a-of-cats.gif", "b"], ["II*", "MM"], ["é.jpg"], ["BM", "a.jpg", "b.jpg"]]
+)
+def test_a_list_that_begins_like_an_image_is_a_list(names):
+    assert expanded("-", stdin="".join(f"{name}\n" for name in names).encode()) == names
+
+
+def test_an_image_as_a_list_says_so(tmp_path):
+    (tmp_path / "a.png").write_bytes(png_of(9))
+    (found,) = find([f"@{tmp_path / 'a.png'}"], stdin=None)
+    assert found.fault == "an image and no list; name it without @ in front"
+
+
+def test_names_of_a_list_may_end_with_zero_bytes(folder, tmp_path):
+    names = ["two\nlines.jpg", " b ", "c\r"]
+    listed = "\0".join([*names, "", str(folder / "deep"), "@x"]).encode()
+    expected = [*names, *expanded(str(folder / "deep")), "@x"]
+    for end in (b"", b"\0"):
+        assert [photo.name for photo in find(["-"], stdin=io.BytesIO(listed + end), null=True)] == expected
+    (tmp_path / "list").write_bytes(listed)
+    assert [photo.name for photo in find([f"@{tmp_path / 'list'}"], stdin=None, null=True)] == expected
+    never = threading.Event()
+    assert count([f"@{tmp_path / 'list'}"], output=None, stopped=never, null=True) == len(expected)
+    long = b"a\0" + b"x" * 200_000 + b"\0b\0" + b"y" * (1 << 16) + b"\0" + b"z" * 70_000
+    found = [photo.name for photo in find(["-"], stdin=io.BytesIO(long), null=True)]
+    assert found == ["a", "standard input, name 2", "b", "y" * (1 << 16), "standard input, name 5"]

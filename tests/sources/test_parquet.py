@@ -1,10 +1,14 @@
-"""Parquet tables of photos."""
+"""Parquet and Arrow tables of photos."""
+
+import datetime
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mpiqe.errors import ConfigError, ImageError
+from mpiqe.isolation.table_process import Tables
 from mpiqe.sources.parquet import count, is_ours, photos
 from mpiqe.sources.photo import Budget, Limits, file_photo
 
@@ -117,3 +121,123 @@ def test_an_output_is_told_from_a_source(tmp_path):
     pq.write_table(pq.read_table(path).replace_schema_metadata({"mpiqe": "{}"}), path)
     assert is_ours(path)
     assert not is_ours(str(tmp_path / "missing"))
+
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n and so on", b"\xff\xd8\xff\xe0 and so on"
+
+
+def described(table, **kinds):
+    """The table with what datasets writes of its columns."""
+    features = {name: {"_type": kind} for name, kind in kinds.items()}
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def struct(*contents):
+    return pa.array([{"bytes": content, "path": None} for content in contents], STRUCT)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"url": ["http://x/y"], "jpg": [JPEG]}, "jpg"),  # as img2dataset writes photos into Parquet
+        ({"image": ["http://x/y"], "jpg": [JPEG]}, "jpg"),
+        ({"path": ["a.jpg"], "thumb": [JPEG]}, "path"),
+        ({"url": ["http://x/y"], "digest": [b"0123"], "b": [PNG]}, "b"),
+        ({"url": ["http://x/y"], "digest": [b"0123"]}, "url"),
+        ({"url": ["http://x/y"], "photo": struct(PNG)}, "photo"),
+        ({"label": [1], "photo": struct(PNG)}, "photo"),
+        ({"thumb": struct(PNG), "image": [PNG]}, "image"),
+        ({"b": [None], "url": ["u"]}, "url"),
+    ],
+)
+def test_bytes_are_found_by_themselves_and_win_over_addresses(tmp_path, columns, expected):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns), path)
+    (photo,) = found(str(path))
+    assert photo.name == ("t.parquet::0" if expected not in ("url", "path") else columns[expected][0])
+    if photo.file is None and expected != "url":
+        assert photo.read() in (PNG, JPEG)
+
+
+def test_a_column_that_datasets_calls_an_image_is_found_whatever_its_name(tmp_path):
+    table = pa.table({"mask": struct(b"mask"), "scan": struct(b"scan"), "label": [1]})
+    for kinds, expected in (
+        ({"scan": "Image", "label": "ClassLabel"}, b"scan"),
+        ({"mask": "Image"}, b"mask"),
+        ({}, b"mask"),
+    ):
+        pq.write_table(described(table, **kinds), tmp_path / "a.parquet")
+        assert read(str(tmp_path / "a.parquet")) == [("t.parquet::0", expected)]
+    pq.write_table(table.replace_schema_metadata({"huggingface": "[{"}), tmp_path / "a.parquet")
+    assert read(str(tmp_path / "a.parquet")) == [("t.parquet::0", b"mask")]
+
+
+def write_arrow(path, table, *, stream, rows):
+    new = pa.ipc.new_stream if stream else pa.ipc.new_file
+    with pa.OSFile(str(path), "wb") as file, new(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=rows)
+    return str(path)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_arrow_files_are_tables_too(tmp_path, stream):
+    values = [b"%d" % i for i in range(100)]
+    path = write_arrow(
+        tmp_path / "a.arrow", pa.table({"label": range(100), "pic": struct(*values)}), stream=stream, rows=40
+    )
+    assert count(path) == 100
+    assert read(path) == [(f"t.parquet::{i}", value) for i, value in enumerate(values)]
+    limits = Limits()
+    part = photos(path, shown="t", column=None, limits=limits, budget=Budget(), named=file_photo, first=38, last=57)
+    assert [photo.read() for photo in part] == values[38:57]
+    with open(path, "rb") as file:
+        whole = file.read()
+    for size in (0, 3, 100, len(whole) // 2):
+        with open(path, "wb") as file:
+            file.write(whole[:size])
+        *good, (name, reason) = read(path)
+        assert all(content in values for _, content in good)
+        assert (name, reason.startswith("t.parquet: damaged")) == ("t.parquet", True)
+
+
+def test_a_large_arrow_file_is_mapped_and_not_held(tmp_path):
+    """700 MB in one batch: more than the process that reads it may take beside the file."""
+    rows = 70
+    table = pa.table({"pic": struct(*[bytes(10 << 20)] * rows)})
+    path = write_arrow(tmp_path / "a.arrow", table, stream=True, rows=rows)
+    del table
+    with Tables(max_bytes=256 << 20, timeout=60) as tables:
+        assert sum(1 for _ in tables.cells(path, column=None)) == rows
+
+
+def test_other_columns_are_kept_as_plain_values(tmp_path):
+    columns = {
+        "image": [b"a", None], "id": [7, None], "label": ["cat", "dog"], "x": [0.5, float("nan")],
+        "day": [datetime.date(2024, 5, 1), None], "tags": [["a", "b"], None], "a.b": [True, False],
+    }  # fmt: skip
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table(columns), path)
+    kept = ["id", "label", "x", "day", "tags", "a.b"]
+
+    def keeping(*names):
+        options = {"shown": "t", "column": None, "limits": Limits(), "budget": Budget(), "named": file_photo}
+        return list(photos(path, **options, kept=names))
+
+    assert [photo.kept for photo in keeping(*kept)] == [
+        {"id": 7, "label": "cat", "x": 0.5, "day": "2024-05-01", "tags": '["a", "b"]', "a.b": True},
+        {"id": None, "label": "dog", "x": None, "day": None, "tags": None, "a.b": False},
+    ]
+    assert [photo.kept for photo in found(path)] == [None, None]
+    (missing,) = keeping("id", "nothing")
+    assert missing.fault.startswith("no column 'nothing' among image, id, label, x, day, tags, a.b; --keep names")
+    (binary,) = keeping("image")
+    assert binary.fault == "column 'image' holds bytes, which --keep does not hand on"
+
+
+def test_kept_texts_that_are_too_long_together_are_shortened(tmp_path):
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"image": [b"a"], "long": ["ü" * (1 << 18)], "id": [7]}), path)
+    options = {"shown": "t", "column": None, "limits": Limits(), "budget": Budget(), "named": file_photo}
+    (photo,) = photos(path, **options, kept=["long", "id"])
+    assert photo.read() == b"a"
+    assert photo.kept == {"long": "ü" * 1000 + "…", "id": 7}

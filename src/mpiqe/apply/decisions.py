@@ -9,6 +9,7 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +77,10 @@ def read_decisions(name: str, content: bytes | None = None) -> Table:
     about: Mapping[str, Any] = {}
     if content.startswith(b"PAR1"):
         rows, about = _parquet(name, content)
+    elif content.startswith(b"\x1f\x8b"):
+        raise ConfigError(f"{name} is compressed; unpack it with gunzip and give what comes out")
+    elif b"\0" in content:  # which neither JSON nor csv has
+        return Table(name, "paths", [Entry(path) for path in _paths(content)])
     elif (start := content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]) == b"[":
         rows = _json_list(name, content)
     elif start == b"{":
@@ -188,9 +193,13 @@ def _row(name: str, place: str, value: Any) -> Mapping[str, Any]:
 
 def _delimiter(content: bytes) -> str | None:
     """What separates the columns of a csv file; ``None`` for one whose first line does not name a ``path``."""
-    header = content.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode("utf-8", "replace")
+    header = re.split(rb"[\r\n]", content.removeprefix(b"\xef\xbb\xbf"), maxsplit=1)[0].decode("utf-8", "replace")
     for delimiter in _DELIMITERS:
-        if "path" in _names(next(csv.reader([header], delimiter=delimiter), [])):
+        try:
+            names = _names(next(csv.reader([header], delimiter=delimiter), []))
+        except csv.Error:  # too long a line, for one
+            continue
+        if "path" in names:
             return delimiter
     return None
 

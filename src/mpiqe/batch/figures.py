@@ -7,10 +7,13 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
+from PIL.PngImagePlugin import PngInfo
+
 from mpiqe.atomic import write_atomic
 from mpiqe.errors import ConfigError
 from mpiqe.scoring.explanation import Explanation
 from mpiqe.scoring.render import draw
+from mpiqe.sources.local import FIGURE_MARK
 from mpiqe.sources.photo import Photo
 
 _DEEPEST = 16  # folders in each other that a name out of an archive may ask for
@@ -71,8 +74,11 @@ class FigureFolder:
 
     def write(self, photo: Photo, explanation: Explanation) -> Path:
         """Draw the explanation and write it to the photo's place, whole or not at all; returns that place."""
-        content = io.BytesIO()
-        draw(explanation).save(content, "PNG", compress_level=3)  # twice as quick as Pillow's 6 for a tenth more bytes
+        content, mark = io.BytesIO(), PngInfo()
+        mark.add_text(*FIGURE_MARK)  # so that no later scan takes it for a photo
+        draw(explanation).save(
+            content, "PNG", pnginfo=mark, compress_level=3
+        )  # twice as quick as Pillow's 6 for a tenth more bytes
         path = self.place(photo)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content.getvalue())

@@ -1,27 +1,35 @@
 """Score any number of images into a file that a later run can continue: the job behind ``mpiqe score``."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from mpiqe import bounds
+from mpiqe.batch.destination import Format
 from mpiqe.batch.figures import FigureFolder
 from mpiqe.batch.local import score_here
 from mpiqe.batch.lock import alone
-from mpiqe.batch.output import Format, Output, refuse_inputs
+from mpiqe.batch.output import Output, refuse_inputs
 from mpiqe.batch.progress import OnProgress
 from mpiqe.batch.ray.driver import SHARD_SIZE, Cluster
-from mpiqe.batch.resume import identity
+from mpiqe.batch.remote import RemoteOutput
+from mpiqe.batch.resume import KEEP, identity
 from mpiqe.batch.selection import Selection
 from mpiqe.batch.sinks import Stream
+from mpiqe.batch.summary import Scores, Summary
 from mpiqe.batch.update import is_there, update_here
 from mpiqe.errors import ConfigError
 from mpiqe.images import DEFAULT_MAX_PIXELS
 from mpiqe.option_types import CropMode, ScoringPrecision
 from mpiqe.sources.find import Limits, Reach, find, standard_input
+from mpiqe.sources.lists import Incoming
+from mpiqe.sources.names import Names
+from mpiqe.sources.passed_over import PassedOver
+from mpiqe.sources.urls import scheme
 
 Engine = Literal["local", "ray"]
 
@@ -41,6 +49,12 @@ class JobResult:
     """Rows among them that an update has copied, since their images have not changed."""
     dropped: int = 0
     """Rows that an update has left out, since there is no such image any more."""
+    summary: Summary | None = field(default=None, compare=False)
+    """Median and worst of the scores among them; ``None`` without any."""
+    seconds: float = field(default=0.0, compare=False)
+    """What the job took."""
+    left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """What folders and patterns held beside images, by kind: a suffix, or in words."""
 
 
 def score_to(
@@ -49,6 +63,7 @@ def score_to(
     *,
     file_format: Format | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     update: bool = False,
     engine: Engine = "local",
     on_progress: OnProgress | None = None,
@@ -70,6 +85,10 @@ def score_to(
     max_bytes: int = 256 << 20,
     timeout: float = 60.0,
     column: str | None = None,
+    keep: Iterable[str] = (),
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    null: bool = False,
     allow_scheme: Iterable[str] = (),
     allow_host: Iterable[str] = (),
     address: str | None = None,
@@ -77,12 +96,17 @@ def score_to(
 ) -> JobResult:
     """Score every image that ``sources`` stand for, and write a row for each to ``output``, in order.
 
-    ``sources`` are what ``mpiqe score`` takes: images, folders, patterns, tar and Parquet files, URLs, ``@FILE`` for a
-    list of these, ``-`` for a list on standard input. An image that cannot be read has its reason in its row.
+    ``sources`` are what ``mpiqe score`` takes: images, folders, patterns, tar and zip archives, tables, URLs, ``@FILE``
+    for a list of these, ``-`` for a list or an image on standard input. With ``null`` the paths of lists each end with
+    a zero byte. An image that cannot be read has its reason in its row. ``include`` and ``exclude`` are patterns of
+    names of images that are wanted or not (``'*.target.png'``).
 
-    ``output`` is a file, as csv, jsonl or Parquet by its suffix or ``file_format``, or an open text stream. A file is
-    locked while the job runs. With ``resume`` the rows of an earlier run stay and the rest is added; they must be of
-    the same images in the same order, and made with the same options. A job that was killed is continued like that.
+    ``output`` is a file, as csv, jsonl, JSON or Parquet by its suffix or ``file_format``, or an open text stream. A
+    file is locked while the job runs. With ``resume`` the rows of an earlier run stay and the rest is added; they must
+    be of the same images in the same order, and made with the same options. A job that was killed is continued like
+    that. With ``overwrite`` earlier rows are replaced once the new ones are all there. An output that has rows is
+    refused without either. The address of an object (``s3://bucket/scores.csv``) is written when all rows are there;
+    until then they lie below the user's cache (docs/score.md).
 
     With ``update`` the rows of an earlier run that was made with the same options are brought up to date: those of
     unchanged files (same path, size and time of change) stay, new and changed images are scored, and those that failed
@@ -101,8 +125,8 @@ def score_to(
     ``RAY_ADDRESS``, or one that is started on this machine. Such a run needs a file.
 
     ``max_bytes``: larger downloads and members of archives are refused. ``timeout``: seconds to fetch an image, and to
-    read it. ``column``: of Parquet tables. ``allow_scheme`` and ``allow_host``: see docs/security.md. All other options
-    are those of ``mpiqe.load``.
+    read it. ``column``: of tables, the one with images; ``keep``: others whose values rows have, too. ``allow_scheme``
+    and ``allow_host``: see docs/security.md. All other options are those of ``mpiqe.load``.
 
     Raises ``ConfigError`` for invalid options, for nothing to score, and for an output that another run writes or that
     cannot be continued; ``WeightsError`` for weights that cannot be loaded; ``JobInterrupted``, a
@@ -110,19 +134,30 @@ def score_to(
     """
     paths = [os.fspath(source) for source in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     _check(max_bytes, timeout, engine)
+    kept = tuple(keep)
+    began = time.monotonic()
     is_path = isinstance(output, (str, os.PathLike))
+    reach = Reach.of(paths, schemes=allow_scheme, hosts=allow_host)
+    names = Names(include=tuple(include), exclude=tuple(exclude))
+    limits = Limits(max_bytes=max_bytes, timeout=timeout, reach=reach, names=names)
+    path = os.fspath(cast("str", output)) if is_path else None
+    is_remote = path is not None and scheme(path) is not None and not os.path.lexists(path)
+    remote = RemoteOutput(path, limits) if path is not None and is_remote else None
+    if path is not None and not remote:
+        refuse_inputs(Path(path), paths)
     target = Output(
-        Path(cast("str", output)) if is_path else None,
+        remote.local if remote else None if path is None else Path(path),
         file_format,
         stream=None if is_path else cast("Stream", output),
         resume=resume or update,
+        overwrite=overwrite,
         name_figures=name_figures,
         selection=selection,
+        keep=kept,
+        remote=remote,
     )
     if update:
-        _check_update(resume=resume, engine=engine, figures=figures is not None)
-    if target.path is not None:
-        refuse_inputs(target.path, paths)
+        _check_update(target, resume=resume, engine=engine, figures=figures is not None)
     options: dict[str, Any] = {
         "weights": None if weights is None else os.fspath(weights),
         "crops": crops,
@@ -140,14 +175,15 @@ def score_to(
     cluster = Cluster(address, shard_size) if engine == "ray" else None
     if cluster:
         cluster.check(target, figures=figures is not None, device=device)
-    reach = Reach.of(paths, schemes=allow_scheme, hosts=allow_host)
-    limits = Limits(max_bytes=max_bytes, timeout=timeout, reach=reach)
-    stdin = standard_input(paths)
-    found = find(paths, stdin=stdin, limits=limits, column=column, output=target.path)
+    stdin, left_out, scores = standard_input(paths), PassedOver(), Scores()
+    found = find(
+        paths, stdin=stdin, limits=limits, column=column, output=target.final, left_out=left_out, kept=kept, null=null
+    )
     folder = FigureFolder(Path(figures)) if figures is not None else None
     if folder:
         found = folder.photos_outside(found)
     followed = {"allow_scheme": list(reach.schemes) or None, "allow_host": list(reach.hosts) or None}
+    followed[KEEP] = list(kept) or None
     settings = _settings(options, max_bytes=max_bytes, column=column, **followed) if target.can_resume else {}
     if update and target.path is not None and is_there(target.path):
         with alone(target.path):
@@ -161,7 +197,11 @@ def score_to(
                 on_progress=on_progress,
                 count_total=count_total,
             )
-        return JobResult(updated.tracker.done, updated.tracker.failed, updated.kept, updated.dropped)
+        took = time.monotonic() - began
+        done, failed = updated.tracker.done, updated.tracker.failed
+        return JobResult(
+            done, failed, updated.kept, updated.dropped, scores.summary(), seconds=took, left_out=left_out.counts()
+        )
     with target.alone():
         if cluster and not cluster.is_over(target):
             tracker = cluster.run(
@@ -172,8 +212,12 @@ def score_to(
                 options=options,
                 limits=limits,
                 column=column,
+                kept=kept,
+                null=null,
                 on_progress=on_progress,
                 count_total=count_total,
+                scores=scores,
+                left_out=left_out,
             )
         else:
             tracker = score_here(
@@ -187,12 +231,22 @@ def score_to(
                 count_total=count_total,
                 selection=selection,
                 after_cluster=cluster is not None,
+                scores=scores,
+                names=names,
+                null=null,
+                left_out=left_out,
+                waits=stdin.waits if isinstance(stdin, Incoming) else None,
             )
-    return JobResult(tracker.done, tracker.failed)
+    took = time.monotonic() - began
+    return JobResult(tracker.done, tracker.failed, summary=scores.summary(), seconds=took, left_out=left_out.counts())
 
 
-def _check_update(*, resume: bool, engine: str, figures: bool) -> None:
+def _check_update(target: Output, *, resume: bool, engine: str, figures: bool) -> None:
     """Raise ``ConfigError`` for what does not go with an update."""
+    if target.made_as.is_made_at_the_end or target.remote or target.keep:
+        raise ConfigError(
+            "--update needs a file of this machine, as csv, jsonl or parquet, without --keep; use --overwrite"
+        )
     if resume:
         raise ConfigError("--update does what --resume does, and more: give one of them")
     if engine != "local":

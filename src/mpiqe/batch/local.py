@@ -1,7 +1,6 @@
 """A job that this process does: rows come from a ``Scorer`` and go to the output one by one."""
 
-from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain
@@ -9,17 +8,22 @@ from typing import Any
 
 from mpiqe.batch.figures import FigureFolder
 from mpiqe.batch.interrupts import Interrupts, JobInterrupted
+from mpiqe.batch.kept import paired
 from mpiqe.batch.output import Output
 from mpiqe.batch.progress import OnProgress, Tracker, counting
 from mpiqe.batch.resume import Earlier, check_order, check_settings
 from mpiqe.batch.selection import Selection, selected
 from mpiqe.batch.signatures import SignatureFile
+from mpiqe.batch.sinks import decode_name
+from mpiqe.batch.summary import Scores
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.scoring import loading
 from mpiqe.scoring.explanation import explain
 from mpiqe.scoring.score import Row
 from mpiqe.scoring.scorer import Scorer
 from mpiqe.sources.find import Photo
+from mpiqe.sources.names import Names
+from mpiqe.sources.passed_over import PassedOver, no_image
 
 
 def score_here(
@@ -33,27 +37,33 @@ def score_here(
     on_progress: OnProgress | None,
     count_total: bool,
     after_cluster: bool,
-    selection: Selection | None = None,
+    selection: Selection | None,
+    scores: Scores,
+    names: Names,
+    null: bool,
+    left_out: PassedOver,
+    waits: Callable[[], bool] | None,
 ) -> Tracker:
     """Write the rows of what is ``found`` in ``paths``; return how many there are.
 
     ``options`` are those of ``mpiqe.load``, ``settings`` those that rows depend on. ``after_cluster`` if Ray was asked
     for and has nothing left to do: then there must be no image without a row.
     """
-    tracker = Tracker(on_progress)
+    tracker = Tracker(on_progress, scores=scores)
     earlier = _pass_over(target, found, folder, settings, tracker)
     first = next(found, None)
     if first is None:
         if not tracker.done:
-            raise ConfigError(f"there is no image in {' '.join(paths)}")
+            raise ConfigError(no_image(paths, left_out))
         target.finish()
         return tracker
     if after_cluster:
         raise ConfigError(
             f"{target.path} has {tracker.done} rows and no shards, and there are more photos; the same command without "
-            "--engine ray scores them, and without --resume all are scored anew"
+            "--engine ray scores them, and with --overwrite in place of --resume all are scored anew"
         )
     scorer = loading.load(**options)
+    scores.higher_is_better = scorer.scale.higher_is_better
     if folder:
         folder.make()
     with Interrupts() as interrupts:
@@ -61,9 +71,9 @@ def score_here(
             with (
                 target.opened(scorer.predictor, earlier=earlier, settings=settings) as opened,
                 selected(opened, selection, scorer.scale) as sink,
-                SignatureFile(target.path if target.can_resume else None, goes_on=earlier is not None) as signatures,
-                counting(tracker, paths, target.path, wanted=count_total),
-                closing(_rows(scorer, signatures.noted(chain([first], found)), folder)) as rows,
+                SignatureFile(target.signed, goes_on=earlier is not None) as signatures,
+                counting(tracker, paths, target.final, wanted=count_total, names=names, null=null),
+                closing(_rows(scorer, signatures.noted(chain([first], found)), folder, waits)) as rows,
             ):
                 tracker.report()
                 for row in rows:
@@ -90,6 +100,7 @@ def _pass_over(
         check_order(target.path, tracker.done + 1, row.path, None if photo is None else earlier.written(photo.name))
         tracker.done += 1
         tracker.failed += row.failed
+        tracker.scores.add(decode_name(row.path), row.score)
         if photo:
             photo.discard()
         if photo and folder and not row.failed:
@@ -97,28 +108,18 @@ def _pass_over(
     return earlier if tracker.done else None
 
 
-def _rows(scorer: Scorer, found: Iterator[Photo], folder: FigureFolder | None) -> Generator[Row, None, None]:
+def _rows(
+    scorer: Scorer, found: Iterator[Photo], folder: FigureFolder | None, waits: Callable[[], bool] | None
+) -> Generator[Row, None, None]:
     """The scorer's rows; with a ``folder`` each one after its figure was written, which it names."""
-    if folder is None:
-        with closing(scorer.rows(found)) as rows:
-            yield from rows
-        return
-    waiting: deque[Photo] = deque()
-
-    def remembered() -> Iterator[Photo]:
-        for photo in found:
-            waiting.append(photo)
-            yield photo
-
-    with closing(scorer.rows(remembered())) as rows:
-        for row in rows:
-            photo = waiting.popleft()
-            if row.score is None:
+    with closing(paired(scorer, found, waits=waits)) as rows:
+        for photo, row in rows:
+            if folder is None or row.score is None:
                 yield row
                 continue
             try:
                 figure = folder.write(photo, explain(scorer, photo.source(), score=row.score))
             except ImageError as error:  # it was there a moment ago
-                yield Row(row.path, None, error.reason)
+                yield replace(row, score=None, error=error.reason)
             else:
                 yield replace(row, figure=str(figure))

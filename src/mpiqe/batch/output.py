@@ -4,15 +4,36 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, cast, get_args
+from typing import IO, Any, cast
 
 from rich.console import Console
 
+from mpiqe.atomic import write_atomic
+from mpiqe.batch.destination import (
+    Form,
+    Format,
+    RowsFormat,
+    beside,
+    finish_move,
+    form_of,
+    is_occupied,
+    made,
+    move,
+    unmade,
+)
 from mpiqe.batch.lock import alone
-from mpiqe.batch.parquet_sink import EarlierParquet, ParquetSink, merge, refuse_unfinished, remove_parts
+from mpiqe.batch.parquet_sink import (
+    EarlierParquet,
+    ParquetSink,
+    merge,
+    parts_folder,
+    refuse_unfinished,
+    remove_parts,
+)
 from mpiqe.batch.ray.parts import refuse_unfinished as refuse_shards
+from mpiqe.batch.remote import RemoteOutput
 from mpiqe.batch.resume import (
     COMPUTES,
     VERSION,
@@ -24,27 +45,46 @@ from mpiqe.batch.resume import (
     write_settings,
 )
 from mpiqe.batch.selection import PathsSink, Selection
-from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, Sink, Stream, TableSink
+from mpiqe.batch.signatures import signatures_file
+from mpiqe.batch.sinks import (
+    COLUMNS,
+    COLUMNS_WITHOUT_QUALITY,
+    CsvSink,
+    JsonLinesSink,
+    JsonSink,
+    Sink,
+    Stream,
+    TableSink,
+)
 from mpiqe.decoding import begins_image
 from mpiqe.errors import ConfigError
 from mpiqe.runtimes.base import Predictor
 from mpiqe.sources import parquet
+from mpiqe.sources.unpacking import FAULTS, unpacking
 
-Format = Literal["table", "csv", "jsonl", "parquet", "paths", "paths0"]
-"""The last two are paths alone, each followed by a line feed or by NUL."""
-
-_BY_SUFFIX: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 _SYNC_SECONDS = 5.0
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"PK\3\4")  # gzip, bzip2, xz, zip
+_ROWS = (
+    b'{"path": ',
+    b'[\n{"path": ',
+    b"[\n]\n",
+    *(",".join(names).encode() for names in (COLUMNS, COLUMNS_WITHOUT_QUALITY)),
+)
 
 
 class Output:
     """A file for rows, or a text ``stream`` where ``path`` is ``None``.
 
-    ``form`` is by default what the file's suffix says, or else a table. Of a link, ``path`` becomes the file that it
-    leads to, which is replaced while the link stays. ``name_figures``: whether a table says which figure belongs to a
-    row. ``selection``: which rows are going to be written, if not all. Raises ``ConfigError`` for invalid combinations:
-    Parquet without a file, ``resume`` without a file that scripts read or with a selection.
+    ``form`` is by default what the file's suffix says (``destination.form_of``), or else a table. Of a link, ``final``
+    is the file that it leads to, which is replaced while the link stays; ``path`` is where rows are written, from
+    ``alone`` on, which is another file where they cannot lie in their place at once; of a ``remote`` output ``path`` is
+    the local file. ``resume`` continues the rows
+    that are there, ``overwrite`` replaces them when the new ones are all there; with neither, rows that are there are a
+    ``ConfigError``. ``name_figures``: whether a table says which figure belongs to a row. ``selection``: which rows are
+    going to be written, if not all. ``keep``: further columns.
+
+    Raises ``ConfigError`` for invalid combinations: Parquet without a file, ``resume`` without a file that scripts
+    read or with a selection, an unknown suffix.
     """
 
     def __init__(
@@ -54,27 +94,33 @@ class Output:
         *,
         stream: Stream | None = None,
         resume: bool,
+        overwrite: bool = False,
         name_figures: bool = False,
         selection: Selection | None = None,
+        keep: Sequence[str] = (),
+        remote: RemoteOutput | None = None,
     ) -> None:
-        if form is not None and form not in get_args(Format):
-            raise ConfigError(f"file_format must be one of {', '.join(get_args(Format))}, not {form!r}")
-        self.path = path
+        self.path = self.final = path
+        self.remote = remote
+        self._is_opened = False
         self.stream = stream
-        self.form: Format = form or (_BY_SUFFIX.get(path.suffix.lower(), "table") if path else "table")
+        self.made_as = form_of(path, form, is_file=self._is_file)
+        self.form: RowsFormat = self.made_as.rows
         self.resume = resume
+        self.overwrite = overwrite
         self.name_figures = name_figures
+        self.keep = keep
         self.is_selection = selection is not None and not selection.is_all
+        if resume and overwrite:
+            raise ConfigError("--resume continues the rows that are there and --overwrite replaces them: give one")
         if resume and self.is_selection:
             raise ConfigError(
                 "--resume continues all rows: leave --min-score, --max-score, --worst, --best, --sort away"
             )
         if resume and not self.can_resume:
-            raise ConfigError("--resume continues a file: give --output FILE, as csv, jsonl or parquet")
-        if self.form == "parquet" and path is None:
-            raise ConfigError("parquet is for a file: give --output FILE")
+            raise ConfigError("--resume continues a file: give --output FILE, as csv, jsonl, json or parquet")
         if path and self._is_file and path.is_symlink():
-            self.path = Path(os.path.realpath(path))
+            self.path = self.final = Path(os.path.realpath(path))
 
     @property
     def can_resume(self) -> bool:
@@ -84,15 +130,95 @@ class Output:
         return self._is_file
 
     @property
+    def signed(self) -> Path | None:
+        """The rows whose images are noted for a later update; ``None`` where there can be none."""
+        return self.path if self.can_resume and not self.made_as.is_made_at_the_end and not self.remote else None
+
+    @property
     def _is_file(self) -> bool:
         """Whether it is, or will be, a regular file and not a pipe or device."""
-        return self.path is not None and (self.path.is_file() or not self.path.exists())
+        return self.final is not None and (self.final.is_file() or not self.final.exists())
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock the file while the context lasts; raises ``ConfigError`` if another job writes it."""
-        with alone(self.path) if self.path and self._is_file else contextlib.nullcontext():
+        """Lock the file while the context lasts, and move the rows into their place at its end if nothing went wrong.
+
+        Raises ``ConfigError`` if another job writes it, or if rows would be lost.
+        """
+        if self.final is None or not self._is_file:
             yield
+            return
+        if self.remote:
+            self.remote.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with alone(self.final):
+                with self._fetched_for_rows():
+                    if self.remote:
+                        self._begin_remote(self.remote, self.final)
+                    self._settle(self.final)
+                    yield
+                if self.path and self.path != self.final:
+                    self._put_in_place(self.path, self.final)
+                if self.remote:
+                    self.remote.finish()
+        finally:
+            if self.remote:
+                self.remote.leave()
+
+    @contextlib.contextmanager
+    def _fetched_for_rows(self) -> Iterator[None]:
+        """Remove what was fetched from a store if a job fails before it has opened it for further rows."""
+        try:
+            yield
+        except BaseException:
+            if self.remote and self.remote.is_fetched and not self._is_opened and self.final:
+                for each in (self.final, beside(self.final)):
+                    each.unlink(missing_ok=True)
+                    remove_parts(each)
+                    _forget(each)
+            raise
+
+    def _begin_remote(self, remote: RemoteOutput, local: Path) -> None:
+        new = beside(local)
+        waits = parts_folder(local).exists() or parts_folder(new).exists()
+        is_unfinished = waits or is_occupied(local, self.made_as) or is_occupied(new, Form(self.form))
+        remote.begin(resume=self.resume, overwrite=self.overwrite, is_unfinished=is_unfinished)
+
+    def _settle(self, final: Path) -> None:
+        """Choose where the rows are written, and remove what is started anew."""
+        new = beside(final)
+        is_unfinished = waits_beside(final, self.form)
+        is_there = is_occupied(final, self.made_as)
+        if self.resume:
+            self.path = new if is_unfinished or self.made_as.is_made_at_the_end else final
+            if is_there and self.made_as.is_made_at_the_end and not is_unfinished:
+                refuse_foreign(final)
+                write_atomic(settings_file(new), settings_file(final).read_bytes())
+                unmade(final, self.made_as, new)
+            return
+        if is_unfinished and not self.overwrite:
+            raise unfinished(final)
+        if is_there and not self.overwrite:
+            raise ConfigError(
+                f"{final} is there already: --resume continues it, --overwrite replaces it; or name another --output"
+            )
+        self.path = new if is_there or self.made_as.is_made_at_the_end else final
+        remove_parts(new)
+        for leftover in (new, settings_file(new), signatures_file(new)):
+            leftover.unlink(missing_ok=True)
+        if self.overwrite:
+            remove_parts(final)
+
+    def _put_in_place(self, rows: Path, final: Path) -> None:
+        with self._writable(final):
+            if not self.can_resume:
+                _forget(final)
+            if self.made_as.is_made_at_the_end and rows.exists():
+                whole = rows.with_name(f"{rows.name}.whole")
+                made(rows, self.made_as, whole)
+                whole.replace(final)
+                rows.unlink()
+            move(rows, final)
 
     def earlier(self) -> Earlier | None:
         """Return the rows to continue, if there can be any; raises ``ConfigError`` where some would be lost."""
@@ -101,7 +227,9 @@ class Output:
         refuse_shards(self.path)
         if self.resume:
             refuse_foreign(self.path)
-            return EarlierParquet(self.path) if self.form == "parquet" else EarlierText(self.path, self.form)
+            if self.form == "parquet":
+                return EarlierParquet(self.path)
+            return EarlierText(self.path, self.form, self.keep)
         if self.form == "parquet":
             refuse_unfinished(self.path)
         return None
@@ -124,6 +252,7 @@ class Output:
         settings = {**settings, VERSION: predictor.scale.model, COMPUTES: predictor.computes}
         if earlier and self.path:
             check_settings(self.path, settings)
+        self._is_opened = True
         if self.form == "parquet" and self.path:
             with self._parquet(self.path, predictor, earlier, settings) as sink:
                 yield sink
@@ -131,9 +260,13 @@ class Output:
         columns = earlier.columns if earlier else COLUMNS
         with self._stream(earlier, settings) as stream:
             if self.form == "csv":
-                yield CsvSink(stream, header=earlier is None, columns=columns)
+                yield CsvSink(stream, header=earlier is None, columns=columns, kept=self.keep)
+            elif self.path is None and self.made_as.format == "json":
+                array = JsonSink(stream, kept=self.keep)
+                yield array
+                array.finish()
             elif self.form == "jsonl":
-                yield JsonLinesSink(stream, columns=columns)
+                yield JsonLinesSink(stream, columns=columns, kept=self.keep)
             elif self.form in ("paths", "paths0"):
                 yield PathsSink(stream, end="\0" if self.form == "paths0" else "\n")
             else:
@@ -150,8 +283,10 @@ class Output:
             with self._writable(path):
                 path.unlink(missing_ok=True)
                 remove_parts(path)
-                write_settings(path, settings)
-        sink = ParquetSink(path, predictor, settings=settings, columns=earlier.columns if earlier else COLUMNS)
+                parts_folder(path).mkdir()  # before the settings: settings alone are those of rows that have moved
+                write_settings(path, settings) if self.can_resume else _forget(path)
+        columns = earlier.columns if earlier else COLUMNS
+        sink = ParquetSink(path, predictor, settings=settings, columns=columns, kept=self.keep)
         try:
             yield sink
         except BaseException:
@@ -179,8 +314,8 @@ class Output:
             # after the old rows are gone: they are not to be taken for rows of these settings
             if self.can_resume and not earlier:
                 write_settings(self.path, settings)
-            elif self.is_selection:  # the settings of rows that are no longer there
-                settings_file(self.path).unlink(missing_ok=True)
+            elif not self.can_resume:
+                _forget(self.path)
             synced = _Synced(file, self.path)
             try:
                 yield synced
@@ -193,6 +328,32 @@ class Output:
             yield
         except OSError as error:
             raise ConfigError(f"cannot write to {path}: {error.strerror}; name another --output") from error
+
+
+def waits_beside(final: Path, form: RowsFormat) -> bool:
+    """Whether rows of a run that was not finished wait to take the place of ``final``.
+
+    Where a kill has left the settings of rows that have done so, they follow.
+    """
+    new = beside(final)
+    if parts_folder(new).exists():
+        return True
+    finish_move(new, final)
+    return is_occupied(new, Form(form))
+
+
+def unfinished(final: Path) -> ConfigError:
+    """Return the error for rows that wait where neither ``--resume`` nor ``--overwrite`` was given."""
+    return ConfigError(
+        f"{beside(final)} has the rows of a run that was not finished; continue it with --resume, or start anew with "
+        "--overwrite"
+    )
+
+
+def _forget(output: Path) -> None:
+    """Remove the settings and signatures of rows that are replaced by others which nothing continues."""
+    for each in (settings_file(output), signatures_file(output)):
+        each.unlink(missing_ok=True)
 
 
 class _Synced:
@@ -237,10 +398,11 @@ def refuse_inputs(output: Path, paths: Iterable[str]) -> None:
     """
     if not output.is_file():
         return
+    is_ours = settings_file(output).is_file()
     named = (path[1:] if path.startswith("@") and len(path) > 1 else path for path in paths)
     if any(os.path.exists(path) and os.path.samefile(path, output) for path in named):
         reason = "is one of the inputs"
-    elif holds := _content(output):
+    elif holds := _content(output, packed_is_ours=is_ours):
         reason = f"holds {holds}"
     else:
         return
@@ -250,14 +412,27 @@ def refuse_inputs(output: Path, paths: Iterable[str]) -> None:
     )
 
 
-def _content(path: Path) -> str | None:
+def _content(path: Path, *, packed_is_ours: bool) -> str | None:
     """What kind of input a file is by its first bytes; ``None`` for anything else, such as earlier rows."""
     with path.open("rb") as file:
         beginning = file.read(512)
     if begins_image(beginning):
         return "an image"
+    if beginning.startswith(_PACKED[0]) and (packed_is_ours or _unpacks_to_rows(path)):
+        return None
     if beginning.startswith(_PACKED) or beginning[257:262] == b"ustar":
         return "an archive"
     if beginning.startswith(b"PAR1") and not parquet.is_ours(str(path)):
         return "a Parquet file that mpiqe score has not written"
     return None
+
+
+def _unpacks_to_rows(path: Path) -> bool:
+    """Whether a compressed file begins as rows do, those of a selection too, which have no settings beside them."""
+    with path.open("rb") as file:
+        unpack = unpacking(file)
+        try:
+            beginning = unpack(file).read(512) if unpack else b""
+        except FAULTS:
+            return False
+    return not beginning or beginning.startswith(_ROWS)

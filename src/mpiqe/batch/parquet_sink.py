@@ -3,10 +3,10 @@ r"""Rows as a Parquet file with typed columns.
 A Parquet file cannot grow by a row, so the rows go to parts, each of which is whole or not there, in a folder beside
 the output. At the end they become one file, of which but a row group is in memory at a time.
 
-The columns are those of csv, and after ``error`` one for each class, ``scene_NAME`` and ``distortion_NAME``, with its
-probability: flat ones, since each tool reads, filters and leaves out such columns, and not each a map or a struct. The
-schema's metadata has under ``mpiqe`` a JSON object of the scale, the settings and what computed the rows. What is not
-UTF-8 in a path is written as ``\udcXX`` (``sinks.encode_name``).
+The columns are those of csv, with those that are kept of a table as text, and after them one for each class,
+``scene_NAME`` and ``distortion_NAME``, with its probability: flat ones, since each tool reads, filters and leaves out
+such columns, and not each a map or a struct. The schema's metadata has under ``mpiqe`` a JSON object of the scale, the
+settings and what computed the rows. What is not UTF-8 in a path is written as ``\udcXX`` (``sinks.encode_name``).
 """
 
 import json
@@ -20,7 +20,15 @@ from typing import Any
 
 from mpiqe.atomic import write_atomic
 from mpiqe.batch.resume import COMPUTES, Done, columns_of_before
-from mpiqe.batch.sinks import COLUMNS, COLUMNS_WITHOUT_QUALITY, INTERVAL, encode_name, storable_values
+from mpiqe.batch.sinks import (
+    COLUMNS,
+    COLUMNS_WITHOUT_QUALITY,
+    INTERVAL,
+    encode_name,
+    kept_names,
+    kept_values,
+    storable_values,
+)
 from mpiqe.errors import ConfigError
 from mpiqe.extras import needing
 from mpiqe.parse import parse_json
@@ -47,6 +55,7 @@ class ParquetSink:
         *,
         settings: Mapping[str, Any],
         columns: Sequence[str] = COLUMNS,
+        kept: Sequence[str] = (),
         rows: int = PART_ROWS,
         seconds: float = PART_SECONDS,
     ) -> None:
@@ -54,7 +63,7 @@ class ParquetSink:
         self.rows = rows
         self.seconds = seconds
         self.folder = parts_folder(output)
-        self.schema = schema(predictor, settings, columns=columns)
+        self.schema = schema(predictor, settings, columns=columns, kept=kept)
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -78,14 +87,19 @@ class ParquetSink:
     def save(self) -> None:
         """Write the rows that wait as a part."""
         if self._waiting:
-            write_atomic(self.folder / f"part-{self._saved:06}.parquet", _encoded(self._waiting, self.schema))
-            self._saved += 1
+            self._write(self._waiting)
             self._waiting = []
         self._since = time.monotonic()
 
+    def _write(self, values: list[dict[str, Any]]) -> None:
+        write_atomic(self.folder / f"part-{self._saved:06}.parquet", _encoded(values, self.schema))
+        self._saved += 1
+
     def finish(self) -> None:
-        """Make the output of all parts and remove them."""
+        """Make the output of all parts and remove them; without a row it has the columns alone."""
         self.save()
+        if not self._saved:
+            self._write([])
         merge(self.output)
 
 
@@ -113,7 +127,7 @@ class EarlierParquet:
             except (OSError, ValueError) as error:  # pyarrow's own are among these
                 raise ConfigError(
                     f"{part} is none that mpiqe score has written, or damaged ({' '.join(str(error).split())}); "
-                    "name another --output, or start anew without --resume"
+                    "name another --output, or start anew with --overwrite in place of --resume"
                 ) from error
 
     def written(self, path: str) -> str:
@@ -181,8 +195,8 @@ def refuse_unfinished(output: Path) -> None:
     """Raise ``ConfigError`` where an earlier run was not finished, since to start anew would throw its rows away."""
     if not output.exists() and _parts(parts_folder(output)):
         raise ConfigError(
-            f"{parts_folder(output)} has the rows of a run that was not finished; continue it with --resume, or "
-            "remove that folder"
+            f"{parts_folder(output)} has the rows of a run that was not finished; continue it with --resume, or start "
+            "anew with --overwrite"
         )
 
 
@@ -231,6 +245,8 @@ def join(parts: Iterable[Path], beside: Path) -> None:
 
 def _values(row: Row) -> dict[str, Any]:
     values = storable_values(row)
+    for name, value in kept_values(row, tuple(row.kept or ())).items():
+        values[name] = value if value is None or isinstance(value, str) else json.dumps(value)
     if row.score:
         values |= {f"scene_{name}": value for name, value in row.score.scene.items()}
         values |= {f"distortion_{name}": value for name, value in row.score.distortion.items()}
@@ -254,8 +270,14 @@ def _parts(folder: Path) -> list[Path]:
     return parts
 
 
-def schema(predictor: Predictor, settings: Mapping[str, Any], *, columns: Sequence[str] = COLUMNS) -> Any:
-    """The columns of a model's rows; beside them its scale, the settings and what it computes with."""
+def schema(
+    predictor: Predictor,
+    settings: Mapping[str, Any],
+    *,
+    columns: Sequence[str] = COLUMNS,
+    kept: Sequence[str] = (),
+) -> Any:
+    """The columns of a model's rows and those ``kept`` of tables, its scale, the settings, what it computes with."""
     _pyarrow_parquet()
     import pyarrow as pa
 
@@ -282,6 +304,7 @@ def schema(predictor: Predictor, settings: Mapping[str, Any], *, columns: Sequen
         pa.field("height", pa.int32()),
         *(pa.field(name, pa.float64()) for name in INTERVAL),
         pa.field("error", pa.string()),
+        *(pa.field(name, pa.string()) for name in kept_names(kept)),
         *(pa.field(f"scene_{name}", pa.float32()) for name in predictor.scenes),
         *(pa.field(f"distortion_{name}", pa.float32()) for name in predictor.distortions),
     ]

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from mpiqe.batch.summary import Scores
 from mpiqe.errors import MPIQEError
 from mpiqe.scoring.score import Row
 from mpiqe.sources.find import count
+from mpiqe.sources.names import Names
 
 _FIRST_LOOK = 0.2  # seconds; a small number of inputs is counted by then
 _LAST_LOOK = 5.0  # seconds for the count to stop
@@ -35,8 +37,11 @@ OnProgress: TypeAlias = Callable[[Progress], None]
 class Tracker:
     """Counts the rows of a job and calls ``on_progress``."""
 
-    def __init__(self, on_progress: OnProgress | None, *, done: int = 0, failed: int = 0) -> None:
+    def __init__(
+        self, on_progress: OnProgress | None, *, done: int = 0, failed: int = 0, scores: Scores | None = None
+    ) -> None:
         self.on_progress = on_progress
+        self.scores = scores or Scores()
         self.done = done
         self.failed = failed
         self.total: int | None = None
@@ -48,6 +53,7 @@ class Tracker:
 
     def add(self, row: Row) -> None:
         """Count a row and report."""
+        self.scores.add(row.path, None if row.score is None else row.score.score)
         self.add_many(1, failed=int(row.score is None), row=row)
 
     def add_many(self, rows: int, *, failed: int, row: Row | None = None) -> None:
@@ -58,13 +64,21 @@ class Tracker:
 
 
 @contextlib.contextmanager
-def counting(tracker: Tracker, paths: Sequence[str], output: Path | None, *, wanted: bool) -> Iterator[None]:
+def counting(
+    tracker: Tracker,
+    paths: Sequence[str],
+    output: Path | None,
+    *,
+    wanted: bool,
+    names: Names | None = None,
+    null: bool = False,
+) -> Iterator[None]:
     """Count the inputs in the background, where that is ``wanted``, and set the tracker's ``total``."""
     stopped = threading.Event()
 
     def run() -> None:
         with contextlib.suppress(MPIQEError, OSError):  # the job itself meets it, and raises it
-            tracker.total = count(paths, output=output, stopped=stopped)
+            tracker.total = count(paths, output=output, stopped=stopped, names=names, null=null)
 
     if not wanted or tracker.on_progress is None:
         yield

@@ -8,13 +8,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 from mpiqe.atomic import write_atomic
-from mpiqe.batch.sinks import COLUMNS, COLUMNS_WITHOUT_QUALITY, INTERVAL, encode_name
+from mpiqe.batch.sinks import COLUMNS, COLUMNS_WITHOUT_QUALITY, INTERVAL, csv_field, encode_name, kept_names
 from mpiqe.errors import ConfigError
 from mpiqe.parse import parse_json
 
@@ -22,6 +22,8 @@ COMPUTES = "computes"
 """The setting that is only known when a model is loaded: ``Predictor.computes``, whatever was asked for."""
 VERSION = "version"
 """Likewise: the name and version of the model, ``Scale.model``."""
+KEEP = "keep"
+"""The columns of tables that rows have too."""
 _HEADERS = {",".join(columns).encode() + b"\n": columns for columns in (COLUMNS, COLUMNS_WITHOUT_QUALITY)}
 _HEADER_BEFORE = ",".join(name for name in COLUMNS_WITHOUT_QUALITY if name not in INTERVAL).encode() + b"\n"
 _OF_A_MODEL = (".safetensors", ".onnx", ".xml", ".bin", ".json")
@@ -60,10 +62,12 @@ class Earlier(Protocol):
 class EarlierText:
     """The rows of a csv or jsonl file, read one at a time."""
 
-    def __init__(self, path: Path, form: str) -> None:
+    def __init__(self, path: Path, form: str, kept: Sequence[str] = ()) -> None:
         self.path = path
         self.form = form
         self.columns = COLUMNS
+        after = "".join(f",{csv_field(name)}" for name in kept_names(kept)).encode()
+        self._headers = {header[:-1] + after + b"\n": columns for header, columns in _HEADERS.items()}
         self._end = 0
 
     def __iter__(self) -> Iterator[Done]:
@@ -76,9 +80,10 @@ class EarlierText:
                 if self.form == "csv" and number == 0:
                     if record == _HEADER_BEFORE:
                         raise columns_of_before(self.path)
-                    if record not in _HEADERS:
-                        raise self._foreign(1)
-                    self.columns = _HEADERS[record]
+                    if record not in self._headers:
+                        is_ours = any(record.startswith(header[:-1]) for header in _HEADERS)
+                        raise self._other_columns() if is_ours else self._foreign(1)
+                    self.columns = self._headers[record]
                     self._end = len(record)
                     continue
                 try:
@@ -106,18 +111,35 @@ class EarlierText:
         if self.path.exists():
             os.truncate(self.path, self._end)
 
-    def _foreign(self, number: int) -> ConfigError:
+    def _other_columns(self) -> ConfigError:
         return ConfigError(
-            f"{self.path}: row {number} is none that mpiqe score writes as {self.form}, so it cannot be continued; "
-            "name another --output, or start anew without --resume"
+            f"{self.path} has other columns after {COLUMNS[-1]!r}: give the same --keep, or start anew with "
+            "--overwrite in place of --resume"
         )
+
+    def _foreign(self, number: int) -> ConfigError:
+        return foreign(self.path, number, self.form)
+
+
+def foreign(output: Path, number: int, form: str) -> ConfigError:
+    """Return the error for a row that is not as ``mpiqe score`` writes it."""
+    return ConfigError(
+        f"{output}: row {number} is none that mpiqe score writes as {form}, so it cannot be continued; "
+        "name another --output, or start anew with --overwrite in place of --resume"
+    )
+
+
+def has_rows(output: Path) -> bool:
+    """Whether a csv file has anything but our header."""
+    with output.open("rb") as file:
+        return file.read(max(map(len, _HEADERS)) + 1) not in (b"", *_HEADERS)
 
 
 def columns_of_before(path: Path) -> ConfigError:
     """Return the error for rows of a version that had no intervals."""
     return ConfigError(
         f"{path} was written by an earlier mpiqe, without the columns {' and '.join(INTERVAL)}, so it cannot be "
-        "continued; name another --output, or start anew without --resume"
+        "continued; name another --output, or start anew with --overwrite in place of --resume"
     )
 
 
@@ -128,7 +150,7 @@ def check_order(output: Path, number: int, there: str, found: str | None) -> Non
     now = "there is no such photo any more" if found is None else f"that photo is now {found!r}"
     raise ConfigError(
         f"{output}: row {number} is {there!r}, but {now}; --resume needs the same photos in the same order: "
-        "name those, or start anew without --resume"
+        "name those, or start anew with --overwrite in place of --resume"
     )
 
 
@@ -142,7 +164,7 @@ def refuse_foreign(output: Path) -> None:
     if output.is_file() and output.stat().st_size and not settings_file(output).is_file():
         raise ConfigError(
             f"{output} is there without {settings_file(output).name}, so nobody knows how it was made, or by what; "
-            "name another --output, or start anew without --resume"
+            "name another --output, or start anew with --overwrite in place of --resume"
         )
 
 
@@ -162,7 +184,7 @@ def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{file} cannot be read ({type(error).__name__}), and without it nobody knows how {output} was made; "
-            "start anew without --resume"
+            "start anew with --overwrite in place of --resume"
         ) from error
     before = before if isinstance(before, dict) else {}
     before = {name: value for name, value in before.items() if name in settings or name not in (COMPUTES, VERSION)}
@@ -173,7 +195,8 @@ def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
         said = "; ".join(f"{name} was {before.get(name)!r} and is {settings.get(name)!r}" for name in differ)
         how = " (--runtime, --precision and --device choose what computes)" if COMPUTES in differ else ""
         raise ConfigError(
-            f"{output} was made with other settings: {said}; use the same ones{how}, or start anew without --resume"
+            f"{output} was made with other settings: {said}; use the same ones{how}, or start anew with --overwrite in "
+            "place of --resume"
         )
 
 

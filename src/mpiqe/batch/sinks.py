@@ -6,6 +6,8 @@ NaN. A row that failed has its ``path`` and its ``error``; all else is null in J
 model's scale, from 0 (worst) to 1 (best). ``scene`` and ``distortion`` are objects from name to probability in JSON and
 the most probable name in CSV.
 
+Columns of tables that are kept follow ``error`` under the names of ``kept_names``, in JSON with their types.
+
 Both are valid UTF-8 whatever a file is called: a byte of a name that is not UTF-8 is written as ``\udcXX``
 (``encode_name``, and ``decode_name`` for the way back). In CSV a field with a comma, a quote, a carriage return or a
 line feed is quoted.
@@ -56,38 +58,66 @@ class Sink(Protocol):
 class JsonLinesSink:
     """One JSON object a line, ASCII only."""
 
-    def __init__(self, stream: Stream, *, columns: Sequence[str] = COLUMNS) -> None:
+    def __init__(self, stream: Stream, *, columns: Sequence[str] = COLUMNS, kept: Sequence[str] = ()) -> None:
         self.stream = stream
         self.columns = columns
+        self.kept = kept
 
     def write(self, row: Row) -> None:
         """Write the row and flush it."""
+        self.stream.write(self.line(row) + "\n")
+        self.stream.flush()
+
+    def line(self, row: Row) -> str:
+        """Return the row as one JSON object."""
         stored = storable_values(row)
         values = {name: stored[name] for name in self.columns}
         if row.score:
             values["scene"] = {name: _rounded(value) for name, value in row.score.scene.items()}
             values["distortion"] = {name: _rounded(value) for name, value in row.score.distortion.items()}
-        self.stream.write(json.dumps(values, allow_nan=False) + "\n")
+        values |= kept_values(row, self.kept)
+        return json.dumps(values, allow_nan=False)
+
+
+class JsonSink(JsonLinesSink):
+    """One JSON array, which is whole after ``finish``."""
+
+    def __init__(self, stream: Stream, *, kept: Sequence[str] = ()) -> None:
+        super().__init__(stream, kept=kept)
+        self._is_empty = True
+
+    def write(self, row: Row) -> None:
+        """Write the row and flush it."""
+        self.stream.write(("[\n" if self._is_empty else ",\n") + self.line(row))
+        self.stream.flush()
+        self._is_empty = False
+
+    def finish(self) -> None:
+        """End the array."""
+        self.stream.write("[\n]\n" if self._is_empty else "\n]\n")
         self.stream.flush()
 
 
 class CsvSink:
     """A header, unless it is there already, and one line per row, which ends with a bare line feed."""
 
-    def __init__(self, stream: Stream, *, header: bool = True, columns: Sequence[str] = COLUMNS) -> None:
+    def __init__(
+        self, stream: Stream, *, header: bool = True, columns: Sequence[str] = COLUMNS, kept: Sequence[str] = ()
+    ) -> None:
         self.stream = stream
         self.columns = columns
+        self.kept = kept
         if header:
-            self._write(columns)
+            self._write((*columns, *kept_names(kept)))
 
     def write(self, row: Row) -> None:
         """Write the row and flush it."""
         values = storable_values(row)
-        self._write(values[name] for name in self.columns)
+        self._write([*(values[name] for name in self.columns), *kept_values(row, self.kept).values()])
         self.stream.flush()
 
     def _write(self, values: Iterable[Any]) -> None:
-        self.stream.write(",".join(map(_csv_field, values)) + "\n")
+        self.stream.write(",".join(map(csv_field, values)) + "\n")
 
 
 class TableSink:
@@ -196,8 +226,24 @@ def decode_name(written: str) -> str:
     return os.fsdecode(_ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), os.fsencode(written)))
 
 
-def _csv_field(value: Any) -> str:
-    """``csv`` itself leaves a lone carriage return unquoted on some versions of Python, and readers end a row there."""
+def kept_names(kept: Iterable[str]) -> tuple[str, ...]:
+    """What columns of tables are called in rows: as in the table, or ``table_NAME`` where rows have such a name."""
+    return tuple(
+        f"table_{name}" if name in COLUMNS or name.startswith(("scene_", "distortion_")) else name for name in kept
+    )
+
+
+def kept_values(row: Row, kept: Sequence[str]) -> dict[str, Any]:
+    """The row's values of those columns; ``None`` for an image that is not from a table."""
+    values = row.kept or {}
+    return dict(zip(kept_names(kept), (values.get(name) for name in kept), strict=True))
+
+
+def csv_field(value: Any) -> str:
+    """A field, in quotes where it needs them.
+
+    ``csv`` itself leaves a lone carriage return unquoted on some versions of Python, and readers end a row there.
+    """
     text = "" if value is None else str(value)
     return '"' + text.replace('"', '""') + '"' if _TO_QUOTE.search(text) else text
 

@@ -13,8 +13,9 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mpiqe.batch.destination import RowsFormat
 from mpiqe.batch.interrupts import Interrupts, JobInterrupted
-from mpiqe.batch.output import Format, Output
+from mpiqe.batch.output import Output, unfinished, waits_beside
 from mpiqe.batch.parquet_sink import EarlierParquet, ParquetRows, ParquetSink, parts_folder, remove_parts
 from mpiqe.batch.progress import OnProgress, Tracker, counting
 from mpiqe.batch.resume import (
@@ -27,7 +28,7 @@ from mpiqe.batch.resume import (
     settings_file,
 )
 from mpiqe.batch.signatures import Signature, SignatureFile, key_of, read_signatures, signature_of, signatures_file
-from mpiqe.batch.sinks import CsvSink, JsonLinesSink, Sink, encode_name
+from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, Sink, encode_name
 from mpiqe.errors import ConfigError
 from mpiqe.scoring import loading
 from mpiqe.sources.find import Photo
@@ -51,7 +52,7 @@ def update_here(
     found: Iterator[Photo],
     *,
     output: Path,
-    form: Format,
+    form: RowsFormat,
     settings: dict[str, Any],
     options: dict[str, Any],
     on_progress: OnProgress | None,
@@ -61,8 +62,11 @@ def update_here(
 
     A row is copied if it has a score and the size and time of the file are those that it was made of. Rows of images
     that are not found any more are dropped. Raises ``ConfigError`` for rows that were made with other settings, for
-    nothing to score, and for a folder that cannot be listed: its rows would be dropped.
+    those of an unfinished run that wait to replace them, for nothing to score, and for a folder that cannot be listed:
+    its rows would be dropped.
     """
+    if waits_beside(output, form):
+        raise unfinished(output)
     refuse_foreign(output)
     first = next(found, None)
     if first is None:
@@ -160,7 +164,7 @@ class _Place(NamedTuple):
 class _Known:
     """Rows of several outputs by path; the last one counts."""
 
-    def __init__(self, outputs: list[Path], form: Format) -> None:
+    def __init__(self, outputs: list[Path], form: RowsFormat) -> None:
         self._form = form
         self._outputs = outputs
         self._signatures = [read_signatures(output) for output in outputs]
@@ -170,7 +174,9 @@ class _Known:
             earlier = EarlierParquet(output) if form == "parquet" else EarlierText(output, form)
             for row_number, row in enumerate(earlier):
                 position = earlier.start if isinstance(earlier, EarlierText) else row_number
-                place = None if row.score is None else _Place(number, position, row.path, row.score)
+                place = None
+                if row.score is not None and earlier.columns == COLUMNS:  # else it is scored again
+                    place = _Place(number, position, row.path, row.score)
                 if place is not None or row.path not in self._places:
                     self._places[row.path] = place
         self._tables = [ParquetRows(output) for output in outputs] if form == "parquet" else []

@@ -1,11 +1,18 @@
-"""When and with which camera a photo was taken, from its EXIF."""
+"""When and with which camera photos were taken, from their EXIF."""
 
-from datetime import datetime, timezone
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from typing import NamedTuple
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from mpiqe.errors import ImageError
+from mpiqe.images import DEFAULT_MAX_PIXELS
+from mpiqe.isolation.pool import Readers
+from mpiqe.isolation.process import Cutting
+from mpiqe.scoring.pipeline import in_order
+from mpiqe.view import View
 
-_FORMAT = "%Y:%m:%d %H:%M:%S"
+_SIDE = 32  # pixels of the view and of the thumbnail, of which nothing is used: a JPEG is decoded at an eighth for it
 
 
 class Capture(NamedTuple):
@@ -17,22 +24,35 @@ class Capture(NamedTuple):
     """Make, model and serial number, as far as they are there: photos of two cameras are no burst."""
 
 
-def read_capture(path: str) -> Capture | None:
-    """The capture of a file; ``None`` where it has no readable time. Pixels are not decoded."""
-    try:
-        with Image.open(path) as image:
-            exif = image.getexif()
-            detail = exif.get_ifd(ExifTags.IFD.Exif)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None  # scoring will say what is wrong with it
-    text = detail.get(ExifTags.Base.DateTimeOriginal) or detail.get(ExifTags.Base.DateTimeDigitized)
-    try:
-        moment = datetime.strptime(str(text).strip("\0 ")[:19], _FORMAT).replace(tzinfo=timezone.utc)
-    except ValueError:
-        return None
-    fraction = str(detail.get(ExifTags.Base.SubsecTimeOriginal, "")).strip("\0 ")
-    named = (exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model), detail.get(ExifTags.Base.BodySerialNumber))
-    return Capture(
-        moment.timestamp() + (float(f"0.{fraction}") if fraction.isdecimal() and fraction.isascii() else 0.0),
-        " ".join(str(part).strip("\0 ") for part in named if part),
+def read_captures(
+    paths: Sequence[str],
+    *,
+    workers: int = 2,
+    timeout: float = 60.0,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Iterator[Capture | None]:
+    """Yield the capture of each photo, in order; ``None`` for one without a time, or that cannot be read.
+
+    Photos are decoded in processes apart, as for scoring, which will say what is wrong with them.
+    """
+    cutting = Cutting(
+        size=_SIDE,
+        count=1,
+        mode="grid",
+        seed=0,
+        max_pixels=max_pixels,
+        view=View.of_side(_SIDE),
+        thumbnail=_SIDE,
     )
+    readers = Readers(cutting=cutting, timeout=timeout, isolate=len(paths) > 1)
+    results = in_order(partial(_read, readers), paths, workers=workers, ahead=4 * workers, release=readers.close)
+    with closing(results):
+        yield from results
+
+
+def _read(readers: Readers, path: str) -> Capture | None:
+    try:
+        preview = readers.read(path).preview
+    except ImageError:
+        return None
+    return None if preview is None or preview.taken is None else Capture(preview.taken, preview.camera)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from mpiqe.best.capture import read_capture
+from mpiqe.best.capture import read_captures
 from mpiqe.best.likeness import BITS, alike, hash_photos
 from mpiqe.errors import ConfigError
 
@@ -45,14 +45,13 @@ def group_photos(
     if by == "folder":
         return _numbered([os.path.dirname(os.path.abspath(path)) for path in paths])
     if by == "time":
-        return _by_time(paths, within)
+        return _by_time(paths, within, workers=workers, timeout=timeout)
     return _by_similarity(paths, most_bits, workers=workers, timeout=timeout)
 
 
-def _by_time(paths: Sequence[str], within: float) -> list[int]:
+def _by_time(paths: Sequence[str], within: float, *, workers: int, timeout: float) -> list[int]:
     of_camera: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for index, path in enumerate(paths):
-        capture = read_capture(path)
+    for index, capture in enumerate(read_captures(paths, workers=workers, timeout=timeout)):
         if capture is not None:
             of_camera[capture.camera].append((capture.seconds, index))
     pairs = []

@@ -58,14 +58,20 @@ def best(
     from mpiqe.errors import ConfigError
     from mpiqe.scoring.loading import load
     from mpiqe.sources.find import photo_files, standard_input
+    from mpiqe.sources.passed_over import PassedOver, described, no_image
 
-    files = list(dict.fromkeys(map(str, photo_files(paths, stdin=standard_input(paths)))))
+    left_out = PassedOver()
+    files = list(dict.fromkeys(map(str, photo_files(paths, stdin=standard_input(paths), left_out=left_out))))
     if not files:
-        raise ConfigError(f"there is no image in {' '.join(paths)}")
+        raise ConfigError(no_image(paths, left_out))
+    if left_out.counts():
+        typer.echo(f"mpiqe: passed over: {described(left_out.counts())}", err=True)
     if not clear_from > 0:
         raise ConfigError(f"--clear-from must be above 0, not {clear_from:g}")
     if decisions is not None and decisions.exists():
         raise ConfigError(f"{decisions} is there already; name another file for the decisions")
+    if decisions is not None and not decisions.parent.is_dir():
+        raise ConfigError(f"{decisions}: there is no folder {decisions.parent}; make it first")
     scorer = load(weights, workers=workers, runtime=runtime, device=device, precision=precision, read_timeout=timeout)
     numbers = group_photos(files, group_by, within=within, most_bits=most_bits, workers=scorer.workers, timeout=timeout)
     groups: dict[int, list[Shot]] = defaultdict(list)

@@ -41,14 +41,18 @@ def synthesize(
     from mpiqe.data.synthetic import ALL_KINDS, KINDS
     from mpiqe.errors import DatasetError
     from mpiqe.sources.find import photo_files, standard_input
+    from mpiqe.sources.passed_over import PassedOver, described
 
+    left_out = PassedOver()
     if clean.startswith("csv:"):
         records = sorted(read_dataset(clean).records, key=lambda record: (-record.mos, record.name))
         photos = [record.image for record in records]
     else:
-        photos = list(photo_files([clean], stdin=standard_input([clean])))
+        photos = list(photo_files([clean], stdin=standard_input([clean]), left_out=left_out))
     if not photos:
         raise DatasetError(f"{clean}: no photos there; give a folder of images or csv:FILE")
+    if left_out.counts():
+        typer.echo(f"mpiqe: passed over: {described(left_out.counts())}", err=True)
     photos = photos[:count]
     console = Console(stderr=True)
     failed = 0
@@ -124,7 +128,7 @@ def describe(
     image_column: ImageColumn = None,
     mos_column: MosColumn = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="also draw the MOS histogram (needs mpiqe\\[plots])")
+        Path | None, typer.Option(metavar="FILE.png", help="also draw the MOS histogram (needs mpiqe[plots])")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:

@@ -75,11 +75,11 @@ def _parameter(
     flag = _flag(flag_name)
     if get_origin(hint) is tuple:
         hint = list[get_args(hint)[0]]  # type: ignore[misc]
-    shown = "" if default in (None, ()) else f" [dim]\\[{default}][/dim]"
+    shown = "" if default in (None, ()) else f" [{default}]"
     if hint is bool:
         flag = f"{flag}/--no-{flag[2:]}"
-        shown = f" [dim]\\[{'on' if default else 'off'}][/dim]"
-    option = typer.Option(flag, help=text.replace("[", "\\[") + shown, show_default=False, hidden=hidden)
+        shown = f" [{'on' if default else 'off'}]"
+    option = typer.Option(flag, help=text + shown, show_default=False, hidden=hidden)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[hint | None, option]
     )

@@ -3,17 +3,18 @@
 import io
 import sys
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mpiqe.errors import ConfigError
+from mpiqe.printable import printable
 from mpiqe.runtimes import registry
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from mpiqe.batch.job import JobResult
     from mpiqe.batch.progress import Progress
     from mpiqe.batch.selection import Selection
     from mpiqe.batch.sinks import Stream
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
 else:
     _RuntimeName = Literal[registry.choices()]
 
-Format = Literal["table", "csv", "jsonl", "parquet", "paths", "paths0"]
+Format = Literal["table", "csv", "jsonl", "json", "parquet", "paths", "paths0"]
 SHARD_SIZE = 4096
 
 Paths = Annotated[
     list[str],
     typer.Argument(
         metavar="PATH",
-        help="Images, folders, patterns ('a/**/*.jpg'), .tar and .parquet files, URLs; @FILE or - for a list of these.",
+        help="Images, folders, patterns ('a/**/*.jpg'), .tar, .zip, .parquet and .arrow files, URLs; @FILE or - for a "
+        "list of these; - also for one image.",
     ),
 ]
 Weights = Annotated[
@@ -64,7 +66,20 @@ Precision = Annotated[
     typer.Option(help="fp32, bf16, or auto: by the runtime.", metavar="P"),
 ]
 MaxPixels = Annotated[int, typer.Option(help="Refuse photos with more pixels.", metavar="N")]
-Column = Annotated[str | None, typer.Option(help="Column of .parquet files with paths or bytes.", metavar="NAME")]
+Column = Annotated[str | None, typer.Option(help="Column of tables with paths or bytes.", metavar="NAME")]
+Null = Annotated[
+    bool, typer.Option("--null", "-0", help="Paths of lists end with zero bytes, as find -print0 writes them.")
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(help="Only images whose names match a pattern ('*.jpg'); may be repeated.", metavar="GLOB"),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="No images whose names match a pattern ('*.target.png', 'thumbs/*'); may be repeated.", metavar="GLOB"
+    ),
+]
 MaxBytes = Annotated[int, typer.Option(help="Refuse larger downloads and members.", metavar="N")]
 AllowScheme = Annotated[
     list[str] | None,
@@ -91,7 +106,7 @@ def run(
     paths: list[str],
     *,
     verb: Literal["score", "explain"],
-    output: Path | None = None,
+    output: str | None = None,
     selection: "Selection | None" = None,
     **options: Any,
 ) -> None:
@@ -101,6 +116,7 @@ def run(
     """
     from mpiqe.batch.interrupts import JobInterrupted
     from mpiqe.batch.job import score_to
+    from mpiqe.sources.passed_over import described
 
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow finds odd about a file; what matters is in its row
     display = Display(shares_terminal=output is None and sys.stdout is not None and sys.stdout.isatty())
@@ -111,18 +127,39 @@ def run(
                 paths, target, on_progress=display, count_total=display.is_shown, selection=selection, **options
             )
     except JobInterrupted as stopped:
-        go_on = "; the same command with --resume goes on from there" if stopped.can_resume else ""
+        how = "--resume in place of --overwrite" if options.get("overwrite") else "--resume"
+        go_on = f"; the same command with {how} goes on from there" if stopped.can_resume else ""
         typer.echo(f"mpiqe: interrupted, {stopped}{go_on}", err=True)
         raise typer.Exit(130) from None
+    if result.left_out:
+        typer.echo(f"mpiqe: passed over: {described(result.left_out)}", err=True)
     if options.get("update"):
         scored = result.rows - result.kept
         typer.echo(f"mpiqe: {result.kept} rows kept, {scored} scored, {result.dropped} dropped", err=True)
+    elif output is not None:
+        typer.echo(f"mpiqe: {_summed_up(result)}", err=True)
     if result.failed:
         failed = f"{result.failed} of {result.rows} photos could not be {verb.removesuffix('e')}ed"
         is_part = selection is not None or options.get("file_format") in ("paths", "paths0")
         why = "they are left out, as photos without a score are" if is_part else "their rows say why"
         typer.echo(f"mpiqe: {failed}; {why}", err=True)
         raise typer.Exit(1)
+
+
+def _summed_up(result: "JobResult") -> str:
+    """How many photos an output has, and their median and worst score."""
+    said = f"{result.rows - result.failed:,} of {result.rows:,} photos scored in {_duration(result.seconds)}"
+    if result.summary is None:
+        return said
+    worst = printable(result.summary.worst_name)
+    return f"{said}; median {result.summary.median:.4g}, worst {result.summary.worst:.4g} ({worst})"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
 class Display:

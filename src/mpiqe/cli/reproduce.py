@@ -37,7 +37,11 @@ class Target(str, Enum):
 def reproduce(
     targets: Annotated[
         list[Target],
-        typer.Argument(help="tables and figures of the paper; lines: visual-only and full fine-tuning beside MP-IQE"),
+        typer.Argument(
+            metavar="TARGET..",
+            help=f"tables and figures of the paper: {', '.join(TARGETS)} or all; "
+            "lines: visual-only and full fine-tuning beside MP-IQE",
+        ),
     ],
     roots: Annotated[
         Path, typer.Option("--roots", help='TOML file: livec = "FOLDER", .. and labels = "FOLDER" (LIQE\'s)')

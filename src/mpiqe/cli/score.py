@@ -13,12 +13,19 @@ def score(
     weights: photos.Weights = None,
     form: Annotated[
         photos.Format | None,
-        typer.Option("--format", help="table, csv, jsonl, parquet or paths; else as FILE ends.", metavar="F"),
+        typer.Option("--format", help="table, csv, jsonl, json, parquet or paths; else as FILE ends.", metavar="F"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write the rows to this file, as they come.", metavar="FILE")
+        str | None,
+        typer.Option(
+            help="Write the rows to this file, as they come: .csv, .jsonl, .json (also .gz), .parquet, .txt.",
+            metavar="FILE",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue --output where an earlier run ended.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the rows of --output when all new ones are there.")
+    ] = False,
     update: Annotated[
         bool,
         typer.Option("--update", help="Keep the rows of unchanged photos, score new ones, drop vanished ones."),
@@ -49,6 +56,13 @@ def score(
     max_bytes: photos.MaxBytes = 256 << 20,
     timeout: photos.Timeout = 60.0,
     column: photos.Column = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns of tables that rows have too: id,label; may be repeated.", metavar="NAMES"),
+    ] = None,
+    null: photos.Null = False,
+    include: photos.Include = None,
+    exclude: photos.Exclude = None,
     allow_scheme: photos.AllowScheme = None,
     allow_host: photos.AllowHost = None,
     engine: photos.Engine = "local",
@@ -68,9 +82,14 @@ def score(
         selection=selection_options.of(min_score=min_score, max_score=max_score, worst=worst, best=best, sort=sort),
         file_format=selection_options.form(form, print0=print0),
         resume=resume,
+        overwrite=overwrite,
         update=update,
         figures=explain,
         column=column,
+        keep=[name for names in keep or () for name in names.split(",") if name],
+        null=null,
+        include=include or (),
+        exclude=exclude or (),
         max_bytes=max_bytes,
         timeout=timeout,
         allow_scheme=allow_scheme or (),

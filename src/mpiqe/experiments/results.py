@@ -11,7 +11,7 @@ from mpiqe.experiments.protocol import PairedTest, Rated, Summary, compare, meas
 from mpiqe.experiments.run_files import cross_tests_left, is_tested, other_predictions
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.tables import Cell, Table
-from mpiqe.experiments.variants import FULL
+from mpiqe.experiments.variants import FULL, LIQE
 from mpiqe.training.run_folder import PREDICTIONS
 
 State = Literal["published", "run", "partly run", "not run"]
@@ -62,6 +62,7 @@ class Findings:
 
 
 CLAIMS: Sequence[tuple[str, str, str, str]] = (
+    ("table1", "MP-IQE is better than LIQE", FULL, LIQE),
     ("table2", "CLIP-IQA+ is better than CLIP-IQA", "clip-iqa-plus", "clip-iqa"),
     ("table2", "MP-IQE is better than CLIP-IQA+", FULL, "clip-iqa-plus"),
     ("table4", "scene prompts help", FULL, "no-scene"),

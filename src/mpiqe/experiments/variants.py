@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mpiqe.model.options import LossOptions, to_mapping
+
 FULL = "mp-iqe"
+LIQE = "liqe"
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,8 @@ class Variant:
     """Whether it is trained at all; a zero-shot one answers as it is."""
 
 
+# LIQE has losses of its own, which what a study sets for MP-IQE's does not reach
+_LIQE = {"method": "liqe", **to_mapping(LossOptions())}
 _CLIP_IQA = {"method": "clip-iqa", "scene_prompts": False, "distortion_prompts": False, "score_weight": 1.0}
 
 VARIANTS: Mapping[str, Variant] = {
@@ -35,6 +40,9 @@ VARIANTS: Mapping[str, Variant] = {
     # 16 contexts and this rate are the original's; see docs/decisions.md
     "clip-iqa-plus": Variant("CLIP-IQA+", {**_CLIP_IQA, "context_length": 16, "learning_rate": 2e-3}),
     "visual-only": Variant("visual-only", {"scene_prompts": False, "distortion_prompts": False, "decoder_layers": 1}),
+    # both towers at this rate, as the original
+    LIQE: Variant("LIQE", {**_LIQE, "tune": "all", "learning_rate": 5e-6, "backbone_rate": 1.0}),
+    "liqe-frozen": Variant("LIQE on frozen towers", _LIQE),
     "tune-all": Variant("full fine-tuning", {"tune": "all"}),
 }
 """By name, which is also the folder of its runs. 8 text contexts and 4 visual prompts are ``FULL``'s own."""

@@ -57,7 +57,7 @@ class Child:
             header, crops, preview = self._answer(*self._requests.next())
             send(self._answers, header, crops.reshape(-1).data)
             if preview:
-                send(self._answers, {"taken": preview.taken}, preview.thumbnail)
+                send(self._answers, {"taken": preview.taken, "camera": preview.camera}, preview.thumbnail)
 
     def _answer(self, request: dict[str, Any], body: Pixels) -> tuple[dict[str, Any], Pixels, Preview | None]:
         content = body.tobytes()

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import CropMode, Pixels
 from mpiqe.isolation.protocol import Buffers, Bytes, Pipe, receive, send, widen
-from mpiqe.preview import MOST_BYTES, Preview
+from mpiqe.preview import LONGEST_CAMERA, MOST_BYTES, Preview
 from mpiqe.view import NATIVE, View
 
 # The child sees the parent's modules: mpiqe from where it was imported, and everything else by the parent's sys.path.
@@ -215,7 +215,8 @@ class Reader:
                     with self.process.within(self._timeout):
                         also, thumbnail = receive(self.process.answers, most=MOST_BYTES)
                     taken = also["taken"]
-                    preview = Preview(thumbnail.tobytes(), None if taken is None else float(taken))
+                    camera = str(also["camera"])[:LONGEST_CAMERA]
+                    preview = Preview(thumbnail.tobytes(), None if taken is None else float(taken), camera)
                 size = int(header["width"]), int(header["height"])
                 return Reading(crops.reshape(cutting.count, cutting.size, cutting.size, 3), size, preview)
             except (EOFError, OSError, ValueError, KeyError, TypeError):  # it ended, or no longer makes sense

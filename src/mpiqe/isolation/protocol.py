@@ -4,7 +4,8 @@ A frame is two little-endian uint32 and uint64, the lengths of the object and of
 ``{"size", "count", "mode", "seed", "max_pixels", "view", "thumbnail", "kind"}`` with a path (``kind`` is ``path``) or a
 file's content (``content``). The child answers ``{"ready"}`` once, and then for each request ``{"width", "height"}``
 with the crops (K, S, S, 3) uint8, or ``{"error"}``. Before it decodes a large photo it sends ``{"large"}`` and waits
-for ``{"go"}``. Where ``thumbnail`` is not 0, crops are followed by a frame of ``{"taken"}`` and the thumbnail's file.
+for ``{"go"}``. Where ``thumbnail`` is not 0, crops are followed by a frame of ``{"taken", "camera"}`` and the
+thumbnail's file.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The child process that reads Parquet tables until its standard input ends; ``table_process`` is its parent.
+"""The child process that reads Parquet and Arrow tables until its standard input ends; ``table_process`` is its parent.
 
 A request is ``{"do": "about" | "open" | "next", ..}``. ``about`` is answered by ``{"rows", "ours"}``, ``open`` by
 ``{"opened"}``, ``next`` by so many cells, ``{"row", ..}`` with bytes where there are some, or ``{"end"}``; any of them
@@ -10,21 +10,22 @@ import io
 import os
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from mpiqe.isolation.arrow_table import Table, open_table
 from mpiqe.isolation.child import Memory, Requests, set_alarm, take_pipes
 from mpiqe.isolation.protocol import Bytes, send
+from mpiqe.isolation.table_columns import UnsuitableError, check_kept, chosen, is_binary, is_text, plain, value_of
 from mpiqe.printable import printable
 from mpiqe.regular_files import open_regular
 
-ROWS = 16  # decoded at a time
 OURS = b"mpiqe"  # the key of the metadata that our own sink writes
-COLUMNS = ("image", "path", "url")
 
+_BEGINNING = 64  # bytes
 _LONGEST_PATH = 1 << 16  # bytes of UTF-8
 _STEP = 1 << 18  # bytes of a table elsewhere that are asked for at once, at least
 _ROW = 64  # bytes that each row counts for, beside what is in it
@@ -42,10 +43,6 @@ def main(parent: int, alarm: float) -> None:
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     TableChild(alarm=alarm, requests=Requests(requests, parent=parent), answers=answers).run()
-
-
-class UnsuitableError(Exception):
-    """A table without photos in it."""
 
 
 class FloodError(Exception):
@@ -101,15 +98,17 @@ class TableChild:
         file: Any = (
             open_regular(os.fsdecode(body)) if size is None else io.BufferedReader(_Elsewhere(self, size), _STEP)
         )
-        table = pq.ParquetFile(file, pre_buffer=False)
+        table = open_table(file)
         if request["do"] == "about":
-            ours = OURS in (table.schema_arrow.metadata or {})
-            return {"rows": int(table.metadata.num_rows), "ours": ours}, b""
+            return {"rows": table.count(), "ours": OURS in (table.schema.metadata or {})}, b""
         size = os.fstat(file.fileno()).st_size if size is None else size
-        column, parts = chosen(table.schema_arrow, request["column"])
+        column, parts = chosen(table.schema, request["column"], partial(_first, table))
+        check_kept(table.schema, request["kept"])
         self._cells = _cells(
             table,
-            columns=[f"{column}.{part}" for part in parts] or [column],
+            column=column,
+            parts=parts,
+            kept=request["kept"],
             first=request["first"],
             last=request["last"],
             max_bytes=request["max_bytes"],
@@ -159,68 +158,53 @@ class _Elsewhere(io.RawIOBase):
         return len(content)
 
 
-def chosen(schema: Any, asked: str | None) -> tuple[str, list[str]]:
-    """The column of photos, and which parts of it matter if it has parts; raises ``UnsuitableError``."""
-    names = [name for name in ((asked,) if asked else COLUMNS) if name in schema.names]
-    if not names:
-        wanted = repr(asked) if asked else " or ".join(map(repr, COLUMNS))
-        there = ", ".join(schema.names)[:1000]
-        raise UnsuitableError(f"no column {wanted} among {there}; choose one with --column")
-    kind = schema.field(names[0]).type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_struct(kind):
-        parts = [part for part in ("bytes", "path") if kind.get_field_index(part) >= 0]
-        if parts:
-            return names[0], parts
-    elif _is_text(kind) or _is_binary(kind):
-        return names[0], []
-    held = str(kind)[:1000]
-    raise UnsuitableError(f"column {names[0]!r} holds {held}, neither paths nor bytes; choose one with --column")
+def _first(table: Table, column: str) -> bytes:
+    """How the first value of a column of text or bytes begins that is not null, among the first rows.
+
+    Nothing where there is none, or memory does not suffice to read them.
+    """
+    try:
+        for _, batch in table.pieces(column):
+            for cell in batch.column(0):
+                cell = cell.value if cell.is_valid and pa.types.is_dictionary(cell.type) else cell
+                if cell.is_valid:
+                    return bytes(memoryview(cell.as_buffer())[:_BEGINNING])
+            break
+    except MemoryError:
+        pass
+    return b""
 
 
 def _cells(
-    table: Any, *, columns: list[str], first: int, last: int | None, max_bytes: int, most: int
+    table: Table,
+    *,
+    column: str,
+    parts: Sequence[str] = (),
+    kept: Sequence[str] = (),
+    first: int,
+    last: int | None,
+    max_bytes: int,
+    most: int,
 ) -> Iterator[Cell]:
-    """Those from row ``first`` to before row ``last``; row groups without any are not read.
+    """Those from row ``first`` to before row ``last``, with the values of the columns that are ``kept``.
 
     Raises ``FloodError`` for a table that unpacks to more than ``most`` bytes.
     """
     unpacked = 0
-    for start, column in _columns(table, columns, first):
-        for row, cell in enumerate(column, start):
+    for start, batch in table.pieces(column, parts, others=kept, first=first):
+        others = {each: batch.column(each) for each in kept}
+        for row, cell in enumerate(batch.column(column), start):
             if last is not None and row >= last:
                 return
             if row < first:
                 continue
             header, body = _cell(cell, row, max_bytes)
+            if others:
+                header["kept"] = plain({each: value_of(values[row - start]) for each, values in others.items()})
             unpacked += _ROW + header.get("size", 0) + len(header.get("path") or "")
             if unpacked > most:
                 raise FloodError(f"unpacks to more than {_RATIO} times its size, and more than {_FREE >> 30} GB")
             yield header, body
-
-
-def _columns(table: Any, columns: list[str], first: int) -> Iterator[tuple[int, Any]]:
-    """The column in pieces of ``ROWS`` rows, each with the number of its first; of one row where memory is short."""
-    row = 0
-    for group in range(table.num_row_groups):
-        rows = table.metadata.row_group(group).num_rows
-        if row + rows <= first:
-            row += rows
-            continue
-        begin, short = row, False
-        try:
-            for batch in table.iter_batches(ROWS, row_groups=[group], columns=columns, use_threads=False):
-                yield row, batch.column(0)
-                row += len(batch)
-        except MemoryError:
-            short = True
-        if short:
-            done, row = row, begin
-            for batch in table.iter_batches(1, row_groups=[group], columns=columns, use_threads=False):
-                if row >= done:
-                    yield row, batch.column(0)
-                row += len(batch)
 
 
 def _cell(cell: Any, row: int, max_bytes: int) -> Cell:
@@ -233,9 +217,9 @@ def _cell(cell: Any, row: int, max_bytes: int) -> Cell:
     content, path = cell, None
     if pa.types.is_struct(cell.type):
         content, path = (_part(cell, name) for name in ("bytes", "path"))
-    elif _is_text(cell.type):
+    elif is_text(cell.type):
         content, path = None, cell
-    if path is not None and path.is_valid and _is_text(path.type):
+    if path is not None and path.is_valid and is_text(path.type):
         text = path.as_buffer()
         if text.size > _LONGEST_PATH:
             return header | {"odd": f"a path of {text.size} bytes"}, b""
@@ -245,7 +229,7 @@ def _cell(cell: Any, row: int, max_bytes: int) -> Cell:
             return header | {"odd": "a path that is not UTF-8"}, b""
     if content is None or not content.is_valid:
         return header, b""
-    if not _is_binary(content.type):
+    if not is_binary(content.type):
         return header | {"odd": f"{printable(str(content.type)[:100])} where bytes should be"}, b""
     buffer = content.as_buffer()
     header["size"] = buffer.size
@@ -254,14 +238,6 @@ def _cell(cell: Any, row: int, max_bytes: int) -> Cell:
 
 def _part(cell: Any, name: str) -> Any:
     return cell[name] if cell.type.get_field_index(name) >= 0 else None
-
-
-def _is_text(kind: Any) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _is_binary(kind: Any) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _damaged(error: Exception) -> str:

@@ -1,11 +1,11 @@
-"""The parent's side of a child process that reads Parquet tables: one that floods or crashes costs its own rows.
+"""The parent's side of a child process that reads tables: one that floods or crashes costs its own rows.
 
 The process is bounded in memory and time; nothing of a table is decoded in this one, which takes a cell only after it
 knows the cell's size. ``table_child`` is the other side.
 """
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
@@ -34,6 +34,8 @@ class Cell(NamedTuple):
     """Of bytes that are not there since they are too many."""
     odd: str | None
     """What it holds instead of bytes or a path."""
+    kept: dict[str, Any] | None = None
+    """The row's values of other columns that were asked for."""
 
 
 class About(NamedTuple):
@@ -86,32 +88,47 @@ class Tables:
             raise self._ended() from None
 
     def cells(
-        self, path: str, *, column: str | None, opened: Open | None = None, first: int = 0, last: int | None = None
+        self,
+        path: str,
+        *,
+        column: str | None,
+        kept: Sequence[str] = (),
+        opened: Open | None = None,
+        first: int = 0,
+        last: int | None = None,
     ) -> Generator[Cell, None, None]:
         """The rows from ``first`` to before ``last``, counted from 0, of a column that has photos.
 
-        ``opened`` opens what is no file of this machine. Raises ``TableError`` and what reading such a file raises.
+        ``kept`` are columns whose values are wanted with them. ``opened`` opens what is no file of this machine. Raises
+        ``TableError`` and what reading such a file raises.
         """
         if opened is None:
-            yield from self._cells(os.fsencode(path), None, column, first, last)
+            yield from self._cells(os.fsencode(path), None, column, kept, first, last)
             return
         try:
             file = opened(path)
             with file:
                 if not file.seekable():
-                    raise TableError("cannot be read from wherever it is needed, as Parquet must be; download it first")
-                yield from self._cells(b"", _Source(file, file.seek(0, 2)), column, first, last)
+                    raise TableError("cannot be read from wherever it is needed, as a table must be; download it first")
+                yield from self._cells(b"", _Source(file, file.seek(0, 2)), column, kept, first, last)
         except OSError as error:
             raise TableError(error.strerror or str(error)) from error
 
     def _cells(
-        self, path: bytes, source: "_Source | None", column: str | None, first: int, last: int | None
+        self,
+        path: bytes,
+        source: "_Source | None",
+        column: str | None,
+        kept: Sequence[str],
+        first: int,
+        last: int | None,
     ) -> Generator[Cell, None, None]:
         request = {
             "do": "open",
             "size": source.size if source else None,
             "memory": self._memory,
             "column": column,
+            "kept": list(kept),
             "first": first,
             "last": last,
             "max_bytes": self._max_bytes,
@@ -139,9 +156,10 @@ class Tables:
         try:
             row, path, size, odd = int(answer["row"]), answer.get("path"), answer.get("size"), answer.get("odd")
             path, odd = None if path is None else str(path), None if odd is None else str(odd)
+            kept = dict(answer["kept"]) if "kept" in answer else None
             if size is not None and int(size) <= self._max_bytes and len(body) == int(size):
-                return Cell(row, body.tobytes(), path, None, odd)
-            return Cell(row, None, path, None if size is None else int(size), odd)
+                return Cell(row, body.tobytes(), path, None, odd, kept)
+            return Cell(row, None, path, None if size is None else int(size), odd, kept)
         except (KeyError, TypeError, ValueError):
             raise self._ended() from None
 

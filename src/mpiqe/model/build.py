@@ -8,11 +8,12 @@ from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_iqa import CLIPIQA
 from mpiqe.model.decoder import QualityDecoder
+from mpiqe.model.liqe import LIQE
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.model.options import ModelOptions
 from mpiqe.model.prompts import DeepVisualPrompts, PromptLearner
 
-QualityModel = MPIQE | CLIPIQA
+QualityModel = MPIQE | CLIPIQA | LIQE
 """What can be trained, kept and scored with: crops in, an ``MPIQEOutput`` out."""
 
 
@@ -29,6 +30,8 @@ def build_model(clip: FrozenCLIP, options: ModelOptions, *, seed: int = 0) -> Qu
         torch.manual_seed(seed)
         if options.method == "clip-iqa":
             return CLIPIQA(clip=clip, length=options.context_length, class_position=options.class_position)
+        if options.method == "liqe":
+            return _build_liqe(clip, options)
         return _build_mpiqe(clip, options)
 
 
@@ -62,6 +65,20 @@ def _build_mpiqe(clip: FrozenCLIP, options: ModelOptions) -> MPIQE:
         scene_labels=options.scene_labels,
         distortion_labels=options.distortion_labels,
         distortion_scale=options.distortion_scale,
+    )
+
+
+def _build_liqe(clip: FrozenCLIP, options: ModelOptions) -> LIQE:
+    depth = options.visual_depth
+    if depth is None:
+        depth = 0 if options.tune == "all" else clip.vision_layers  # the original tunes the towers and has no prompts
+    return LIQE(
+        clip=clip,
+        visual_prompts=DeepVisualPrompts(depth=depth, length=options.visual_length, width=clip.vision_width),
+        scenes=options.scene_prompts,
+        distortions=options.distortion_prompts,
+        scene_labels=options.scene_labels,
+        distortion_labels=options.distortion_labels,
     )
 
 

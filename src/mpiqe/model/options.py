@@ -28,7 +28,11 @@ class ModelOptions:
     Without scene and without distortion prompts one learned query takes the text's place: the visual-only model.
     """
 
-    method: Method = option("mp-iqe", "mp-iqe, or clip-iqa: a pair of opposite prompts about CLS (Table 2)")
+    method: Method = option(
+        "mp-iqe",
+        "mp-iqe, or to compare with: clip-iqa, a pair of opposite prompts about CLS (Table 2), or liqe, "
+        "texts of quality, scene and distortion at once (Table 1)",
+    )
     tune: Tune = option("prompts", "what is trained: prompts and decoder, or CLIP's own weights as well")
     scene_prompts: bool = option(True, "use the scene prompts (Table 4)")
     distortion_prompts: bool = option(True, "use the distortion prompts (Table 4)")
@@ -59,12 +63,12 @@ class ModelOptions:
     @property
     def names_scenes(self) -> bool:
         """Whether such a model tells the scene."""
-        return self.method == "mp-iqe" and self.scene_prompts and self.scene_labels
+        return self.method != "clip-iqa" and self.scene_prompts and self.scene_labels
 
     @property
     def names_distortions(self) -> bool:
         """Whether such a model tells the distortion."""
-        return self.method == "mp-iqe" and self.distortion_prompts and self.distortion_labels
+        return self.method != "clip-iqa" and self.distortion_prompts and self.distortion_labels
 
 
 @dataclass(frozen=True)

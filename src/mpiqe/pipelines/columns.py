@@ -11,9 +11,12 @@ import numpy as np
 from mpiqe.batch.sinks import COLUMNS, plain_values
 from mpiqe.decoding import Source
 from mpiqe.errors import ConfigError
-from mpiqe.scoring.loading import load, version_of_folder
+from mpiqe.scoring.loading import load
 from mpiqe.scoring.score import Row
 from mpiqe.scoring.scorer import Scorer
+from mpiqe.sources.archive import photo_in_cell
+from mpiqe.sources.given import is_path
+from mpiqe.sources.photo import Limits
 
 RESULTS = tuple(name for name in COLUMNS if name not in ("path", "width", "height"))
 """The columns that a pipeline adds: score, quality, spread, scene, distortion, interval_low, interval_high, error."""
@@ -25,8 +28,7 @@ class ColumnScorer:
     """Scores the images of one column.
 
     It holds the name of the weights and options of ``mpiqe.load``, and loads the scorer when it first scores: it can
-    be sent to another process, which loads its own. ``version`` is the model's, for caches: the results of two versions
-    do not mix. Raises ``ConfigError`` for a prefix that is no text.
+    be sent to another process, which loads its own. Raises ``ConfigError`` for a prefix that is no text.
     """
 
     def __init__(
@@ -38,7 +40,6 @@ class ColumnScorer:
         self.column = column
         self.prefix = prefix
         self.options = options
-        self.version = version_of_folder(weights)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the scorer."""
@@ -55,7 +56,7 @@ class ColumnScorer:
         return [self.prefix + name for name in RESULTS]
 
     def columns(self, images: Iterable[Any]) -> dict[str, list[Any]]:
-        """The new columns for images in any form that ``as_source`` takes.
+        """The new columns for images in any form that ``as_source`` takes; a path or an address is of one photo.
 
         An image without a score has NaN for numbers, and all but ``error`` empty; one with a score an empty ``error``.
         There is no None, so that a column has the same type in every batch.
@@ -65,13 +66,19 @@ class ColumnScorer:
 
     def rows(self, images: Iterable[Any]) -> list[dict[str, Any]]:
         """``RESULTS`` of each image, None where there is none."""
-        given = list(images)
-        missing = {place for place, image in enumerate(given) if image is None}
-        results = self.scorer.rows(as_source(image) for image in given if image is not None)
-        return [
-            _values(Row("", None, "there is no image")) if place in missing else _values(next(results))
-            for place in range(len(given))
-        ]
+        given = [None if image is None else as_source(image) for image in images]
+        there = [place for place, image in enumerate(given) if image is not None]
+        photos = (self._one(given[place]) for place in there)
+        scored = dict(zip(there, self.scorer.rows(photos), strict=True))
+        nothing = Row("", None, "there is no image")
+        return [_values(scored.get(place, nothing)) for place in range(len(given))]
+
+    def _one(self, source: Any) -> Any:
+        """A path or an address as one photo, as in a cell of a table: never a folder, a pattern or a list."""
+        if not is_path(source):
+            return source
+        limits = Limits(timeout=self.scorer.read_timeout)
+        return photo_in_cell(os.fsdecode(source), limits=limits, is_elsewhere=False)
 
 
 def filled(name: str, value: Any) -> Any:

@@ -25,6 +25,8 @@ from mpiqe.extras import needing
 from mpiqe.images import Pixels, Source, crop_positions, read_crops
 from mpiqe.model.build import QualityModel
 from mpiqe.model.checkpoint import CheckpointConfig, fingerprint, load_checkpoint
+from mpiqe.model.clip_iqa import CLIPIQA
+from mpiqe.model.liqe import LIQE
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.option_types import GraphPrecision
 from mpiqe.runtimes.base import Predictor, predict_in_parts
@@ -67,8 +69,12 @@ class ScoringGraph(nn.Module):
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of those of ``OUTPUTS`` that this model has."""
-        if not isinstance(self.model, MPIQE):
+        if isinstance(self.model, CLIPIQA):
             return ("score",)
+        if isinstance(self.model, LIQE):
+            scene = ("scene",) if self.model.scenes and self.model.scene_labels else ()
+            distortion = ("distortion",) if self.model.distortions and self.model.distortion_labels else ()
+            return ("score", *scene, *distortion)
         absent = set() if self.model.scene_prompts and self.model.scene_labels else {"scene"}
         taught = self.model.distortion_prompts and self.model.distortion_labels
         absent |= set() if taught else {"distortion", "similarity"}
@@ -78,7 +84,9 @@ class ScoringGraph(nn.Module):
         """One pass of the image side for all outputs."""
         upright = pixels.permute(0, 3, 1, 2)
         if not isinstance(self.model, MPIQE):
-            return (self.model(upright, self._folded).score,)
+            answer = self.model(upright, self._folded)
+            named = (answer.scene_probabilities, answer.distortion_probabilities)
+            return (answer.score, *(probabilities for probabilities in named if probabilities is not None))
         image = self.model.encode_image(upright)
         said = self.model.decode(self._folded, image)
         seen = self.model.attention_maps_of(self._folded, image)

@@ -17,13 +17,15 @@ def in_order(
     workers: int,
     ahead: int,
     release: Callable[[], object] | None = None,
+    waits: Callable[[], bool] | None = None,
 ) -> Generator[Result, None, None]:
     """Yield ``map(work, items)``, computed on ``workers`` threads at most ``ahead`` items in advance.
 
     Results come in the order of the items, whichever is ready first; an exception of ``work`` comes out in its turn,
     and one that ``items`` raises after the results of all items before it. ``items`` is drawn from lazily and in the
     caller's thread. Closing the iterator waits for the work in hand and drops the rest; so do an exception of ``work``
-    and Ctrl-C. ``release`` is called at the end, before that wait: it may cut it short.
+    and Ctrl-C. ``release`` is called at the end, before that wait: it may cut it short. Where ``waits`` says that the
+    next item would have to be waited for, what is in hand is yielded first.
     """
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="mpiqe") as pool:
@@ -31,6 +33,9 @@ def in_order(
         rest = iter(items)
         try:
             while True:
+                if pending and waits is not None and waits():
+                    yield pending.popleft().result()
+                    continue
                 try:
                     item = next(rest)
                 except StopIteration:
@@ -52,11 +57,14 @@ def in_order(
                 release()
 
 
-def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield the items in lists of ``size``; the last, or one before an exception of ``items``, may be shorter."""
+def batches(items: Iterable[Item], size: int, *, waits: Callable[[], bool] | None = None) -> Iterator[list[Item]]:
+    """Yield the items in lists of ``size``; the last, or one before an exception of ``items``, may be shorter.
+
+    So may one after which ``waits`` says that the next item would have to be waited for.
+    """
     rest = iter(items)
     while True:
-        batch, fault = taken(rest, size)
+        batch, fault = taken(rest, size, waits=waits)
         if batch:
             yield batch
         if fault is not None:
@@ -65,12 +73,19 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
             return
 
 
-def taken(items: Iterator[Item], size: int) -> tuple[list[Item], Exception | None]:
-    """Return up to ``size`` of the next items, and the exception that ``items`` raised instead of one more."""
+def taken(
+    items: Iterator[Item], size: int, *, waits: Callable[[], bool] | None = None
+) -> tuple[list[Item], Exception | None]:
+    """Return up to ``size`` of the next items, and the exception that ``items`` raised instead of one more.
+
+    They are fewer, but one at least, where ``waits`` says that the next would have to be waited for.
+    """
     batch: list[Item] = []
     try:
         for item in islice(items, size):
             batch.append(item)  # one by one: what came before an exception is kept
+            if waits is not None and waits():
+                break
     except Exception as error:
         return batch, error
     return batch, None

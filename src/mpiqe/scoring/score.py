@@ -1,6 +1,8 @@
 """Results of scoring."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mpiqe.preview import Preview
 
@@ -44,6 +46,8 @@ class Row:
     error: str | None
     figure: str | None = None
     """The file in which its explanation was drawn, if one was asked for."""
+    kept: Mapping[str, Any] | None = None
+    """Of an image in a table: its row's values of other columns that were asked for."""
     preview: Preview | None = None
     """Its thumbnail, if one was asked for."""
 

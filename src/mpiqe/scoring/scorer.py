@@ -175,12 +175,20 @@ class Scorer:
                 return [_score_or_raise(result) for _, result, _ in results]
         return _score_or_raise(self._predict([read(self._resolver.one(source))])[0][1])
 
-    def rows(self, sources: "Source | Iterable[Source | Photo]", *, thumbnail: int = 0) -> Generator[Row, None, None]:
+    def rows(
+        self,
+        sources: "Source | Iterable[Source | Photo]",
+        *,
+        thumbnail: int = 0,
+        waits: Callable[[], bool] | None = None,
+    ) -> Generator[Row, None, None]:
         """Yield a ``Row`` for each photo, in order; a photo that cannot be read has its ``error`` there.
 
         ``sources`` are one or more of what a call takes. A path may also be a folder, a pattern, an archive, a table,
         an address of a store or a list (``@FILE``), as on the command line, and has a row for each photo in it.
         ``sources`` may be without end: they are read only a few batches ahead. Close the rows to stop before their end.
+        Where ``waits`` says that the next source would have to be waited for, rows of those in hand come first.
+
         A single photo is read in this process, ``isolate`` or not: no other can suffer from it. ``thumbnail``: pixels
         along the longer side of a thumbnail that is made of each photo in the same reading; 0 for none. Raises
         ``ConfigError`` if no process can be started to read in, and what ``sources`` raise after the rows of all that
@@ -189,12 +197,19 @@ class Scorer:
         if not 0 <= thumbnail <= LARGEST_THUMBNAIL:
             raise ConfigError(f"thumbnail must be from 0 (none) to {LARGEST_THUMBNAIL} pixels, not {thumbnail}")
         rest = self._resolver.every(sources)
-        first, fault = taken(rest, 2)
+        has_to_wait = False
+
+        def waiting() -> bool:
+            nonlocal has_to_wait
+            has_to_wait = waits is not None and waits()
+            return has_to_wait
+
+        first, fault = taken(rest, 2, waits=waiting)
         photos = chain(first, rest if fault is None else _raising(fault))
-        isolate = self.isolate and len(first) > 1
+        isolate = self.isolate and (len(first) > 1 or has_to_wait)
         readers = Readers(cutting=self.cutting(thumbnail), timeout=self.read_timeout, isolate=isolate)
         read = partial(_read, readers.read, readers.closed)
-        with closing(rest), closing(self._stream(photos, read, release=readers.close)) as results:
+        with closing(rest), closing(self._stream(photos, read, release=readers.close, waits=waits)) as results:
             for name, result, preview in results:
                 if isinstance(result, Score):
                     yield Row(name, result, None, preview=preview)
@@ -207,12 +222,37 @@ class Scorer:
         read: Callable[["Source | Photo"], tuple[str, Reading | ImageError]],
         *,
         release: Callable[[], object] | None = None,
+        waits: Callable[[], bool] | None = None,
     ) -> Generator[_Result, None, None]:
         """Read on ``workers`` threads and predict on one more, both while the caller uses the results."""
-        ahead = self.batch_size + 2 * self.workers
+        ahead, drawn, given = self.batch_size + 2 * self.workers, 0, 0
+
+        def sources() -> Iterator["Source | Photo"]:
+            nonlocal drawn
+            for item in items:
+                drawn += 1
+                yield item
+
+        def counted(photos: Iterable[tuple[str, Reading | ImageError]]) -> Iterator[tuple[str, Reading | ImageError]]:
+            nonlocal given
+            for photo in photos:
+                given += 1
+                yield photo
+
+        idle = None if waits is None else lambda: drawn == given and waits()  # nothing is being read either
         with (
-            closing(in_order(read, items, workers=self.workers, ahead=ahead, release=release)) as photos,
-            closing(in_order(self._predict, batches(photos, self.batch_size), workers=1, ahead=1)) as answers,
+            closing(
+                in_order(read, sources(), workers=self.workers, ahead=ahead, release=release, waits=waits)
+            ) as photos,
+            closing(
+                in_order(
+                    self._predict,
+                    batches(counted(photos), self.batch_size, waits=idle),
+                    workers=1,
+                    ahead=1,
+                    waits=idle,
+                )
+            ) as answers,
         ):
             for batch in answers:
                 yield from batch

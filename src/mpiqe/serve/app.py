@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -101,8 +101,7 @@ class Application:
             if not everything.done():
                 for future in futures:
                     future.cancel()  # those that are being read go on: their place is not free until they are done
-                everything.cancel()
-                await asyncio.gather(*(_settled(future) for future in futures))
+                await everything
                 for _ in futures:
                     self.metrics.photo("abandoned")
                 raise DisconnectedError
@@ -223,14 +222,6 @@ class _Json(JSONResponse):
     def render(self, content: Any) -> bytes:
         """Return the bytes."""
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
-
-
-async def _settled(future: "Future[Score]") -> None:
-    """Wait until a future is done, whatever became of it."""
-    waiting = asyncio.wrap_future(future)
-    await asyncio.wait([waiting])
-    if not waiting.cancelled():
-        waiting.exception()  # else asyncio would complain that nobody looked
 
 
 def _outcome(result: "Score | BaseException") -> str:

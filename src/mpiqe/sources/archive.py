@@ -1,7 +1,7 @@
-"""Archives of images, tar and Parquet, that stay closed until somebody asks for what is in them."""
+"""Archives of images, tar, zip and tables, that stay closed until somebody asks for what is in them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -9,23 +9,35 @@ from types import TracebackType
 from typing import Any
 
 from mpiqe.isolation.table_process import Tables
-from mpiqe.sources import parquet, store, tar
+from mpiqe.sources import parquet, passed_over, store, tar, zip_archive
+from mpiqe.sources.local import is_table
+from mpiqe.sources.passed_over import PassedOver
 from mpiqe.sources.photo import Budget, Limits, Photo, file_photo, unreadable
-from mpiqe.sources.urls import scheme, shown
+from mpiqe.sources.urls import addressed, scheme, shown
 
 LARGE_TAR = 4 << 30  # bytes; smaller ones are not gone over just to be split
 _BYTES_PER_PHOTO = 64 << 10  # a guess, to put small tars together
 
 
 class Shared:
-    """What the archives of one job share: limits, the memory for images, the process that reads tables.
+    """What the archives of one job share: limits, the memory for images, the process that reads tables, and a count of
+    what is ``left_out``.
 
     Use it as a context; at its end the process is gone.
     """
 
-    def __init__(self, limits: Limits, column: str | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        column: str | None = None,
+        left_out: PassedOver | None = None,
+        *,
+        kept: Sequence[str] = (),
+    ) -> None:
         self.limits = limits
         self.column = column
+        self.kept = kept
+        self.left_out = left_out or PassedOver()
         self.budget = Budget()
         self.tables = Tables(max_bytes=limits.max_bytes, timeout=limits.timeout)
 
@@ -40,7 +52,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class Archive:
-    """The images in a tar or Parquet file, from number ``first`` to before number ``last``, counted from 0."""
+    """The images in a tar, zip or table, from number ``first`` to before number ``last``, counted from 0."""
 
     name: str
     """What rows and messages call it; holds no secrets."""
@@ -72,30 +84,42 @@ class Archive:
         }
 
     def photos(self) -> Iterator[Photo]:
-        """Open it and yield its images in order.
+        """Open it and yield its images in order, but those whose names are not wanted.
 
-        What a Parquet file has before them is not read, nor are bytes in a plain tar. Raises ``ConfigError`` where a
-        package that is needed is not installed; whatever else goes wrong is in place of the image that it is wrong
-        with.
+        What a table has before them is not read, nor are bytes in a plain tar. Raises ``ConfigError`` where a package
+        that is needed is not installed; whatever else goes wrong is in place of the image that it is wrong with.
         """
-        opened = partial(store.opened, limits=self.shared.limits) if self.in_store else None
-        if tar.is_tar(self.location):
+        for photo in self._photos():
+            if photo.fault is not None or self.shared.limits.names.wanted(photo.name):
+                yield photo
+            else:
+                photo.discard()
+                self.shared.left_out.add(passed_over.FILTERED)
+
+    def _photos(self) -> Iterator[Photo]:
+        shared, path = self.shared, addressed(self.location) if self.in_store else self.location
+        opened = partial(store.opened, limits=shared.limits) if self.in_store else None
+        if tar.is_tar(path):
             members = tar.photos(
-                self.location, shown=self.name, limits=self.shared.limits, budget=self.shared.budget, opened=opened
+                self.location, shown=self.name, limits=shared.limits, budget=shared.budget, opened=opened
             )
+            yield from islice(members, self.first, self.last)
+        elif zip_archive.is_zip(path):
+            members = zip_archive.photos(self.location, shown=self.name, limits=shared.limits, opened=opened)
             yield from islice(members, self.first, self.last)
         else:
             yield from parquet.photos(
                 self.location,
                 shown=self.name,
-                column=self.shared.column,
-                limits=self.shared.limits,
-                budget=self.shared.budget,
-                named=partial(photo_in_cell, limits=self.shared.limits, is_elsewhere=self.in_store),
+                column=shared.column,
+                limits=shared.limits,
+                budget=shared.budget,
+                named=partial(photo_in_cell, limits=shared.limits, is_elsewhere=self.in_store),
                 opened=opened,
-                tables=self.shared.tables,
+                tables=shared.tables,
                 first=self.first,
                 last=self.last,
+                kept=shared.kept,
             )
 
     def count(self) -> int | None:
@@ -105,6 +129,8 @@ class Archive:
         try:
             if tar.is_tar(self.location):
                 return tar.count(self.location)
+            if zip_archive.is_zip(self.location):
+                return zip_archive.count(self.location)
             return parquet.count(self.location, tables=self.shared.tables)
         except Exception:  # it is a guess for the progress bar; what is wrong will be in a row
             return None
@@ -115,7 +141,7 @@ class Archive:
         Parts of an archive count as ``size``, so that none shares a shard.
         """
         length = self._length()
-        is_worth_it = parquet.is_parquet(self.name) or (length or 0) > LARGE_TAR
+        is_worth_it = is_table(self.name) or (length or 0) > LARGE_TAR
         counted = self.count() if is_worth_it else None
         if counted is None:
             yield self, size if length is None else length // _BYTES_PER_PHOTO + 1

@@ -28,7 +28,7 @@ def expanded(sources: Iterable[Any], *, limits: Limits) -> Generator[Any, None, 
             yield source
             continue
         path = os.fsdecode(source)
-        if os.path.isfile(path) and not is_archive(path):
+        if not path or (os.path.isfile(path) and not is_archive(path)):  # an empty path is a missing file, no folder
             yield file_photo(path)
             continue
         yield from find([path], stdin=standard_input([path]), limits=limits)

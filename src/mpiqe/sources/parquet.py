@@ -1,4 +1,4 @@
-"""Photos in Parquet files: a column of paths and addresses, of bytes, or of Hugging Face's struct of both.
+"""Photos in Parquet and Arrow tables: a column of paths and addresses, of bytes, or of Hugging Face's struct of both.
 
 A few rows at a time are read, in a child process (``mpiqe.isolation.table_process``). Bytes are held, within a budget,
 until they are read.
@@ -6,21 +6,17 @@ until they are read.
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from functools import partial
 
 from mpiqe.errors import ImageError
 from mpiqe.extras import needing
 from mpiqe.isolation.table_process import Cell, Open, TableError, Tables
 from mpiqe.sources import timeouts
-from mpiqe.sources.local import PARQUET_SUFFIX
+from mpiqe.sources.local import TABLE_SUFFIXES
 from mpiqe.sources.photo import Budget, Limits, Photo, held_photo, too_large, unreadable
-
-
-def is_parquet(name: str) -> bool:
-    """Whether it has the name of a Parquet file."""
-    return name.lower().endswith(PARQUET_SUFFIX)
 
 
 def count(path: str, *, tables: Tables | None = None) -> int:
@@ -52,23 +48,26 @@ def photos(
     first: int = 0,
     last: int | None = None,
     tables: Tables | None = None,
+    kept: Sequence[str] = (),
 ) -> Iterator[Photo]:
     """One photo for each row of the table; ``named`` says what a path or an address in it stands for.
 
     Of these the rows from ``first`` to before ``last``, counted from 0; row groups without any are not read.
-    ``column`` is by default ``image``, ``path`` or ``url``, whichever there is first. A table that cannot be read on,
-    or not within the bounds of ``tables``, ends with a photo that fails and has the table's name. Raises
-    ``ConfigError`` where pyarrow is not installed.
+    ``column`` is by default one that holds images as bytes, else ``image``, ``path`` or ``url``, whichever there is
+    first (``isolation.table_columns.chosen``). Photos have the values of the columns that are ``kept``. A table that
+    cannot be read on, or not within the bounds of ``tables``, ends with a photo that fails and has the table's name.
+    Raises ``ConfigError`` where pyarrow is not installed.
     """
     check_installed(shown)
     again = _Again(path, column, opened, limits)
     try:
         with (
             _reading(tables, limits) as reading,
-            closing(reading.cells(path, column=column, opened=opened, first=first, last=last)) as cells,
+            closing(reading.cells(path, column=column, kept=kept, opened=opened, first=first, last=last)) as cells,
         ):
             for cell in cells:
-                yield _photo(cell, shown, limits, budget, named, again)
+                photo = _photo(cell, shown, limits, budget, named, again)
+                yield photo if cell.kept is None else replace(photo, kept=cell.kept)
     except TableError as error:
         yield unreadable(shown, str(error))
 
@@ -81,7 +80,8 @@ def _photo(
         return named(cell.path)
     label = cell.path if cell.path and is_held else str(row)
     name = f"{shown}::{label}"
-    stem = shown.replace("\\", "/").rpartition("/")[2].removesuffix(PARQUET_SUFFIX)
+    stem = shown.replace("\\", "/").rpartition("/")[2]
+    stem = next((stem.removesuffix(suffix) for suffix in TABLE_SUFFIXES if stem.endswith(suffix)), stem)
     relative = f"{stem}/{label}"
     if cell.content is not None:
         return held_photo(name, cell.content, budget=budget, again=partial(again, row), relative=relative)

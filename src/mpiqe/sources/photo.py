@@ -4,13 +4,14 @@ Every kind of source makes the same ``Photo``, so that nobody else needs to know
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
 
 from mpiqe.errors import ImageError, image_named
 from mpiqe.regular_files import open_regular
+from mpiqe.sources.names import Names
 from mpiqe.sources.reach import Reach
 
 _BUDGET = 256 << 20  # bytes; one image alone may be larger
@@ -19,7 +20,7 @@ _BUDGET_SECONDS = 30.0  # until an image is read again later rather than waited 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an image that has to be fetched may cost, and where it may come from."""
+    """Which images are wanted, how much one that has to be fetched may cost, and where it may come from."""
 
     max_bytes: int = 256 << 20
     """Larger downloads, objects, members and cells are refused."""
@@ -37,6 +38,8 @@ class Limits:
     """Seconds before the second attempt; each further pause is twice as long."""
     reach: Reach = field(default_factory=Reach)
     """Where addresses may lead."""
+    names: Names = field(default_factory=Names)
+    """What the images are called that are wanted."""
 
 
 def _nothing() -> None:
@@ -61,6 +64,8 @@ class Photo:
     """Why it cannot be read, where that is known before anybody tries."""
     origin: dict[str, Any] | None = field(default=None, repr=False)
     """What ``to_json`` returns; ``None`` for an image in an archive. An address in it may hold a password."""
+    kept: Mapping[str, Any] | None = None
+    """Of one in a table: the row's values of other columns that were asked for, as plain values."""
     discard: Callable[[], None] = field(default=_nothing, repr=False)
     """Frees the memory that it may hold, when nobody is going to read it."""
 
@@ -82,6 +87,11 @@ class Photo:
         if self.origin is None:
             raise ValueError(f"{self.name} is found by the archive that it lies in")
         return self.origin
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it was named itself, a file or a web address, and not found among others."""
+        return self.folder is None and (self.file is not None or "http" in (self.origin or {}))
 
     # What follows it has in common with an archive that was left closed (``archive.Archive``).
 
@@ -109,6 +119,11 @@ class Photo:
 def file_photo(path: str, folder: str | None = None) -> Photo:
     """Return the photo in a file of this machine, found in ``folder`` if it was not named itself."""
     return Photo(path, partial(_read_file, path), file=path, folder=folder, origin={"file": path})
+
+
+def content_photo(name: str, content: bytes) -> Photo:
+    """Return the photo of which all bytes are there."""
+    return Photo(name, lambda: content, relative=name)
 
 
 def _read_file(path: str) -> bytes:

@@ -4,16 +4,18 @@ import errno
 import io
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import IO, Any, TypeVar, cast
+from pathlib import Path
+from typing import IO, Any, Literal, TypeVar, cast
 
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.extras import needing
 from mpiqe.regular_files import open_regular, read_regular
-from mpiqe.sources import timeouts
-from mpiqe.sources.local import is_archive, is_image
+from mpiqe.sources import passed_over, timeouts
+from mpiqe.sources.local import is_archive, is_image, is_table
+from mpiqe.sources.passed_over import PassedOver
 from mpiqe.sources.patterns import Entry, is_wild, match, names_a_suffix, split_wild
 from mpiqe.sources.photo import Limits, Photo, too_large, unreadable
-from mpiqe.sources.urls import host_of, last_name, scheme, shown
+from mpiqe.sources.urls import addressed, host_of, last_name, scheme, shown
 
 Result = TypeVar("Result")
 Archive = TypeVar("Archive")
@@ -43,10 +45,13 @@ def _fetch(url: str, limits: Limits, size: int | None) -> bytes:
         raise ImageError(None, _reason(error)) from error
 
 
-def objects(url: str, *, limits: Limits, archive: Callable[[str], Archive]) -> Iterator[Photo | Archive]:
-    """Yield what an address stands for: itself, the images below a folder, or what a pattern matches.
+def objects(
+    url: str, *, limits: Limits, archive: Callable[[str], Archive], left_out: PassedOver
+) -> Iterator[Photo | Archive]:
+    """Yield what an address stands for: itself, the images and archives below a folder, or what a pattern matches.
 
-    ``archive`` makes of the address of an archive what stands for it.
+    ``archive`` makes of the address of an archive what stands for it. ``left_out`` counts what is passed over: tables,
+    unless their suffix is named, and what is no image.
 
     Raises ``ConfigError`` where fsspec, or its part for this store, is not installed.
     """
@@ -59,7 +64,7 @@ def objects(url: str, *, limits: Limits, archive: Callable[[str], Archive]) -> I
         yield unreadable(shown(url), _reason(error))
         return
     try:
-        yield from _below(store, url, limits, archive)
+        yield from _below(store, url, limits, archive, left_out)
     except Exception as error:  # a listing that the store refuses; rows that came before it stand
         yield unreadable(shown(url), _reason(error))
 
@@ -72,8 +77,31 @@ def opened(url: str, *, limits: Limits) -> IO[bytes]:
     return io.BufferedReader(_File(_Store(url, limits)), _AHEAD)
 
 
-def _below(store: "_Store", url: str, limits: Limits, archive: Callable[[str], Archive]) -> Iterator[Photo | Archive]:
-    path = store.path
+def transferred(
+    url: str, limits: Limits, what: Literal["find", "get", "put", "remove"], local: Path | None = None
+) -> int | None:
+    """Find or remove an object, get it into a ``local`` file or put that in its place; return its bytes if it is found.
+
+    Raises ``ConfigError`` with the address and the store's reason.
+    """
+    store = _Store(url, limits)
+    try:
+        store.connect()
+        return store.patiently(partial(store.transfer, what, str(local)), times=LISTING)
+    except FileNotFoundError:
+        if what == "find":
+            return None
+        raise ConfigError(f"{shown(url)}: no such object or folder") from None
+    except ImportError as error:
+        raise ConfigError(_missing(url, error)) from error
+    except Exception as error:  # each store has exceptions of its own
+        raise ConfigError(f"{shown(url)}: {_reason(error)}") from error
+
+
+def _below(
+    store: "_Store", url: str, limits: Limits, archive: Callable[[str], Archive], left_out: PassedOver
+) -> Iterator[Photo | Archive]:
+    path, names_all = store.path, False
 
     def listing(folder: str) -> Iterator[Entry]:
         for info in sorted(store.listing(folder), key=lambda info: str(info["name"])):
@@ -84,16 +112,21 @@ def _below(store: "_Store", url: str, limits: Limits, archive: Callable[[str], A
     if is_wild(path) and not store.exists():
         folder, parts = split_wild(path)
         chosen = match(folder, parts, listing)
-        if not names_a_suffix(path):
-            chosen = (entry for entry in chosen if is_image(entry.name) or is_archive(entry.name))
+        names_all = names_a_suffix(path)
     elif not is_image(path) and not is_archive(path) and store.is_folder():
         folder = path
-        chosen = (entry for entry in match(path, ["**"], listing) if is_image(entry.name))
+        chosen = match(path, ["**"], listing)
     else:
-        yield archive(url) if is_archive(shown(url)) else photo(url, limits)
+        yield archive(url) if is_archive(addressed(shown(url))) else photo(url, limits)
         return
     none = True
     for entry in chosen:
+        if not names_all and is_table(entry.name):
+            left_out.add(passed_over.TABLES)
+            continue
+        if not names_all and not is_image(entry.name) and not is_archive(entry.name):
+            left_out.add_file(entry.name)
+            continue
         none = False
         address = _address(store.system, entry.path, url, path)
         if address.count("::") != url.count("::"):  # the store's word, which is not to lead anywhere else
@@ -101,7 +134,7 @@ def _below(store: "_Store", url: str, limits: Limits, archive: Callable[[str], A
             yield unreadable(shown(address), reason)
             continue
         relative = entry.path.removeprefix(folder).lstrip("/")
-        if is_archive(shown(address)):
+        if is_archive(addressed(shown(address))):
             yield archive(address)
         else:
             yield photo(address, limits, size=entry.size, relative=relative)
@@ -160,6 +193,18 @@ class _Store:
             from fsspec.core import url_to_fs
         self.system, path = url_to_fs(self.url)
         self.path = str(path)
+
+    def transfer(self, what: str, local: str) -> int | None:
+        """Do what ``transferred`` says, to what was connected."""
+        if what == "find":
+            self.system.invalidate_cache()
+            size = self.system.info(self.path).get("size")
+            return None if size is None else int(size)
+        if what == "remove":
+            self.system.rm_file(self.path)
+        else:
+            (self.system.get_file(self.path, local) if what == "get" else self.system.put_file(local, self.path))
+        return None
 
     def _content(self, size: int | None) -> bytes:
         self._connect()

@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 from mpiqe.errors import ImageError
 from mpiqe.regular_files import open_regular
-from mpiqe.sources.local import TAR_SUFFIXES, is_image
+from mpiqe.sources.local import TAR_SUFFIXES, is_member
 from mpiqe.sources.photo import Budget, Limits, Photo, held_photo, too_large, unreadable
 from mpiqe.sources.unpacking import FAULTS, unpacking
 
@@ -187,8 +187,7 @@ def _again(archive: str, index: int, size: int, opened: Open) -> bytes:
 
 
 def _is_photo(member: Member) -> bool:
-    hidden = any(part.startswith(".") and part.strip(".") for part in member.name.split("/"))
-    return member.is_file and is_image(member.name) and not hidden
+    return member.is_file and is_member(member.name)
 
 
 def _records(content: bytes) -> dict[str, str]:

@@ -29,6 +29,12 @@ def shown(text: str) -> str:
     return _SECRET.sub(r"\1***", _USER.sub("", text))
 
 
+def addressed(url: str) -> str:
+    """The part of an address that says what it is of: ``zip://a.jpg`` of ``zip://a.jpg::s3://bucket/x.zip``."""
+    first, _, rest = url.partition("::")
+    return first if "://" in first or not rest else addressed(rest)
+
+
 def last_name(url: str) -> str:
     """Return the file's name at the end of an address, or its host; "photo" for an invalid address."""
     try:

@@ -30,8 +30,8 @@ class QualityMetric(nn.Module):
 
     It computes in fp32 under ``torch.autocast`` too. ``quantize``: floating-point pixels are rounded to 8 bits, as
     ``Scorer`` rounds them and as a file would, with a gradient that passes the rounding; without, the score is a
-    continuous function of the pixels, up to about 1 % of the range away. ``random`` crops are drawn anew at every call,
-    from torch's generator.
+    continuous function of the pixels, on example photos up to 5 % of the range away. ``random`` crops are drawn anew at
+    every call, from torch's generator.
 
     ``scorer`` must have been loaded with the runtime ``torch``; raises ``ConfigError`` for another. The metric takes
     its model over: the scorer is not to be used any more. ``create_metric`` does both.

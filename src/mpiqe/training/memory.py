@@ -13,7 +13,6 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from mpiqe.errors import ConfigError
 from mpiqe.model.build import QualityModel
-from mpiqe.model.mpiqe import MPIQE
 
 GIGABYTE = 2**30
 _USABLE = 0.85  # of what is free; the rest is for workspaces and what lies between blocks
@@ -94,7 +93,7 @@ def _kept(model: QualityModel, accelerator: Accelerator, crops: int, cached: boo
 
 def forward(model: QualityModel, crops: Tensor, folded: object) -> object:
     """One forward pass of uint8 crops (B, 3, S, S), or of what a ``StemCache`` keeps of them (B, N W + F)."""
-    if isinstance(model, MPIQE) and crops.is_floating_point():
+    if crops.is_floating_point():
         return model.forward_embedded(model.clip.split_embedded(crops), folded)  # type: ignore[arg-type]
     return model(crops, folded)
 

@@ -185,7 +185,22 @@ def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions
     _check(options.run, where)
     if options.run.ranked_data and not (options.model.stem_head and options.model.stem_head_width):
         raise ConfigError(f"{where}: ranked_data is learnt by stem_head with hidden units; give stem_head_width too")
+    if options.model.method == "liqe":
+        _check_liqe(options, where)
     return options
+
+
+def _check_liqe(options: TrainOptions, where: str) -> None:
+    """Raise ``ConfigError`` for what LIQE's loss has no place for."""
+    faults = [
+        f"{item.name} = {getattr(options.loss, item.name)!r}: liqe has losses of its own, with dynamic weights"
+        for item in fields(options.loss)
+        if getattr(options.loss, item.name) != item.default
+    ]
+    if options.run.ranked_data:
+        faults.append("ranked_data: liqe ranks rated sets alone; give extra_data")
+    if faults:
+        raise ConfigError(f"{where}: " + "; ".join(faults))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -141,8 +141,6 @@ def align(
 
 def _look(model: QualityModel, crops: Tensor, folded: Any) -> tuple[MPIQEOutput, Tensor | None]:
     """The output for pixels (B, 3, S, S), or what a ``StemCache`` keeps of them, and the pooled features (B, F)."""
-    if not isinstance(model, MPIQE):
-        return model(crops, folded), None
     clip = model.clip
     embedded = clip.split_embedded(crops) if crops.is_floating_point() else clip.embed(clip.preprocess(crops))
     return model.forward_embedded(embedded, folded), embedded.pooled

@@ -55,7 +55,7 @@ def _backward(
     device = accelerator.device
     with accelerator.autocast():
         text = model.fold()
-    leaves, pairs = _cut_off(text)
+    leaves, pairs = cut_off(text)
     sums = torch.zeros(4, device=device)
     for batch in batches:
         each = batch.crops.shape[1]
@@ -80,7 +80,7 @@ def _backward(
     return sums
 
 
-def _cut_off(text: Any) -> tuple[Any, list[tuple[Tensor, Tensor]]]:
+def cut_off(text: Any) -> tuple[Any, list[tuple[Tensor, Tensor]]]:
     """``text`` (a tensor, ``None``, or a named tuple of such) without its graph, and what ties the two together.
 
     That is each (value with graph, value without) that carries a gradient.

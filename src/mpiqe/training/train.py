@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mpiqe.model.checkpoint import FILE_NAME, CheckpointConfig, load_tensors, re
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_files import EMBEDDED
 from mpiqe.model.clip_iqa import CLIPIQA
+from mpiqe.model.liqe import LIQE, QUALITIES
 from mpiqe.model.loss import Counts, Loss
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.model.tensor_files import check_safetensors
@@ -37,6 +38,8 @@ from mpiqe.training.evaluate import (
     predict,
     to_csv,
 )
+from mpiqe.training.liqe_loss import LIQELoss, dynamic_weights
+from mpiqe.training.liqe_step import take_liqe_step
 from mpiqe.training.memory import free_memory, in_gigabytes, measure_needs, out_of_memory_named, trial_parts
 from mpiqe.training.movement import initial, movement
 from mpiqe.training.options import RunOptions, TrainOptions
@@ -99,7 +102,10 @@ def train(
     backbone_digest = clip.digest()
     model = build_model(clip, options.model, seed=settings.seed)
     if not list(model.parameters()):
-        raise ConfigError("clip-iqa with context_length = 0 is zero-shot: there is nothing to train")
+        key = "visual_depth" if isinstance(model, LIQE) else "context_length"
+        raise ConfigError(f"{options.model.method} with {key} = 0 is zero-shot: there is nothing to train")
+    if isinstance(model, LIQE) and accelerator.num_processes > 1:
+        raise ConfigError("liqe compares all images of a batch: train it in one process; --micro-batch saves memory")
     if start:
         _go_on_from(start, model, options, dataset, reporter)
     if settings.start:
@@ -112,6 +118,7 @@ def train(
     model.to(accelerator.device)
 
     loss = Loss(options.loss)
+    liqe_loss = LIQELoss(scenes=options.model.scene_labels, distortions=options.model.distortion_labels)
     trained = sides.trained
     model.clip.checkpointing = settings.gradient_checkpointing
     units = settings.crops if settings.mix_crops else 1  # of an image, each drawn for itself
@@ -155,7 +162,7 @@ def train(
     )
     items = _crops(crops, model, options, accelerator, reporter)
     asked: CropDataset | StemCache | ShiftedTargets = items
-    if start and isinstance(model, MPIQE):
+    if start and isinstance(model, (MPIQE, LIQE)):
         asked, said = align(model, items, accelerator)
         reporter.note(said)
     elif begun and settings.start and isinstance(model, MPIQE) and model.stem_head is not None:
@@ -197,21 +204,32 @@ def train(
     for epoch in range(progress["epoch"] + 1, settings.epochs + 1):
         started, sums = time.monotonic(), torch.zeros(4, dtype=torch.float64)
         sampler.set_epoch(epoch)
+        liqe_loss.weights = dynamic_weights(progress.get("losses", []))
         parts = iter(batches)
         for number, step in enumerate(sampler.steps()):
             rate = schedule((epoch - 1) * steps + number)
             for group in bare.param_groups:
                 group["lr"] = rate * group["share"]
             with out_of_memory_named(crops_each * sum(map(len, step.parts)), len(step.parts)):
-                losses = take_step(
-                    model,
-                    islice(parts, len(step.parts)),
-                    loss=loss,
-                    counts=_counts([trained[index] for index in step.images], crops_each),
-                    optimiser=optimiser,
-                    accelerator=accelerator,
-                    prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
-                )
+                if isinstance(model, LIQE):
+                    losses = take_liqe_step(
+                        model,
+                        islice(parts, len(step.parts)),
+                        loss=liqe_loss,
+                        ends=list(accumulate(sides.sizes)),
+                        optimiser=optimiser,
+                        accelerator=accelerator,
+                    )
+                else:
+                    losses = take_step(
+                        model,
+                        islice(parts, len(step.parts)),
+                        loss=loss,
+                        counts=_counts([trained[index] for index in step.images], crops_each),
+                        optimiser=optimiser,
+                        accelerator=accelerator,
+                        prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
+                    )
             sums += torch.stack(losses).cpu().double() * len(step.images)
             reporter.step(run.finite(losses.total, epoch))
         seconds = time.monotonic() - started
@@ -233,6 +251,9 @@ def train(
             "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
         better = settings.epoch == "last" or beats(row["val_srcc"], progress["best"])  # D14
+        if isinstance(model, LIQE):
+            means = [row[f"loss_{term}"] for term in liqe_loss.weights._fields]
+            progress["losses"] = [*progress.get("losses", []), means][-2:]
         progress |= {"epoch": epoch, "best": row["val_srcc"] if better else progress["best"]}
         if accelerator.scaler is not None:
             progress["scaler"] = accelerator.scaler.state_dict()
@@ -319,11 +340,14 @@ def _crops(
 
 
 def _aim(model: QualityModel, trained: Sequence[Record], settings: RunOptions) -> None:
-    """Set what the head's number stands for (D10), or for CLIP-IQA what a probability does."""
+    """Set what the head's number stands for (D10), CLIP-IQA's probability, or LIQE's expected quality."""
     mean, std = target_statistics(trained)
+    ratings = [record.mos for record in trained]
     if isinstance(model, CLIPIQA):
-        ratings = [record.mos for record in trained]
         model.target_mean, model.target_std = min(ratings), max(ratings) - min(ratings)
+    elif isinstance(model, LIQE):  # 1 is the lowest rating, 5 the highest
+        model.target_std = (max(ratings) - min(ratings)) / (len(QUALITIES) - 1)
+        model.target_mean = min(ratings) - model.target_std
     elif settings.target == "standardised":
         model.target_mean, model.target_std = mean, std
     elif model.stem_head is None:  # it brings a bias of its own

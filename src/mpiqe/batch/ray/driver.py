@@ -12,16 +12,19 @@ from typing import IO, Any
 from mpiqe import bounds
 from mpiqe.batch.interrupts import Interrupts, JobInterrupted
 from mpiqe.batch.output import Output
-from mpiqe.batch.parquet_sink import parts_folder, remove_parts
+from mpiqe.batch.parquet_sink import EarlierParquet, parts_folder, remove_parts
 from mpiqe.batch.progress import OnProgress, Tracker, counting
 from mpiqe.batch.ray.engine import cluster, scored
 from mpiqe.batch.ray.parts import Part, common, counted, finished, merge
 from mpiqe.batch.ray.worker import Job
-from mpiqe.batch.resume import COMPUTES, VERSION, check_settings, write_settings
-from mpiqe.batch.sinks import COLUMNS
+from mpiqe.batch.resume import COMPUTES, VERSION, EarlierText, check_settings, write_settings
+from mpiqe.batch.sinks import COLUMNS, decode_name
+from mpiqe.batch.summary import Scores
 from mpiqe.errors import ConfigError
 from mpiqe.scoring.loading import version_of_folder
 from mpiqe.sources.find import Limits
+from mpiqe.sources.lists import is_image_file
+from mpiqe.sources.passed_over import PassedOver, no_image
 
 SHARD_SIZE = 4096
 _MOST_OF_A_SHARD = 10_000_000
@@ -43,6 +46,10 @@ class Cluster:
             )
         if not target.can_resume:
             raise ConfigError("--engine ray writes a file: give --output FILE, as csv, jsonl or parquet")
+        if target.remote:
+            raise ConfigError(
+                "--engine ray writes to a folder that all nodes share; copy its --output to a store after"
+            )
         if figures:
             raise ConfigError("--explain draws on this machine; leave --engine ray away, or --explain")
         if device not in ("auto", "cpu"):
@@ -66,8 +73,12 @@ class Cluster:
         options: dict[str, Any],
         limits: Limits,
         column: str | None,
+        kept: tuple[str, ...],
+        null: bool,
         on_progress: OnProgress | None,
         count_total: bool,
+        scores: Scores,
+        left_out: PassedOver,
     ) -> Tracker:
         """Score all that is not there yet and write the output; return how many rows it has, and how many failed."""
         output = Path(os.path.abspath(target.path or ""))
@@ -94,19 +105,23 @@ class Cluster:
                 options={**options, "device": "cpu", "workers": options.get("workers") or 1, "threads": 1},
                 limits=limits,
                 column=column,
+                kept=kept,
+                null=null,
                 shard_size=self.shard_size,
                 computes=computes,
             )
-            _score(job, parts, processors, on_progress, count_total=count_total)
+            _score(job, parts, processors, on_progress, count_total=count_total, left_out=left_out)
         ordered = list(counted(parts[number] for number in sorted(parts)))
         rows = sum(part.rows for part in ordered)
         if rows:
-            merge(output, ordered)
+            merge(output, ordered, kept)
+            for row in EarlierParquet(output) if target.form == "parquet" else EarlierText(output, target.form, kept):
+                scores.add(decode_name(row.path), row.score)
             # as of any run now: without --engine ray, photos can be added
             write_settings(output, {**settings, COMPUTES: ordered[0].computes})
         remove_parts(output)
         if not rows:
-            raise ConfigError(f"there is no image in {' '.join(paths)}")
+            raise ConfigError(no_image(paths, left_out))
         return Tracker(None, done=rows, failed=sum(part.failed for part in ordered))
 
 
@@ -130,11 +145,19 @@ def _kept(paths: list[str], stdin: IO[bytes], folder: Path) -> Iterator[str]:
         with kept.open("wb") as file, ExitStack() as until_copied:
             source = stdin if path == "-" else until_copied.enter_context(open(path[1:], "rb"))
             shutil.copyfileobj(source, file)
+        if path == "-" and is_image_file(kept):
+            raise ConfigError("--engine ray takes a list on standard input; score one image without it")
         yield f"@{kept}"
 
 
 def _score(
-    job: Job, parts: dict[int, Part], processors: int, on_progress: OnProgress | None, *, count_total: bool
+    job: Job,
+    parts: dict[int, Part],
+    processors: int,
+    on_progress: OnProgress | None,
+    *,
+    count_total: bool,
+    left_out: PassedOver,
 ) -> None:
     """Add to ``parts`` those that are not there.
 
@@ -146,8 +169,8 @@ def _score(
     with Interrupts() as interrupts:
         try:
             with (
-                counting(tracker, job.paths, job.output, wanted=count_total),
-                closing(scored(job, list(parts.values()), actors=processors)) as coming,
+                counting(tracker, job.paths, job.output, wanted=count_total, names=job.limits.names, null=job.null),
+                closing(scored(job, list(parts.values()), actors=processors, left_out=left_out)) as coming,
             ):
                 tracker.report()
                 for part in coming:

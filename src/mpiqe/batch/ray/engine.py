@@ -22,6 +22,8 @@ from mpiqe.batch.ray.parts import Part, part_named
 from mpiqe.batch.ray.worker import Job, ShardScorer, planned
 from mpiqe.errors import ConfigError, MPIQEError
 from mpiqe.extras import needing
+from mpiqe.parse import parse_json
+from mpiqe.sources.passed_over import PassedOver
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -66,10 +68,11 @@ def cluster(address: str | None, *, processors: int | None = None) -> Iterator[i
                 yield int(ray.cluster_resources().get("CPU", 0)) or 1
 
 
-def scored(job: Job, finished: Iterable[Part], *, actors: int) -> Generator[Part, None, None]:
+def scored(job: Job, finished: Iterable[Part], *, actors: int, left_out: PassedOver) -> Generator[Part, None, None]:
     """Score what is not ``finished`` on the cluster that this process is connected to; the parts, as they come.
 
-    Each of ``actors`` takes a processor. Raises ``MPIQEError`` for what a node could not do, or Ray.
+    Each of ``actors`` takes a processor. What finding the photos left out is added to ``left_out``. Raises
+    ``MPIQEError`` for what a node could not do, or Ray.
     """
     ray = _imported("ray")
     context = ray.data.DataContext.get_current()
@@ -93,6 +96,9 @@ def scored(job: Job, finished: Iterable[Part], *, actors: int) -> Generator[Part
             for answer in rows:
                 if answer["error"]:
                     raise MPIQEError(answer["error"])
+                if answer["left_out"]:
+                    left_out.add_all(parse_json(answer["left_out"]))
+                    continue
                 yield part_named(answer["part"])
     except ray.exceptions.RayError as error:
         raise MPIQEError(

@@ -7,7 +7,7 @@ says all that the driver needs to know of it, so that to go on with a million of
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
@@ -76,7 +76,7 @@ def refuse_unfinished(output: Path) -> None:
     if finished(output):
         raise ConfigError(
             f"{parts_folder(output)} has the rows of a run with --engine ray that was not finished; continue it with "
-            "--engine ray --resume, or remove that folder"
+            "--engine ray --resume, or start anew with --overwrite"
         )
 
 
@@ -104,7 +104,7 @@ def counted(parts: Iterable[Part]) -> Iterator[Part]:
         yield part
 
 
-def merge(output: Path, parts: Iterable[Part]) -> None:
+def merge(output: Path, parts: Iterable[Part], kept: Sequence[str] = ()) -> None:
     """Make the output of the parts, a piece of one in memory at a time, in place of any that is there."""
     parts = list(parts)
     folder = parts_folder(output)
@@ -115,7 +115,7 @@ def merge(output: Path, parts: Iterable[Part]) -> None:
         with beside.open("wb") as file:
             if parts[0].form == "csv":
                 header = StringIO()
-                CsvSink(header)
+                CsvSink(header, kept=kept)
                 file.write(header.getvalue().encode())
             for part in parts:
                 with (folder / part.name).open("rb") as rows:

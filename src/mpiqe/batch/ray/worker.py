@@ -4,6 +4,7 @@ Does not import Ray: both take and return plain values. What a user can mend goe
 exception that is raised here would come wrapped in Ray's.
 """
 
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mpiqe.atomic import write_atomic
+from mpiqe.batch.kept import paired
 from mpiqe.batch.parquet_sink import encoded, parts_folder, schema
 from mpiqe.batch.ray.parts import Part, part_of
 from mpiqe.batch.ray.shards import Shard, cut
@@ -26,6 +28,7 @@ from mpiqe.scoring.score import Row
 from mpiqe.scoring.scorer import Scorer
 from mpiqe.sources.archive import Shared
 from mpiqe.sources.find import find_closed
+from mpiqe.sources.passed_over import PassedOver
 from mpiqe.sources.photo import Limits
 
 
@@ -50,6 +53,10 @@ class Job:
     shard_size: int
     computes: str | None = None
     """What the shards that are there were computed with, if there are any."""
+    kept: tuple[str, ...] = ()
+    """Columns of tables that rows have too."""
+    null: bool = False
+    """Whether zero bytes end the paths of lists."""
 
     def enter(self) -> None:
         """Go where relative paths mean what they mean to the driver; raises ``ConfigError`` on a node without it."""
@@ -71,17 +78,26 @@ def planned(job: Job, finished: dict[int, str]) -> Iterator[dict[str, str]]:
     """The shards that are still to be scored, as ``shard``, found while they are used.
 
     ``finished`` are the digests of those that are there, by number. One that is now another ends it with an ``error``,
-    and so does anything else that a user can mend.
+    and so does anything else that a user can mend. The last one without a shard says what was ``left_out``.
     """
+    left_out = PassedOver()
     try:
         job.enter()
         with open(os.devnull, "rb") as nothing:
-            found = find_closed(job.paths, stdin=nothing, limits=job.limits, column=job.column, output=job.output)
+            found = find_closed(
+                job.paths,
+                stdin=nothing,
+                limits=job.limits,
+                column=job.column,
+                output=job.output,
+                left_out=left_out,
+                null=job.null,
+            )
             number = -1
             for shard in cut(found, size=job.shard_size):
                 number = shard.number
                 if number not in finished:
-                    yield {"shard": shard.to_json(), "error": ""}
+                    yield {"shard": shard.to_json(), "error": "", "left_out": ""}
                 elif finished[number] != shard.digest:
                     raise ConfigError(
                         f"{job.output}: shard {number}, which begins with {shard.begins!r}, had other photos; --resume "
@@ -95,7 +111,10 @@ def planned(job: Job, finished: dict[int, str]) -> Iterator[dict[str, str]]:
                 f"{parts_folder(job.output)} and start anew"
             )
     except (MPIQEError, OSError) as error:
-        yield {"shard": "", "error": str(error)}
+        yield {"shard": "", "error": str(error), "left_out": ""}
+    else:
+        if left_out.counts():
+            yield {"shard": "", "error": "", "left_out": json.dumps(left_out.counts())}
 
 
 class ShardScorer:
@@ -111,23 +130,23 @@ class ShardScorer:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         """A batch of one ``shard``, or of an ``error`` from before -> the name of its ``part``, or an ``error``."""
         text, error = str(batch["shard"][0]), str(batch["error"][0])
-        if error:
-            return {"part": [""], "error": [error]}
+        if error or not text:
+            return {"part": [""], "error": [error], "left_out": [str(batch["left_out"][0])]}
         try:
             if self._scorer is None:
                 self._scorer = _loaded(self.job)
             part = score_shard(self._scorer, text, self.job)
         except (MPIQEError, OSError) as problem:
-            return {"part": [""], "error": [str(problem)]}
-        return {"part": [part.name], "error": [""]}
+            return {"part": [""], "error": [str(problem)], "left_out": [""]}
+        return {"part": [part.name], "error": [""], "left_out": [""]}
 
 
 def score_shard(scorer: Scorer, text: str, job: Job) -> Part:
     """Write the rows of the shard in ``text``, whole or not at all; raises ``OSError`` where that fails."""
-    with Shared(job.limits, job.column) as shared:
+    with Shared(job.limits, job.column, kept=job.kept) as shared:
         shard = Shard.from_json(text, shared)
-        with closing(scorer.rows(shard.photos())) as scored:
-            rows = list(scored)
+        with closing(paired(scorer, shard.photos())) as scored:
+            rows = [row for _, row in scored]
     part = part_of(
         shard,
         rows=len(rows),
@@ -166,9 +185,9 @@ def _loaded(job: Job) -> Scorer:
 
 def _content(rows: list[Row], scorer: Scorer, job: Job) -> bytes:
     if job.form == "parquet":
-        return encoded(rows, schema(scorer.predictor, job.settings))
+        return encoded(rows, schema(scorer.predictor, job.settings, kept=job.kept))
     text = StringIO(newline="\n")
-    sink = CsvSink(text, header=False) if job.form == "csv" else JsonLinesSink(text)
+    sink = CsvSink(text, header=False, kept=job.kept) if job.form == "csv" else JsonLinesSink(text, kept=job.kept)
     for row in rows:
         sink.write(row)
     return text.getvalue().encode()
