@@ -14,12 +14,13 @@ async function readList() {
     const response = await fetch("files.json");
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     const list = await response.json();
-    const megabytes = (part) => Math.ceil(part.files.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6);
-    const [model, runtime] = [megabytes(list.model), megabytes(list.runtime)];
+    const bytesOf = (part) => part.files.reduce((sum, { bytes }) => sum + bytes, 0);
+    const parts = [bytesOf(list.model), bytesOf(list.runtime)];
+    const [all, model, runtime] = [parts[0] + parts[1], ...parts].map((bytes) => Math.round(bytes / 1e6));
     at("cost").textContent =
-      `The first photo downloads ${model + runtime} MB: the model (${model} MB) and ONNX Runtime, which computes it ` +
+      `The first photo downloads ${all} MB: the model (${model} MB) and ONNX Runtime, which computes it ` +
       `(${runtime} MB, less if the host compresses). Your browser's cache keeps both. ` +
-      "A photo then takes about a second, and its map two more; what yours took is shown.";
+      "A photo then takes about a second, and its map one or two more; what yours took is shown.";
     return list;
   } catch (error) {
     notice(`files.json could not be read (${error.message}); build the page with npm run build.`);
