@@ -1,9 +1,13 @@
 """Bounded pipelines of threads that keep the order of their items."""
 
+import contextlib
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from types import FrameType
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -43,7 +47,8 @@ def in_order(
                 except Exception as error:
                     fault = error
                     break
-                pending.append(pool.submit(work, item))
+                with uninterrupted():
+                    pending.append(pool.submit(work, item))
                 if len(pending) > ahead:
                     yield pending.popleft().result()
             while pending:
@@ -51,10 +56,32 @@ def in_order(
             if fault is not None:
                 raise fault
         finally:
-            for future in pending:
-                future.cancel()
+            with uninterrupted():
+                for future in pending:
+                    future.cancel()
             if release:
                 release()
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Delay Ctrl-C until the end of this context.
+
+    Raised between the steps with which a pool takes its lock, ``KeyboardInterrupt`` would leave the lock taken, and the
+    threads that are to be joined would wait for it without end.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        handler(*came[0])
 
 
 def batches(items: Iterable[Item], size: int, *, waits: Callable[[], bool] | None = None) -> Iterator[list[Item]]:
