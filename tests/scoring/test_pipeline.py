@@ -1,10 +1,13 @@
+import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 
 import pytest
 
-from mpiqe.scoring.pipeline import batches, in_order
+from mpiqe.scoring import pipeline
+from mpiqe.scoring.pipeline import batches, in_order, uninterrupted
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -95,3 +98,29 @@ def test_what_the_work_waits_for_is_released_before_it_is_waited_for(early):
 def test_batches_have_one_size_but_the_last():
     assert list(batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(batches([], 3)) == []
+
+
+def test_an_interrupt_waits_for_the_end_of_what_must_not_be_torn():
+    steps = []
+    with pytest.raises(KeyboardInterrupt):
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("whole")
+        steps.append("never")
+    assert steps == ["whole"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_while_a_pool_takes_an_item_comes_when_it_has_it(monkeypatch):
+    taken = []
+
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *arguments, **named):
+            signal.raise_signal(signal.SIGINT)
+            taken.append(super().submit(*arguments, **named))
+            return taken[-1]
+
+    monkeypatch.setattr(pipeline, "ThreadPoolExecutor", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(in_order(abs, [-1, -2, -3], workers=2, ahead=2))
+    assert len(taken) == 1

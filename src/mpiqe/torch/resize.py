@@ -1,9 +1,9 @@
 """Pillow's resizing of 8-bit pixels as a differentiable function.
 
-Pillow filters along the rows, rounds to whole levels, filters along the columns and rounds again, from version 13 on the
-other way round where that is less work; a photo that has to become much smaller is first averaged over blocks of whole
-pixels. Each of these steps is a product with a fixed matrix,
-here with the coefficients that Pillow computes with (``src/libImaging/Resample.c``).
+Pillow filters along the rows, rounds to whole levels, filters along the columns and rounds again, from version 13 on
+the other way round where that is less work; a photo that has to become much smaller is first averaged over blocks of
+whole pixels. Each of these steps is a product with a fixed matrix, here with the coefficients that Pillow computes with
+(``src/libImaging/Resample.c``).
 
 Axes: N images, C channels, H, W pixels.
 """
