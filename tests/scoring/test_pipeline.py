@@ -102,11 +102,15 @@ def test_batches_have_one_size_but_the_last():
 
 def test_an_interrupt_waits_for_the_end_of_what_must_not_be_torn():
     steps = []
-    with pytest.raises(KeyboardInterrupt):
+
+    def work():
         with uninterrupted():
             signal.raise_signal(signal.SIGINT)
             steps.append("whole")
         steps.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert steps == ["whole"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
