@@ -103,6 +103,7 @@ def test_memory_is_measured_where_malloc_keeps_free_memory_of_earlier_work(monke
     assert len(above) == 3000
 
 
+@pytest.mark.slow
 def test_garbage_of_earlier_work_is_not_freed_while_memory_is_measured(monkeypatch, tmp_path):
     def leave_garbage_behind():
         ring: list = [b"x" * (50 << 20)]

@@ -142,6 +142,7 @@ def test_a_graph_comes_with_it_and_is_what_is_loaded(run: Path, tmp_path: Path, 
     assert scorer.scale.model == torch_scorer.scale.model
 
 
+@pytest.mark.slow
 def test_an_upload_takes_away_the_graph_that_an_earlier_one_left(run: Path, tmp_path: Path) -> None:
     code = f"import mpiqe\nprint(mpiqe.push_to_hub({str(run)!r}, NAME, license='mit', graph=False, **OPTIONS))"
     with closing(Hub()) as hub:

@@ -147,6 +147,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(small):
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.slow
 def test_a_body_that_comes_too_slowly_is_408(small):
     with closing(socket.create_connection(("127.0.0.1", small.port), timeout=20)) as connection:
         connection.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\nabc")
@@ -219,6 +220,7 @@ def test_too_many_bytes_at_a_time_are_503(start):
     assert refused(server.post(b"x" * 5_000_000), 422)
 
 
+@pytest.mark.slow
 def test_a_photo_that_waits_too_long_is_503(start):
     server = start("--workers", "1", "--batch-size", "1", "--timeout", "1.5", PREDICT_SECONDS="1")
     answers = []

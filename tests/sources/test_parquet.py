@@ -200,6 +200,7 @@ def test_arrow_files_are_tables_too(tmp_path, stream):
         assert (name, reason.startswith("t.parquet: damaged")) == ("t.parquet", True)
 
 
+@pytest.mark.slow
 def test_a_large_arrow_file_is_mapped_and_not_held(tmp_path):
     """700 MB in one batch: more than the process that reads it may take beside the file."""
     rows = 70

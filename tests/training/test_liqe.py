@@ -111,6 +111,7 @@ def test_a_checkpoint_scores_and_names_by_the_marginals_of_the_joint_probabiliti
     np.testing.assert_allclose(said.score, config.target_mean + config.target_std * quality, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(
     tmp_path: Path, rated_photos: Path, tiny_folder: Path
 ) -> None:

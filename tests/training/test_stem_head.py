@@ -144,6 +144,7 @@ def test_hidden_units_learn_what_no_line_can_and_the_standardisation_is_in_them(
     assert float(torch.corrcoef(torch.stack([line, targets]))[0, 1]) < 0.4
 
 
+@pytest.mark.slow
 def test_a_run_with_hidden_units_is_loaded_and_scores(tmp_path: Path, rated_photos: Path, lite_folder: Path) -> None:
     settings = _settings(rated_photos, lite_folder, stem_head=True, stem_head_width=8, epochs=1, cache_stem=True)
     _train(tmp_path / "run", settings)
@@ -158,6 +159,7 @@ def test_a_backbone_without_such_a_stem_is_refused(tiny_clip: FrozenCLIP) -> Non
         build_model(tiny_clip, replace(TINY_OPTIONS, stem_head=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [0, 8])
 def test_class_heads_name_the_classes_and_the_alignment_is_trained_all_the_same(
     tmp_path: Path, rated_photos: Path, lite_folder: Path, width: int
@@ -233,6 +235,7 @@ def test_ranked_images_teach_the_order_and_not_their_numbers() -> None:
     assert float(torch.corrcoef(torch.stack([predict_crops(heads[1], features), targets[:, 0].double()]))[0, 1]) > 0.8
 
 
+@pytest.mark.slow
 def test_a_run_ranks_the_images_of_a_further_table_and_asks_nothing_of_the_decoder_there(
     tmp_path: Path, rated_photos: Path, lite_folder: Path
 ) -> None:

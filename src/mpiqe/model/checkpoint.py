@@ -188,6 +188,8 @@ def fingerprint(model: QualityModel, config: CheckpointConfig) -> str:
     for key, parameter in sorted(model.named_parameters()):
         digest.update(f"{key}{tuple(parameter.shape)}".encode())
         digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
+    if config.options.method == "liqe":  # its texts are no parameters
+        digest.update(f"{config.options.scene_prompts} {config.options.distortion_prompts}".encode())
     return digest.hexdigest()
 
 
