@@ -166,7 +166,8 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, rated_photos: Path, t
     assert done.stderr.count("images to train on") == 1
     one, two = (load_file(tmp_path / name / "mpiqe.safetensors") for name in ("one", "two"))
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, atol=2e-4, rtol=0, msg=name)
+        if not name.endswith("key.bias"):  # a softmax does not see it, so its gradient is rounding, which Adam enlarges
+            torch.testing.assert_close(two[name], tensor, atol=2e-4, rtol=0, msg=name)
     assert (tmp_path / "two" / "predictions.csv").read_text().count("\n") == 5
 
 
