@@ -47,8 +47,9 @@ from mpiqe.model.untrained import BACKBONE, create_untrained, shape_named
 from mpiqe.training.batches import StepSampler, step_loader
 from mpiqe.training.device import accelerator_for, peak_memory_mb
 from mpiqe.training.options import RunOptions
-from mpiqe.training.step import take_step
+from mpiqe.training.step import MPIQEObjective
 from mpiqe.training.targets import one_hot
+from mpiqe.training.train import take_step
 
 SIDES = ("ours", "plain")
 PAPERS = RunOptions()
@@ -180,20 +181,12 @@ def ours(model: MPIQE, accelerator: Accelerator, records: Sequence[Record], aske
     sampler = StepSampler(len(records), batch_size=len(records), parts=asked.parts, rank=0, world=1, seed=0)
     crops = CropDataset(records, size=model.image_size, count=asked.crops, seed=0, crops="training")
     loader = step_loader(crops, sampler, workers=asked.workers)
-    loss = Loss(LossOptions())
+    objective = MPIQEObjective(model, Loss(LossOptions()), counts_of(records, asked.crops))
 
     def step(epoch: int) -> float:
         sampler.set_epoch(epoch)
         (planned,) = sampler.steps()
-        losses = take_step(
-            model,
-            islice(iter(loader), len(planned.parts)),
-            loss=loss,
-            counts=counts_of(records, asked.crops),
-            optimiser=optimiser,
-            accelerator=accelerator,
-            prepare_target=lambda mos: mos,
-        )
+        losses = take_step(objective, islice(iter(loader), len(planned.parts)), optimiser, accelerator)
         return float(losses.total.detach())
 
     return step

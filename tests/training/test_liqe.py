@@ -169,14 +169,14 @@ def test_pairs_are_taken_within_each_of_several_sets(
     tmp_path: Path, rated_photos: Path, further_photos: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[list[int], int]] = []
-    take = module.take_liqe_step
+    take = module.take_step
 
-    def note(model, batches, **how):  # type: ignore[no-untyped-def]
+    def note(objective, batches, *how):  # type: ignore[no-untyped-def]
         kept = list(batches)
-        seen.append((how["ends"], max(int(index) for batch in kept for index in batch.index)))
-        return take(model, kept, **how)
+        seen.append((objective.ends, max(int(index) for batch in kept for index in batch.index)))
+        return take(objective, kept, *how)
 
-    monkeypatch.setattr(module, "take_liqe_step", note)
+    monkeypatch.setattr(module, "take_step", note)
     _train(tmp_path / "run", _settings(rated_photos, tiny_folder, epochs=1, extra_data=(f"csv:{further_photos}",)))
     assert sets_of(torch.tensor([0, 2, 3, 4, 5, 9]), [3, 5, 10]).tolist() == [0, 0, 1, 1, 2, 2]
     (ends,) = {tuple(ends) for ends, _ in seen}

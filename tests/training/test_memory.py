@@ -23,8 +23,8 @@ from mpiqe.training.memory import GIGABYTE, Needs, free_memory, measure_needs
 from mpiqe.training.options import resolve
 from mpiqe.training.reporter import Silent
 from mpiqe.training.run_folder import RunFolder
-from mpiqe.training.step import take_step
-from mpiqe.training.train import train
+from mpiqe.training.step import MPIQEObjective
+from mpiqe.training.train import take_step, train
 
 SMALL = ["--windows", "3", "--decoder-layers", "1", "--crops", "2", "--epochs", "1", "--workers", "0"]
 SMALL += ["--device", "cpu", "--precision", "fp32", "--batch-size", "8"]
@@ -52,13 +52,10 @@ def _gradients(model: MPIQE) -> dict[str, torch.Tensor]:
             kept.update({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
 
     take_step(
-        model,
+        MPIQEObjective(model, Loss(LossOptions()), Counts(6, 6, 6)),
         [batch],
-        loss=Loss(LossOptions()),
-        counts=Counts(6, 6, 6),
-        optimiser=Keep(model.parameters(), lr=0.1),
-        accelerator=accelerator_for(device="cpu", precision="fp32"),
-        prepare_target=lambda mos: mos,
+        Keep(model.parameters(), lr=0.1),
+        accelerator_for(device="cpu", precision="fp32"),
     )
     return kept
 

@@ -21,7 +21,8 @@ from mpiqe.model.loss import Counts, Loss
 from mpiqe.training.device import accelerator_for
 from mpiqe.training.memory import free_memory, in_gigabytes, measure_needs
 from mpiqe.training.options import TrainOptions
-from mpiqe.training.step import take_step
+from mpiqe.training.step import MPIQEObjective
+from mpiqe.training.train import take_step
 
 REPEATS = 3
 IMAGES = 4
@@ -122,16 +123,10 @@ def _step(
         index=torch.arange(IMAGES),
     )
 
+    objective = MPIQEObjective(model, Loss(options.loss), Counts(len(pixels), len(pixels), len(pixels)))
+
     def step() -> None:
-        take_step(
-            model,
-            [batch],
-            loss=Loss(options.loss),
-            counts=Counts(len(pixels), len(pixels), len(pixels)),
-            optimiser=optimiser,
-            accelerator=accelerator,
-            prepare_target=lambda mos: mos,
-        )
+        take_step(objective, [batch], optimiser, accelerator)
         _wait(accelerator)
 
     return step

@@ -1,83 +1,74 @@
-"""One optimiser step of LIQE, whose loss compares the images of the whole step with each other.
+"""The objective of LIQE, whose loss compares the images of the whole step with each other.
 
-So its parts cannot be added up one by one. In several parts, a first pass without gradients finds every image's logits;
-the loss of all of them leaves its gradient there, and a second pass carries it on, part by part: the gradient is that
-of the whole batch at once.
+So the losses of its micro-batches cannot be computed apart. With several, a first pass without gradients finds every
+image's logits; the loss of a micro-batch is then that of all images, in which its own logits alone carry a gradient.
+Added up, the gradient is that of the whole batch at once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.optim import Optimizer
 
 from mpiqe.data.crop_dataset import Batch
 from mpiqe.model.liqe import LIQE
 from mpiqe.model.loss import Losses
-from mpiqe.training.device import quick_attention
 from mpiqe.training.liqe_loss import LIQELoss
-from mpiqe.training.step import cut_off
+from mpiqe.training.step import crops_of
 
 
-def take_liqe_step(
-    model: LIQE,
-    batches: Iterable[Batch],
-    *,
-    loss: LIQELoss,
-    ends: Sequence[int],
-    optimiser: Optimizer,
-    accelerator: Accelerator,
-) -> Losses:
-    """Update ``model`` once with the parts ``batches`` of one batch; returns the losses, detached.
+@dataclass
+class LIQEObjective:
+    """``LIQELoss`` of one step; ``ends`` has the index of the first image after each rated set."""
 
-    ``ends``: the index of the first image after each rated set. The logits of an image's crops that come together are
-    averaged before the softmax, as the original does.
-    """
-    parts, device = list(batches), accelerator.device
-    with quick_attention(accelerator, tokens=model.clip.grid**2 + 1):
-        with accelerator.autocast():
-            text = model.fold()
-        leaf, pairs = cut_off(text)
-        if len(parts) == 1:
-            logits = _logits(model, parts[0], leaf, accelerator)
+    model: LIQE
+    criterion: LIQELoss
+    ends: Sequence[int]
+    _all: list[Batch] = field(default_factory=list)
+    _logits: list[Tensor] = field(default_factory=list)
+    _place: int = 0
+
+    def micro_batches(self, batches: Iterable[Batch], text: Tensor, accelerator: Accelerator) -> Iterator[Batch]:
+        """``batches``, all of which are held for as long as the step takes."""
+        self._all = list(batches)
+        if len(self._all) > 1:
+            with torch.no_grad(), accelerator.autocast():
+                self._logits = [self.forward(batch, text, accelerator.device) for batch in self._all]
+        for place, batch in enumerate(self._all):
+            self._place = place  # where ``loss`` puts the logits
+            yield batch
+
+    def forward(self, batch: Batch, text: Tensor, device: torch.device) -> Tensor:
+        """The joint logits of a micro-batch's images, (B, T): the mean over the crops of each.
+
+        Crops that come together are averaged before the softmax, as the original does.
+        """
+        crops = crops_of(batch, device)
+        if crops.is_floating_point():
+            logits = self.model.joint_logits_embedded(self.model.clip.split_embedded(crops), text)
         else:
-            with torch.no_grad():
-                logits = torch.cat([_logits(model, part, leaf, accelerator) for part in parts])
-            logits.requires_grad_()
-        whole = Batch(torch.empty(0), *(torch.cat([part[field] for part in parts]).to(device) for field in range(1, 5)))
-        losses = loss(
-            model.marginals(logits),
+            logits = self.model.joint_logits(crops, text)
+        return logits.view(*batch.crops.shape[:2], -1).mean(dim=1)
+
+    def loss(self, output: Tensor, batch: Batch) -> Losses:
+        """The losses of the whole step, as values with the first micro-batch and as gradients with each."""
+        others = self._logits
+        logits = torch.cat([*others[: self._place], output, *others[self._place + 1 :]])
+        labels = (torch.cat([part[column] for part in self._all]).to(output.device) for column in range(1, 5))
+        whole = Batch(torch.empty(0), *labels)
+        losses = self.criterion(
+            self.model.marginals(logits),
             scenes=whole.scene,
             distortions=whole.distortion,
             mos=whole.mos,
-            sets=sets_of(whole.index, ends),
+            sets=sets_of(whole.index, self.ends),
             images=whole.index,
         )
-        accelerator.backward(losses.total)
-        if len(parts) > 1 and logits.grad is not None:
-            shares = torch.split(logits.grad, [len(part.mos) for part in parts])
-            for part, gradient in zip(parts, shares, strict=True):
-                torch.autograd.backward(_logits(model, part, leaf, accelerator), gradient)
-        for graph, cut in pairs:
-            if cut.grad is not None:
-                torch.autograd.backward(graph, cut.grad)
-    optimiser.step()
-    optimiser.zero_grad()
-    return Losses(*(part.detach() for part in losses))
+        return losses if self._place == 0 else Losses(*(part - part.detach() for part in losses))
 
 
 def sets_of(images: Tensor, ends: Sequence[int]) -> Tensor:
-    """Which rated set each of ``images`` (B,) is of, counted from 0; ``ends`` as for ``take_liqe_step``."""
+    """Which rated set each of ``images`` (B,) is of, counted from 0; ``ends`` as for ``LIQEObjective``."""
     return torch.bucketize(images, torch.tensor(ends, device=images.device), right=True)
-
-
-def _logits(model: LIQE, batch: Batch, text: Tensor, accelerator: Accelerator) -> Tensor:
-    """The joint logits of a part's images, (B, T): the mean over the crops of each."""
-    with accelerator.autocast():
-        crops = batch.crops.flatten(0, 1).to(accelerator.device, non_blocking=True)
-        if crops.is_floating_point():
-            logits = model.joint_logits_embedded(model.clip.split_embedded(crops), text)
-        else:
-            logits = model.joint_logits(crops, text)
-    return logits.view(*batch.crops.shape[:2], -1).mean(dim=1)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -13,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from mpiqe.errors import ConfigError
 from mpiqe.model.build import QualityModel
+from mpiqe.model.mpiqe import MPIQEOutput
 
 GIGABYTE = 2**30
 _USABLE = 0.85  # of what is free; the rest is for workspaces and what lies between blocks
@@ -91,11 +92,12 @@ def _kept(model: QualityModel, accelerator: Accelerator, crops: int, cached: boo
     return size
 
 
-def forward(model: QualityModel, crops: Tensor, folded: object) -> object:
+def forward(model: QualityModel, crops: Tensor, folded: Any) -> MPIQEOutput:
     """One forward pass of uint8 crops (B, 3, S, S), or of what a ``StemCache`` keeps of them (B, N W + F)."""
     if crops.is_floating_point():
-        return model.forward_embedded(model.clip.split_embedded(crops), folded)  # type: ignore[arg-type]
-    return model(crops, folded)
+        return model.forward_embedded(model.clip.split_embedded(crops), folded)
+    output: MPIQEOutput = model(crops, folded)
+    return output
 
 
 def synthetic_crops(model: QualityModel, crops: int, *, cached: bool) -> Tensor:
@@ -141,7 +143,7 @@ def trial_parts(model: QualityModel, accelerator: Accelerator, crops: int, parts
             inputs = synthetic_crops(model, math.ceil(crops / parts), cached=cached).to(accelerator.device)
             with accelerator.autocast():
                 output = forward(model, inputs, model.fold())
-            accelerator.backward(output.prediction.float().sum())  # type: ignore[attr-defined]
+            accelerator.backward(output.prediction.float().sum())
             return parts
         except _OUT_OF_MEMORY:
             if parts >= crops:

@@ -1,107 +1,109 @@
-"""One optimiser step, in as many parts as memory asks for and over as many processes as there are.
+"""What an optimiser step is made of, beside the loop of ``train.py``: its objective, its text side, several processes.
 
-The text side is computed once per step. Its results are cut off from their graph, each part of the batch leaves its
+The text side is computed once per step. Its results are cut off from their graph, each micro-batch leaves its
 gradient on them, and the sum goes through the text tower once: the gradient is that of the whole batch at once.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.optim import Optimizer
 
 from mpiqe.data.crop_dataset import Batch
 from mpiqe.labels import DISTORTIONS
 from mpiqe.model.build import QualityModel
 from mpiqe.model.loss import Counts, Loss, Losses
-from mpiqe.training.device import quick_attention
+from mpiqe.model.mpiqe import MPIQEOutput
+from mpiqe.training.memory import forward
 from mpiqe.training.targets import one_hot
 
 
-def take_step(
-    model: QualityModel,
-    batches: Iterable[Batch],
-    *,
-    loss: Loss,
-    counts: Counts,
-    optimiser: Optimizer,
-    accelerator: Accelerator,
-    prepare_target: Callable[[Tensor], Tensor],
-) -> Losses:
-    """Update ``model`` once with the parts ``batches`` of one batch; returns the whole batch's losses, detached.
+class Objective(Protocol):
+    """What one optimiser step computes and minimises, micro-batch by micro-batch."""
 
-    ``counts`` are the crops of the whole batch over all processes, ``prepare_target`` maps MOS to the head's units.
-    """
-    with quick_attention(accelerator, tokens=model.clip.grid**2 + 1):
-        sums = _backward(model, batches, loss, counts, accelerator, prepare_target)
-    if accelerator.num_processes > 1:
-        sums = _share(model, sums, accelerator)
-    optimiser.step()
-    optimiser.zero_grad()
-    return Losses(*sums)
+    @property
+    def model(self) -> QualityModel:
+        """What is trained."""
+        ...
+
+    def micro_batches(self, batches: Iterable[Batch], text: Any, accelerator: Accelerator) -> Iterable[Batch]:
+        """``batches``, which are this process's, after what needs all of them; ``text`` is what ``model.fold`` gave."""
+        ...
+
+    def forward(self, batch: Batch, text: Any, device: torch.device) -> Any:
+        """The model's output for the crops of a micro-batch."""
+        ...
+
+    def loss(self, output: Any, batch: Batch) -> Losses:
+        """The losses of a micro-batch; their sum over micro-batches and processes is the whole step's."""
+        ...
 
 
-def _backward(
-    model: QualityModel,
-    batches: Iterable[Batch],
-    loss: Loss,
-    counts: Counts,
-    accelerator: Accelerator,
-    prepare_target: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Leave the whole gradient on the parameters; returns the summed losses, (4,)."""
-    device = accelerator.device
-    with accelerator.autocast():
-        text = model.fold()
-    leaves, pairs = cut_off(text)
-    sums = torch.zeros(4, device=device)
-    for batch in batches:
-        each = batch.crops.shape[1]
-        with accelerator.autocast():
-            crops = batch.crops.flatten(0, 1).to(device, non_blocking=True)
-            cached = crops.is_floating_point()
-            output = (
-                model.forward_embedded(model.clip.split_embedded(crops), leaves) if cached else model(crops, leaves)
-            )
-        losses = loss(
+@dataclass
+class MPIQEObjective:
+    """Eq. 15, of which CLIP-IQA has the quality term alone."""
+
+    model: QualityModel
+    criterion: Loss
+    counts: Counts
+    """The crops of the whole step, over all micro-batches and processes."""
+
+    def micro_batches(self, batches: Iterable[Batch], text: Any, accelerator: Accelerator) -> Iterable[Batch]:
+        """``batches`` as they are."""
+        return batches
+
+    def forward(self, batch: Batch, text: Any, device: torch.device) -> MPIQEOutput:
+        """Output of all crops, B K of them."""
+        return forward(self.model, crops_of(batch, device), text)
+
+    def loss(self, output: MPIQEOutput, batch: Batch) -> Losses:
+        """Each crop has the labels of its image."""
+        device, each = output.prediction.device, batch.crops.shape[1]
+        target = (batch.mos.to(device) - self.model.target_mean) / self.model.target_std
+        return self.criterion(
             output,
             scene=batch.scene.to(device).repeat_interleave(each, dim=0),
             distortion=one_hot(batch.distortion, len(DISTORTIONS)).to(device).repeat_interleave(each, dim=0),
-            target=prepare_target(batch.mos.to(device)).repeat_interleave(each),
-            counts=counts,
+            target=target.repeat_interleave(each),
+            counts=self.counts,
         )
-        accelerator.backward(losses.total)
-        sums += torch.stack([part.detach() for part in losses])
-    used = [(graph, leaf.grad) for graph, leaf in pairs if leaf.grad is not None]
-    if used:
-        torch.autograd.backward([graph for graph, _ in used], [gradient for _, gradient in used])
-    return sums
 
 
-def cut_off(text: Any) -> tuple[Any, list[tuple[Tensor, Tensor]]]:
-    """``text`` (a tensor, ``None``, or a named tuple of such) without its graph, and what ties the two together.
+def crops_of(batch: Batch, device: torch.device) -> Tensor:
+    """All crops of a batch on ``device``: (B K, 3, S, S) uint8, or (B K, N W + F) of a ``StemCache``."""
+    return batch.crops.flatten(0, 1).to(device, non_blocking=True)
 
-    That is each (value with graph, value without) that carries a gradient.
-    """
-    pairs: list[tuple[Tensor, Tensor]] = []
 
-    def cut(value: Any) -> Any:
+class TextSide:
+    """What ``model.fold`` gives, cut off from its graph: gradients gather at ``leaves`` until ``backward``."""
+
+    def __init__(self, folded: Any) -> None:
+        """``folded``: a tensor, ``None``, or a named tuple of such."""
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+        self.leaves = self._cut(folded)
+
+    def _cut(self, value: Any) -> Any:
         if value is None:
             return None
         if not isinstance(value, Tensor):
-            return type(value)(*map(cut, value))
+            return type(value)(*map(self._cut, value))
         leaf = value.detach().requires_grad_(value.requires_grad)
         if value.requires_grad:
-            pairs.append((value, leaf))
+            self._pairs.append((value, leaf))
         return leaf
 
-    return cut(text), pairs
+    def backward(self) -> None:
+        """Carry the gathered gradients through the text tower, to the prompts."""
+        used = [(graph, leaf.grad) for graph, leaf in self._pairs if leaf.grad is not None]
+        if used:
+            torch.autograd.backward([graph for graph, _ in used], [gradient for _, gradient in used])
 
 
-def _share(model: QualityModel, sums: Tensor, accelerator: Accelerator) -> Tensor:
-    """Add up gradients and losses over the processes, in one message."""
+def add_up(model: QualityModel, sums: Tensor, accelerator: Accelerator) -> Tensor:
+    """Add up gradients and losses (4,) over the processes, in one message."""
     parameters = list(model.parameters())
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     flat = torch.cat([sums, *(gradient.flatten() for gradient in gradients)])

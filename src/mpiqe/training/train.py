@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, islice
 from pathlib import Path
@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch.optim import Optimizer
 
 from mpiqe.data import Dataset, Split, check, choose_split, describe_split, fraction, read_dataset, without_val
-from mpiqe.data.crop_dataset import CropDataset
+from mpiqe.data.crop_dataset import Batch, CropDataset
 from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
 from mpiqe.data.photo_cache import PhotoCache, room_for_photos
 from mpiqe.data.record import Record
@@ -23,11 +24,11 @@ from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_files import EMBEDDED
 from mpiqe.model.clip_iqa import CLIPIQA
 from mpiqe.model.liqe import LIQE, QUALITIES
-from mpiqe.model.loss import Counts, Loss
+from mpiqe.model.loss import Counts, Loss, Losses
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.model.tensor_files import check_safetensors
 from mpiqe.training.batches import StepSampler, step_loader
-from mpiqe.training.device import accelerator_for, peak_memory_mb, resolve_precision, workers_for
+from mpiqe.training.device import accelerator_for, peak_memory_mb, quick_attention, resolve_precision, workers_for
 from mpiqe.training.evaluate import (
     Prediction,
     beats,
@@ -39,7 +40,7 @@ from mpiqe.training.evaluate import (
     to_csv,
 )
 from mpiqe.training.liqe_loss import LIQELoss, dynamic_weights
-from mpiqe.training.liqe_step import take_liqe_step
+from mpiqe.training.liqe_step import LIQEObjective
 from mpiqe.training.memory import free_memory, in_gigabytes, measure_needs, out_of_memory_named, trial_parts
 from mpiqe.training.movement import initial, movement
 from mpiqe.training.options import RunOptions, TrainOptions
@@ -50,7 +51,7 @@ from mpiqe.training.schedule import schedule_for
 from mpiqe.training.start import Start, align, load_start, make_room, read_start, what_it_may_have_seen
 from mpiqe.training.stem_cache import StemCache
 from mpiqe.training.stem_head import ShiftedTargets, fit_heads, pairs_of
-from mpiqe.training.step import take_step
+from mpiqe.training.step import MPIQEObjective, Objective, TextSide, add_up
 from mpiqe.training.tensorboard import event_writer
 
 
@@ -210,26 +211,14 @@ def train(
             rate = schedule((epoch - 1) * steps + number)
             for group in bare.param_groups:
                 group["lr"] = rate * group["share"]
+            objective: Objective
+            if isinstance(model, LIQE):
+                objective = LIQEObjective(model, liqe_loss, ends=list(accumulate(sides.sizes)))
+            else:
+                counts = _counts([trained[index] for index in step.images], crops_each)
+                objective = MPIQEObjective(model, loss, counts)
             with out_of_memory_named(crops_each * sum(map(len, step.parts)), len(step.parts)):
-                if isinstance(model, LIQE):
-                    losses = take_liqe_step(
-                        model,
-                        islice(parts, len(step.parts)),
-                        loss=liqe_loss,
-                        ends=list(accumulate(sides.sizes)),
-                        optimiser=optimiser,
-                        accelerator=accelerator,
-                    )
-                else:
-                    losses = take_step(
-                        model,
-                        islice(parts, len(step.parts)),
-                        loss=loss,
-                        counts=_counts([trained[index] for index in step.images], crops_each),
-                        optimiser=optimiser,
-                        accelerator=accelerator,
-                        prepare_target=lambda mos: (mos - model.target_mean) / model.target_std,
-                    )
+                losses = take_step(objective, islice(parts, len(step.parts)), optimiser, accelerator)
             sums += torch.stack(losses).cpu().double() * len(step.images)
             reporter.step(run.finite(losses.total, epoch))
         seconds = time.monotonic() - started
@@ -267,6 +256,27 @@ def train(
         reporter.epoch(row)
     accelerator.wait_for_everyone()
     return _test(model, run, dataset.name, sides, options, accelerator, reporter)
+
+
+def take_step(objective: Objective, batches: Iterable[Batch], optimiser: Optimizer, accelerator: Accelerator) -> Losses:
+    """Update the model once with ``batches``, the micro-batches of one batch; returns its losses, detached."""
+    model, device = objective.model, accelerator.device
+    sums = torch.zeros(4, device=device)
+    with quick_attention(accelerator, tokens=model.clip.grid**2 + 1):
+        with accelerator.autocast():
+            text = TextSide(model.fold())  # once, for it does not depend on the images
+        for batch in objective.micro_batches(batches, text.leaves, accelerator):
+            with accelerator.autocast():
+                output = objective.forward(batch, text.leaves, device)
+            losses = objective.loss(output, batch)
+            accelerator.backward(losses.total)  # gradients of micro-batches add up
+            sums += torch.stack([loss.detach() for loss in losses])
+        text.backward()
+    if accelerator.num_processes > 1:
+        sums = add_up(model, sums, accelerator)
+    optimiser.step()
+    optimiser.zero_grad()
+    return Losses(*sums)
 
 
 def _data(settings: RunOptions, reporter: Reporter, *, decode: bool) -> tuple[Dataset, Sides]:
