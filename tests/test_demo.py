@@ -71,11 +71,6 @@ def test_a_model_without_classes_can_be_shown(series: list[demo.Series], tmp_pat
     assert demo.table(shown, Bare.scale).splitlines()[1].endswith("0")
 
 
-def test_the_place_of_a_score_lies_between_worst_and_best() -> None:
-    assert [demo.place(score, Scale(10, 30, "x")) for score in (0, 10, 25, 99)] == [0, 0, 0.75, 1]
-    assert demo.place(25, Scale(10, 30, "x", higher_is_better=False)) == 0.25
-
-
 def test_the_command_draws_and_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(loading, "load", lambda weights: Scorer(predictor=Brightness(), crops=1, workers=1))
     done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "demo.jpg")])

@@ -161,7 +161,7 @@ class _Drawing:
         """The score on its colour, the two names beside it."""
         from matplotlib import colormaps
 
-        red, green, blue, _ = colormaps["RdYlGn"](place(score.score, self.scale))
+        red, green, blue, _ = colormaps["RdYlGn"](self.scale.quality(score.score))
         number = f"{score.score:.{self.scale.decimals}f}"
         names = left + 0.06 + 0.084 * len(number)
         dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
@@ -178,12 +178,6 @@ class _Drawing:
             self.sheet.text(names, top - 0.002 + 0.115 * line, short(likeliest(probabilities)), size=6.3, color=colour)
 
 
-def place(score: float, scale: Scale) -> float:
-    """0 where the worst photos lie, 1 where the best do."""
-    share = min(1.0, max(0.0, (score - scale.low) / ((scale.high - scale.low) or 1)))
-    return share if scale.higher_is_better else 1 - share
-
-
 def short(name: str | None) -> str:
     """A class's name where there is little room."""
     return "" if name is None else name.removesuffix(" compression").removeprefix("spatially-")
@@ -198,17 +192,17 @@ def _block(drawing: _Drawing, block: Series, left: float, top: float) -> None:
     _curves(drawing.sheet.axes(left + 0.22, under, _LEFT - 0.34, bottom - under), block, drawing.scale)
     column, row = _TILE + _GAP, _TILE * DETAIL[1] / DETAIL[0] + 0.34
     tiles = left + _LEFT + _LABEL
-    for place_, level in enumerate(SHOWN):
-        drawing.sheet.text(tiles + place_ * column, top + 0.1, f"level {level}", size=7.5, color=plotting.GREY)
+    for number, level in enumerate(SHOWN):
+        drawing.sheet.text(tiles + number * column, top + 0.1, f"level {level}", size=7.5, color=plotting.GREY)
     for line, (kind, versions) in enumerate(block.versions.items()):
         upper = top + _TOP + line * row
         middle = upper + _TILE * DETAIL[1] / DETAIL[0] / 2
         how = {"rotation": 90, "va": "center", "ha": "center", "weight": "bold", "color": COLOURS[kind]}
         drawing.sheet.text(tiles - 0.11, middle, kind, size=8, **how)
-        for place_, level in enumerate(SHOWN):
+        for number, level in enumerate(SHOWN):
             pixels, score = versions[level - 1]
-            height = drawing.photo(tiles + place_ * column, upper, _TILE, _detail(pixels, PHOTOS[block.name]))
-            drawing.score(tiles + place_ * column, upper + height + 0.05, score)
+            height = drawing.photo(tiles + number * column, upper, _TILE, _detail(pixels, PHOTOS[block.name]))
+            drawing.score(tiles + number * column, upper + height + 0.05, score)
 
 
 def _detail(pixels: Pixels, corner: tuple[int, int]) -> Pixels:

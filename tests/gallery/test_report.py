@@ -42,6 +42,14 @@ def test_a_folder_is_scored_and_its_page_written(mpiqe, photos, tmp_path):
     assert len(data(tmp_path / "page")["maps"]) == 6
 
 
+def test_photos_are_left_out_by_name(mpiqe, photos, tmp_path):
+    options = ("--include", "IMG_*", "--exclude", "IMG_1*", "--exclude", "IMG_4.jpg")
+    status, out, err = mpiqe("report", photos, "--out", tmp_path / "page", *options)
+    assert (status, err) == (0, "")
+    assert out.startswith("2 photos in ")
+    assert names(tmp_path / "page") == ["IMG_2.jpg", "IMG_3.jpg"]
+
+
 def test_nothing_to_show_is_an_error(mpiqe, tmp_path):
     (tmp_path / "empty").mkdir()
     status, _, err = mpiqe("report", tmp_path / "empty", "--out", tmp_path / "page")

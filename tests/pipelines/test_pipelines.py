@@ -88,24 +88,35 @@ def test_each_cell_has_one_row_whatever_it_names(tmp_path: Path, expected: list[
     assert all(made["error"][:-1])
 
 
-def test_an_address_in_a_cell_leads_into_no_private_network() -> None:
+def test_an_address_in_a_cell_leads_into_no_private_network_but_to_an_allowed_host(expected: list[float]) -> None:
     asked = []
 
     class Server(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
-            self.send_error(404)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(FILES[0].read_bytes())
+
+        def log_message(self, *_: object) -> None:
+            pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever).start()
         address = f"http://127.0.0.1:{server.server_port}/x.jpg"
         try:
             made = mpiqe.hf()({"image": [address, {"bytes": None, "path": address}]})
+            refused = list(asked)
+            frame = mpiqe.score_frame(pd.DataFrame({"path": [address]}), allow_host=["127.0.0.0/8"])
         finally:
             server.shutdown()
-    assert asked == []
+    assert refused == []
     assert np.isnan(made["score"]).all()
     assert all("127.0.0.1" in error for error in made["error"]), made["error"]
+    assert asked == ["/x.jpg"]
+    assert frame["score"].tolist() == pytest.approx(expected[:1], abs=1e-4)
+    with pytest.raises(ConfigError, match="--allow-host takes a host"):
+        mpiqe.hf(allow_host=["a b"])
 
 
 def test_a_scorer_is_sent_to_a_process_without_its_model(expected: list[float]) -> None:

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mpiqe.intervals import LEVEL
+from mpiqe.printable import printable
 from mpiqe.runtimes.base import Predictor, interval_model_of
 from mpiqe.scoring.score import Row, Score, likeliest
 
@@ -144,12 +145,12 @@ class TableSink:
 
     def write(self, row: Row) -> None:
         """Write the row and flush it."""
-        path = _printable(row.path)
+        path = printable(row.path)
         if self.name_figures and row.figure is not None:
-            path += f" -> {_printable(row.figure)}"
+            path += f" -> {printable(row.figure)}"
         if row.score is None:
             failed = Text("failed".rjust(self.number_width), "bold red")
-            self._print([failed, Text(f"{path}: {_printable(row.error or '')}", "red")])
+            self._print([failed, Text(f"{path}: {printable(row.error or '')}", "red")])
         else:
             self._print([*self._cells(row.score), Text(path)])
 
@@ -265,8 +266,3 @@ def _likeliest(probabilities: dict[str, float]) -> str:
 
 def _widest(head: str, names: tuple[str, ...]) -> int:
     return max(map(len, [head, *(f"{name} 100%" for name in names)]))
-
-
-def _printable(text: str) -> str:
-    """A path can hold line breaks, terminal codes and broken UTF-8."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -17,7 +17,6 @@ from mpiqe.printable import printable
 if TYPE_CHECKING:
     from mpiqe.apply.places import FileAction, Plan
     from mpiqe.apply.sidecars import SidecarPlan
-    from mpiqe.cli.progress_line import ProgressLine
 
 _DONE = {"move": "moved", "copy": "copied", "link": "linked"}
 
@@ -124,6 +123,7 @@ def apply(
 def _transfer(action: "FileAction", plan: "Plan", folder: str, *, what: str, go: bool, journal: Path | None) -> None:
     from mpiqe.apply.execute import check_room, move_files
     from mpiqe.apply.journal import default_path, started
+    from mpiqe.cli.progress_line import ProgressLine
 
     if plan.steps:
         check_room(plan, action, folder)
@@ -138,7 +138,7 @@ def _transfer(action: "FileAction", plan: "Plan", folder: str, *, what: str, go:
         path = journal or default_path(folder)
         about = {"action": action, "directory": os.getcwd()}
         with started(path, about) as book, _telling_undo(path):
-            with _progress(len(plan.steps), "files") as line:
+            with ProgressLine(unit="files", total=len(plan.steps)) as line:
                 failures = move_files(plan, action, book, on_step=line.advance)
             failed = f"; {_number(len(failures), 'file')} of these failed" if failures else ""
             typer.echo(f"{_DONE[action]} {what} to {_shown(folder)}{failed}")
@@ -148,6 +148,7 @@ def _transfer(action: "FileAction", plan: "Plan", folder: str, *, what: str, go:
 def _write_sidecars(plan: "SidecarPlan", *, go: bool, journal: Path | None) -> None:
     from mpiqe.apply.execute import write_sidecars
     from mpiqe.apply.journal import default_path, started
+    from mpiqe.cli.progress_line import ProgressLine
 
     failures: list[tuple[str, str]] = []
     edits = plan.edits()
@@ -156,7 +157,11 @@ def _write_sidecars(plan: "SidecarPlan", *, go: bool, journal: Path | None) -> N
     if first is not None and go:
         path = journal or default_path(".")
         about = {"action": "xmp", "directory": os.getcwd()}
-        with started(path, about) as book, _telling_undo(path), _progress(len(plan.entries), "photos") as line:
+        with (
+            started(path, about) as book,
+            _telling_undo(path),
+            ProgressLine(unit="photos", total=len(plan.entries)) as line,
+        ):
             failures = write_sidecars(all_edits, book, on_step=line.advance)
     else:
         for edit in all_edits:
@@ -182,8 +187,9 @@ def _write_sidecars(plan: "SidecarPlan", *, go: bool, journal: Path | None) -> N
 
 def _undo(journal: Path) -> None:
     from mpiqe.apply.undo import undo
+    from mpiqe.cli.progress_line import ProgressLine
 
-    with _progress(None, "files") as line:
+    with ProgressLine(unit="files", total=None) as line:
 
         def advance(total: int) -> None:
             line.total = total
@@ -201,14 +207,6 @@ def _telling_undo(journal: Path) -> Iterator[None]:
         yield
     finally:
         typer.echo(f"to undo: mpiqe apply --undo {printable(shlex.quote(_from_here(str(journal))))}")
-
-
-def _progress(total: int | None, unit: str) -> "ProgressLine":
-    from rich.console import Console
-
-    from mpiqe.cli.progress_line import ProgressLine
-
-    return ProgressLine(console=Console(stderr=True), unit=unit, total=total, shared=False)
 
 
 def _end(left: list[tuple[str, str]]) -> None:

@@ -55,6 +55,7 @@ def best(
     """
     from mpiqe.best.grouping import group_photos
     from mpiqe.best.shots import Shot, best_of
+    from mpiqe.cli.progress_line import ProgressLine
     from mpiqe.errors import ConfigError
     from mpiqe.scoring.loading import load
     from mpiqe.sources.find import photo_files, standard_input
@@ -76,7 +77,7 @@ def best(
     numbers = group_photos(files, group_by, within=within, most_bits=most_bits, workers=scorer.workers, timeout=timeout)
     groups: dict[int, list[Shot]] = defaultdict(list)
     failed = 0
-    with _progress(len(files)) as line:
+    with ProgressLine(unit="photos", total=len(files)) as line:
         for number, row in zip(numbers, scorer.rows(files), strict=True):
             line.advance()
             if row.score is None:
@@ -150,11 +151,3 @@ def _decide(groups: "list[Best]", path: Path) -> None:
         for group in groups:
             for shot in group.shots:
                 writer.writerow([encode_name(shot.path), group.decision(shot), ""])
-
-
-def _progress(total: int) -> Any:
-    from rich.console import Console
-
-    from mpiqe.cli.progress_line import ProgressLine
-
-    return ProgressLine(console=Console(stderr=True), unit="photos", total=total, shared=False)

@@ -56,7 +56,7 @@ def synthesize(
     photos = photos[:count]
     console = Console(stderr=True)
     failed = 0
-    with ProgressLine(console=console, unit="photos", total=len(photos), shared=False) as line:
+    with ProgressLine(console=console, unit="photos", total=len(photos)) as line:
 
         def progress(photo: Path, fault: str | None) -> None:
             nonlocal failed
@@ -107,7 +107,7 @@ def check(
             console.print(note, markup=False, soft_wrap=True)
     if reading.dataset is not None:
         images = len(reading.dataset.records)
-        with ProgressLine(console=Console(stderr=True), unit="images", total=images, shared=False) as line:
+        with ProgressLine(unit="images", total=images) as line:
             seen = inspect(reading.dataset, progress=line.advance)
         faults += [*seen.faults, *seen.alike]
         console.print(overview(figures_of(reading.dataset, spec), spec))

@@ -45,28 +45,34 @@ def explain(
 
     Exit status: 0 all were explained, 1 some were not, 2 nothing to explain or wrong usage.
     """
-    photos.run(
-        paths,
-        verb="explain",
-        figures=out,
-        name_figures=True,
-        column=column,
-        null=null,
-        include=include or (),
-        exclude=exclude or (),
-        max_bytes=max_bytes,
-        timeout=timeout,
-        allow_scheme=allow_scheme or (),
-        allow_host=allow_host or (),
-        weights=weights,
-        crops=crops,
-        view_side=view_side,
-        crop_mode=crop_mode,
-        seed=seed,
-        batch_size=batch_size,
-        workers=workers,
-        runtime=runtime,
-        device=device,
-        precision=precision,
-        max_pixels=max_pixels,
-    )
+    from mpiqe.batch.job import score_to
+
+    with photos.Display(shares_terminal=photos.writes_to_terminal()) as display:
+        result = score_to(
+            paths,
+            photos.standard_output(display, None),
+            on_progress=display,
+            count_total=display.is_shown,
+            figures=out,
+            name_figures=True,
+            column=column,
+            null=null,
+            include=include or (),
+            exclude=exclude or (),
+            max_bytes=max_bytes,
+            timeout=timeout,
+            allow_scheme=allow_scheme or (),
+            allow_host=allow_host or (),
+            weights=weights,
+            crops=crops,
+            view_side=view_side,
+            crop_mode=crop_mode,
+            seed=seed,
+            batch_size=batch_size,
+            workers=workers,
+            runtime=runtime,
+            device=device,
+            precision=precision,
+            max_pixels=max_pixels,
+        )
+    photos.sum_up(result, verb="explained", to_file=False, update=False, rows_left_out=False)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from mpiqe.batch.job import JobResult
     from mpiqe.batch.progress import Progress
-    from mpiqe.batch.selection import Selection
     from mpiqe.batch.sinks import Stream
     from mpiqe.cli.progress_line import ProgressLine
 
@@ -102,51 +101,29 @@ Timeout = Annotated[
 ]
 
 
-def run(
-    paths: list[str],
-    *,
-    verb: Literal["score", "explain"],
-    output: str | None = None,
-    selection: "Selection | None" = None,
-    **options: Any,
+def sum_up(
+    result: "JobResult", *, verb: Literal["scored", "explained"], to_file: bool, update: bool, rows_left_out: bool
 ) -> None:
-    """Run ``mpiqe.score_to`` with ``options``, to standard output where there is no ``output``, and show how it goes.
+    """Say on stderr what a job has done, and end with exit status 1 where an image failed, in an earlier run too.
 
-    Ends with exit status 1 where an image failed, in this run or the one that is resumed.
+    ``rows_left_out``: failed images have no rows in the output.
     """
-    from mpiqe.batch.interrupts import JobInterrupted
-    from mpiqe.batch.job import score_to
     from mpiqe.sources.passed_over import described
 
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow finds odd about a file; what matters is in its row
-    display = Display(shares_terminal=output is None and sys.stdout is not None and sys.stdout.isatty())
-    target = _standard_output(display, options.get("file_format")) if output is None else output
-    try:
-        with display:
-            result = score_to(
-                paths, target, on_progress=display, count_total=display.is_shown, selection=selection, **options
-            )
-    except JobInterrupted as stopped:
-        how = "--resume in place of --overwrite" if options.get("overwrite") else "--resume"
-        go_on = f"; the same command with {how} goes on from there" if stopped.can_resume else ""
-        typer.echo(f"mpiqe: interrupted, {stopped}{go_on}", err=True)
-        raise typer.Exit(130) from None
     if result.left_out:
         typer.echo(f"mpiqe: passed over: {described(result.left_out)}", err=True)
-    if options.get("update"):
+    if update:
         scored = result.rows - result.kept
         typer.echo(f"mpiqe: {result.kept} rows kept, {scored} scored, {result.dropped} dropped", err=True)
-    elif output is not None:
-        typer.echo(f"mpiqe: {_summed_up(result)}", err=True)
+    elif to_file:
+        typer.echo(f"mpiqe: {_median_and_worst(result)}", err=True)
     if result.failed:
-        failed = f"{result.failed} of {result.rows} photos could not be {verb.removesuffix('e')}ed"
-        is_part = selection is not None or options.get("file_format") in ("paths", "paths0")
-        why = "they are left out, as photos without a score are" if is_part else "their rows say why"
-        typer.echo(f"mpiqe: {failed}; {why}", err=True)
+        why = "they are left out, as photos without a score are" if rows_left_out else "their rows say why"
+        typer.echo(f"mpiqe: {result.failed} of {result.rows} photos could not be {verb}; {why}", err=True)
         raise typer.Exit(1)
 
 
-def _summed_up(result: "JobResult") -> str:
+def _median_and_worst(result: "JobResult") -> str:
     """How many photos an output has, and their median and worst score."""
     said = f"{result.rows - result.failed:,} of {result.rows:,} photos scored in {_duration(result.seconds)}"
     if result.summary is None:
@@ -163,12 +140,19 @@ def _duration(seconds: float) -> str:
 
 
 class Display:
-    """The progress line of a job, from its first ``Progress`` to the end of this context."""
+    """The progress line of a job, from its first ``Progress`` to the end of this context.
 
-    def __init__(self, *, shares_terminal: bool) -> None:
+    A ``JobInterrupted`` in it ends the command with exit status 130, and says how to continue. ``overwrite``: the job
+    replaces rows. ``shares_terminal``: rows go to the same terminal.
+    """
+
+    def __init__(self, *, shares_terminal: bool = False, overwrite: bool = False) -> None:
         from rich.console import Console
 
+        # What Pillow finds odd about a file; what matters is in its row, or on the page.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         self._console = Console(stderr=True)
+        self._overwrite = overwrite
         self._shares_terminal = shares_terminal
         self.line: ProgressLine | None = None
 
@@ -195,9 +179,21 @@ class Display:
     def __enter__(self) -> "Display":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        from mpiqe.batch.interrupts import JobInterrupted
+
         if self.line is not None:
             self.line.__exit__()
+        if isinstance(error, JobInterrupted):
+            how = "--resume in place of --overwrite" if self._overwrite else "--resume"
+            go_on = f"; the same command with {how} goes on from there" if error.can_resume else ""
+            typer.echo(f"mpiqe: interrupted, {error}{go_on}", err=True)
+            raise typer.Exit(130) from None
+
+
+def writes_to_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 class _AboveLine:
@@ -228,8 +224,8 @@ class _AboveLine:
         return getattr(self._stream, name)
 
 
-def _standard_output(display: Display, form: Format | None) -> "Stream":
-    """Standard output for rows: in UTF-8 where scripts read it, with whatever bytes a path may hold."""
+def standard_output(display: Display, form: Format | None) -> "Stream":
+    """Standard output for rows, above the line of ``display``: UTF-8 where scripts read it, any path's bytes."""
     if sys.stdout is None:
         raise ConfigError("standard output is closed, so the rows cannot go there: give --output FILE")
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -15,7 +15,7 @@ _PERIOD = 0.2  # seconds between two drawings
 
 
 class ProgressLine:
-    """Count, rate and time left, while used as a context and only where ``console`` is a terminal.
+    """Count, rate and time left, while used as a context and only where ``console``, by default stderr, is a terminal.
 
     Unlike rich's own bar it can share the terminal with another stream: rows go to stdout while this stays on stderr.
     ``shared`` says that they meet; then whatever is written to the other stream within ``aside`` comes to stand above
@@ -23,13 +23,15 @@ class ProgressLine:
     they count, but not towards the rate.
     """
 
-    def __init__(self, *, console: Console, unit: str, total: int | None, shared: bool, done: int = 0) -> None:
-        self.console = console
+    def __init__(
+        self, *, unit: str, total: int | None, console: Console | None = None, shared: bool = False, done: int = 0
+    ) -> None:
+        self.console = console or Console(stderr=True)
         self.unit = unit
         self.total = total
         self.shared = shared
         self.count = self.done = done
-        self._active = console.is_terminal and not console.is_dumb_terminal
+        self._active = self.console.is_terminal and not self.console.is_dumb_terminal
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._done = threading.Event()

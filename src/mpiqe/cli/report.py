@@ -1,6 +1,5 @@
 """``mpiqe report``: a static page to look through scored photos."""
 
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +44,8 @@ def report(
     max_bytes: photos.MaxBytes = 256 << 20,
     timeout: photos.Timeout = 60.0,
     column: photos.Column = None,
+    include: photos.Include = None,
+    exclude: photos.Exclude = None,
     allow_scheme: photos.AllowScheme = None,
     allow_host: photos.AllowHost = None,
 ) -> None:
@@ -60,11 +61,7 @@ def report(
     """
     from mpiqe.gallery.report import write_report
 
-    warnings.filterwarnings(
-        "ignore", module=r"PIL\."
-    )  # what Pillow finds odd about a file; what matters is on the page
-    display = photos.Display(shares_terminal=False)
-    with display:
+    with photos.Display() as display:
         result = write_report(
             paths,
             out,
@@ -78,6 +75,8 @@ def report(
             max_bytes=max_bytes,
             timeout=timeout,
             column=column,
+            include=include or (),
+            exclude=exclude or (),
             allow_scheme=allow_scheme or (),
             allow_host=allow_host or (),
             max_pixels=max_pixels,

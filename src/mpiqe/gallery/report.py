@@ -21,6 +21,7 @@ from mpiqe.images import DEFAULT_MAX_PIXELS
 from mpiqe.preview import LARGEST_SIDE
 from mpiqe.scoring import loading
 from mpiqe.sources.find import Limits, Reach, count, find, standard_input
+from mpiqe.sources.names import Names
 
 THUMBNAIL = 256
 WORST = 24
@@ -54,6 +55,8 @@ def write_report(
     max_bytes: int = 256 << 20,
     timeout: float = 60.0,
     column: str | None = None,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
     allow_scheme: Iterable[str] = (),
     allow_host: Iterable[str] = (),
     max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -68,8 +71,8 @@ def write_report(
 
     ``single_file``: put everything into ``index.html``, for 5,000 photos at most. ``thumbnail``: pixels along the
     longer side. ``worst``: of so many photos with the worst scores the page shows where the distortion is, by default
-    24 of photos that are scored and none of a table; ``explain_all``: of all. ``on_progress`` and ``count_total`` are
-    those of ``mpiqe.score_to``, all other options those of ``mpiqe.load``.
+    24 of photos that are scored and none of a table; ``explain_all``: of all. ``on_progress``, ``count_total``,
+    ``include`` and ``exclude`` are those of ``mpiqe.score_to``, all other options those of ``mpiqe.load``.
 
     The rows of photos that are scored go to ``scores.jsonl`` in ``out`` as they come, so that after an interrupt a page
     can be made of those.
@@ -102,11 +105,12 @@ def write_report(
         )
     else:
         reach = Reach.of(paths, schemes=allow_scheme, hosts=allow_host)
-        limits = Limits(max_bytes=max_bytes, timeout=timeout, reach=reach)
+        names = Names(include=tuple(include), exclude=tuple(exclude))
+        limits = Limits(max_bytes=max_bytes, timeout=timeout, reach=reach, names=names)
         found = find(paths, stdin=standard_input(paths), limits=limits, column=column)
         found = FigureFolder(folder.folder).photos_outside(found)
         if single_file:
-            folder.check_count(count(paths, output=None, stopped=threading.Event()) or 0)
+            folder.check_count(count(paths, output=None, stopped=threading.Event(), names=names) or 0)
         first = next(found, None)
         if first is None:
             raise ConfigError(f"there is no image in {' '.join(paths)}")
@@ -115,7 +119,7 @@ def write_report(
             scorer, folder, thumbnail=thumbnail, worst=None if explain_all else WORST if worst is None else worst
         )
         folder.make()
-        with counting(tracker, paths, None, wanted=count_total):
+        with counting(tracker, paths, None, wanted=count_total, names=names):
             photos.score(chain([first], found), tracker)
         title = title or _title(paths)
         contents = Contents(

@@ -17,6 +17,7 @@ from mpiqe.scoring.scorer import Scorer
 from mpiqe.sources.archive import photo_in_cell
 from mpiqe.sources.given import is_path
 from mpiqe.sources.photo import Limits
+from mpiqe.sources.reach import Reach
 
 RESULTS = tuple(name for name in COLUMNS if name not in ("path", "width", "height"))
 """The columns that a pipeline adds: score, quality, spread, scene, distortion, interval_low, interval_high, error."""
@@ -28,17 +29,26 @@ class ColumnScorer:
     """Scores the images of one column.
 
     It holds the name of the weights and options of ``mpiqe.load``, and loads the scorer when it first scores: it can
-    be sent to another process, which loads its own. Raises ``ConfigError`` for a prefix that is no text.
+    be sent to another process, which loads its own. ``allow_host``: hosts and networks that are not public and that
+    addresses in the column may lead to, as of ``mpiqe.score_to``. Raises ``ConfigError`` for a prefix that is no text
+    and for an invalid host.
     """
 
     def __init__(
-        self, weights: str | Path | None = None, *, column: str = "image", prefix: str = "", **options: Any
+        self,
+        weights: str | Path | None = None,
+        *,
+        column: str = "image",
+        prefix: str = "",
+        allow_host: Iterable[str] = (),
+        **options: Any,
     ) -> None:
         if not isinstance(prefix, str):
             raise ConfigError(f"prefix must be text that begins the names of new columns, not {prefix!r}")
         self.weights = None if weights is None else os.fspath(weights)
         self.column = column
         self.prefix = prefix
+        self.reach = Reach.of((), hosts=allow_host)
         self.options = options
 
     def __getstate__(self) -> dict[str, Any]:
@@ -77,7 +87,7 @@ class ColumnScorer:
         """A path or an address as one photo, as in a cell of a table: never a folder, a pattern or a list."""
         if not is_path(source):
             return source
-        limits = Limits(timeout=self.scorer.read_timeout)
+        limits = Limits(timeout=self.scorer.read_timeout, reach=self.reach)
         return photo_in_cell(os.fsdecode(source), limits=limits, is_elsewhere=False)
 
 

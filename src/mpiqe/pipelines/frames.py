@@ -20,7 +20,8 @@ def score_frame(
     """A pandas or polars ``DataFrame`` with the columns ``RESULTS`` beside its own.
 
     ``column`` holds paths, the bytes of files, or images. A row without a score has an ``error``; rows keep their order
-    and pandas its index. ``weights`` and ``options`` are those of ``mpiqe.load``.
+    and pandas its index. ``weights`` and ``options`` are those of ``mpiqe.load``; with ``allow_host`` addresses may
+    lead to hosts and networks that are not public, as in ``mpiqe.score_to``.
 
     Raises ``ConfigError`` for another kind of frame, for one without that column or that has one of the new ones.
     """

@@ -42,8 +42,8 @@ def hf(
 
     ``column`` is an ``Image`` feature, decoded or with ``decode=False`` (then a damaged file costs its own row: its
     score is NaN and its ``error`` says why; it is empty elsewhere), or paths. ``prefix`` begins the names of the new
-    columns. ``weights`` and ``options`` are those of ``mpiqe.load``; each process of ``num_proc`` loads its own, and
-    the cache of ``datasets`` tells models, retrained ones too, and options apart. A model on the hub is that of the
-    moment's commit; raises ``WeightsError`` where the hub does not give it.
+    columns. ``weights`` and ``options`` are those of ``mpiqe.load``, and ``allow_host`` of ``mpiqe.score_to``; each
+    process of ``num_proc`` loads its own, and the cache of ``datasets`` tells models, retrained ones too, and options
+    apart. A model on the hub is that of the moment's commit; raises ``WeightsError`` where the hub does not give it.
     """
     return HuggingFaceScorer(weights, column=column, prefix=prefix, **options)
