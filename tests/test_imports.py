@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -81,16 +82,22 @@ def _layer(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def _imported(path: Path) -> set[str]:
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _imported(path: Path) -> frozenset[str]:
     """Every module that a file imports, anywhere in it."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
@@ -105,7 +112,7 @@ def _module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _files_imported(names: set[str], modules: set[str]) -> set[str]:
+def _files_imported(names: frozenset[str], modules: set[str]) -> set[str]:
     """The modules among ``names``, which may also be names in a module."""
     return {name if name in modules else name.rpartition(".")[0] for name in names} & modules
 
@@ -128,7 +135,7 @@ def test_json_and_toml_are_read_by_the_parser_that_bounds_their_depth(path: Path
     if path.name != "parse.py":
         calls = {
             f"{node.value.id}.{node.attr}"
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(_parsed(path))
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
         }
         assert not calls & {"json.load", "json.loads", "tomllib.load", "tomllib.loads", "tomli.load", "tomli.loads"}
@@ -138,43 +145,67 @@ def test_nothing_can_unpickle() -> None:
     banned = {"pickle", "dill", "joblib", "torch.load", "shelve"}
     for path in FILES:
         assert not {name for name in _imported(path) if name in banned or name.split(".")[0] in banned}, path
-        loads = re.findall(r"torch\.load\(.*", path.read_text())
+        loads = re.findall(r"torch\.load\(.*", path.read_text(encoding="utf-8"))
         if path.name in ("efficientnet.py", "torch_weights.py"):  # by torch's reader of tensors alone
             assert [load for load in loads if "weights_only=True" not in load] == []
         else:
             assert loads == [], path
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "mpiqe",
-        "mpiqe.images",
-        "mpiqe.atomic",
-        "mpiqe.runtimes.registry",
-        "mpiqe.scoring.loading",
-        "mpiqe.runtimes.onnx",
-        "mpiqe.runtimes.openvino",
-        "mpiqe.scoring.scorer",
-        "mpiqe.batch.job",
-        "mpiqe.scoring.explanation",
-        "mpiqe.scoring.render",
-        "mpiqe.batch.figures",
-        "mpiqe.pipelines.frames",
-        "mpiqe.pipelines.huggingface",
-        "mpiqe.pipelines.ray_data",
-        "mpiqe.pipelines.webdataset",
-        "mpiqe.demo",
-        "mpiqe.serve.server",
-        "mpiqe.scoring.pretrained",
-        "mpiqe.bench.measure",
-        "mpiqe.bench.runtimes",
-        "mpiqe.cli.main",
-    ],
+LIGHT = (
+    "mpiqe",
+    "mpiqe.images",
+    "mpiqe.atomic",
+    "mpiqe.runtimes.registry",
+    "mpiqe.scoring.loading",
+    "mpiqe.runtimes.onnx",
+    "mpiqe.runtimes.openvino",
+    "mpiqe.scoring.scorer",
+    "mpiqe.batch.job",
+    "mpiqe.scoring.explanation",
+    "mpiqe.scoring.render",
+    "mpiqe.batch.figures",
+    "mpiqe.pipelines.frames",
+    "mpiqe.pipelines.huggingface",
+    "mpiqe.pipelines.ray_data",
+    "mpiqe.pipelines.webdataset",
+    "mpiqe.demo",
+    "mpiqe.serve.server",
+    "mpiqe.scoring.pretrained",
+    "mpiqe.bench.measure",
+    "mpiqe.bench.runtimes",
+    "mpiqe.cli.main",
+    "mpiqe.batch.sinks",
+    "mpiqe.sources.find",
+    "mpiqe.data.histogram",
 )
-def test_the_light_part_does_not_load_torch(module: str) -> None:
+DRAWING = {"matplotlib", "sklearn"}
+
+
+def test_the_light_part_does_not_load_torch_or_what_only_draws() -> None:
+    """In one process, which says after each import what heavy modules are there."""
+    heavy = DRAWING | {"skimage", "torch", "transformers", "scipy", "safetensors"}
     code = (
-        f"import sys, {module}; print(sorted({{'torch', 'transformers', 'scipy', 'safetensors'}} & set(sys.modules)))"
+        "import sys; from importlib import import_module\n"
+        f"for name in {LIGHT}: import_module(name); print(name, *sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split("\n") == [*LIGHT, ""]
+
+
+def _on_import(node: ast.AST) -> set[str]:
+    """What is imported when a file is, not when its functions run or a type checker reads it."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        return set()
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return set()
+    if isinstance(node, ast.Import):
+        return {alias.name.partition(".")[0] for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {str(node.module).partition(".")[0]}
+    return set().union(*map(_on_import, ast.iter_child_nodes(node)))
+
+
+def test_importing_a_file_imports_nothing_that_only_draws() -> None:
+    drawing = {str(path.relative_to(SOURCE)): _on_import(_parsed(path)) & DRAWING for path in FILES}
+    assert {path: found for path, found in drawing.items() if found} == {}

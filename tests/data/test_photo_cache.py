@@ -47,6 +47,8 @@ def test_what_does_not_fit_is_decoded_each_time_and_the_folder_goes_with_the_cac
     assert not folder.exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_leaves_its_parents_files(tmp_path: Path) -> None:
     cache = PhotoCache(room=1 << 20, beside=tmp_path)
     child = os.fork()

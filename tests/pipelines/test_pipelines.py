@@ -1,4 +1,4 @@
-"""What needs none of the foreign packages but pandas; examples/pipelines/ has a script to run with each of them."""
+"""What needs pandas and polars alone of the foreign packages; examples/pipelines/ has a script for each of them."""
 
 import copy
 import pickle
@@ -149,6 +149,18 @@ def test_a_pandas_frame_gets_the_columns_and_keeps_its_index(damaged: Path, expe
     assert scored["score"][:3].tolist() == pytest.approx(expected, abs=1e-4)
     assert scored["score"].isna().tolist() == [False] * 3 + [True] * 2
     assert list(frame.columns) == ["path"]
+
+
+def test_a_polars_frame_gets_the_same_columns_with_their_types(damaged: Path, expected: list[float]) -> None:
+    polars = pytest.importorskip("polars", reason="needs polars: pip install -e '.[test]'")
+    frame = polars.DataFrame({"path": [*map(str, FILES), str(damaged), None]})
+    scored = mpiqe.score_frame(frame, prefix="q_")
+    assert scored.columns == ["path", *(f"q_{name}" for name in RESULTS)]
+    assert scored["q_score"][:3].to_list() == pytest.approx(expected, abs=1e-4)
+    assert scored["q_score"].is_null().to_list() == [False] * 3 + [True] * 2
+    for name in RESULTS:
+        assert scored[f"q_{name}"].dtype == (polars.String if name in TEXTS else polars.Float64)
+    assert frame.columns == ["path"]
 
 
 def test_frames_that_do_not_fit_are_refused_with_the_reason() -> None:

@@ -34,6 +34,7 @@ KINDS = {
     "LIQE": ModelOptions(method="liqe", windows=2),
     "LIQE without scenes": ModelOptions(method="liqe", windows=2, scene_prompts=False),
 }
+LIKE_OTHERS = ("windows that do not divide the patches", "LIQE without scenes")  # which the quick tests leave out
 
 
 def _run(folder, backbone, options, **more):
@@ -57,17 +58,22 @@ def _run(folder, backbone, options, **more):
 
 @pytest.fixture(scope="module")
 def exported(tiny_folder, stem_folder, tmp_path_factory):
-    """Each kind of model as a run folder and as an ONNX folder."""
-    made = {}
-    for kind, options in KINDS.items():
-        root = tmp_path_factory.mktemp("kind")
-        run = _run(root / "run", stem_folder if kind == "whole" else tiny_folder, options)
-        export(run, root / "graph")
-        made[kind] = (run, root / "graph")
-    return made
+    """Each kind of model as a run folder and as an ONNX folder, made when it is first asked for: seconds each."""
+
+    class Exported(dict):
+        def __missing__(self, kind):
+            root = tmp_path_factory.mktemp("kind")
+            run = _run(root / "run", stem_folder if kind == "whole" else tiny_folder, KINDS[kind])
+            export(run, root / "graph")
+            self[kind] = (run, root / "graph")
+            return self[kind]
+
+    return Exported()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in LIKE_OTHERS)) for kind in KINDS]
+)
 def test_a_graph_answers_as_torch_does_for_any_number_of_crops(exported, kind):
     run, graph = exported[kind]
     torch_says, onnx_says = mpiqe.load(run).predictor, mpiqe.load(graph).predictor
@@ -156,7 +162,7 @@ def _off_by(share):
 def test_a_graph_that_differs_from_torch_is_not_left_as_if_it_were_right(exported, tmp_path, monkeypatch):
     monkeypatch.setattr(OnnxPredictor, "predict", _off_by(0.01))
     with pytest.raises(WeightsError, match=r"answers otherwise than PyTorch, by 0\.01 of the score's range"):
-        export(exported["whole"][0], tmp_path / "wrong")
+        export(exported["CLIP-IQA"][0], tmp_path / "wrong")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -208,7 +214,7 @@ def test_a_graph_in_eight_bits_is_not_run_as_if_it_were_in_others(eight_bits, tm
 def test_a_model_that_loses_too_much_to_eight_bits_is_not_written(exported, tmp_path, monkeypatch):
     monkeypatch.setattr(OnnxPredictor, "predict", _off_by(0.02))
     with pytest.raises(WeightsError, match="eight bits are too few for this model: export it in fp32"):
-        export(exported["whole"][0], tmp_path / "wrong", precision="int8")
+        export(exported["CLIP-IQA"][0], tmp_path / "wrong", precision="int8")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -368,8 +374,8 @@ def test_a_run_is_to_be_exported_before_onnx_runs_it(exported):
 
 
 def test_cards_name_the_weights_that_they_were_made_from(exported):
-    sources = {read_card(graph).source for _, graph in exported.values()}
-    assert len(sources) == len(KINDS)
+    sources = {read_card(exported[kind][1]).source for kind in ("whole", "no scenes", "CLIP-IQA")}
+    assert len(sources) == 3
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])

@@ -1,7 +1,6 @@
 """Device, precision and peak memory of a run."""
 
 import os
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,5 +75,11 @@ def peak_memory_mb(device: torch.device) -> float:
     """The most memory this process has held so far, in MB: the GPU's on CUDA, else resident memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset / 2**20)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -193,6 +193,7 @@ def test_without_matplotlib_one_sentence_says_what_to_install(
         figure3(tmp_path, tmp_path, dataset, tmp_path)
 
 
+@pytest.mark.slow  # five seconds of imports; tests/test_imports.py reads the files of the whole package
 def test_importing_the_figures_imports_neither_matplotlib_nor_scikit_learn() -> None:
     code = (
         "import sys, mpiqe.experiments.figures.figure3, mpiqe.experiments.figures.figure4; "
