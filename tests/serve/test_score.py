@@ -77,7 +77,7 @@ def test_names_of_any_letters_come_back_as_they_were(server):
         (b"no photo", "image/jpeg", "not an image in a format that mpiqe reads"),
         (b"", "image/jpeg", "empty file"),
         (grey(1)[:60], "image/png", "cannot be decoded"),
-        (b"{", "application/json", "the body is no JSON"),
+        (b"{", "application/json", "the body is not valid JSON"),
         (b"[" * 100_000, "application/json", "nested more than 64 levels deep"),
         (b"[]", "application/json", 'expected {"images"'),
         (b'{"images": []}', "application/json", "there is no photo"),

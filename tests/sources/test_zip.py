@@ -11,13 +11,13 @@ import pytest
 from mpiqe.errors import ImageError
 from mpiqe.sources import zip_archive
 from mpiqe.sources.find import find
-from mpiqe.sources.photo import Limits
+from mpiqe.sources.photo import Budget, Limits
 from mpiqe.sources.zip_archive import count, photos
 
 
 def read(path, **limits):
     rows = []
-    for photo in photos(str(path), shown="z.zip", limits=Limits(**limits)):
+    for photo in photos(str(path), shown="z.zip", limits=Limits(**limits), budget=Budget()):
         try:
             rows.append((photo.name, photo.read()))
         except ImageError as error:
@@ -42,7 +42,9 @@ def test_members_with_names_of_images_are_photos(tmp_path, method, in_front):
     names = ["b/é.JPG", "a.png", "x.image", "../up.png"]
     assert read(path) == [(f"z.zip::{name}", content + name.encode()) for name in names]
     assert count(str(path)) == 4
-    (up,) = (photo for photo in photos(str(path), shown="s/z.zip", limits=Limits()) if "up" in photo.name)
+    (up,) = (
+        photo for photo in photos(str(path), shown="s/z.zip", limits=Limits(), budget=Budget()) if "up" in photo.name
+    )
     assert up.relative == "z/../up.png"  # as untrusted as the archive
 
 
@@ -127,7 +129,7 @@ def test_an_archive_made_to_flood_ends_with_a_row(tmp_path):
     packed = deflated(bytes(1000))
     path = tmp_path / "bomb.zip"
     path.write_bytes(directory(*((b"%d.png" % i, 8, packed, 200 << 20, 0) for i in range(30))))
-    rows = list(photos(str(path), shown="z.zip", limits=Limits()))
+    rows = list(photos(str(path), shown="z.zip", limits=Limits(), budget=Budget()))
     assert len(rows) == 6
     assert rows[-1].name == "z.zip"
     assert rows[-1].fault == "unpacks to more than 1000 times its size, and more than 1 GB"

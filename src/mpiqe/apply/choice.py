@@ -11,7 +11,7 @@ DEFAULT_STATE = {"move": "reject", "copy": "pick", "link": "pick"}
 
 
 def states_of(asked: str) -> frozenset[str]:
-    """The states in ``reject,1,2``; raises ``ConfigError`` for one that there is not."""
+    """The states in ``reject,1,2``; raises ``ConfigError`` for an unknown one."""
     states = frozenset(part.strip() for part in asked.split(","))
     if unknown := states - set(STATES):
         raise ConfigError(f"--act-on {asked!r}: {min(unknown)!r} is none of {', '.join(STATES)}")
@@ -30,7 +30,7 @@ def chosen(table: Table, *, action: str, act_on: str | None, selection: Selectio
     words = []
     if act_on is not None or (table.kind == "decisions" and not (action == "xmp" and selection)):
         if table.kind != "decisions":
-            raise ConfigError(f"{table.name} has no decisions and ratings, which --act-on chooses by; leave it away")
+            raise ConfigError(f"{table.name} has no decisions and ratings, which --act-on chooses by; leave it out")
         default = DEFAULT_STATE.get(action)
         states = states_of(act_on) if act_on is not None else None if default is None else frozenset({default})
         entries = [entry for entry in entries if _is_in(entry, states)]

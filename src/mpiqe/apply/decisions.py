@@ -64,7 +64,7 @@ class Table:
 def read_decisions(name: str, content: bytes | None = None) -> Table:
     """Read a file, or the ``content`` of one that cannot be read twice; its kind is found by its beginning.
 
-    Raises ``ConfigError`` for one that is not there, is none of these, or has decisions and ratings that are none; the
+    Raises ``ConfigError`` for one that is not there, is none of these, or has invalid decisions or ratings; the
     first few such lines are named in one message.
     """
     if content is None:
@@ -131,7 +131,7 @@ def _entries(name: str, rows: Rows) -> tuple[list[Entry], Kind]:
 def _entry(row: Mapping[str, Any]) -> Entry:
     path, decision = row.get("path"), row.get("decision") or ""
     if not isinstance(path, str) or not path or "\0" in path:
-        raise ValueError(f"path = {path!r} is no path of a photo")
+        raise ValueError(f"path = {path!r} is not the path of a photo")
     if decision not in ("", *DECISIONS):
         raise ValueError(f"decision = {decision!r}: it must be {', '.join(DECISIONS)} or empty")
     numbers = {name: _number(name, row.get(name)) for name in ("rating", *_NUMBERS)}
@@ -159,9 +159,9 @@ def _number(name: str, value: Any) -> float | None:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} = {value!r} is no number") from None
+        raise ValueError(f"{name} = {value!r} is not a number") from None
     if not math.isfinite(number) or isinstance(value, bool):
-        raise ValueError(f"{name} = {value!r} is no number")
+        raise ValueError(f"{name} = {value!r} is not a number")
     return number
 
 
@@ -169,7 +169,7 @@ def _json_list(name: str, content: bytes) -> Rows:
     try:
         values = parse_json(content.decode("utf-8-sig"))
     except ValueError as error:
-        raise ConfigError(f"{name} is no JSON: {error}") from error
+        raise ConfigError(f"{name} is not valid JSON: {error}") from error
     return [(f"entry {number}", _row(name, f"entry {number}", value)) for number, value in enumerate(values, 1)]
 
 

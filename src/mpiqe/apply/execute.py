@@ -1,4 +1,4 @@
-"""Do what a plan says, step by step, each one announced in the journal."""
+"""Carry out a plan; each step is written to the journal before it is done."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def check_room(plan: Plan, action: FileAction, folder: str) -> None:
     """Raise ``ConfigError`` where the folder's disk has no room for what is going to be copied to it."""
     folder = _nearest(os.path.abspath(folder))
     if not os.path.isdir(folder):
-        raise ConfigError(f"{folder} is no folder; name another one")
+        raise ConfigError(f"{folder} is not a folder; name another one")
     device = os.stat(folder).st_dev
     copied = [step for step in plan.steps if action == "copy" or os.lstat(step.source).st_dev != device]
     needed = 0 if action == "link" else sum(step.size for step in copied)
@@ -60,17 +60,17 @@ def write_sidecars(edits: Iterable[SidecarEdit], journal: Journal, *, on_step: O
 
 
 def temporary_of(target: str, identity: str, number: int) -> str:
-    """The name of a temporary file beside a target, which the journal tells."""
+    """The name of the temporary file beside a target; an undo finds it by the journal's run id."""
     return os.path.join(os.path.dirname(target), f".mpiqe-{identity}-{number}.part")
 
 
 def _attempt(journal: Journal, about: dict[str, Any], work: Callable[[], None]) -> str | None:
-    """Announce a step and do it; the reason where that failed."""
+    """Write a step to the journal and do it; returns the reason if it fails."""
     journal.announce(about)
     try:
         work()
     except OSError as error:
-        reason = "there is a file of that name by now" if isinstance(error, FileExistsError) else str(error.strerror)
+        reason = "a file of that name exists now" if isinstance(error, FileExistsError) else str(error.strerror)
         journal.note({"failed": about["step"], "reason": reason})
         return reason
     journal.note({"done": about["step"]})
@@ -97,7 +97,7 @@ def _make_folders(folder: str, journal: Journal) -> None:
             os.mkdir(each)
         except FileExistsError as error:
             if not os.path.isdir(each):
-                raise ConfigError(f"{each} is no folder; name another one") from error
+                raise ConfigError(f"{each} is not a folder; name another one") from error
 
 
 def _nearest(folder: str) -> str:

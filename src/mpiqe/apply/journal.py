@@ -1,8 +1,8 @@
-"""What ``mpiqe apply`` has done, as JSON lines, each on the disk before the step that it announces.
+"""The journal of ``mpiqe apply``: JSON lines, each flushed to disk before its step is done.
 
 The first line says what the run is. Then ``{"folder": PATH}`` before a folder is made, ``{"step": N, ..}`` before a
 step, ``{"done": N}`` or ``{"failed": N, "reason": ..}`` after it, and ``{"undo": N}`` and ``{"undone": N}`` around
-taking it back. A line that is cut short announces a step that was not begun.
+taking it back. A last line that is incomplete is of a step that was not begun.
 """
 
 import contextlib
@@ -33,12 +33,12 @@ class Journal:
         self._descriptor = descriptor
 
     def announce(self, values: Mapping[str, Any]) -> None:
-        """Write a line and see it on the disk."""
+        """Write a line and flush it to disk."""
         self.note(values)
         os.fsync(self._descriptor)
 
     def note(self, values: Mapping[str, Any]) -> None:
-        """Write a line that may get lost."""
+        """Write a line without a flush."""
         line = (json.dumps(values) + "\n").encode()
         while line:
             line = line[os.write(self._descriptor, line) :]
@@ -68,7 +68,7 @@ def default_path(folder: str) -> Path:
 
 @contextlib.contextmanager
 def started(path: Path, about: Mapping[str, Any]) -> Iterator[Journal]:
-    """A new journal, locked while the context lasts; raises ``ConfigError`` where that cannot be, or there is one."""
+    """A new journal, locked while the context lasts; raises ``ConfigError`` if it exists or cannot be written."""
     path = Path(os.path.abspath(path))
     identity = secrets.token_hex(4)
     try:
@@ -91,7 +91,7 @@ def started(path: Path, about: Mapping[str, Any]) -> Iterator[Journal]:
 def continued(path: Path) -> Iterator[tuple[Recorded, Journal]]:
     """A journal of an earlier run with what it says, locked and without a line that was cut short.
 
-    Raises ``ConfigError`` for one that is not there, is none, or is being written.
+    Raises ``ConfigError`` for one that is missing, no journal, or being written.
     """
     path = Path(os.path.abspath(path))
     with _alone(path):
@@ -106,7 +106,7 @@ def continued(path: Path) -> Iterator[tuple[Recorded, Journal]]:
 
 
 def read(path: Path) -> Recorded:
-    """What a journal says; raises ``ConfigError`` for what is none."""
+    """Parse a journal; raises ``ConfigError`` for any other file."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -116,14 +116,14 @@ def read(path: Path) -> Recorded:
     try:
         header = parse_json(lines[0]) if lines else None
         if not isinstance(header, dict) or header.get("mpiqe") != "apply":
-            raise ConfigError(f"{path} is no journal of mpiqe apply")
+            raise ConfigError(f"{path} is not a journal of mpiqe apply")
         if header.get("format") != FORMAT:
             raise ConfigError(f"{path} is a journal of another version of mpiqe ({header.get('format')!r})")
         recorded = Recorded(str(header["action"]), str(header["id"]), length=len(whole))
         for line in lines[1:]:
             _take(recorded, parse_json(line))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is no journal of mpiqe apply, or damaged: {error}") from error
+        raise ConfigError(f"{path} is not a journal of mpiqe apply, or damaged: {error}") from error
     return recorded
 
 

@@ -1,4 +1,4 @@
-"""Where photos are moved, copied or linked to: folders as they are now, and no name twice."""
+"""Choose the target paths of photos: their folders are kept, and no name is used twice."""
 
 import os
 import stat
@@ -26,7 +26,7 @@ class Step:
 
 @dataclass
 class Plan:
-    """What is going to be done, and what is not with the reason."""
+    """The steps to do, and the photos that are left out, with the reason."""
 
     steps: list[Step] = field(default_factory=list)
     left: list[tuple[str, str]] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Plan:
 
 
 def files_of(entries: Iterable[Entry], root: str) -> tuple[list[tuple[Entry, str]], list[tuple[str, str]]]:
-    """The entries that are files of this machine with their absolute paths, each file once; and the others with why."""
+    """The entries that are files of this machine, each once with its absolute path; and the others with the reason."""
     found: list[tuple[Entry, str]] = []
     left: list[tuple[str, str]] = []
     seen: set[str] = set()
@@ -71,8 +71,8 @@ def plan_files(table: Table, entries: Iterable[Entry], *, folder: str, root: str
     """Where the files of ``entries`` go below ``folder``, which need not exist.
 
     They keep their folders, counted from ``root``, or else from the deepest folder that all photos of the table share;
-    ``flat`` gives up the folders. A name that is taken, by a file that is there or by another of the plan, or would be
-    on a file system that ignores capitals, gets ``-2`` and so on. A photo's sidecars go with it.
+    ``flat`` puts all into one folder. A name that is taken, by a file that is there or by another of the plan, or would
+    be on a file system that ignores capitals, gets ``-2`` and so on. A photo's sidecars go with it.
     """
     folder = os.path.abspath(folder)
     base = os.path.abspath(root) if root else os.getcwd()

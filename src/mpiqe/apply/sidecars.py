@@ -80,7 +80,7 @@ class SidecarEdit:
         return {"to": self.path, "before": before, "after": hashlib.sha256(self.content).hexdigest()}
 
     def write(self, temporary: str) -> None:
-        """Write the file, whole or not at all. Raises ``OSError``, also where it has changed since it was read."""
+        """Write the file atomically. Raises ``OSError``, also where it has changed since it was read."""
         try:
             with open(temporary, "xb") as file:
                 file.write(self.content)

@@ -85,7 +85,7 @@ def publish(temporary: str, target: str) -> None:
 
 
 def digest_of(path: str) -> bytes:
-    """BLAKE2b of a file's bytes, read from the disk where the system lets go of what it has in memory."""
+    """BLAKE2b of a file's bytes, read from the disk where the system can drop its cached pages."""
     digest = hashlib.blake2b(digest_size=32)
     with open_regular(path) as file:
         if hasattr(os, "posix_fadvise"):

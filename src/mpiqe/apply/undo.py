@@ -1,4 +1,4 @@
-"""Put back what a journal says was done. What changed since, or is in the way, stays and is told."""
+"""Undo the steps of a journal. Files that have changed since, or whose place is taken, are left and reported."""
 
 import base64
 import contextlib
@@ -15,7 +15,7 @@ from mpiqe.apply.journal import Recorded, continued
 
 @dataclass
 class Undone:
-    """How it went."""
+    """The result of an undo."""
 
     back: int = 0
     """Steps that were taken back, now or before."""

@@ -173,7 +173,7 @@ def changed(packet: Packet | None, *, rating: int | None, ours: Mapping[str, str
 
 
 def _check(data: bytes, rating: int | None, ours: Mapping[str, str]) -> None:
-    """Read the result as anybody would; raises ``XMPError`` where it is not what was meant."""
+    """Parse the result again; raises ``XMPError`` where it is not what was intended."""
     result = read_packet(data)
     if result.rating != rating or result.ours != dict(ours):
         raise XMPError("its structure is one that mpiqe cannot change; it is left as it is")
@@ -247,14 +247,14 @@ class _Reader:
         try:
             self._parser.Parse(self._data, True)
         except expat.ExpatError as error:
-            raise XMPError(f"no well-formed XML ({error})") from error
+            raise XMPError(f"not well-formed XML ({error})") from error
         if self._rdf is None:
-            raise XMPError("no XMP: there is no rdf:RDF in it")
+            raise XMPError("not XMP: there is no rdf:RDF in it")
         start, end, tag, is_empty = self._rdf
         return Packet(self._data, encoding, mark, start, end, tag, is_empty, self._descriptions)
 
     def _refuse(self, *_: Any) -> None:
-        raise XMPError("it has a document type declaration, which XMP has not")
+        raise XMPError("it has a document type declaration, which XMP does not allow")
 
     @property
     def _is_in_rdf(self) -> bool:
@@ -326,7 +326,7 @@ class _Reader:
         """After the ``>`` of the tag that begins at ``start``; one in an attribute's quotes ends nothing."""
         tag = _TAG.match(self._data, start)
         if tag is None:
-            raise XMPError("no well-formed XML")
+            raise XMPError("not well-formed XML")
         return tag.end()
 
 

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 from mpiqe.batch.sinks import encode_name
 from mpiqe.scoring.score import Row
-from mpiqe.sources.local import is_archive
+from mpiqe.sources.kinds import is_archive
 from mpiqe.sources.photo import Photo
 
 

@@ -10,6 +10,7 @@ import typer
 from mpiqe.errors import ConfigError
 from mpiqe.printable import printable
 from mpiqe.runtimes import registry
+from mpiqe.sources import kinds
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -30,8 +31,8 @@ Paths = Annotated[
     list[str],
     typer.Argument(
         metavar="PATH",
-        help="Images, folders, patterns ('a/**/*.jpg'), .tar, .zip, .parquet and .arrow files, URLs; @FILE or - for a "
-        "list of these; - also for one image.",
+        help=f"Images, folders, patterns ('a/**/*.jpg'), {kinds.listed()} files, URLs; @FILE or - for a list of these; "
+        "- also for one image.",
     ),
 ]
 Weights = Annotated[

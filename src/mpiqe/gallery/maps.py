@@ -1,4 +1,4 @@
-"""Distortion maps as pictures that lie over a photo."""
+"""Distortion maps as transparent images to lay over a photo."""
 
 import io
 

@@ -46,7 +46,7 @@ def save_pretrained(
     """Write a trained model to a new ``folder`` as ``from_pretrained`` and the Hugging Face Hub take it.
 
     ``weights``: a run folder or a checkpoint, with its ``backbone`` where it lies now. ``license``: of the weights, by
-    the hub's word for it (``apache-2.0``). ``name``: ``user/model``, the folder's name if not given. ``datasets``: what
+    the hub's identifier (``apache-2.0``). ``name``: ``user/model``, the folder's name if not given. ``datasets``: what
     the card says that it was trained on, by default as the run's settings name them. With ``graph`` the exported ONNX
     graph comes with it, compared with PyTorch on ``photos``. ``card_text``: Markdown that comes first in the card.
 

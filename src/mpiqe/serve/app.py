@@ -157,7 +157,7 @@ class Application:
 
 
 class _Guard:
-    """Lets only those in who may, reads on where a body is left, and counts what was answered."""
+    """Middleware: checks token and origin, drains what is left of a body, and counts responses."""
 
     def __init__(self, app: ASGIApp, *, token: Token | None, metrics: Metrics, paths: set[str]) -> None:
         self._app = app
@@ -191,7 +191,7 @@ class _Guard:
 
 
 class _Exchange:
-    """One request and its answer, on their way through the guard."""
+    """One request and its response in the guard."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.status = 500
@@ -253,7 +253,7 @@ def _rounded(value: float) -> float:
 
 
 def _is_of_this_machine(origin: str) -> bool:
-    """Whether a web page's ``Origin`` is this machine: a page of another one has no business here."""
+    """Whether a web page's ``Origin`` is this machine; pages of others are refused."""
     try:
         host = urlsplit(origin).hostname or ""
         return host == "localhost" or is_loopback(host)

@@ -1,4 +1,4 @@
-"""What a caller has sent: the bytes of a request's body, and the photos in it."""
+"""Read and parse the body of a request."""
 
 import asyncio
 import base64
@@ -73,7 +73,7 @@ async def read_body(receive: Receive, stated: str | None, share: Share, options:
 
 
 async def discard_body(receive: Receive) -> None:
-    """Read on for a while and keep nothing, so that a caller who is still sending can read why it was refused."""
+    """Drain a body for a while, so that a caller who is still sending can read why it was refused."""
     size = 0
     with contextlib.suppress(asyncio.TimeoutError), _within(_DISCARD_SECONDS) as left:
         while size < _DISCARD_BYTES:
@@ -85,7 +85,7 @@ async def discard_body(receive: Receive) -> None:
 
 @contextlib.contextmanager
 def _within(seconds: float) -> Iterator[Callable[[], float]]:
-    """Yield what tells how many seconds are left of these."""
+    """Yield a function that returns how many of these seconds are left."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     yield lambda: max(0.0, end - loop.time())
@@ -189,7 +189,7 @@ def _of_json(body: bytes, max_files: int) -> list[SentPhoto]:
     try:
         value = parse_json(body)
     except ValueError as error:
-        raise RefusedError(422, f"the body is no JSON: {error}") from error
+        raise RefusedError(422, f"the body is not valid JSON: {error}") from error
     images = value.get("images") if isinstance(value, dict) and set(value) == {"images"} else None
     if not isinstance(images, list):
         raise RefusedError(
@@ -212,5 +212,5 @@ def _of_entry(entry: object, index: int) -> SentPhoto:
     try:
         content = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise RefusedError(422, f"{where} is no base64: {error}") from error
+        raise RefusedError(422, f"{where} is not base64: {error}") from error
     return SentPhoto(None if name is None else name[:_LONGEST_NAME], content)

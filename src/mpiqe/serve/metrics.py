@@ -38,7 +38,7 @@ class Metrics:
     """What a server has done so far; any thread may count."""
 
     def __init__(self, gauges: Mapping[str, tuple[str, Callable[[], float]]], *, model: str) -> None:
-        """``gauges``: by name, the help and what tells the present value. ``model`` goes into ``mpiqe_info``."""
+        """``gauges``: by name, the help and a function that returns the value. ``model`` goes into ``mpiqe_info``."""
         self._lock = threading.Lock()
         self._gauges = dict(gauges)
         self._model = model

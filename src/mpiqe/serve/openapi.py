@@ -1,4 +1,4 @@
-"""The service in the words of OpenAPI 3.1."""
+"""The OpenAPI 3.1 description of the service."""
 
 from importlib.metadata import version
 from typing import Any

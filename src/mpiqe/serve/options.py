@@ -1,4 +1,4 @@
-"""What a server may be asked for: its address, its bounds and its token."""
+"""Options of a server: address, bounds and token."""
 
 import hmac
 import ipaddress
@@ -62,7 +62,7 @@ class Token:
         return "Token(..)"
 
     def fits(self, header: str | None) -> bool:
-        """Whether an ``Authorization`` header carries it; takes as long for any text of one length."""
+        """Whether an ``Authorization`` header carries it, in constant time for texts of one length."""
         scheme, _, found = (header or "").partition(" ")
         sent = found.strip().encode("utf-8", "surrogateescape")
         return hmac.compare_digest(sent, self._text) and scheme.lower() == "bearer"

@@ -1,4 +1,4 @@
-"""Listen, serve, and end when told to, with what was taken done."""
+"""Listen, serve, and shut down gracefully on a signal."""
 
 import asyncio
 import contextlib
@@ -69,7 +69,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """Ends by itself after a signal, which goes no further."""
+    """A server that shuts down on a signal and does not raise it again."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object]) -> None:
         super().__init__(config)
@@ -104,12 +104,12 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """Bounds what a connection may cost before there is a request: its number, and the time for a header."""
+    """Bounds the number of connections, and the time until a header is complete."""
 
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Take it, or say that there are too many."""
+        """Accept the connection, or answer that there are too many."""
         super().connection_made(transport)
         if len(self.connections) > _MOST_CONNECTIONS:
             transport.write(_FULL)
@@ -118,7 +118,7 @@ class _Protocol(H11Protocol):
             self._time_head()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; the time for a header begins with its first byte."""
+        """Receive bytes; the time for a header begins with its first one."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._end_timer()
@@ -126,7 +126,7 @@ class _Protocol(H11Protocol):
             self._time_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Stop counting the connection."""
         self._end_timer()
         super().connection_lost(exc)
 
@@ -145,7 +145,7 @@ class _Protocol(H11Protocol):
 
 
 def _first_photo() -> bytes:
-    """A photo to try everything with: the first caller shall not wait for a process to start."""
+    """A photo for a warm-up, so that the first request does not wait for a process to start."""
     file = BytesIO()
     Image.new("L", (8, 8)).save(file, "PNG")
     return file.getvalue()

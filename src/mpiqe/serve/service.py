@@ -109,7 +109,7 @@ class ScoringService:
             self._held += held
 
     def _wait(self) -> int:
-        """Seconds until what is waiting should be done, at the rate of the last photos."""
+        """Estimate the seconds until the queue is done, at the rate of the last photos."""
         if len(self._done) < 2:
             return 1
         each = (time.monotonic() - self._done[0]) / len(self._done)

@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import import_module
 from itertools import islice
 from types import TracebackType
 from typing import Any
 
 from mpiqe.isolation.table_process import Tables
-from mpiqe.sources import parquet, passed_over, store, tar, zip_archive
-from mpiqe.sources.local import is_table
+from mpiqe.sources import parquet, passed_over, store
+from mpiqe.sources.kinds import is_table, kind_of
 from mpiqe.sources.passed_over import PassedOver
 from mpiqe.sources.photo import Budget, Limits, Photo, file_photo, unreadable
 from mpiqe.sources.urls import addressed, scheme, shown
@@ -99,13 +100,10 @@ class Archive:
     def _photos(self) -> Iterator[Photo]:
         shared, path = self.shared, addressed(self.location) if self.in_store else self.location
         opened = partial(store.opened, limits=shared.limits) if self.in_store else None
-        if tar.is_tar(path):
-            members = tar.photos(
+        if kind := kind_of(path):
+            members = import_module(kind.module).photos(
                 self.location, shown=self.name, limits=shared.limits, budget=shared.budget, opened=opened
             )
-            yield from islice(members, self.first, self.last)
-        elif zip_archive.is_zip(path):
-            members = zip_archive.photos(self.location, shown=self.name, limits=shared.limits, opened=opened)
             yield from islice(members, self.first, self.last)
         else:
             yield from parquet.photos(
@@ -127,10 +125,9 @@ class Archive:
         if self.in_store:
             return None
         try:
-            if tar.is_tar(self.location):
-                return tar.count(self.location)
-            if zip_archive.is_zip(self.location):
-                return zip_archive.count(self.location)
+            if kind := kind_of(self.location):
+                counted: int | None = import_module(kind.module).count(self.location)
+                return counted
             return parquet.count(self.location, tables=self.shared.tables)
         except Exception:  # it is a guess for the progress bar; what is wrong will be in a row
             return None

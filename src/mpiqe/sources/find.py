@@ -13,8 +13,9 @@ from typing import IO, TypeVar
 from mpiqe.errors import ConfigError, MPIQEError
 from mpiqe.sources import lists, parquet, passed_over, patterns, store
 from mpiqe.sources.archive import Archive, Shared
+from mpiqe.sources.kinds import is_archive, is_table
 from mpiqe.sources.lists import Incoming
-from mpiqe.sources.local import below, is_archive, is_table, kind_left_out, listing, saved_tables
+from mpiqe.sources.local import below, kind_left_out, listing, saved_tables
 from mpiqe.sources.names import Names
 from mpiqe.sources.passed_over import PassedOver
 from mpiqe.sources.photo import Limits, Photo, content_photo, file_photo, too_large, unreadable

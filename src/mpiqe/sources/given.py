@@ -6,7 +6,7 @@ from typing import Any
 
 from mpiqe.sources import patterns, store
 from mpiqe.sources.find import find, standard_input
-from mpiqe.sources.local import is_archive
+from mpiqe.sources.kinds import is_archive
 from mpiqe.sources.photo import Limits, Photo, file_photo, unreadable
 from mpiqe.sources.urls import scheme, shown
 

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator
 from mpiqe.decoding import SUFFIXES
 from mpiqe.regular_files import open_regular
 from mpiqe.sources import passed_over
+from mpiqe.sources.kinds import is_archive, is_table
 from mpiqe.sources.passed_over import PassedOver
 from mpiqe.sources.patterns import Entry
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-ZIP_SUFFIX = ".zip"
-TABLE_SUFFIXES = (".parquet", ".arrow")
 FIGURE_MARK = ("Software", "mpiqe explain")
 """Key and text that a figure's PNG file holds, so that it is told from photos."""
 
@@ -29,16 +27,6 @@ def is_member(name: str) -> bool:
     """Whether a member of an archive has the name of an image, ``.image`` too, and is not hidden."""
     hidden = any(part.startswith(".") and part.strip(".") for part in name.split("/"))
     return (is_image(name) or name.lower().endswith(".image")) and not hidden
-
-
-def is_archive(name: str) -> bool:
-    """Whether it has the name of what holds images: a tar or zip archive, or a table."""
-    return name.lower().endswith((*TAR_SUFFIXES, ZIP_SUFFIX, *TABLE_SUFFIXES))
-
-
-def is_table(name: str) -> bool:
-    """Whether it has the name of a Parquet or Arrow table, whose cells may lead elsewhere."""
-    return name.lower().endswith(TABLE_SUFFIXES)
 
 
 def is_figure(path: str) -> bool:

@@ -15,7 +15,7 @@ from mpiqe.errors import ImageError
 from mpiqe.extras import needing
 from mpiqe.isolation.table_process import Cell, Open, TableError, Tables
 from mpiqe.sources import timeouts
-from mpiqe.sources.local import TABLE_SUFFIXES
+from mpiqe.sources.kinds import TABLE_SUFFIXES
 from mpiqe.sources.photo import Budget, Limits, Photo, held_photo, too_large, unreadable
 
 

@@ -11,7 +11,8 @@ from mpiqe.errors import ConfigError, ImageError
 from mpiqe.extras import needing
 from mpiqe.regular_files import open_regular, read_regular
 from mpiqe.sources import passed_over, timeouts
-from mpiqe.sources.local import is_archive, is_image, is_table
+from mpiqe.sources.kinds import is_archive, is_table
+from mpiqe.sources.local import is_image
 from mpiqe.sources.passed_over import PassedOver
 from mpiqe.sources.patterns import Entry, is_wild, match, names_a_suffix, split_wild
 from mpiqe.sources.photo import Limits, Photo, too_large, unreadable

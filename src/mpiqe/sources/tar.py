@@ -13,7 +13,8 @@ from typing import IO, NamedTuple
 
 from mpiqe.errors import ImageError
 from mpiqe.regular_files import open_regular
-from mpiqe.sources.local import TAR_SUFFIXES, is_member
+from mpiqe.sources.kinds import stem_of
+from mpiqe.sources.local import is_member
 from mpiqe.sources.photo import Budget, Limits, Photo, held_photo, too_large, unreadable
 from mpiqe.sources.unpacking import FAULTS, unpacking
 
@@ -110,11 +111,6 @@ class TarStream:
             size -= got
 
 
-def is_tar(name: str) -> bool:
-    """Whether it has the name of a tar archive, compressed or not."""
-    return name.lower().endswith(TAR_SUFFIXES)
-
-
 def count(archive: str) -> int | None:
     """How many photos there are, found from the headers alone; ``None`` for a compressed archive."""
     with open_regular(archive) as file:
@@ -140,7 +136,7 @@ def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: 
                 if not _is_photo(member):
                     continue
                 name = member.name.removeprefix("./")
-                path, relative = f"{shown}::{name}", f"{_stem(shown)}/{name}"
+                path, relative = f"{shown}::{name}", f"{stem_of(shown)}/{name}"
                 whole = end is None or member.offset + member.size <= end
                 if member.size > limits.max_bytes:
                     yield unreadable(path, too_large(member.size, limits.max_bytes), relative)
@@ -156,7 +152,7 @@ def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: 
                 if not whole:
                     return
     except (DamagedError, *FAULTS) as error:
-        yield unreadable(shown, _reason(error), _stem(shown))
+        yield unreadable(shown, _reason(error), stem_of(shown))
 
 
 def _slice(archive: str, offset: int, size: int) -> bytes:
@@ -206,12 +202,6 @@ def _records(content: bytes) -> dict[str, str]:
 
 def _text(content: bytes) -> str:
     return content.decode("utf-8", "surrogateescape")
-
-
-def _stem(archive: str) -> str:
-    name = archive.replace("\\", "/").rpartition("/")[2]
-    suffix = max((suffix for suffix in TAR_SUFFIXES if name.lower().endswith(suffix)), key=len, default="")
-    return name[: len(name) - len(suffix)] or name
 
 
 def _reason(error: Exception) -> str:

@@ -13,8 +13,9 @@ from typing import IO, NamedTuple
 
 from mpiqe.errors import ImageError
 from mpiqe.regular_files import open_regular
-from mpiqe.sources.local import ZIP_SUFFIX, is_member
-from mpiqe.sources.photo import Limits, Photo, too_large, unreadable
+from mpiqe.sources.kinds import stem_of
+from mpiqe.sources.local import is_member
+from mpiqe.sources.photo import Budget, Limits, Photo, too_large, unreadable
 from mpiqe.sources.unpacking import FREE, RATIO
 
 _END, _END_SIZE = b"PK\5\6", 22
@@ -46,23 +47,19 @@ class DamagedError(Exception):
     """An archive that cannot be read any further."""
 
 
-def is_zip(name: str) -> bool:
-    """Whether it has the name of a zip archive."""
-    return name.lower().endswith(ZIP_SUFFIX)
-
-
 def count(archive: str) -> int:
     """How many photos there are; raises ``OSError`` and ``DamagedError``."""
     with open_regular(archive) as file:
         return sum(is_member(member.name) for member in _members(file))
 
 
-def photos(archive: str, *, shown: str, limits: Limits, opened: Open | None = None) -> Iterator[Photo]:
+def photos(archive: str, *, shown: str, limits: Limits, budget: Budget, opened: Open | None = None) -> Iterator[Photo]:
     """The members with the names of images, in the order of the directory; hidden names are passed over.
 
-    ``opened`` opens what is no file of this machine, and is then called ``shown``. A member that is too large,
-    encrypted or packed by a method other than deflate is a photo that fails. An archive that cannot be read on, or
-    whose members are said to be more than a gigabyte and a thousand times its size, ends with one of its own name.
+    ``opened`` opens what is no file of this machine, and is then called ``shown``. No member is held in memory, so
+    nothing is taken of the ``budget``. A member that is too large, encrypted or packed by a method other than deflate
+    is a photo that fails. An archive that cannot be read on, or whose members are said to be more than a gigabyte and a
+    thousand times its size, ends with one of its own name.
     """
     try:
         with (opened or open_regular)(archive) as file:
@@ -70,7 +67,7 @@ def photos(archive: str, *, shown: str, limits: Limits, opened: Open | None = No
             for member in _members(file):
                 if not is_member(member.name):
                     continue
-                path, relative = f"{shown}::{member.name}", f"{_stem(shown)}/{member.name}"
+                path, relative = f"{shown}::{member.name}", f"{stem_of(shown)}/{member.name}"
                 total += member.size
                 if total > most:
                     raise DamagedError(f"unpacks to more than {RATIO} times its size, and more than {FREE >> 30} GB")
@@ -79,7 +76,7 @@ def photos(archive: str, *, shown: str, limits: Limits, opened: Open | None = No
                 else:
                     yield Photo(path, partial(_content, archive, member, opened or open_regular), relative=relative)
     except (OSError, DamagedError) as error:
-        yield unreadable(shown, _reason(error), _stem(shown))
+        yield unreadable(shown, _reason(error), stem_of(shown))
 
 
 def _fault(member: Member, limits: Limits) -> str | None:
@@ -187,11 +184,6 @@ def _text(name: bytes, flags: int) -> str:
     except UnicodeDecodeError:
         text = name.decode("utf-8", "surrogateescape") if flags & _UTF8 else name.decode("cp437")
     return text.removeprefix("./")
-
-
-def _stem(archive: str) -> str:
-    name = archive.replace("\\", "/").rpartition("/")[2]
-    return (name[: -len(ZIP_SUFFIX)] if is_zip(name) else name) or name
 
 
 def _reason(error: Exception) -> str:

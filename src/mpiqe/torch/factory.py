@@ -1,4 +1,4 @@
-"""From the name of weights to a module."""
+"""Create the metric or the loss from weights."""
 
 from pathlib import Path
 from typing import Literal, overload

@@ -94,7 +94,7 @@ def _clamped(pixels: Tensor) -> Tensor:
 
 
 def _single(value: float) -> float:
-    """Rounded to the type in which Pillow hands on what is covered."""
+    """Round to fp32, in which Pillow passes on the region to resize."""
     return float(np.float32(value))
 
 

@@ -1,7 +1,7 @@
 """Fit a trained model's ``stem_head`` to another set before the rest goes on (``--from``). Axes: n images, F features.
 
-What the stem's pooled features say of the new MOS is a ridge regression, and so is what the model as it was says: its
-own number is one more feature, penalised less by a factor that the leave-one-out error chooses, like the penalty. Few
+A ridge regression predicts the new MOS from the stem's pooled features and, as one more feature, from the prediction of
+the model as it was. That one is penalised less by a factor that the leave-one-out error chooses, like the penalty. Few
 photos then leave the model nearly as it was, many make a head of their own.
 """
 
@@ -15,7 +15,7 @@ from mpiqe.model.mpiqe import MPIQE
 from mpiqe.training.ridge import PENALTIES
 
 TRUST = (0.0, 1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-"""How many times less the model's own number is penalised than a feature; 0 leaves it out."""
+"""How many times less the model's prediction is penalised than a feature; 0 leaves it out."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def widened(head: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def put_into(model: MPIQE, refit: Refit) -> None:
-    """Make ``refit`` what ``model`` predicts; its ``stem_head`` has to be ``widened``."""
+    """Write ``refit`` into the ``stem_head`` of ``model``, which has to be ``widened``."""
     head: Any = model.stem_head
     last: nn.Linear = head if isinstance(head, nn.Linear) else _layers(head)[2]
     decoders: Any = model.decoder.head[-1]
