@@ -160,9 +160,10 @@ def _off_by(share):
 
 
 def test_a_graph_that_differs_from_torch_is_not_left_as_if_it_were_right(exported, tmp_path, monkeypatch):
+    run, _ = exported["CLIP-IQA"]
     monkeypatch.setattr(OnnxPredictor, "predict", _off_by(0.01))
     with pytest.raises(WeightsError, match=r"answers otherwise than PyTorch, by 0\.01 of the score's range"):
-        export(exported["CLIP-IQA"][0], tmp_path / "wrong")
+        export(run, tmp_path / "wrong")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -212,9 +213,10 @@ def test_a_graph_in_eight_bits_is_not_run_as_if_it_were_in_others(eight_bits, tm
 
 
 def test_a_model_that_loses_too_much_to_eight_bits_is_not_written(exported, tmp_path, monkeypatch):
+    run, _ = exported["whole"]
     monkeypatch.setattr(OnnxPredictor, "predict", _off_by(0.02))
     with pytest.raises(WeightsError, match="eight bits are too few for this model: export it in fp32"):
-        export(exported["whole"][0], tmp_path / "wrong", precision="int8")
+        export(run, tmp_path / "wrong", precision="int8")
     assert list(tmp_path.iterdir()) == []
 
 
