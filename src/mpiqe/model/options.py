@@ -73,13 +73,15 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Options of the loss (Eqs. 9, 11, 15, 16)."""
+    """Options of the loss (Eqs. 9, 11, 15, 16, and D18)."""
 
     scene_weight: float = option(1.0, "weight of the scene loss")
     distortion_weight: float = option(1.0, "lambda_1 of Eq. 15, weight of the distortion loss")
     score_weight: float = option(0.5, "lambda_2 of Eq. 15, weight of the score loss")
     class_mean: bool = option(False, "D6: divide both cross entropies by the number of classes, as printed")
     score_loss: ScoreLoss = option("smooth_l1", "D9: smooth L1 (the text) or L1 (Eq. 16)")
+    ranking_weight: float = option(0.0, "D18: weight of the fidelity loss of pairs of images within a rated set")
+    plcc_weight: float = option(0.0, "D18: weight of 1 - PLCC within a rated set")
 
 
 RENAMED: Mapping[str, str] = {"whole": "train_on_all", "also": "extra_data"}

@@ -17,6 +17,7 @@ from mpiqe.model.liqe import LIQE
 from mpiqe.model.loss import Losses
 from mpiqe.training.device import quick_attention
 from mpiqe.training.liqe_loss import LIQELoss
+from mpiqe.training.set_losses import sets_of
 from mpiqe.training.step import cut_off
 
 
@@ -65,11 +66,6 @@ def take_liqe_step(
     optimiser.step()
     optimiser.zero_grad()
     return Losses(*(part.detach() for part in losses))
-
-
-def sets_of(images: Tensor, ends: Sequence[int]) -> Tensor:
-    """Which rated set each of ``images`` (B,) is of, counted from 0; ``ends`` as for ``take_liqe_step``."""
-    return torch.bucketize(images, torch.tensor(ends, device=images.device), right=True)
 
 
 def _logits(model: LIQE, batch: Batch, text: Tensor, accelerator: Accelerator) -> Tensor:
