@@ -6,7 +6,7 @@ EMBEDDED = "embedded"
 """What names the package's own model, and as a backbone its own backbone."""
 
 Method = Literal["mp-iqe", "clip-iqa", "liqe"]
-Tune = Literal["prompts", "all"]
+Tune = Literal["prompts", "all", "lora"]
 ClassPosition = Literal["end", "middle", "front"]  # D1
 Projection = Literal["clip", "linear"]  # D2
 SceneTarget = Literal["uniform", "first"]  # D3

@@ -25,6 +25,7 @@ from mpiqe.model.backbone_digest import PROMPTED, digest_of
 from mpiqe.model.clip_files import read_clip
 from mpiqe.model.conv_stem import ConvStem
 from mpiqe.model.efficientnet import EfficientNetStem
+from mpiqe.model.lora import add_lora, has_lora, is_change, merge_lora, published_name
 from mpiqe.model.pretraining_data import PRETRAINING_KEYS, pretraining_data
 from mpiqe.model.tensor_files import write_safetensors
 
@@ -119,8 +120,22 @@ class FrozenCLIP(nn.Module):
         self.steady = steady
         self.clip.train(not steady)
 
+    def add_lora(self, *, rank: int, alpha: float) -> None:
+        """Put low-rank changes beside the weights of the image tower's layers: the only parameters of it."""
+        add_lora(self.clip.vision_model.encoder, rank=rank, alpha=alpha)
+
+    def merge_lora(self) -> None:
+        """Add what LoRA has learned to the weights, as if there were none; nothing without LoRA."""
+        merge_lora(self.clip.vision_model)
+
+    @property
+    def has_lora(self) -> bool:
+        """Whether there are changes that were not merged."""
+        return has_lora(self.clip.vision_model)
+
     def fuse(self) -> None:
         """Fuse layers for faster scoring; afterwards there is no train mode, digest or file of these weights."""
+        self.merge_lora()
         stem = self.clip.vision_model.embeddings.patch_embedding
         if isinstance(stem, (ConvStem, EfficientNetStem)):
             stem.fuse()
@@ -145,9 +160,13 @@ class FrozenCLIP(nn.Module):
         )
 
     def weights(self) -> dict[str, Tensor]:
-        """The tensors of the published file by their names there."""
+        """The tensors of the published file by their names there; what LoRA has learned is none of them."""
         tensors = {**dict(self.clip.named_parameters()), **dict(self.clip.named_buffers())}
-        return {key: tensor for key, tensor in tensors.items() if not key.endswith("position_ids")}
+        return {
+            published_name(key): tensor
+            for key, tensor in tensors.items()
+            if not key.endswith("position_ids") and not is_change(key)
+        }
 
     @property
     def logit_scale(self) -> Tensor:

@@ -33,7 +33,13 @@ class ModelOptions:
         "mp-iqe, or to compare with: clip-iqa, a pair of opposite prompts about CLS (Table 2), or liqe, "
         "texts of quality, scene and distortion at once (Table 1)",
     )
-    tune: Tune = option("prompts", "what is trained: prompts and decoder, or CLIP's own weights as well")
+    tune: Tune = option(
+        "prompts",
+        "what is trained: prompts and decoder, CLIP's own weights as well (all), or low-rank changes of its image "
+        "tower as well (lora; needs mpiqe[lora])",
+    )
+    lora_rank: int = option(8, "D19: rank of each change, with tune = lora")
+    lora_alpha: float = option(16.0, "D19: a change counts lora_alpha / lora_rank times, with tune = lora")
     scene_prompts: bool = option(True, "use the scene prompts (Table 4)")
     distortion_prompts: bool = option(True, "use the distortion prompts (Table 4)")
     scene_labels: bool = option(True, "tell the scene; off by itself where no training image has one")

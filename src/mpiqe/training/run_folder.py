@@ -213,6 +213,8 @@ BEFORE_THEY_WERE: Mapping[str, Any] = {
     "set_lines": "fixed",
     "ranking_weight": 0.0,
     "plcc_weight": 0.0,
+    "lora_rank": 8,
+    "lora_alpha": 16.0,
 }
 """Settings that runs of earlier versions do not name, and what those did."""
 

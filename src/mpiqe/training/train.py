@@ -23,6 +23,7 @@ from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_files import EMBEDDED
 from mpiqe.model.clip_iqa import CLIPIQA
 from mpiqe.model.liqe import LIQE, QUALITIES
+from mpiqe.model.lora import is_change
 from mpiqe.model.loss import Counts, Loss, Losses
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.model.tensor_files import check_safetensors
@@ -360,7 +361,7 @@ def _crops(
     """New crops each epoch, or one draw of them behind the frozen stem."""
     if not options.run.cache_stem:
         return crops
-    if options.model.tune != "prompts":
+    if options.model.tune == "all":
         raise ConfigError("cache_stem keeps what a frozen stem makes of crops; with tune = 'all' the stem changes")
 
     def progress(done: int, total: int) -> None:
@@ -460,8 +461,10 @@ def _go_on_from(start: Start, model: QualityModel, options: TrainOptions, datase
 
 def _groups(model: QualityModel, settings: RunOptions, lines: SetLines | None, *, peak: float) -> list[dict[str, Any]]:
     """What is new, and what CLIP brought along if that is tuned: it takes smaller steps than what starts from noise."""
-    new = [parameter for name, parameter in model.named_parameters() if not name.startswith("clip.")]
-    brought = list(model.clip.parameters())
+    named = {name: name.startswith("clip.") and not is_change(name) for name, _ in model.named_parameters()}
+    new, brought = (
+        [parameter for name, parameter in model.named_parameters() if named[name] is own] for own in (False, True)
+    )
     groups = [{"params": new, "share": 1.0}, {"params": brought, "share": settings.backbone_rate}]
     groups += [] if lines is None else [{"params": list(lines.parameters()), "share": RATE / peak}]
     return [group for group in groups if group["params"]]
