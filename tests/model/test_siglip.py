@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.liqe import LIQE
 from mpiqe.model.options import ModelOptions
 from mpiqe.model.prompts import PromptLearner
+from mpiqe.runtimes.export import trace
 
 SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
 SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # of the hub's config.json
@@ -31,38 +33,35 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_siglip(tmp_path_factory.mktemp("backbone") / "small-siglip")
 
 
-def _feature(answer: object) -> Tensor:
-    """transformers 5 wraps what transformers 4 returned bare."""
-    return getattr(answer, "pooler_output", answer)  # type: ignore[return-value]
-
-
-def _ids() -> Tensor:
-    """The distortions as SigLIP 2 is given a text: lower case, an end marker, padding up to the last position."""
+def _ids(names: Sequence[str]) -> Tensor:
+    """Texts as SigLIP 2 is given a text: lower case, an end marker, padding up to the last position."""
     tokenizer = small_tokenizer()
-    rows = [tokenizer(f"{name.lower()}.", add_special_tokens=False)["input_ids"] for name in DISTORTIONS]
+    rows = [tokenizer(f"{name.lower()}.", add_special_tokens=False)["input_ids"] for name in names]
     return torch.tensor([[*row, 1, *[0] * (63 - len(row))] for row in rows])
 
 
 def _compare(theirs: SiglipModel, *, side: int, images: int = 2) -> None:
     """Features, patches and logits of transformers' model, then of ours from the same weights."""
-    ids = _ids()
+    names = DISTORTIONS[: 5 * images]
+    ids = _ids(names)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (images, 3, side, side), dtype=torch.uint8, generator=generator)
     with torch.no_grad():
         prepared = pixels.float() / 127.5 - 1
-        pooled = _feature(theirs.get_image_features(pixel_values=prepared))
-        hidden = theirs.vision_model(pixel_values=prepared).last_hidden_state
+        answer = theirs(input_ids=ids, pixel_values=prepared)
+        pooled, words = answer.vision_model_output.pooler_output, answer.text_model_output.pooler_output
+        hidden = answer.vision_model_output.last_hidden_state
         alone = theirs.vision_model.head(hidden[:, 5:6])  # its query can attend to this patch alone
-        words = _feature(theirs.get_text_features(input_ids=ids))
-        logits = theirs(input_ids=ids, pixel_values=prepared).logits_per_image
         ours: Backbone = FrozenCLIP(model=theirs, tokenizer=small_tokenizer(), name="siglip")  # takes its weights
         cls, patches = ours.encode_patches(ours.embed(ours.preprocess(pixels)).patches)
-        found = ours.encode_text(*PromptLearner(clip=ours, classes=DISTORTIONS, length=0)())
+        found = ours.encode_text(*PromptLearner(clip=ours, classes=names, length=0)())
         cosines = F.normalize(ours.project(cls), dim=-1) @ F.normalize(found, dim=-1).T
     torch.testing.assert_close(ours.project(cls), pooled, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ours.project(patches)[:, 5], alone, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found, words, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(ours.logit_scale * cosines + ours.logit_bias, logits, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        ours.logit_scale * cosines + ours.logit_bias, answer.logits_per_image, atol=1e-4, rtol=1e-5
+    )
     assert pooled.std() > 0.01
     assert words.std() > 0.01
 
@@ -141,6 +140,16 @@ def test_it_is_saved_and_read_again_and_has_one_digest(folder: Path, tmp_path: P
     config["text_config"]["num_attention_heads"] = 2
     (tmp_path / "saved" / "config.json").write_text(json.dumps(config))
     assert FrozenCLIP.from_pretrained(tmp_path / "saved").digest() != clip.digest()
+
+
+def test_a_graph_of_a_model_on_it_gives_the_same_scores(folder: Path, pixels: Tensor) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = build_model(FrozenCLIP.from_pretrained(folder), ModelOptions(windows=3, decoder_layers=1)).eval()
+    with torch.no_grad():
+        expected = model(pixels).score
+    session = onnxruntime.InferenceSession(trace(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(["score"], {session.get_inputs()[0].name: pixels.permute(0, 2, 3, 1).numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_naflex_and_what_cannot_compare_images_with_texts_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def _what_to_do(name: str) -> str:
     hub_id = name if re.fullmatch(r"[\w-]+(/[\w.-]+)?", name) and not Path(name).exists() else PAPERS_BACKBONE
     return (
         f'What to do: on a machine with network, run `python -c "from transformers import AutoTokenizer as T, '
-        f"CLIPModel as C; C.from_pretrained('{hub_id}').save_pretrained('clip'); T.from_pretrained('{hub_id}')"
+        f"AutoModel as M; M.from_pretrained('{hub_id}').save_pretrained('clip'); T.from_pretrained('{hub_id}')"
         ".save_pretrained('clip')\"`, which puts config.json, model.safetensors and the tokenizer's files of "
         f"https://huggingface.co/{hub_id} into the folder clip, and give that folder in place of the id. Or take "
         f"{EMBEDDED!r}, the compact backbone that comes with mpiqe."

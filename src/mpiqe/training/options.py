@@ -90,7 +90,9 @@ class RunOptions:
     start: str | None = option(
         None, "go on from a whole trained model: 'embedded', a run folder, a checkpoint file or a hub id"
     )
-    backbone: str = option(PAPERS_BACKBONE, "CLIP by hub id or folder; 'embedded' is the package's own compact one")
+    backbone: str = option(
+        PAPERS_BACKBONE, "CLIP or SigLIP by hub id or folder; 'embedded' is the package's own compact one"
+    )
     seed: int = option(0, "seed of everything drawn")
     epochs: int = option(30, "epochs")
     warmup_epochs: int | None = option(None, "epochs of linear warm-up; default a sixth of the run, the paper's share")
