@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from mpiqe.cli.main import app
 from mpiqe.data.crop_dataset import Batch
-from mpiqe.data.extra_data import read_named
 from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError
 from mpiqe.model.checkpoint import read_config
@@ -332,10 +331,3 @@ def test_what_several_sets_cannot_do_is_refused_in_one_message() -> None:
     mixed = {"ranked_data": ["csv:x.csv"], "stem_head": True, "stem_head_width": 8, "plcc_weight": 1.0}
     with pytest.raises(ConfigError, match=r"ranked_data has no scale and goes with none of .*; it has plcc_weight"):
         resolve(mixed)
-
-
-def test_a_published_set_is_a_further_one_by_its_name_and_folder() -> None:
-    with pytest.raises(ConfigError, match=r"extra_data 'koniq:512x384' names no folder; give it as koniq:512x384=FOLD"):
-        read_named("koniq:512x384")
-    with pytest.raises(ConfigError, match="no dataset is called 'kniq'"):
-        read_named("kniq=/data")

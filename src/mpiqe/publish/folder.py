@@ -151,11 +151,12 @@ def without_paths(value: Any) -> Any:
         return [without_paths(entry) for entry in value]
     if not isinstance(value, str) or not ("/" in value or "\\" in value):
         return value
+    value = value.replace("\\", "/")
     name, equals, path = value.partition("=")
     if equals and re.fullmatch(r"\w+(:[\w,]+)?", name):  # NAME=FOLDER of extra_data
         return f"{name}={PurePosixPath(path).name}"
     kind, colon, path = value.rpartition(":")
-    last = PurePosixPath(path.replace("\\", "/")).name
+    last = PurePosixPath(path).name
     return f"{kind}{colon}{last}" if len(kind) > 1 else last  # a drive's letter is no kind
 
 
