@@ -24,6 +24,8 @@ def main(run: Path, also: list[str], root: Path | None, labels: Path | None, bac
     settings = config.training
     if not settings.get("validation", True):
         raise SystemExit(f"{run} was trained on its validation images: there is nothing to calibrate on")
+    if settings.get("set_lines") == "learned":
+        raise SystemExit(f"{run} learned a line for each set, which its checkpoint does not have; train anew instead")
     dataset = read_dataset(settings["data"], root=root, labels=labels)
     split = choose_split(dataset, settings["split"], source=settings["splits"])
     trained_on = sorted((*split.train, *split.test)) if settings.get("train_on_all") else split.train

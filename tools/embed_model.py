@@ -28,6 +28,7 @@ from mpiqe.atomic import write_atomic
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.pretraining_data import PRETRAINING_KEYS
+from mpiqe.publish.folder import without_paths
 from mpiqe.runtimes.export import ScoringGraph, card_for, trace
 from mpiqe.runtimes.graph import ONNX, read_card, write_card
 from mpiqe.runtimes.onnx import OnnxPredictor
@@ -62,7 +63,7 @@ def main(run: Path, backbone: Path, version: int) -> None:
         if entry["data"].startswith("csv:"):
             entry["data"] = f"csv:{Path(entry['data'].removeprefix('csv:')).name}"
     config_file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    extra = [f"csv:{Path(spec.removeprefix('csv:')).name}" for spec in config.training.get("extra_data", ())]
+    extra = without_paths(config.training.get("extra_data", ()))
     training = {**config.training, "root": "ROOT", "labels": "LABELS", "backbone": "backbone", "extra_data": extra}
     digest = FrozenCLIP.from_pretrained(WEIGHTS / "backbone").digest()  # the run may carry that of an earlier version
     kept = replace(config, backbone="backbone", backbone_digest=digest, training=training, version=f"{NAME} {version}")

@@ -18,6 +18,7 @@ _EXTRAS = {
     "similarity": ("imagehash",),
     "ray": ("ray",),
     "plots": ("matplotlib", "sklearn"),
+    "lora": ("peft",),
     "tensorboard": ("tensorboard",),
     "hub": ("huggingface_hub",),
     "serve": ("starlette", "uvicorn", "h11", "python_multipart"),

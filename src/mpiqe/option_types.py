@@ -1,4 +1,4 @@
-"""The values that each named option can take. Decisions D1 - D17 are explained in docs/decisions.md."""
+"""The values that each named option can take. Decisions D1 - D19 are explained in docs/decisions.md."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ EMBEDDED = "embedded"
 """What names the package's own model, and as a backbone its own backbone."""
 
 Method = Literal["mp-iqe", "clip-iqa", "liqe"]
-Tune = Literal["prompts", "all"]
+Tune = Literal["prompts", "all", "lora"]
 ClassPosition = Literal["end", "middle", "front"]  # D1
 Projection = Literal["clip", "linear"]  # D2
 SceneTarget = Literal["uniform", "first"]  # D3
@@ -19,6 +19,8 @@ ModelCropMode = Literal["seeded", "grid"]  # D12, as a model's own: "random" cro
 SplitSource = Literal["auto", "liqe", "own"]  # D13
 Epoch = Literal["last", "val"]  # D14
 DistortionScale = Literal["clip", "none"]  # D17
+Sampling = Literal["images", "sets"]  # D18
+Lines = Literal["fixed", "learned"]  # D18
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 Device = Literal["auto", "cpu"]

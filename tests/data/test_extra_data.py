@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mpiqe.data import choose_split, read_csv
-from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
+from mpiqe.data.extra_data import brought_to, read_extra_data, read_named, target_statistics, without_folder
 from mpiqe.data.record import Record
-from mpiqe.errors import DatasetError
+from mpiqe.errors import ConfigError, DatasetError
 
 
 def _records(*ratings: float) -> list[Record]:
@@ -55,6 +55,24 @@ def test_every_further_set_is_split_and_its_validation_photos_are_never_trained_
         assert sorted(everything.train, key=records.index) == everything.train
         assert {record.name for record in everything.train} == {record.name for record in (*train, *test)}
         assert everything.val == val
+
+
+def test_without_validation_those_photos_are_trained_on_too(rated_photos: Path) -> None:
+    (held,), (none,) = (
+        read_extra_data([f"csv:{rated_photos}"], split=1, validation=validation) for validation in (True, False)
+    )
+    assert none.val == []
+    assert {record.name for record in none.train} == {record.name for record in (*held.train, *held.val)}
+
+
+def test_a_published_set_is_named_with_its_folder_and_known_without_it() -> None:
+    assert without_folder("koniq:512x384=/data/a=b") == "koniq:512x384"
+    assert without_folder("livec=/data") == "livec"
+    assert without_folder("csv:/data/a=b.csv") == "csv:/data/a=b.csv"
+    with pytest.raises(ConfigError, match=r"extra_data 'koniq:512x384' names no folder; give it as koniq:512x384=FOLD"):
+        read_named("koniq:512x384")
+    with pytest.raises(ConfigError, match="no dataset is called 'kniq'"):
+        read_named("kniq=/data")
 
 
 def test_without_further_sets_there_are_none() -> None:

@@ -105,6 +105,25 @@ def test_table_3_scores_every_image_of_the_other_dataset(make_study: Make, livec
     assert outcome.cell.paper == {"srcc": 0.781}
 
 
+def test_a_mixture_is_trained_on_both_sets_and_scores_every_image_of_the_third(make_study: Make, livec: Path) -> None:
+    study = make_study("mixture", repeats=1)
+    for name in ("bid", "koniq"):
+        study.places[name] = Place("livec", livec)  # stands for further datasets  # type: ignore[index]
+    run = Run(1, "livec", "without-koniq")
+    do(study, run, Silent())
+    assert is_done(study, run)
+    folder = run.folder(study.out).path
+    row = json.loads((folder / "metrics.jsonl").read_text())
+    assert row["loss_ranking"] > 0
+    assert row["loss_plcc"] > 0
+    assert len((folder / other_predictions("koniq")).read_text().splitlines()) == 1 + 1162
+    outcome = next(o for o in gather(study, {}).tables[0][1] if o.cell.test == "koniq")
+    assert (outcome.state, outcome.cell.train, outcome.figures["srcc"].median is not None) == ("run", "livec", True)
+    datasets = {name: study.read(name) for name in study.places}
+    refuse_other_study(study, datasets, None)
+    assert json.loads((folder / "config.json").read_text())["data_digest"].count("+") == 1
+
+
 def test_images_are_looked_at_once_in_a_studys_life(make_study: Make, livec: Path, tmp_path: Path) -> None:
     study, told = make_study("table4"), list[str]()
     study.out.mkdir()

@@ -14,6 +14,8 @@ Make = Callable[..., Study]
 
 def test_every_variant_is_some_switches_of_one_model() -> None:
     for name, variant in VARIANTS.items():
+        if variant.leaves_out is not None:  # what it differs in is what it is trained on
+            continue
         options = resolve({"data": "livec", **variant.settings}, where=name)
         assert (options.model != ModelOptions() or options.run.fraction < 1) == (name != FULL), name
 
@@ -29,7 +31,9 @@ def test_a_run_that_several_tables_need_is_done_once(make_study: Make) -> None:
     runs = make_study("table1", "table2", "table4", "table5", "table6", datasets=("livec",)).runs()
     assert len(runs) == len(set(runs))
     assert sum(run.variant == FULL for run in runs) == 2
-    assert {run.variant for run in runs} == set(VARIANTS) - {"visual-only", "tune-all", "liqe-frozen"}
+    assert {run.variant for run in runs} == {
+        name for name, variant in VARIANTS.items() if variant.leaves_out is None
+    } - {"visual-only", "tune-all", "liqe-frozen"}
 
 
 def test_liqe_is_trained_as_by_its_authors_whatever_a_study_says_of_the_losses_of_mp_iqe(make_study: Make) -> None:
@@ -128,3 +132,26 @@ def test_settings_of_one_variant_stand_in_a_table_of_their_own(tmp_path: Path) -
     (tmp_path / "s.toml").write_text("variants = 3\n")
     with pytest.raises(ConfigError, match="must be tables"):
         read_settings(tmp_path / "s.toml")
+
+
+def test_a_mixture_trains_on_every_dataset_that_is_there_but_the_one_it_is_tested_on(make_study: Make) -> None:
+    study = make_study("mixture", settings={"plcc_weight": 0.5})
+    reasons = {cell.test: study.lacks(cell) for cell in study.cells(study.tables[0])}
+    assert reasons["livec"] == "no place of live in the roots file"
+    assert study.runs() == []
+    for name in ("bid", "koniq"):
+        study.places[name] = study.places["livec"]  # type: ignore[index]  # stands for it
+    assert [(run.dataset, run.variant) for run in study.runs() if run.split == 1] == [
+        ("livec", "without-bid"),
+        ("livec", "without-koniq"),
+        ("bid", "without-livec"),
+    ]
+    run = Run(1, "livec", "without-koniq")
+    assert (study.trained_on(run), study.others(run)) == (["livec", "bid"], ["koniq"])
+    options = study.options(run)
+    assert options.run.extra_data == (f"livec={study.places['bid'].root}",)
+    assert (options.run.sampling, options.run.set_lines, options.loss.plcc_weight) == ("sets", "learned", 0.5)
+    two = make_study("mixture", datasets=("livec", "bid"))
+    two.places["bid"] = two.places["livec"]  # type: ignore[index]
+    cell = next(cell for cell in two.cells(two.tables[0]) if cell.test == "bid")
+    assert two.lacks(cell) == "there are fewer than two other datasets to train on"

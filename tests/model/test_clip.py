@@ -4,15 +4,17 @@ import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.conftest import STEM
+from tests.full_shape import random_model
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 
 from mpiqe.errors import WeightsError
 from mpiqe.labels import DISTORTIONS, SCENES
-from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.clip import CLIP_MEAN, CLIP_STD, FrozenCLIP
 from mpiqe.model.compact import CompactOptions, create_compact
 from mpiqe.model.prompts import PromptLearner
 
@@ -61,6 +63,39 @@ def test_text_features_equal_transformers_at_vit_b_16(paper_shape: tuple[CLIPMod
         expected = _features(theirs.get_text_features(**ids))
         found = ours.encode_text(*bank())
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+_LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+_LARGE_TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
+SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {  # of the hub's config.json
+    "openai ViT-B/32, MetaCLIP B/32": ({}, {}, 512),
+    "OpenCLIP and MetaCLIP with gelu": ({"hidden_act": "gelu"}, {"hidden_act": "gelu"}, 512),
+    "openai ViT-L/14": ({**_LARGE, "patch_size": 14}, _LARGE_TEXT, 768),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(SHAPES))
+def test_features_equal_transformers_at_the_full_shape_of(name: str, tmp_path: Path) -> None:
+    vision, text, width = SHAPES[name]
+    create_compact(tmp_path, words=["photo"], options=CompactOptions())
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    marks = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
+    theirs = random_model(
+        CLIPModel, CLIPConfig(vision_config=vision, text_config={**marks, **text}, projection_dim=width)
+    )
+    pixels = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
+    ids = tokenizer([f"{each}." for each in SCENES], padding="max_length", max_length=77, return_tensors="pt")
+    scale, shift = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_STD, CLIP_MEAN))
+    with torch.no_grad():
+        images = _features(theirs.get_image_features(pixel_values=(pixels / 255 - shift) / scale))
+        words = _features(theirs.get_text_features(**ids))
+        ours = FrozenCLIP(model=theirs, tokenizer=tokenizer, name=name)  # takes its weights: one copy in memory
+        cls, _ = ours.encode_image(ours.preprocess(pixels))
+        found = ours.encode_text(*PromptLearner(clip=ours, classes=SCENES, length=0)())
+    torch.testing.assert_close(ours.project(cls), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found, words, atol=1e-5, rtol=0)
+    assert images.shape == (1, width)
 
 
 def test_preprocessing_is_clips_mean_and_deviation(tiny_clip: FrozenCLIP) -> None:

@@ -165,6 +165,9 @@ def test_an_upload_takes_away_the_graph_that_an_earlier_one_left(run: Path, tmp_
         ("csv:data/a.csv", "csv:a.csv"),
         (r"C:\me\a.csv", "a.csv"),
         ("kadid", "kadid"),
+        ("koniq:512x384=/home/me/k", "koniq:512x384=k"),
+        ("livec=data/ChallengeDB_release", "livec=ChallengeDB_release"),
+        ("csv:/home/me/a=b.csv", "csv:a=b.csv"),
         ({"a": ["x/y", 5, None, True]}, {"a": ["y", 5, None, True]}),
     ],
 )

@@ -20,10 +20,10 @@ from mpiqe.model.checkpoint import load_checkpoint, read_config
 from mpiqe.model.liqe import LIQE
 from mpiqe.training import train as module
 from mpiqe.training.liqe_loss import dynamic_weights
-from mpiqe.training.liqe_step import sets_of
 from mpiqe.training.options import resolve
 from mpiqe.training.reporter import Silent
 from mpiqe.training.run_folder import RunFolder
+from mpiqe.training.set_losses import sets_of
 from mpiqe.training.train import train
 
 SMALL = {

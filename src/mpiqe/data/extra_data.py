@@ -3,11 +3,12 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mpiqe.data.record import Dataset, Record
-from mpiqe.data.registry import read_dataset
-from mpiqe.data.splits import choose_split
-from mpiqe.errors import DatasetError
+from mpiqe.data.registry import read_dataset, spec_of
+from mpiqe.data.splits import choose_split, without_val
+from mpiqe.errors import ConfigError, DatasetError
 from mpiqe.option_types import SplitSource
 
 
@@ -21,18 +22,47 @@ class Side:
 
 
 def read_extra_data(
-    specs: Sequence[str], *, split: int, source: SplitSource = "auto", train_on_all: bool = False
+    specs: Sequence[str],
+    *,
+    split: int,
+    source: SplitSource = "auto",
+    train_on_all: bool = False,
+    validation: bool = True,
+    labels: Path | None = None,
 ) -> list[Side]:
-    """Read and split the datasets of ``--extra-data``; with ``train_on_all`` their test images are trained on too."""
+    """Read and split the datasets of ``--extra-data``: ``csv:FILE``, or a published one as ``NAME=FOLDER``.
+
+    ``labels``: LIQE's label files, of those that have a name. Without ``validation`` their validation images are
+    trained on, with ``train_on_all`` their test images too.
+    """
     sides = []
     for spec in specs:
-        dataset = read_dataset(spec)
+        dataset = read_named(spec, labels=labels)
         chosen = choose_split(dataset, split, source=source)
+        chosen = chosen if validation else without_val(chosen)
         trained = sorted((*chosen.train, *chosen.test)) if train_on_all else chosen.train
         sides.append(
             Side(dataset, *([dataset.records[index] for index in indices] for indices in (trained, chosen.val)))
         )
     return sides
+
+
+def read_named(spec: str, *, labels: Path | None = None) -> Dataset:
+    """The dataset ``csv:FILE`` or ``NAME=FOLDER``, ``koniq:512x384=/data/koniq`` say.
+
+    Raises ``ConfigError`` for a name without a folder and for one that no dataset has.
+    """
+    if spec.startswith("csv:"):
+        return read_dataset(spec)
+    name, equals, folder = spec.partition("=")
+    if spec_of(name) is not None and not (equals and folder):
+        raise ConfigError(f"extra_data {spec!r} names no folder; give it as {name}=FOLDER")
+    return read_dataset(name, root=Path(folder) if folder else None, labels=labels)
+
+
+def without_folder(spec: str) -> str:
+    """``spec`` as ``--data`` has it: ``koniq`` for ``koniq=/data/koniq``, and a table as it is."""
+    return spec if spec.startswith("csv:") else spec.partition("=")[0]
 
 
 def target_statistics(records: Sequence[Record]) -> tuple[float, float]:

@@ -101,7 +101,7 @@ def make_plan(study: Study, *, measure: bool = True) -> Plan:
     else:
         refuse_other_study(study, datasets, None)
     pretraining = _pretraining_of(str(study.settings.get("backbone", RunOptions().backbone)))
-    used = dict.fromkeys(run.dataset for run in runs)
+    used = dict.fromkeys(name for run in runs for name in study.trained_on(run))
     notes = [note for name in used for note in _notes_on(pretraining, study.places[name].spec)]
     notes += [study.note] if study.note else []
     return Plan(study, datasets, runs, left, tuple(dict.fromkeys(notes)), measured)

@@ -18,7 +18,7 @@ from mpiqe.experiments.results import Findings, gather
 from mpiqe.experiments.run_files import is_done
 from mpiqe.experiments.runner import check_images, do_all
 from mpiqe.experiments.study import Run, Study
-from mpiqe.experiments.variants import FULL, VARIANTS
+from mpiqe.experiments.variants import FULL, MIXTURE, VARIANTS
 from mpiqe.model.backbone_digest import weights_digest
 from mpiqe.model.checkpoint import versions
 from mpiqe.training.options import RunOptions
@@ -35,10 +35,10 @@ def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Report
     study = plan.study
     out = RunFolder(study.out)
     out.path.mkdir(parents=True, exist_ok=True)
-    for name in dict.fromkeys(run.dataset for run in plan.runs):
+    for name in dict.fromkeys(name for run in plan.runs for name in study.trained_on(run)):
         _store_splits(plan, name)
     started = time.monotonic()
-    looked_at = dict.fromkeys(name for run in plan.left for name in (run.dataset, *study.others(run)))
+    looked_at = dict.fromkeys(name for run in plan.left for name in (*study.trained_on(run), *study.others(run)))
     broken = check_images(study, list(looked_at), say)
     study = replace(study, unreadable={**study.unreadable, **broken})  # it costs their own cells, and no other
     faults = dict(study.unreadable)
@@ -126,7 +126,8 @@ def _settings(plan: Plan) -> dict[str, str]:
         kept = {key: value for key, value in settings.items() if key not in _PER_RUN}
         told[f"Settings, {name}"] = ", ".join(f"{key} = {value}" for key, value in kept.items())
     for variant in dict.fromkeys(run.variant for run in plan.runs):
-        own = {**VARIANTS[variant].settings, **study.own.get(variant, {})}
+        mixed = {} if VARIANTS[variant].leaves_out is None else MIXTURE
+        own = {**mixed, **VARIANTS[variant].settings, **study.own.get(variant, {})}
         if own:
             told[f"Settings, {variant}"] = ", ".join(f"{key} = {value}" for key, value in own.items())
     return told

@@ -56,7 +56,7 @@ def refuse_other_study(study: Study, datasets: Mapping[str, Dataset], backbone_d
             about = folder.read_json(about_other(name))
             if about is not None and about["data_digest"] != digests[name]:
                 faults.append(f"{folder.path / other_predictions(name)}: {name} is another copy or version now")
-        now = {"data_digest": digests[run.dataset]}
+        now = {"data_digest": "+".join(digests[name] for name in study.trained_on(run))}
         if backbone_digest is not None:
             now["backbone_digest"] = backbone_digest
         faults += [

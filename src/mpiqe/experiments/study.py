@@ -20,7 +20,7 @@ from mpiqe.data.registry import DATASETS
 from mpiqe.data.splits import NUMBERS
 from mpiqe.errors import ConfigError
 from mpiqe.experiments.tables import Cell, Table
-from mpiqe.experiments.variants import FULL, VARIANTS
+from mpiqe.experiments.variants import FULL, MIXTURE, VARIANTS
 from mpiqe.model.options import RENAMED
 from mpiqe.training.device import resolve_precision
 from mpiqe.training.options import TrainOptions, read_toml, resolve
@@ -131,7 +131,9 @@ class Study:
     def options(self, run: Run) -> TrainOptions:
         """The whole settings of one run, as ``mpiqe train`` would be given them."""
         variant, place = VARIANTS[run.variant], self.places[run.dataset]
+        together = [self.places[name] for name in self.trained_on(run)[1:]]
         given = {
+            **(MIXTURE if together else {}),
             **PROTOCOL,
             **({} if "epochs" in self.settings else SCHEDULE),
             **self.settings,
@@ -141,6 +143,7 @@ class Study:
             "root": str(place.root),
             "labels": None if self.labels is None else str(self.labels),
             "split": run.split,
+            **({"extra_data": [f"{place.spec}={place.root}" for place in together]} if together else {}),
         }
         options = resolve(given, where=f"settings of {run.variant}")
         precision = resolve_precision(device=options.run.device, precision=options.run.precision)
@@ -159,6 +162,8 @@ class Study:
         named = [name for name in self.datasets or () if (name, name) not in table.columns]
         if table.key == "table3":
             named = []
+        if table.key == "mixture":
+            return [replace(cell, train=(*self._usable_but(cell.test), cell.train)[0]) for cell in table.cells]
         if table.key == "lines":
             kept = self.datasets or tuple(self.places)
             return [cell for cell in table.cells if cell.test in kept]
@@ -175,7 +180,21 @@ class Study:
                 return f"no place of {name} in the roots file"
             if name in self.unreadable:
                 return f"{name} cannot be used: {self.unreadable[name].splitlines()[0]}"
+        left_out = None if cell.variant is None else VARIANTS[cell.variant].leaves_out
+        if left_out is not None and len(self._usable_but(left_out)) < 2:
+            return "there are fewer than two other datasets to train on"
         return None
+
+    def _usable_but(self, left_out: str) -> list[str]:
+        """Every dataset that can be used, but one."""
+        asked = [name for name in DATASETS if self.datasets is None or name in self.datasets]
+        return [name for name in asked if name in self.places and name not in self.unreadable and name != left_out]
+
+    def trained_on(self, run: Run) -> list[str]:
+        """The run's own dataset, and those that are trained on beside it."""
+        left_out = VARIANTS[run.variant].leaves_out
+        beside = [] if left_out is None else self._usable_but(left_out)
+        return list(dict.fromkeys([run.dataset, *beside]))
 
     @property
     def figure_dataset(self) -> str | None:

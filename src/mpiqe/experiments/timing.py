@@ -45,7 +45,11 @@ def expected_seconds(
         settings, dataset, speed = study.options(run).run, datasets[run.dataset], speeds[kind_of(study, run)]
         split = choose_split(dataset, run.split, source=settings.splits)
         side = split if settings.validation else without_val(split)
-        learnt = len(fraction(side, settings.fraction, seed=settings.seed).train) * settings.epochs
+        learnt = len(fraction(side, settings.fraction, seed=settings.seed).train)
+        for name in study.trained_on(run)[1:]:
+            beside = choose_split(datasets[name], run.split, source=settings.splits)
+            learnt += len((beside if settings.validation else without_val(beside)).train)
+        learnt *= settings.epochs
         looks = sum(len(datasets[name].records) for name in cross_tests_left(study, run))
         if is_tested(study, run):
             learnt = 0

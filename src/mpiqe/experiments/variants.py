@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mpiqe.data.registry import DATASETS
 from mpiqe.model.options import LossOptions, to_mapping
 
 FULL = "mp-iqe"
@@ -18,11 +19,27 @@ class Variant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     learns: bool = True
     """Whether it is trained at all; a zero-shot one answers as it is."""
+    leaves_out: str | None = None
+    """A dataset that is tested on alone: all others are trained on together, as ``MIXTURE`` says."""
 
 
 # LIQE has losses of its own, which what a study sets for MP-IQE's does not reach
 _LIQE = {"method": "liqe", **to_mapping(LossOptions())}
 _CLIP_IQA = {"method": "clip-iqa", "scene_prompts": False, "distortion_prompts": False, "score_weight": 1.0}
+
+MIXTURE: Mapping[str, Any] = {
+    "sampling": "sets",
+    "set_lines": "learned",
+    "ranking_weight": 1.0,
+    "plcc_weight": 1.0,
+}
+"""How several datasets are trained on together (D18)."""
+
+
+def without(name: str) -> str:
+    """The variant that is trained on every dataset but ``name``."""
+    return f"without-{name}"
+
 
 VARIANTS: Mapping[str, Variant] = {
     FULL: Variant("MP-IQE"),
@@ -44,5 +61,6 @@ VARIANTS: Mapping[str, Variant] = {
     LIQE: Variant("LIQE", {**_LIQE, "tune": "all", "learning_rate": 5e-6, "backbone_rate": 1.0}),
     "liqe-frozen": Variant("LIQE on frozen towers", _LIQE),
     "tune-all": Variant("full fine-tuning", {"tune": "all"}),
+    **{without(name): Variant(f"MP-IQE, all datasets but {name}", leaves_out=name) for name in DATASETS},
 }
 """By name, which is also the folder of its runs. 8 text contexts and 4 visual prompts are ``FULL``'s own."""

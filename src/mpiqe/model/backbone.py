@@ -1,6 +1,6 @@
 """The ``Backbone`` protocol: two towers into one joint space; the image tower takes prompts.
 
-``FrozenCLIP`` is one; a SigLIP or another ViT becomes one by these members.
+``FrozenCLIP`` is one, of a CLIP or a SigLIP; another ViT becomes one by these members.
 
 Axes: B crops, N patches, P prompt tokens, W vision width, F pooled features; C prompts, L tokens, T text width; D joint
 width.
@@ -47,12 +47,16 @@ class Backbone(Protocol):
         """Inverse temperature of cosines, a scalar."""
 
     @property
-    def start_token(self) -> int:
-        """Id of the token that begins a text."""
+    def logit_bias(self) -> Tensor:
+        """What is added to these before a sigmoid, a scalar; 0 where the backbone learned with a softmax."""
+
+    @property
+    def start_tokens(self) -> list[int]:
+        """Ids of the tokens that begin a text: one or none."""
 
     @property
     def end_token(self) -> int:
-        """Id of the token that ends a text, whose place the feature is read at."""
+        """Id of the token that ends a text."""
 
     def tokens(self, text: str) -> list[int]:
         """Token ids of ``text`` without the start and the end marker."""

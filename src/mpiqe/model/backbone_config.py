@@ -11,11 +11,13 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from mpiqe.errors import WeightsError
-from mpiqe.model.backbone_digest import PROMPTED
+from mpiqe.model.backbone_digest import PROMPTED, written
 from mpiqe.model.tensor_files import check_safetensors
 from mpiqe.parse import parse_json
 from mpiqe.printable import printable
 
+SIGLIP = "siglip"
+"""The model_type of SigLIP, and of SigLIP 2 but for NaFlex."""
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _JSON = (  # all that transformers may read of a folder, and the most bytes that each is given
     ("config.json", 1 << 20),
@@ -73,6 +75,7 @@ _TEXT: Mapping[str, _Number] = {
     "bos_token_id": _Number(0, 2_000_000),
     "eos_token_id": _Number(0, 2_000_000),
     "pad_token_id": _Number(0, 2_000_000),
+    "projection_size": _Number(1, 8192),
 }
 _BOTH: Mapping[str, _Number] = {
     "projection_dim": _Number(1, 8192),
@@ -81,11 +84,16 @@ _BOTH: Mapping[str, _Number] = {
 }
 _PARTS = {"vision_config": _VISION, "text_config": _TEXT, "vision_config_dict": _VISION, "text_config_dict": _TEXT}
 _OURS = ("stem", "mpiqe_")  # how the keys that transformers does not know begin; who uses them checks them
-_DEFAULTS = {  # transformers' own, as far as sizes depend on them
+_DEFAULTS: Mapping[str, Mapping[str, int]] = {  # transformers' own, as far as sizes depend on them
     "vision_config": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
     | {"image_size": 224, "patch_size": 32},
     "text_config": {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8}
     | {"vocab_size": 49_408, "max_position_embeddings": 77},
+}
+_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+_SIGLIP_DEFAULTS: Mapping[str, Mapping[str, int]] = {
+    "vision_config": {**_BASE, "image_size": 224, "patch_size": 16},
+    "text_config": {**_BASE, "vocab_size": 32_000, "max_position_embeddings": 64},
 }
 
 
@@ -176,19 +184,25 @@ def refuse_fetched_attention(
 
 
 def usable_config(config: Mapping[str, Any], *, name: str, folder: Path | None) -> dict[str, Any]:
-    """The part of a CLIP's config that the model is built from; raises one ``WeightsError`` for all invalid values.
+    """What a CLIP or SigLIP is built from, of its config; raises one ``WeightsError`` for all invalid values.
 
     ``folder`` is where the weights lie, if that is known: no config asks for more numbers than their files have bytes.
     """
     faults: list[str] = []
-    usable = {"model_type": "clip", **_checked(config, _BOTH, "", faults)}
+    siglip = config.get("model_type") == SIGLIP
+    usable: dict[str, Any] = {
+        "model_type": SIGLIP if siglip else "clip",
+        **_checked(config, _BOTH, "", faults),
+    }
     for part, numbers in _PARTS.items():
         if config.get(part) is not None:
             usable[part] = _checked(config[part], numbers, f"{part}.", faults)
     towers = {
         part: {**default, **usable.get(part, {}), **usable.get(f"{part}_dict", {})}
-        for part, default in _DEFAULTS.items()
+        for part, default in (_SIGLIP_DEFAULTS if siglip else _DEFAULTS).items()
     }
+    if siglip and not faults:
+        faults += _no_siglip(config.get("vision_config") or {}, towers["vision_config"], towers["text_config"])
     if not faults:
         faults += _do_not_fit(towers["vision_config"], towers["text_config"])
     if not faults:
@@ -203,12 +217,13 @@ def usable_config(config: Mapping[str, Any], *, name: str, folder: Path | None) 
     return usable
 
 
-def check_tokenizer(tokenizer: Any, *, name: str, vocabulary: int) -> None:
+def check_tokenizer(tokenizer: Any, *, name: str, vocabulary: int, siglip: bool = False) -> None:
     """Raise ``WeightsError`` unless prompts become token ids that the text tower's table has."""
-    marks = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    first = "pad_token_id" if siglip else "bos_token_id"  # SigLIP's texts begin without a marker, and are padded
+    marks = {key: getattr(tokenizer, key) for key in (first, "eos_token_id")}
     faults = [f"{key} = {_shown(value)} is no token" for key, value in marks.items() if not _is_id(value, vocabulary)]
     for text in PROMPTED:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = tokenizer(written(text, siglip), add_special_tokens=False)["input_ids"]
         if not isinstance(ids, list) or not all(_is_id(each, vocabulary) for each in ids):
             faults.append(f"{text!r} becomes {_shown(ids)}, not ids below the text tower's vocab_size {vocabulary}")
     if faults:
@@ -301,6 +316,21 @@ def _do_not_fit(vision: Mapping[str, Any], text: Mapping[str, Any]) -> list[str]
             faults.append(f"patch_size = {vision['patch_size']} cannot be halved by {len(channels)} stages")
         if max(vision.get("stem_blocks") or [0]) > 64:
             faults.append(f"stem_blocks = {vision['stem_blocks']} are more than 64 in a stage")
+    return faults
+
+
+def _no_siglip(stated: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]) -> list[str]:
+    """What keeps a SigLIP from comparing images with texts."""
+    faults = []
+    if stated.get("vision_use_head", True) is not True:
+        faults.append("vision_config.vision_use_head is not true: without its head the image tower has no feature")
+    if any(key.startswith("stem") for key in stated):
+        faults.append("vision_config has a stem, which only a CLIP can have here")
+    of_texts = text.get("projection_size", text["hidden_size"])
+    if of_texts != vision["hidden_size"]:
+        faults.append(
+            f"texts have features of {of_texts}, images of vision_config.hidden_size = {vision['hidden_size']}"
+        )
     return faults
 
 

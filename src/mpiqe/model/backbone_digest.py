@@ -18,6 +18,13 @@ from mpiqe.labels import DISTORTIONS, SCENES
 PROMPTED = (*SCENES, *DISTORTIONS, "Good photo", "Bad photo", ".")
 """Every text that a prompt is made of."""
 _PREFIX = "2:"
+
+
+def written(text: str, siglip: bool) -> str:
+    """``text`` as the tokenizer is given it: SigLIP learned lower case, which not every version's tokenizer sees to."""
+    return text.lower() if siglip else text
+
+
 _OF_A_TOWER = ("hidden_act", "layer_norm_eps", "num_attention_heads")
 _OF_THE_IMAGE_TOWER = ("image_size", "patch_size")
 

@@ -21,18 +21,25 @@ def build_model(clip: FrozenCLIP, options: ModelOptions, *, seed: int = 0) -> Qu
     """Turn options into a fresh model on ``clip``; its initial weights are a function of ``seed``.
 
     With ``tune="all"`` the weights of ``clip`` itself become parameters; its running statistics and the embeddings of
-    the prompts' words stay as they are.
+    the prompts' words stay as they are. With ``tune="lora"`` its image tower is given low-rank changes.
     """
     _check(clip, options)
     if options.tune == "all":
         clip.thaw(steady=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if options.method == "clip-iqa":
-            return CLIPIQA(clip=clip, length=options.context_length, class_position=options.class_position)
-        if options.method == "liqe":
-            return _build_liqe(clip, options)
-        return _build_mpiqe(clip, options)
+        model = _build(clip, options)
+        if options.tune == "lora":
+            clip.add_lora(rank=options.lora_rank, alpha=options.lora_alpha)
+    return model
+
+
+def _build(clip: FrozenCLIP, options: ModelOptions) -> QualityModel:
+    if options.method == "clip-iqa":
+        return CLIPIQA(clip=clip, length=options.context_length, class_position=options.class_position)
+    if options.method == "liqe":
+        return _build_liqe(clip, options)
+    return _build_mpiqe(clip, options)
 
 
 def _build_mpiqe(clip: FrozenCLIP, options: ModelOptions) -> MPIQE:
@@ -71,7 +78,7 @@ def _build_mpiqe(clip: FrozenCLIP, options: ModelOptions) -> MPIQE:
 def _build_liqe(clip: FrozenCLIP, options: ModelOptions) -> LIQE:
     depth = options.visual_depth
     if depth is None:
-        depth = 0 if options.tune == "all" else clip.vision_layers  # the original tunes the towers and has no prompts
+        depth = clip.vision_layers if options.tune == "prompts" else 0  # the original tunes towers, without prompts
     return LIQE(
         clip=clip,
         visual_prompts=DeepVisualPrompts(depth=depth, length=options.visual_length, width=clip.vision_width),
@@ -94,6 +101,7 @@ def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
         "decoder_layers": (1, 64),
         "decoder_heads": (1, clip.joint_width),
         "stem_head_width": (0, 65_536),
+        "lora_rank": (1, 1024),
     }
     faults += [
         f"{name}={getattr(options, name)} is not between {low} and {high}"
@@ -105,6 +113,8 @@ def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
         for name in ("stem_head", "class_heads")
         if getattr(options, name) and not clip.pooled_width
     ]
+    if not 0 < options.lora_alpha <= 65_536:
+        faults.append(f"lora_alpha={options.lora_alpha} must be above zero and at most 65536")
     if options.window_temperature <= 0:
         faults.append(f"window_temperature={options.window_temperature} must be above zero")
     if faults:

@@ -1,8 +1,8 @@
-"""CLIP with a ViT image tower, frozen: the backbone of every model here.
+"""CLIP or SigLIP with a ViT image tower, frozen: the backbone of every model here.
 
 Weights, tokens and file formats are transformers' (``clip_files``); the two towers are run here, layer by layer,
 because prompts enter between the layers. Only the names that CLIP's published weights carry are relied on, so that one
-code serves many versions of that library.
+code serves many versions of that library. ``siglip`` has what differs in SigLIP.
 
 Axes: B crops, N patches, W vision width, C prompts, L tokens, T text width, D joint width.
 """
@@ -10,21 +10,21 @@ Axes: B crops, N patches, W vision width, C prompts, L tokens, T text width, D j
 import copy
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
-from transformers import CLIPModel
 
+from mpiqe.model import siglip
 from mpiqe.model.backbone import Embedded
-from mpiqe.model.backbone_digest import PROMPTED, digest_of
-from mpiqe.model.clip_files import read_clip
+from mpiqe.model.backbone_digest import PROMPTED, digest_of, written
+from mpiqe.model.clip_files import CLIPOrSigLIP, is_siglip, read_clip
 from mpiqe.model.conv_stem import ConvStem
 from mpiqe.model.efficientnet import EfficientNetStem
+from mpiqe.model.layers import prompted_layers, transformer_layer
+from mpiqe.model.lora import add_lora, has_lora, is_change, merge_lora, published_name
 from mpiqe.model.pretraining_data import PRETRAINING_KEYS, pretraining_data
 from mpiqe.model.tensor_files import write_safetensors
 
@@ -33,14 +33,14 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class FrozenCLIP(nn.Module):
-    """Both towers of a CLIP, without anything that a caller could train by mistake.
+    """Both towers of a CLIP or a SigLIP, without anything that a caller could train by mistake.
 
     The weights are held as buffers, not parameters: no optimiser sees them, ``requires_grad_(True)`` does not reach
     them, and they are no part of a checkpoint. The module is in eval mode whatever ``train()`` is told.
     ``thaw`` turns them back into parameters, for pretraining a backbone and for tuning all of it.
     """
 
-    def __init__(self, *, model: CLIPModel, tokenizer: Any, name: str) -> None:
+    def __init__(self, *, model: CLIPOrSigLIP, tokenizer: Any, name: str) -> None:
         super().__init__()
         self.clip = model.float().eval()
         stem = self.clip.vision_model.embeddings.patch_embedding
@@ -58,11 +58,13 @@ class FrozenCLIP(nn.Module):
         self.vision_layers: int = vision.num_hidden_layers
         self.text_width: int = text.hidden_size
         self.text_positions: int = text.max_position_embeddings
-        self.joint_width: int = model.config.projection_dim
+        self.siglip = is_siglip(model)
+        self.joint_width: int = vision.hidden_size if self.siglip else model.config.projection_dim
         self._vision_heads: int = vision.num_attention_heads
         self._text_heads: int = text.num_attention_heads
-        mean = torch.tensor(getattr(stem, "pixel_mean", CLIP_MEAN))
-        std = torch.tensor(getattr(stem, "pixel_std", CLIP_STD))
+        own = (siglip.MEAN_AND_STD, siglip.MEAN_AND_STD) if self.siglip else (CLIP_MEAN, CLIP_STD)
+        mean = torch.tensor(getattr(stem, "pixel_mean", own[0]))
+        std = torch.tensor(getattr(stem, "pixel_std", own[1]))
         self.register_buffer("_scale", (1 / (255 * std)).view(3, 1, 1), persistent=False)
         self.register_buffer("_shift", (-mean / std).view(3, 1, 1), persistent=False)
         self._scale: Tensor
@@ -71,7 +73,7 @@ class FrozenCLIP(nn.Module):
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> "FrozenCLIP":
-        """Load a CLIP by hub id (``openai/clip-vit-base-patch16`` is the paper's) or from a folder in the hub's layout.
+        """Load a CLIP or SigLIP by hub id (``openai/clip-vit-base-patch16`` is the paper's) or from a folder like it.
 
         ``embedded`` is the compact one that comes with this package.
         Raises ``WeightsError`` that says what is wrong: no such folder, a missing file, no network, another kind of
@@ -119,8 +121,22 @@ class FrozenCLIP(nn.Module):
         self.steady = steady
         self.clip.train(not steady)
 
+    def add_lora(self, *, rank: int, alpha: float) -> None:
+        """Put low-rank changes beside the weights of the image tower's layers: the only parameters of it."""
+        add_lora(self.clip.vision_model.encoder, rank=rank, alpha=alpha)
+
+    def merge_lora(self) -> None:
+        """Add what LoRA has learned to the weights, as if there were none; nothing without LoRA."""
+        merge_lora(self.clip.vision_model)
+
+    @property
+    def has_lora(self) -> bool:
+        """Whether there are changes that were not merged."""
+        return has_lora(self.clip.vision_model)
+
     def fuse(self) -> None:
         """Fuse layers for faster scoring; afterwards there is no train mode, digest or file of these weights."""
+        self.merge_lora()
         stem = self.clip.vision_model.embeddings.patch_embedding
         if isinstance(stem, (ConvStem, EfficientNetStem)):
             stem.fuse()
@@ -138,6 +154,7 @@ class FrozenCLIP(nn.Module):
             vision=config.vision_config.to_dict(),
             text=config.text_config.to_dict(),
             tokens={
+                **({"kind": "siglip", "padding": self.tokenizer.pad_token_id} if self.siglip else {}),
                 "start": self.start_token,
                 "end": self.end_token,
                 "ids": {text: self.tokens(text) for text in PROMPTED},
@@ -145,25 +162,43 @@ class FrozenCLIP(nn.Module):
         )
 
     def weights(self) -> dict[str, Tensor]:
-        """The tensors of the published file by their names there."""
+        """The tensors of the published file by their names there; what LoRA has learned is none of them."""
         tensors = {**dict(self.clip.named_parameters()), **dict(self.clip.named_buffers())}
-        return {key: tensor for key, tensor in tensors.items() if not key.endswith("position_ids")}
+        return {
+            published_name(key): tensor
+            for key, tensor in tensors.items()
+            if not key.endswith("position_ids") and not is_change(key)
+        }
 
     @property
     def logit_scale(self) -> Tensor:
-        """CLIP's own inverse temperature, a scalar: 100 for OpenAI's weights."""
-        scale: Tensor = self.clip.logit_scale.exp()
+        """The backbone's own inverse temperature, a scalar: 100 for OpenAI's weights."""
+        scale: Tensor = self.clip.logit_scale.exp().reshape(())  # SigLIP's has one entry
         return scale
+
+    @property
+    def logit_bias(self) -> Tensor:
+        """What SigLIP adds to a cosine times ``logit_scale`` before a sigmoid, a scalar; 0 for a CLIP.
+
+        A softmax over texts, which is all that the models here take, does not see it.
+        """
+        bias: Tensor = self.clip.logit_bias.reshape(()) if self.siglip else self.clip.logit_scale.new_zeros(())
+        return bias
 
     def tokens(self, text: str) -> list[int]:
         """Token ids of ``text`` without the start and the end marker."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self.tokenizer(written(text, self.siglip), add_special_tokens=False)["input_ids"]
         return ids
 
     @property
-    def start_token(self) -> int:
-        """Id of [SOS]."""
-        return int(self.tokenizer.bos_token_id)
+    def start_token(self) -> int | None:
+        """Id of [SOS]; SigLIP's texts have none."""
+        return None if self.siglip else int(self.tokenizer.bos_token_id)
+
+    @property
+    def start_tokens(self) -> list[int]:
+        """The ids that a text begins with: [SOS], or none."""
+        return [] if self.start_token is None else [self.start_token]
 
     @property
     def end_token(self) -> int:
@@ -177,18 +212,22 @@ class FrozenCLIP(nn.Module):
     def encode_text(self, embeddings: Tensor, last: Tensor) -> Tensor:
         """Token embeddings (C, L, T) and the place of each [EOS] (C,) -> features (C, D), not normalised.
 
-        The tower is causal: what stands behind [EOS] changes nothing, so L may be cut to the longest prompt in use.
+        CLIP's tower is causal: what stands behind [EOS] changes nothing, so L may be cut to the longest prompt in use.
+        For SigLIP it is replaced by padding.
         """
         tower = self.clip.text_model
+        if self.siglip:
+            padding = int(self.tokenizer.pad_token_id)
+            return siglip.encode_text(tower, embeddings, last, padding=padding, heads=self._text_heads)
         states = embeddings + tower.embeddings.position_embedding.weight[: embeddings.shape[1]]
         for layer in tower.encoder.layers:
-            states = _layer(layer, states, self._text_heads, causal=True)
+            states = transformer_layer(layer, states, self._text_heads, causal=True)
         ends = states[torch.arange(len(last), device=last.device), last]
         features: Tensor = self.clip.text_projection(tower.final_layer_norm(ends))
         return features
 
     def preprocess(self, pixels: Tensor) -> Tensor:
-        """uint8 RGB (B, 3, S, S) -> float, by CLIP's mean and deviation, or those that the stem was published with."""
+        """uint8 RGB (B, 3, S, S) -> float, by mean and deviation that the backbone or its stem was published with."""
         return pixels.to(self._scale.dtype) * self._scale + self._shift
 
     def encode_image(self, pixels: Tensor, prompts: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -228,33 +267,21 @@ class FrozenCLIP(nn.Module):
         return {self.grid * 2**halvings: width for halvings, width in enumerate(reversed(channels))}
 
     def encode_patches(self, patches: Tensor, prompts: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The layers of the image tower; ``encode_image`` is ``embed``, then this."""
+        """The layers of the image tower; ``encode_image`` is ``embed``, then this. SigLIP's CLS is its pooled head."""
         tower = self.clip.vision_model
-        number, depth = patches.shape[1], 0 if prompts is None else len(prompts)
+        how: dict[str, Any] = {"heads": self._vision_heads, "checkpointing": self.checkpointing}
+        if self.siglip:
+            return siglip.encode_patches(tower, patches, prompts, **how)
         cls = tower.embeddings.class_embedding.expand(patches.shape[0], 1, -1)
         tokens = torch.cat([cls, patches], dim=1) + tower.embeddings.position_embedding.weight
-        tokens = tower.pre_layrnorm(tokens)
-        for index, layer in enumerate(tower.encoder.layers):
-            entering = prompts[index] if prompts is not None and index < depth else None
-            if entering is not None and index == depth - 1 < len(tower.encoder.layers) - 1:  # no others replace them
-                staying = entering.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
-                tokens = torch.cat([tokens[:, :1], staying, tokens[:, 1:]], dim=1)
-                entering = None
-            if self.checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(
-                    partial(_layer, layer, heads=self._vision_heads, causal=False, aside=entering),
-                    tokens,
-                    use_reentrant=False,
-                    preserve_rng_state=False,  # nothing is drawn in it
-                )
-            else:
-                tokens = _layer(layer, tokens, self._vision_heads, causal=False, aside=entering)
-        tokens = torch.cat([tokens[:, :1], tokens[:, -number:]], dim=1)
+        tokens = prompted_layers(tower.encoder.layers, tower.pre_layrnorm(tokens), prompts, leading=1, **how)
         tokens = tower.post_layernorm(tokens)
         return tokens[:, 0], tokens[:, 1:]
 
     def project(self, tokens: Tensor) -> Tensor:
-        """CLIP's own projection of image tokens, (..., W) -> (..., D)."""
+        """The backbone's own projection of image tokens, (..., W) -> (..., D); SigLIP's are there already."""
+        if self.siglip:
+            return tokens
         projected: Tensor = self.clip.visual_projection(tokens)
         return projected
 
@@ -276,31 +303,3 @@ class FrozenCLIP(nn.Module):
         self.clip.config.save_pretrained(folder)
         write_safetensors(folder / "model.safetensors", weights, {"format": "pt"})
         self.tokenizer.save_pretrained(folder)
-
-
-def _layer(layer: nn.Module, states: Tensor, heads: int, *, causal: bool, aside: Tensor | None = None) -> Tensor:
-    """One pre-norm transformer layer of either tower, (B, L, W) -> (B, L, W).
-
-    ``aside``: tokens (P, W) that the others attend to and that are gone afterwards, as deep prompts are. What they
-    themselves would become is left out, and their keys and values are computed once for the whole batch.
-    """
-    attention: Any = layer.self_attn
-    batch, length, width = states.shape
-    normed = layer.layer_norm1(states)  # type: ignore[operator]
-    beside = None if aside is None else layer.layer_norm1(aside)  # type: ignore[operator]
-
-    def split(projected: Tensor) -> Tensor:
-        return projected.view(batch, -1, heads, width // heads).transpose(1, 2)
-
-    def seen(projection: nn.Module) -> Tensor:
-        projected: Tensor = projection(normed)
-        if beside is not None:
-            projected = torch.cat([projected, projection(beside).expand(batch, -1, -1)], dim=1)
-        return split(projected)
-
-    attended = F.scaled_dot_product_attention(
-        split(attention.q_proj(normed)), seen(attention.k_proj), seen(attention.v_proj), is_causal=causal
-    )
-    states = states + attention.out_proj(attended.transpose(1, 2).reshape(batch, length, width))
-    mixed: Tensor = states + layer.mlp(layer.layer_norm2(states))  # type: ignore[operator]
-    return mixed

@@ -1,5 +1,5 @@
-"""CLIP on disk: find, check, read and write a folder in the hub's layout. With pretrain/teacher.py and clip.py the only
-place that knows the transformers library.
+"""CLIP or SigLIP on disk: find, check, read and write a folder in the hub's layout. With pretrain/teacher.py and
+clip.py the only place that knows the transformers library.
 """
 
 import os
@@ -8,18 +8,19 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPConfig, CLIPModel
+from transformers import AutoTokenizer, CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 from transformers.utils import logging as transformers_logging
 
 from mpiqe.errors import WeightsError
 from mpiqe.model.backbone_config import (
     INDEX,
+    SIGLIP,
     WEIGHTS,
     check_parts,
     check_tokenizer,
@@ -53,7 +54,15 @@ class StemCLIPModel(CLIPModel):  # type: ignore[misc]
             )
 
 
-def read_clip(source: str | Path) -> tuple[CLIPModel, Any]:
+CLIPOrSigLIP: TypeAlias = CLIPModel | SiglipModel
+
+
+def is_siglip(model: CLIPOrSigLIP) -> bool:
+    """Whether a model is a SigLIP, of either version."""
+    return bool(model.config.model_type == SIGLIP)
+
+
+def read_clip(source: str | Path) -> tuple[CLIPOrSigLIP, Any]:
     """Model and tokenizer by hub id or from a folder; ``embedded`` is the compact one that comes with this package.
 
     Raises ``WeightsError`` that says what is wrong: no such folder, a missing file, no network, another kind of
@@ -70,7 +79,8 @@ def read_clip(source: str | Path) -> tuple[CLIPModel, Any]:
         tokenizer = AutoTokenizer.from_pretrained(
             name, config=config, trust_remote_code=False
         )  # it would read it again
-        check_tokenizer(tokenizer, name=name, vocabulary=config.text_config.vocab_size)
+        siglip = config.model_type == SIGLIP
+        check_tokenizer(tokenizer, name=name, vocabulary=config.text_config.vocab_size, siglip=siglip)
     lacking = sorted(report["missing_keys"])
     if lacking:
         raise WeightsError(
@@ -126,9 +136,14 @@ def _on_hub(name: str, file: str) -> Path | None:
         return None
 
 
-def _kind(config: CLIPConfig) -> type[CLIPModel]:
+def _kind(config: CLIPConfig | SiglipConfig) -> type[CLIPOrSigLIP]:
     vision = config.vision_config
-    return StemCLIPModel if hasattr(vision, "stem_channels") or hasattr(vision, "stem") else CLIPModel
+    kind: type[CLIPOrSigLIP] = CLIPModel
+    if config.model_type == SIGLIP:
+        kind = SiglipModel
+    elif hasattr(vision, "stem_channels") or hasattr(vision, "stem"):
+        kind = StemCLIPModel
+    return kind
 
 
 @contextmanager
@@ -147,7 +162,7 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _read_config(name: str) -> CLIPConfig:
+def _read_config(name: str) -> CLIPConfig | SiglipConfig:
     folder = Path(name)
     if folder.is_dir():
         _check_folder(folder)
@@ -157,10 +172,15 @@ def _read_config(name: str) -> CLIPConfig:
         config = read_config_file(folder) if folder.is_dir() else CLIPConfig.get_config_dict(name)[0]
     config = check_parts(config, name=name)
     kind = config.get("model_type", "unknown")
-    if kind != "clip":
+    if kind == "siglip2":
         raise WeightsError(
-            f"the backbone {name!r} is a {kind!r} model; MP-IQE needs a CLIP (model_type 'clip', both towers) "
-            "such as openai/clip-vit-base-patch16"
+            f"the backbone {name!r} is a SigLIP 2 of the NaFlex kind, whose crops have any shape; take one of a fixed "
+            "size, such as google/siglip2-base-patch16-224"
+        )
+    if kind not in ("clip", SIGLIP):
+        raise WeightsError(
+            f"the backbone {name!r} is a {kind!r} model; MP-IQE needs a CLIP or a SigLIP (model_type 'clip' or "
+            "'siglip', both towers) such as openai/clip-vit-base-patch16"
         )
     vision = config.get("vision_config") or config.get("vision_config_dict") or {}
     if isinstance(vision.get("layers"), list) or "resnet" in str(vision.get("model_type", "")):
@@ -183,7 +203,7 @@ def _read_config(name: str) -> CLIPConfig:
         )
     usable = usable_config(config, name=name, folder=folder if folder.is_dir() else None)
     with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"):
-        return CLIPConfig.from_dict(usable)
+        return (SiglipConfig if kind == SIGLIP else CLIPConfig).from_dict(usable)
 
 
 def _check_folder(folder: Path) -> None:
@@ -200,7 +220,7 @@ def _what_to_do(name: str) -> str:
     hub_id = name if re.fullmatch(r"[\w-]+(/[\w.-]+)?", name) and not Path(name).exists() else PAPERS_BACKBONE
     return (
         f'What to do: on a machine with network, run `python -c "from transformers import AutoTokenizer as T, '
-        f"CLIPModel as C; C.from_pretrained('{hub_id}').save_pretrained('clip'); T.from_pretrained('{hub_id}')"
+        f"AutoModel as M; M.from_pretrained('{hub_id}').save_pretrained('clip'); T.from_pretrained('{hub_id}')"
         ".save_pretrained('clip')\"`, which puts config.json, model.safetensors and the tokenizer's files of "
         f"https://huggingface.co/{hub_id} into the folder clip, and give that folder in place of the id. Or take "
         f"{EMBEDDED!r}, the compact backbone that comes with mpiqe."

@@ -174,7 +174,7 @@ def tokenise(clip: Backbone, sentences: list[str]) -> tuple[Tensor, Tensor]:
 
     Raises ``ConfigError`` where one of them does not fit the text tower.
     """
-    rows = [[clip.start_token, *clip.tokens(sentence), clip.end_token] for sentence in sentences]
+    rows = [[*clip.start_tokens, *clip.tokens(sentence), clip.end_token] for sentence in sentences]
     longest = max(map(len, rows))
     if longest > clip.text_positions:
         raise ConfigError(

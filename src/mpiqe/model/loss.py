@@ -17,6 +17,10 @@ class Losses(NamedTuple):
     scene: Tensor
     distortion: Tensor
     score: Tensor
+    ranking: Tensor
+    """Of pairs within a rated set, where that is asked for."""
+    plcc: Tensor
+    """1 - PLCC within a rated set, likewise."""
 
 
 class Counts(NamedTuple):
@@ -70,4 +74,5 @@ class Loss:
             + options.distortion_weight * distortion_loss  # lambda_1
             + options.score_weight * score_loss  # lambda_2
         )
-        return Losses(total, scene_loss, distortion_loss, score_loss)
+        none = torch.zeros((), device=target.device)  # those that compare images are the whole step's
+        return Losses(total, scene_loss, distortion_loss, score_loss, none, none)

@@ -33,7 +33,13 @@ class ModelOptions:
         "mp-iqe, or to compare with: clip-iqa, a pair of opposite prompts about CLS (Table 2), or liqe, "
         "texts of quality, scene and distortion at once (Table 1)",
     )
-    tune: Tune = option("prompts", "what is trained: prompts and decoder, or CLIP's own weights as well")
+    tune: Tune = option(
+        "prompts",
+        "what is trained: prompts and decoder, CLIP's own weights as well (all), or low-rank changes of its image "
+        "tower as well (lora; needs mpiqe[lora])",
+    )
+    lora_rank: int = option(8, "D19: rank of each change, with tune = lora")
+    lora_alpha: float = option(16.0, "D19: a change counts lora_alpha / lora_rank times, with tune = lora")
     scene_prompts: bool = option(True, "use the scene prompts (Table 4)")
     distortion_prompts: bool = option(True, "use the distortion prompts (Table 4)")
     scene_labels: bool = option(True, "tell the scene; off by itself where no training image has one")
@@ -73,13 +79,15 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Options of the loss (Eqs. 9, 11, 15, 16)."""
+    """Options of the loss (Eqs. 9, 11, 15, 16, and D18)."""
 
     scene_weight: float = option(1.0, "weight of the scene loss")
     distortion_weight: float = option(1.0, "lambda_1 of Eq. 15, weight of the distortion loss")
     score_weight: float = option(0.5, "lambda_2 of Eq. 15, weight of the score loss")
     class_mean: bool = option(False, "D6: divide both cross entropies by the number of classes, as printed")
     score_loss: ScoreLoss = option("smooth_l1", "D9: smooth L1 (the text) or L1 (Eq. 16)")
+    ranking_weight: float = option(0.0, "D18: weight of the fidelity loss of pairs of images within a rated set")
+    plcc_weight: float = option(0.0, "D18: weight of 1 - PLCC within a rated set")
 
 
 RENAMED: Mapping[str, str] = {"whole": "train_on_all", "also": "extra_data"}

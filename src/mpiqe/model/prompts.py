@@ -35,10 +35,10 @@ class PromptLearner(nn.Module):
         rows, slots = [], []
         for name in self.classes:
             words, stop = clip.tokens(name), clip.tokens(".")
-            head, tail = [clip.start_token], [*stop, clip.end_token]
+            head, tail = clip.start_tokens, [*stop, clip.end_token]
             blank = [clip.end_token]  # a stand-in that the context vectors replace
             rows.append(head + blank * before + words + blank * (length - before) + tail)
-            first, second = 1, 1 + before + len(words)
+            first, second = len(head), len(head) + before + len(words)
             slots.append([*range(first, first + before), *range(second, second + length - before)])
         longest = max(map(len, rows))
         if longest > clip.text_positions:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from mpiqe.data import check, choose_split, read_dataset
 from mpiqe.data.crop_dataset import CropDataset, EpochSampler, loader
-from mpiqe.data.extra_data import Side, read_extra_data
+from mpiqe.data.extra_data import Side, read_extra_data, without_folder
 from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError
 from mpiqe.labels import DISTORTIONS, SCENES
@@ -84,7 +84,7 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
     optimiser = accelerator.prepare_optimizer(bare)
     average.clip.add_pretraining_data(
         [
-            {"data": spec, "split": options.split, "train_on_all": options.train_on_all}
+            {"data": without_folder(spec), "split": options.split, "train_on_all": options.train_on_all}
             for spec in (options.data, *options.extra_data)
         ]
     )
@@ -186,7 +186,12 @@ def _photos(options: PretrainOptions, reporter: Reporter) -> Photos:
     split = choose_split(dataset, options.split)
     trained = (*split.train, *split.test) if options.train_on_all else split.train
     train, val = ([dataset.records[index] for index in sorted(side)] for side in (trained, split.val))
-    further = read_extra_data(options.extra_data, split=options.split, train_on_all=options.train_on_all)
+    further = read_extra_data(
+        options.extra_data,
+        split=options.split,
+        train_on_all=options.train_on_all,
+        labels=None if options.labels is None else Path(options.labels),
+    )
     sides = [Side(dataset, train, val), *further]
     for side in sides:
         used = len(side.train) + len(side.val)

@@ -117,7 +117,7 @@ class Student(nn.Module):
     def caption_features(self, captions: Sequence[str]) -> Tensor:
         """Texts (C,) -> features (C, D); a text that is too long for the tower is cut, as CLIP does."""
         room = self.clip.text_positions - 2
-        rows = [[self.clip.start_token, *self.clip.tokens(text)[:room], self.clip.end_token] for text in captions]
+        rows = [[*self.clip.start_tokens, *self.clip.tokens(text)[:room], self.clip.end_token] for text in captions]
         longest = max(map(len, rows))
         ids = torch.tensor([row + [self.clip.end_token] * (longest - len(row)) for row in rows])
         last = torch.tensor([len(row) - 1 for row in rows])

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mpiqe.atomic import write_atomic
+from mpiqe.data.extra_data import without_folder
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.extras import needing
 from mpiqe.images import Source
@@ -150,8 +151,12 @@ def without_paths(value: Any) -> Any:
         return [without_paths(entry) for entry in value]
     if not isinstance(value, str) or not ("/" in value or "\\" in value):
         return value
+    value = value.replace("\\", "/")
+    name, equals, path = value.partition("=")
+    if equals and re.fullmatch(r"\w+(:[\w,]+)?", name):  # NAME=FOLDER of extra_data
+        return f"{name}={PurePosixPath(path).name}"
     kind, colon, path = value.rpartition(":")
-    last = PurePosixPath(path.replace("\\", "/")).name
+    last = PurePosixPath(path).name
     return f"{kind}{colon}{last}" if len(kind) > 1 else last  # a drive's letter is no kind
 
 
@@ -165,6 +170,9 @@ def _export(folder: Path, place: Path, photos: Sequence[Source]) -> None:
 
 def _datasets(config: CheckpointConfig) -> list[str]:
     """What the model was trained on, as its settings say."""
-    extra = [str(name) for name in config.training.get("extra_data") or ()]
-    names = [name.partition(":")[2].removesuffix(".csv") if name.startswith("csv:") else name for name in extra]
+    extra = [without_folder(str(name)) for name in config.training.get("extra_data") or ()]
+    names = [
+        name.partition(":")[2].removesuffix(".csv") if name.startswith("csv:") else name.partition(":")[0]
+        for name in extra
+    ]
     return list(dict.fromkeys([config.dataset, *names]))

@@ -3,6 +3,7 @@
 The graph is the folded scorer: text features and whatever else does not depend on the photo are constants in it.
 """
 
+import copy
 import logging
 import tempfile
 import warnings
@@ -224,6 +225,9 @@ def trace(model: QualityModel, *, crops: int = 3) -> Any:
     with needing("to export a model"):
         import onnx_ir
         from onnxscript import optimizer
+    if model.clip.has_lora:  # a graph has one product where there are three
+        model = copy.deepcopy(model)
+        model.clip.merge_lora()
     graph = ScoringGraph(model).eval()
     size = model.image_size
     pixels = torch.zeros(crops, size, size, 3, dtype=torch.uint8)

@@ -11,6 +11,9 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from mpiqe.data.crop_dataset import Batch, EpochSampler, Item, Key, collate
+from mpiqe.data.splits import shuffled
+
+T = TypeVar("T")
 
 
 class Step(NamedTuple):
@@ -30,14 +33,29 @@ class StepSampler:
 
     ``batch_size`` counts images of ``length``. With ``crops`` above 1 it counts crops, so many of each image, that are
     drawn one by one: the keys are then (epoch, image, crop).
+
+    ``sets``: how many images each rated set has, in order, where every step is to have equal shares of all. An epoch
+    has as many steps as without. Each set is gone through in an order of its own, again and again and across epochs: a
+    small set more often than a large one. What the keys call the epoch is then how often it was gone through.
     """
 
     def __init__(
-        self, length: int, *, batch_size: int, parts: int, rank: int, world: int, seed: int, crops: int = 1
+        self,
+        length: int,
+        *,
+        batch_size: int,
+        parts: int,
+        rank: int,
+        world: int,
+        seed: int,
+        crops: int = 1,
+        sets: Sequence[int] = (),
     ) -> None:
         self._order = EpochSampler(length * crops, shuffle=True, seed=seed)
         self._length, self._batch_size, self._crops = length * crops, batch_size, crops
         self._parts, self._rank, self._world = parts, rank, world
+        self._seed, self._sets = seed, tuple(size * crops for size in sets)
+        self._epoch = 1
 
     @property
     def steps_per_epoch(self) -> int:
@@ -46,28 +64,53 @@ class StepSampler:
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration gives."""
+        self._epoch = epoch
         self._order.set_epoch(epoch)
 
     def steps(self) -> list[Step]:
         """The epoch's steps in order."""
-        order = [index for _, index in self._order]
-        batches = (order[start : start + self._batch_size] for start in range(0, self._length, self._batch_size))
-        return [Step(tuple(item // self._crops for item in batch), self._share(batch)) for batch in batches]
+        return [
+            Step(tuple(item // self._crops for _, item in batch), self._share([item for _, item in batch]))
+            for batch in self._batches()
+        ]
 
-    def _share(self, batch: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    def _batches(self) -> list[list[tuple[int, int]]]:
+        """The (epoch, item) of each step, over all processes."""
+        if self._sets:
+            return self._balanced()
+        order = list(self._order)
+        return [order[start : start + self._batch_size] for start in range(0, self._length, self._batch_size)]
+
+    def _balanced(self) -> list[list[tuple[int, int]]]:
+        """Steps of equal shares; where they do not divide a step, sets take turns in giving one more."""
+        count, orders, steps = len(self._sets), dict[tuple[int, int], list[int]](), []
+        first = (self._epoch - 1) * self.steps_per_epoch
+        begins = [sum(self._sets[:number]) for number in range(count)]
+        for step in range(first, first + self.steps_per_epoch):
+            batch = []
+            for number, size in enumerate(self._sets):
+                drawn = ((at * self._batch_size + number) // count for at in (step, step + 1))
+                for place in range(*drawn):
+                    turn, within = divmod(place, size)
+                    if (number, turn) not in orders:
+                        names = map(str, range(size))
+                        orders[number, turn] = [int(i) for i in shuffled(names, f"{self._seed}:set {number}:{turn}")]
+                    batch.append((turn + 1, begins[number] + orders[number, turn][within]))
+            steps.append(batch)
+        return steps
+
+    def _share(self, batch: Sequence[T]) -> tuple[tuple[T, ...], ...]:
         mine = batch[self._rank :: self._world]
         parts = (tuple(mine[part :: self._parts]) for part in range(self._parts))
         return tuple(part for part in parts if part)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for step in self.steps():
-            for part in step.parts:
-                yield [self._key(item) for item in part]
+        for batch in self._batches():
+            for part in self._share(batch):
+                yield [self._key(epoch, item) for epoch, item in part]
 
-    def _key(self, item: int) -> Key:
-        if self._crops == 1:
-            return self._order.epoch, item
-        return self._order.epoch, *divmod(item, self._crops)
+    def _key(self, epoch: int, item: int) -> Key:
+        return (epoch, item) if self._crops == 1 else (epoch, *divmod(item, self._crops))
 
 
 class StepLoader:
@@ -108,9 +151,6 @@ def _collate_for_a_pipe(items: Sequence[Item]) -> Batch:
 def _from_a_pipe(batch: Batch, *, pin: bool) -> Batch:
     whole = Batch(*(part if isinstance(part, Tensor) else torch.from_numpy(part) for part in batch))
     return whole._replace(crops=whole.crops.pin_memory()) if pin else whole
-
-
-T = TypeVar("T")
 
 
 def ahead(source: Iterator[T], *, count: int = 2) -> Iterator[T]:

@@ -95,7 +95,8 @@ class LIQELoss:
         score = pair_loss(found.quality, mos, sets=sets, images=images)
         weights = self.weights
         total = weights.scene * scene + weights.distortion * distortion + weights.score * score
-        return Losses(total, scene, distortion, score)
+        none = torch.zeros((), device=mos.device)
+        return Losses(total, scene, distortion, score, none, none)
 
 
 def dynamic_weights(epochs: Sequence[Sequence[float]], *, temperature: float = TEMPERATURE) -> Weights:

@@ -16,6 +16,7 @@ from mpiqe.data.crop_dataset import Batch
 from mpiqe.model.liqe import LIQE
 from mpiqe.model.loss import Losses
 from mpiqe.training.liqe_loss import LIQELoss
+from mpiqe.training.set_losses import sets_of
 from mpiqe.training.step import crops_of
 
 
@@ -67,8 +68,3 @@ class LIQEObjective:
             images=whole.index,
         )
         return losses if self._place == 0 else Losses(*(part - part.detach() for part in losses))
-
-
-def sets_of(images: Tensor, ends: Sequence[int]) -> Tensor:
-    """Which rated set each of ``images`` (B,) is of, counted from 0; ``ends`` as for ``LIQEObjective``."""
-    return torch.bucketize(images, torch.tensor(ends, device=images.device), right=True)

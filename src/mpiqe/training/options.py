@@ -1,5 +1,6 @@
 """Settings of a training run: the paper's as defaults per dataset, then a TOML file, then flags."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,12 +18,26 @@ from mpiqe.model.options import (
     option,
     to_mapping,
 )
-from mpiqe.option_types import BatchUnit, Device, Epoch, ModelCropMode, Precision, SceneTarget, SplitSource, Target
+from mpiqe.option_types import (
+    BatchUnit,
+    Device,
+    Epoch,
+    Lines,
+    ModelCropMode,
+    Precision,
+    Sampling,
+    SceneTarget,
+    SplitSource,
+    Target,
+)
 from mpiqe.parse import parse_toml
 from mpiqe.view import LARGEST_SIDE, View
 
 FLAG_NAMES: Mapping[str, str] = {"start": "from"}
 """Flags and keys of config files whose name is not the field's, since Python has the word."""
+EXTRA_DATA_HELP = (
+    "a further rated set, on its own scale: csv:FILE, or a published one as NAME=FOLDER (koniq=DIR); may be repeated"
+)
 
 _MOST = {
     "epochs": 1_000_000,
@@ -51,7 +66,13 @@ class RunOptions:
     split: int = option(1, "which of the ten splits")
     splits: SplitSource = option("auto", "D13: LIQE's splits where they are, else the project's own")
     train_on_all: bool = option(False, "train on the test images too: for a model to be used, not measured")
-    extra_data: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
+    extra_data: tuple[str, ...] = option((), EXTRA_DATA_HELP)
+    sampling: Sampling = option(
+        "images", "D18: with extra_data, draw a step's crops evenly over images, or in equal shares from each set"
+    )
+    set_lines: Lines = option(
+        "fixed", "D18: how a further set's MOS reach the first one's scale: by mean and deviation, or a learned line"
+    )
     ranked_data: tuple[str, ...] = option(
         (), "a set whose MOS only ranks the images of one reference: csv:FILE; needs --stem-head-width; may be repeated"
     )
@@ -69,7 +90,9 @@ class RunOptions:
     start: str | None = option(
         None, "go on from a whole trained model: 'embedded', a run folder, a checkpoint file or a hub id"
     )
-    backbone: str = option(PAPERS_BACKBONE, "CLIP by hub id or folder; 'embedded' is the package's own compact one")
+    backbone: str = option(
+        PAPERS_BACKBONE, "CLIP or SigLIP by hub id or folder; 'embedded' is the package's own compact one"
+    )
     seed: int = option(0, "seed of everything drawn")
     epochs: int = option(30, "epochs")
     warmup_epochs: int | None = option(None, "epochs of linear warm-up; default a sixth of the run, the paper's share")
@@ -122,7 +145,7 @@ class PretrainOptions:
     labels: str | None = option(None, "folder of LIQE's label files: scenes, distortions, splits")
     split: int = option(1, "which of the ten splits; its test images are never seen")
     train_on_all: bool = option(False, "learn from the split's test images too: for a model to be used, not measured")
-    extra_data: tuple[str, ...] = option((), "a further rated set, on its own scale: csv:FILE; may be repeated")
+    extra_data: tuple[str, ...] = option((), EXTRA_DATA_HELP)
     start: str | None = option(None, "backbone folder to go on from, in place of a fresh compact one")
     stem: str = option("", "begin with published weights: efficientnet-lite0, -lite1 or -lite2 (needs mpiqe[pretrain])")
     stem_rate: float = option(0.15, "rate of the layers of an EfficientNet stem, as a share of learning_rate")
@@ -187,7 +210,41 @@ def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions
         raise ConfigError(f"{where}: ranked_data is learnt by stem_head with hidden units; give stem_head_width too")
     if options.model.method == "liqe":
         _check_liqe(options, where)
+    _check_sets(options, where)
     return options
+
+
+def compares_images(options: TrainOptions) -> bool:
+    """Whether a loss compares the images of a step, which takes one process; LIQE's does in its own way."""
+    return options.loss.ranking_weight > 0 or options.loss.plcc_weight > 0
+
+
+def _check_sets(options: TrainOptions, where: str) -> None:
+    """Raise ``ConfigError`` for what rated sets together (D18) cannot do."""
+    run, loss = options.run, options.loss
+    faults = [
+        f"{name} = {getattr(loss, name)}: must be at least 0"
+        for name in ("ranking_weight", "plcc_weight")
+        if not 0 <= getattr(loss, name) < math.inf
+    ]
+    asked = {
+        "sampling = 'sets'": run.sampling == "sets",
+        "set_lines = 'learned'": run.set_lines == "learned",
+        "ranking_weight": loss.ranking_weight > 0,
+        "plcc_weight": loss.plcc_weight > 0,
+    }
+    used = [name for name, wanted in asked.items() if wanted]
+    faults += [
+        f"{name} is for several rated sets; give extra_data"
+        for name in ("sampling = 'sets'", "set_lines = 'learned'")
+        if asked[name] and not run.extra_data
+    ]
+    if used and run.ranked_data:
+        faults.append(f"ranked_data has no scale and goes with none of {', '.join(asked)}; it has {', '.join(used)}")
+    if run.set_lines == "learned" and options.model.method == "liqe":
+        faults.append("set_lines = 'learned': liqe only ranks the images of a set, and needs no common scale")
+    if faults:
+        raise ConfigError(f"{where}: " + "; ".join(faults))
 
 
 def _check_liqe(options: TrainOptions, where: str) -> None:

@@ -152,20 +152,25 @@ class RunFolder:
             )
         return value
 
-    def save_state(self, model: nn.Module, optimiser: Optimizer, progress: Mapping[str, Any]) -> None:
-        """Write weights, running statistics, optimiser moments and ``progress`` (JSON values) to one file."""
-        tensors = {f"model.{key}": tensor for key, tensor in _tensors(model).items()}
-        for name, parameter in model.named_parameters():
+    def save_state(
+        self, model: nn.Module, optimiser: Optimizer, progress: Mapping[str, Any], *, lines: nn.Module | None = None
+    ) -> None:
+        """Write weights, running statistics, optimiser moments and ``progress`` (JSON values) to one file.
+
+        ``lines``: what is trained beside the model and is no part of it.
+        """
+        tensors = {f"model.{key}": tensor for key, tensor in _tensors(model, lines).items()}
+        for name, parameter in _parameters(model, lines).items():
             for key, value in optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{key}.{name}"] = value
         write_safetensors(self.path / STATE, tensors, {"progress": json.dumps(progress)})
 
-    def load_state(self, model: nn.Module, optimiser: Optimizer) -> dict[str, Any]:
-        """Put the state back in place and return ``progress``."""
+    def load_state(self, model: nn.Module, optimiser: Optimizer, *, lines: nn.Module | None = None) -> dict[str, Any]:
+        """Put the state back in place and return ``progress``; ``lines`` as for ``save_state``."""
         path = self.path / STATE
         if not path.exists():
             raise ConfigError(f"no run to resume: {path} does not exist")
-        own, by_name = _tensors(model), dict(model.named_parameters())
+        own, by_name = _tensors(model, lines), _parameters(model, lines)
         try:
             check_safetensors(path)
             with safe_open(path, framework="pt") as file, torch.no_grad():
@@ -204,6 +209,12 @@ BEFORE_THEY_WERE: Mapping[str, Any] = {
     "start": None,
     "scene_labels": True,
     "distortion_labels": True,
+    "sampling": "images",
+    "set_lines": "fixed",
+    "ranking_weight": 0.0,
+    "plcc_weight": 0.0,
+    "lora_rank": 8,
+    "lora_alpha": 16.0,
 }
 """Settings that runs of earlier versions do not name, and what those did."""
 
@@ -239,8 +250,12 @@ def as_path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
+def _parameters(model: nn.Module, lines: nn.Module | None) -> dict[str, nn.Parameter]:
+    beside = {} if lines is None else {f"set_lines.{name}": value for name, value in lines.named_parameters()}
+    return {**dict(model.named_parameters()), **beside}
+
+
+def _tensors(model: nn.Module, lines: nn.Module | None) -> dict[str, Tensor]:
     """Everything that training changes: parameters, and running statistics where a backbone is being taught."""
     running = {key: tensor for key, tensor in model.named_buffers() if ".running_" in key or "num_batches" in key}
-    trainable = dict(model.named_parameters())
-    return trainable | running
+    return {**_parameters(model, lines), **running}

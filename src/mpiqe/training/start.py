@@ -20,7 +20,7 @@ from mpiqe.training.refit import fit, put_into, widened
 from mpiqe.training.stem_cache import StemCache
 from mpiqe.training.stem_head import ShiftedTargets
 
-_FREE = frozenset({"tune", "window_temperature", "scene_labels", "distortion_labels"})
+_FREE = frozenset({"tune", "lora_rank", "lora_alpha", "window_temperature", "scene_labels", "distortion_labels"})
 """Model options that may differ from those of the model that a run goes on from: they change no trained tensor."""
 _AT_ONCE = 16  # images
 
@@ -74,8 +74,14 @@ def load_start(model: QualityModel, start: Start, options: ModelOptions) -> None
         for key, value in now.items()
         if key not in _FREE and value != before[key]
     ]
-    if before["tune"] == "all" and options.tune != "all":
-        faults.append("tune is 'all' there: its backbone is tuned, so tune = 'all' has to stay")
+    if before["tune"] != "prompts" and options.tune != before["tune"]:
+        faults.append(f"tune is {before['tune']!r} there: its backbone is tuned, so that has to stay")
+    elif before["tune"] == "lora":
+        faults += [
+            f"{key} is {before[key]!r} there and {now[key]!r} here"
+            for key in ("lora_rank", "lora_alpha")
+            if before[key] != now[key]
+        ]
     if faults:
         raise ConfigError(f"cannot go on from {start.source}, which is another model: {'; '.join(faults)}")
     check_backbone(start.config, start.path, model.clip)

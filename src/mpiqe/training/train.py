@@ -24,6 +24,7 @@ from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.clip_files import EMBEDDED
 from mpiqe.model.clip_iqa import CLIPIQA
 from mpiqe.model.liqe import LIQE, QUALITIES
+from mpiqe.model.lora import is_change
 from mpiqe.model.loss import Counts, Loss, Losses
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.model.tensor_files import check_safetensors
@@ -43,11 +44,13 @@ from mpiqe.training.liqe_loss import LIQELoss, dynamic_weights
 from mpiqe.training.liqe_step import LIQEObjective
 from mpiqe.training.memory import free_memory, in_gigabytes, measure_needs, out_of_memory_named, trial_parts
 from mpiqe.training.movement import initial, movement
-from mpiqe.training.options import RunOptions, TrainOptions
+from mpiqe.training.options import RunOptions, TrainOptions, compares_images
 from mpiqe.training.paper import not_the_papers
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import PREDICTIONS, SHIFTS, STATE, TEST, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import schedule_for
+from mpiqe.training.set_lines import RATE, SetLines, on_common_scale
+from mpiqe.training.set_losses import SetLosses, sets_of
 from mpiqe.training.start import Start, align, load_start, make_room, read_start, what_it_may_have_seen
 from mpiqe.training.stem_cache import StemCache
 from mpiqe.training.stem_head import ShiftedTargets, fit_heads, pairs_of
@@ -107,6 +110,11 @@ def train(
         raise ConfigError(f"{options.model.method} with {key} = 0 is zero-shot: there is nothing to train")
     if isinstance(model, LIQE) and accelerator.num_processes > 1:
         raise ConfigError("liqe compares all images of a batch: train it in one process; --micro-batch saves memory")
+    if accelerator.num_processes > 1 and (compares_images(options) or settings.set_lines == "learned"):
+        raise ConfigError(
+            "ranking_weight, plcc_weight and set_lines = 'learned' look at all images of a batch: train in one "
+            "process; --micro-batch saves memory"
+        )
     if start:
         _go_on_from(start, model, options, dataset, reporter)
     if settings.start:
@@ -132,6 +140,7 @@ def train(
         world=accelerator.num_processes,
         seed=settings.seed,
         crops=units,
+        sets=sides.sizes if settings.sampling == "sets" else (),
     )
     workers = workers_for(accelerator.device) if settings.workers is None else settings.workers
     workers = 0 if settings.cache_stem else workers
@@ -149,7 +158,8 @@ def train(
         reporter.note(note)
     if schedule.warmup >= schedule.steps:
         reporter.note(f"careful: warm-up takes all {schedule.steps} steps of the run; give fewer --warmup-epochs")
-    bare = torch.optim.Adam(_groups(model, settings), lr=schedule.peak)
+    lines = SetLines(len(sides.sizes)).to(accelerator.device) if settings.set_lines == "learned" else None
+    bare = torch.optim.Adam(_groups(model, settings, lines, peak=schedule.peak), lr=schedule.peak)
     optimiser = accelerator.prepare_optimizer(bare)
     crops = CropDataset(
         trained,
@@ -191,10 +201,17 @@ def train(
     if start:
         progress |= {"began_from": start.to_json(), "target": [model.target_mean, model.target_std]}
     if begun:
-        progress = run.load_state(model, bare)
+        progress = run.load_state(model, bare, lines=lines)
         model.target_mean, model.target_std = progress.get("target", (model.target_mean, model.target_std))
         if accelerator.scaler is not None and progress.get("scaler"):
             accelerator.scaler.load_state_dict(progress["scaler"])
+    mean, deviation = target_statistics(sides.train)
+    centre, unit = (mean - model.target_mean) / model.target_std, deviation / model.target_std  # of the model's number
+    ends = list(accumulate(sides.sizes))
+    set_losses = SetLosses(options.loss, ends=ends, unit=unit) if compares_images(options) else None
+    to_set = (
+        None if lines is None else lambda said, images: lines(said, sets_of(images, ends), centre=centre, unit=unit)
+    )
     checkpoint = _checkpoint_config(options, backbone_digest, dataset, sides, model, progress.get("began_from"))
     if accelerator.is_main_process:
         run.keep_metrics(progress["epoch"])
@@ -203,7 +220,7 @@ def train(
     reporter.begin(steps=steps * settings.epochs, done=steps * progress["epoch"])
 
     for epoch in range(progress["epoch"] + 1, settings.epochs + 1):
-        started, sums = time.monotonic(), torch.zeros(4, dtype=torch.float64)
+        started, sums, drawn = time.monotonic(), torch.zeros(len(Losses._fields), dtype=torch.float64), 0
         sampler.set_epoch(epoch)
         liqe_loss.weights = dynamic_weights(progress.get("losses", []))
         parts = iter(batches)
@@ -213,30 +230,26 @@ def train(
                 group["lr"] = rate * group["share"]
             objective: Objective
             if isinstance(model, LIQE):
-                objective = LIQEObjective(model, liqe_loss, ends=list(accumulate(sides.sizes)))
+                objective = LIQEObjective(model, liqe_loss, ends=ends)
             else:
                 counts = _counts([trained[index] for index in step.images], crops_each)
-                objective = MPIQEObjective(model, loss, counts)
+                objective = MPIQEObjective(model, loss, counts, set_losses, to_set)
             with out_of_memory_named(crops_each * sum(map(len, step.parts)), len(step.parts)):
                 losses = take_step(objective, islice(parts, len(step.parts)), optimiser, accelerator)
             sums += torch.stack(losses).cpu().double() * len(step.images)
+            drawn += len(step.images)
             reporter.step(run.finite(losses.total, epoch))
         seconds = time.monotonic() - started
 
         row = {
             "epoch": epoch,
             "learning_rate": rate,
-            **dict(
-                zip(
-                    ("loss", "loss_scene", "loss_distortion", "loss_score"),
-                    _means(sums, units * len(trained)),
-                    strict=True,
-                )
-            ),
+            **_losses(sums / drawn, options),
+            **({} if lines is None else {"set_lines": lines.to_json()}),
             **_figures("val", model, sides.val, options, accelerator),
             **(_figures("test", model, sides.test, options, accelerator) if settings.test_each_epoch else {}),
             **movement(model, began),
-            "images_per_second": len(trained) / seconds,
+            "images_per_second": drawn / units / seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
         }
         better = settings.epoch == "last" or beats(row["val_srcc"], progress["best"])  # D14
@@ -244,6 +257,8 @@ def train(
             means = [row[f"loss_{term}"] for term in liqe_loss.weights._fields]
             progress["losses"] = [*progress.get("losses", []), means][-2:]
         progress |= {"epoch": epoch, "best": row["val_srcc"] if better else progress["best"]}
+        if lines is not None and better:
+            progress["set_lines"] = lines.to_json()
         if accelerator.scaler is not None:
             progress["scaler"] = accelerator.scaler.state_dict()
         if accelerator.is_main_process:
@@ -251,17 +266,19 @@ def train(
                 checkpoint = replace(checkpoint, metrics={key: row[key] for key in ("epoch", "val_srcc", "val_plcc")})
                 save_checkpoint(run.path / FILE_NAME, model, checkpoint)
             run.add_metrics(row)
-            run.save_state(model, bare, progress)  # last: what it says has happened, has happened
+            run.save_state(model, bare, progress, lines=lines)  # last: what it says has happened, has happened
             events(row)
         reporter.epoch(row)
     accelerator.wait_for_everyone()
+    if lines is not None:
+        sides = _on_common_scale(sides, progress["set_lines"], (mean, deviation))
     return _test(model, run, dataset.name, sides, options, accelerator, reporter)
 
 
 def take_step(objective: Objective, batches: Iterable[Batch], optimiser: Optimizer, accelerator: Accelerator) -> Losses:
     """Update the model once with ``batches``, the micro-batches of one batch; returns its losses, detached."""
     model, device = objective.model, accelerator.device
-    sums = torch.zeros(4, device=device)
+    sums = torch.zeros(len(Losses._fields), device=device)
     with quick_attention(accelerator, tokens=model.clip.grid**2 + 1):
         with accelerator.autocast():
             text = TextSide(model.fold())  # once, for it does not depend on the images
@@ -309,7 +326,15 @@ def _data(settings: RunOptions, reporter: Reporter, *, decode: bool) -> tuple[Da
     further, digest, sizes = [], dataset.digest, [len(train_side)]
     further_val: dict[str, list[Record]] = {}
     scale = target_statistics(train_side)
-    for side in read_extra_data(settings.extra_data, split=settings.split, train_on_all=settings.train_on_all):
+    extra = read_extra_data(
+        settings.extra_data,
+        split=settings.split,
+        source="auto" if settings.splits == "liqe" else settings.splits,
+        train_on_all=settings.train_on_all,
+        validation=settings.validation,
+        labels=as_path(settings.labels),
+    )
+    for side in extra:
         reporter.note(f"{side.dataset.name}: {len(side.train)} images to train on beside them")
         if decode:
             check(side.dataset)
@@ -333,13 +358,19 @@ def _data(settings: RunOptions, reporter: Reporter, *, decode: bool) -> tuple[Da
     return dataset, Sides(train_side, val, test, further, further_val, digest, tuple(sizes), ranked)
 
 
+def _on_common_scale(sides: Sides, lines: Sequence[Sequence[float]], scale: tuple[float, float]) -> Sides:
+    """With the validation images of the further sets on the scale that the model learned for them."""
+    named = zip(sides.further_val.items(), lines, strict=True)
+    return replace(sides, further_val={name: on_common_scale(val, line, scale) for (name, val), line in named})
+
+
 def _crops(
     crops: CropDataset, model: QualityModel, options: TrainOptions, accelerator: Accelerator, reporter: Reporter
 ) -> CropDataset | StemCache:
     """New crops each epoch, or one draw of them behind the frozen stem."""
     if not options.run.cache_stem:
         return crops
-    if options.model.tune != "prompts":
+    if options.model.tune == "all":
         raise ConfigError("cache_stem keeps what a frozen stem makes of crops; with tune = 'all' the stem changes")
 
     def progress(done: int, total: int) -> None:
@@ -437,11 +468,14 @@ def _go_on_from(start: Start, model: QualityModel, options: TrainOptions, datase
         reporter.note(note)
 
 
-def _groups(model: QualityModel, settings: RunOptions) -> list[dict[str, Any]]:
+def _groups(model: QualityModel, settings: RunOptions, lines: SetLines | None, *, peak: float) -> list[dict[str, Any]]:
     """What is new, and what CLIP brought along if that is tuned: it takes smaller steps than what starts from noise."""
-    new = [parameter for name, parameter in model.named_parameters() if not name.startswith("clip.")]
-    brought = list(model.clip.parameters())
+    named = {name: name.startswith("clip.") and not is_change(name) for name, _ in model.named_parameters()}
+    new, brought = (
+        [parameter for name, parameter in model.named_parameters() if named[name] is own] for own in (False, True)
+    )
     groups = [{"params": new, "share": 1.0}, {"params": brought, "share": settings.backbone_rate}]
+    groups += [] if lines is None else [{"params": list(lines.parameters()), "share": RATE / peak}]
     return [group for group in groups if group["params"]]
 
 
@@ -453,8 +487,13 @@ def _counts(images: Sequence[Record], crops: int) -> Counts:
     )
 
 
-def _means(sums: torch.Tensor, count: int) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in (sums / count).tolist()]
+def _losses(means: torch.Tensor, options: TrainOptions) -> dict[str, float | None]:
+    """An epoch's mean losses as ``metrics.jsonl`` names them; those within sets where they are asked for."""
+    values = [value if math.isfinite(value) else None for value in means.tolist()]
+    names = ("loss", "loss_scene", "loss_distortion", "loss_score", "loss_ranking", "loss_plcc")
+    absent = {"loss_ranking"} if options.loss.ranking_weight == 0 else set()
+    absent |= {"loss_plcc"} if options.loss.plcc_weight == 0 else set()
+    return {name: value for name, value in zip(names, values, strict=True) if name not in absent}
 
 
 def _figures(
