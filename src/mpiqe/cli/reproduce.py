@@ -40,7 +40,7 @@ def reproduce(
         typer.Argument(
             metavar="TARGET..",
             help=f"tables and figures of the paper: {', '.join(TARGETS)} or all; "
-            "lines: visual-only and full fine-tuning beside MP-IQE",
+            "lines: a linear probe, visual-only, full fine-tuning and LIQE on frozen towers beside MP-IQE",
         ),
     ],
     roots: Annotated[
