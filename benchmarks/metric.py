@@ -9,8 +9,9 @@ same of pyiqa's LIQE, a ViT-B/32 of random weights on its own 15 crops. Ours is 
 MP-IQE of random weights on one of `mpiqe bench`'s towers, with 15 crops, so that like is beside like.
 
 Each has a process of its own, and they take turns, so that a slow minute falls on all: the median and the spread of
-the repeats after one that does not count, the mean over turns of its time over that of the first row, and by how much
-the process, or the device, has grown at its peak since the model was loaded.
+the repeats after one that does not count, and by how much the process, or the device, has grown at its peak since the
+model was loaded. ``times`` is the mean over turns of a row's time over that of the first row: seconds of the processor
+on a CPU, which other work on the machine hardly changes, seconds of the clock on a GPU.
 """
 
 import argparse
@@ -41,20 +42,23 @@ class Row(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Seconds of a row's steps in the order of the turns, and its growth in MB."""
+    """Seconds of a row's steps in the order of the turns, by the clock and as compared, and its growth in MB."""
 
     seconds: list[float]
+    compared: list[float]
     grown: float
 
 
 def serve(step: Callable[[], None], used: Callable[[], float]) -> None:
-    """Do ``step`` at every line of stdin; answer with its seconds and the growth of ``used()`` bytes in MB."""
+    """Do ``step`` at every line of stdin; answer with its seconds, by the clock and of the processor, and the growth of
+    ``used()`` bytes in MB.
+    """
     before = used()
     for _ in sys.stdin:
-        begun = time.perf_counter()
+        begun, busy = time.perf_counter(), time.process_time()
         step()
-        seconds = time.perf_counter() - begun
-        print(json.dumps({"seconds": seconds, "grown": (used() - before) / 1e6}), flush=True)
+        spent = {"seconds": time.perf_counter() - begun, "processor": time.process_time() - busy}
+        print(json.dumps({**spent, "grown": (used() - before) / 1e6}), flush=True)
 
 
 def work(asked: argparse.Namespace) -> None:
@@ -85,7 +89,7 @@ def most_resident() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def in_turns(rows: Sequence[Row], repeats: int) -> list[Measured]:
+def in_turns(rows: Sequence[Row], repeats: int, *, on_cpu: bool = True) -> list[Measured]:
     """Start every row's process and let them take turns; the first turn does not count."""
     with ExitStack() as stack:
         processes = [
@@ -94,7 +98,10 @@ def in_turns(rows: Sequence[Row], repeats: int) -> list[Measured]:
         ]
         turns = [[_ask(process, row) for process, row in zip(processes, rows, strict=True)] for _ in range(repeats + 1)]
     return [
-        Measured([turn[place]["seconds"] for turn in turns[1:]], turns[-1][place]["grown"])
+        Measured(
+            *([turn[place][key] for turn in turns[1:]] for key in ("seconds", "processor" if on_cpu else "seconds")),
+            turns[-1][place]["grown"],
+        )
         for place in range(len(rows))
     ]
 
@@ -115,9 +122,9 @@ def table(rows: Sequence[Row], found: Sequence[Measured], *, batch: int) -> list
     """A line a row, after two of heads; ``times`` is against the first row of the same step."""
     first = {what: next(of for row, of in zip(rows, found, strict=True) if row.what == what) for what in WHAT}
     lines = ["model                crops  step      ms per image  (least - most)  times  peak MB"]
-    for row, (seconds, grown) in zip(rows, found, strict=True):
+    for row, (seconds, compared, grown) in zip(rows, found, strict=True):
         each = sorted(1000 * one / batch for one in seconds)
-        times = statistics.fmean(one / other for one, other in zip(seconds, first[row.what].seconds, strict=True))
+        times = statistics.fmean(one / other for one, other in zip(compared, first[row.what].compared, strict=True))
         lines.append(
             f"{row.model:<19}{row.crops:7}  {row.what:8}  {statistics.median(each):12.0f}  "
             f"({each[0]:5.0f} - {each[-1]:5.0f})  {times:5.2f}  {grown:7.0f}"
@@ -159,7 +166,7 @@ def main() -> None:
         if asked.pyiqa_python:
             python = [asked.pyiqa_python, str(PYIQA_STEP), *shared]
             rows += [Row("pyiqa's LIQE", LIQE_CROPS, what, [*python, "--what", what]) for what in WHAT]
-        found = in_turns(rows, asked.repeats)
+        found = in_turns(rows, asked.repeats, on_cpu=asked.device == "cpu")
     size = f"{asked.side} x {asked.side}"
     print(f"{asked.batch} images of {size} on {asked.device}, {asked.threads} threads, {asked.repeats} repeats")
     print("\n".join(table(rows, found, batch=asked.batch)))

@@ -11,7 +11,7 @@ from benchmarks import metric
 ANSWERS = """
 import json, sys
 for turn, line in enumerate(sys.stdin):
-    print(json.dumps({{"seconds": {seconds} + turn, "grown": 10.0 * turn}}), flush=True)
+    print(json.dumps({{"seconds": {seconds} + turn, "processor": turn / 4, "grown": 10.0 * turn}}), flush=True)
 """
 
 
@@ -21,7 +21,9 @@ def _row(model: str, what: str, code: str) -> Row:
 
 def test_rows_take_turns_and_the_first_turn_does_not_count() -> None:
     rows = [_row(model, "score", ANSWERS.format(seconds=seconds)) for model, seconds in (("a", 1), ("b", 5))]
-    assert in_turns(rows, 3) == [Measured([2, 3, 4], 30), Measured([6, 7, 8], 30)]
+    busy = [0.25, 0.5, 0.75]
+    assert in_turns(rows, 3) == [Measured([2, 3, 4], busy, 30), Measured([6, 7, 8], busy, 30)]
+    assert in_turns(rows[:1], 2, on_cpu=False) == [Measured([2, 3], [2, 3], 20)]
 
 
 def test_a_process_that_ends_ends_the_measurement() -> None:
@@ -31,10 +33,11 @@ def test_a_process_that_ends_ends_the_measurement() -> None:
 
 def test_times_are_those_of_the_first_row_of_the_same_step_turn_by_turn() -> None:
     rows = [Row(model, 4, what, []) for model in ("a", "b") for what in ("score", "gradient")]
-    found = [Measured([1.0, 2.0], 1), Measured([4.0, 4.0], 2), Measured([2.0, 8.0], 3), Measured([2.0, 2.0], 4)]
+    times = ([1.0, 2.0], [4.0, 4.0], [2.0, 8.0], [2.0, 2.0])
+    found = [Measured([1.0, 4.0], each, 1) for each in times]
     lines = table(rows, found, batch=2)[1:]
     assert [line.split()[-2] for line in lines] == ["1.00", "1.00", "3.00", "0.50"]  # 3.00: the mean of 2 and 4
-    assert lines[2].split()[:4] == ["b", "4", "score", "2500"]
+    assert lines[2].split()[:4] == ["b", "4", "score", "1250"]
 
 
 def test_a_step_of_ours_answers_line_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
