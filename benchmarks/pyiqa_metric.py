@@ -51,7 +51,7 @@ def main() -> None:
             answers.write(json.dumps({"seconds": seconds, "score": score}) + "\n")
 
 
-def untrained_metric(name, threads):  # type: ignore[no-untyped-def]
+def untrained_metric(name, threads, *, as_loss=False, device="cpu"):  # type: ignore[no-untyped-def]
     """Pyiqa's metric by its own default settings, on CLIPs made here."""
     import torch
 
@@ -66,7 +66,7 @@ def untrained_metric(name, threads):  # type: ignore[no-untyped-def]
         return CLIP(*TOWERS[backbone], *TEXT).to(device).eval()
 
     clipiqa_arch.load = liqe_arch.load = load
-    return pyiqa.create_metric(name, device=torch.device("cpu"), pretrained=False)
+    return pyiqa.create_metric(name, as_loss=as_loss, device=torch.device(device), pretrained=False)
 
 
 def operations(metric, path):  # type: ignore[no-untyped-def]

@@ -6,11 +6,11 @@ Settings of `mpiqe train` come from --config (TOML) and from flags of the same n
 the number of the split, for backbones that must not have seen its test images.
 
 `probe` is a ridge regression on the mean, over the crops that evaluation takes, of CLS and mean patch after CLIP's
-projection, side by side, standardised on the images that it learns from. `pooled` is the same on the pooled features of
-an EfficientNet stem, where the backbone has one. The alpha of each is the one of `ALPHAS` with the least RMSE on the
-split's validation images (by SRCC nothing would keep the scores from shrinking to the mean); the test images are looked
-at once, after that. With --no-validation MP-IQE learns from the validation images too, and so do the regressions once
-their alpha is chosen.
+projection, side by side, standardised on the images that it learns from (`mpiqe.training.linear_probe`). `pooled` is
+the same on the pooled features of an EfficientNet stem, where the backbone has one. The alpha of each is the one of
+`ALPHAS` there with the least RMSE on the split's validation images (by SRCC nothing would keep the scores from
+shrinking to the mean); the test images are looked at once, after that. With --no-validation MP-IQE learns from the
+validation images too, and so do the regressions once their alpha is chosen.
 
 OUT holds a run folder for each split (`mpiqe train`'s, with probe.csv, pooled.csv and probe.json in it), the features,
 summary.json and summary.md, which also say how far MP-IQE's parameters went in units of their initial deviation. A
@@ -28,19 +28,16 @@ import typing
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 from scipy.stats import wilcoxon
 
 from mpiqe import metrics
 from mpiqe.cli.reporter import TerminalReporter
-from mpiqe.data import Dataset, Split, choose_split, describe_split, fraction, read_dataset, without_val
-from mpiqe.data.crop_dataset import CropDataset, loader
+from mpiqe.data import Dataset, choose_split, describe_split, fraction, read_dataset, without_val
 from mpiqe.errors import ConfigError, DatasetError, MPIQEError
 from mpiqe.experiments.protocol import measure, read_predictions, summarize
 from mpiqe.model.backbone_digest import same_backbone
@@ -50,105 +47,23 @@ from mpiqe.model.options import LossOptions, ModelOptions
 from mpiqe.model.tensor_files import write_safetensors
 from mpiqe.parse import parse_toml
 from mpiqe.training.device import accelerator_for, resolve_precision
+from mpiqe.training.linear_probe import POOLED, PROBE, Floats, Probed, extract_features, probe
 from mpiqe.training.options import RunOptions, TrainOptions, read_toml, resolve
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import CONFIG, PREDICTIONS, TEST, RunFolder, as_path
 from mpiqe.training.train import train
 
-Floats = npt.NDArray[np.float64]
-
-ALPHAS = tuple(10 ** (exponent / 2) for exponent in range(-4, 13))  # 0.01 to 1,000,000, two a decade
 PROBE_NOTES = "probe.json"
-RIVALS = {"probe": "probe.csv", "pooled": "pooled.csv"}
+RIVALS = {PROBE: "probe.csv", POOLED: "pooled.csv"}
 NAMES = {"mpiqe": "MP-IQE", "probe": "probe", "pooled": "pooled"}
 FIGURES = metrics.NAMES
 _OWN = ("split", "splits", "backbone")  # not flags of their own here
 
 
-class Linear(NamedTuple):
-    """score = intercept + weights . (features - mean) / deviation"""
-
-    mean: Floats
-    deviation: Floats
-    weights: Floats
-    intercept: float
-
-    def __call__(self, features: Floats) -> Floats:
-        """(N, F) -> (N,)"""
-        return self.intercept + (features - self.mean) / self.deviation @ self.weights
-
-
-class Probed(NamedTuple):
-    """What the probe chose and what it says of the test images."""
-
-    alpha: float
-    validation: dict[float, float]
-    """RMSE on the validation images by alpha."""
-    scores: Floats
-    """In the order of ``Split.test``."""
-
-
-def ridge(features: Floats, mos: Floats, alphas: Sequence[float]) -> list[Linear]:
-    """For each alpha the minimum of |mos - score|^2 + alpha |weights|^2, the intercept being free; features (N, F)."""
-    mean, deviation = features.mean(axis=0), features.std(axis=0)
-    deviation = np.where(deviation > 1e-9 * np.abs(mean).max(initial=1.0), deviation, 1.0)  # a constant says nothing
-    intercept = float(mos.mean())
-    u, s, v = np.linalg.svd((features - mean) / deviation, full_matrices=False)
-    projected = u.T @ (mos - intercept)
-    return [Linear(mean, deviation, v.T @ (s / (s**2 + alpha) * projected), intercept) for alpha in alphas]
-
-
-def probe(
-    features: Floats, mos: Floats, split: Split, *, trained: Sequence[int], alphas: Sequence[float] = ALPHAS
-) -> Probed:
-    """Choose alpha on ``split.val`` after learning from ``split.train``; learn from ``trained``; score ``split.test``.
-
-    Of two alphas that are equally good the larger one is taken.
-    """
-    learn, val, last = list(split.train), list(split.val), list(trained)
-    fits = ridge(features[learn], mos[learn], alphas)
-    found = {alpha: metrics.rmse(fit(features[val]), mos[val]) for alpha, fit in zip(alphas, fits, strict=True)}
-    alpha = min(alphas, key=lambda value: (found[value], -value))
-    (final,) = ridge(features[last], mos[last], [alpha])
-    return Probed(alpha, found, final(features[list(split.test)]))
-
-
-def extract(
-    clip: FrozenCLIP, dataset: Dataset, settings: RunOptions, *, accelerator: Accelerator, reporter: Reporter
-) -> dict[str, Floats]:
-    """Features of each rival: ``probe`` (images, 2 D), mean over each image's K crops of projected [CLS, mean patch],
-    and ``pooled`` (images, F), the mean of the stem's pooled features, where it has any.
-    """
-    clip.to(accelerator.device)
-    crops = settings.crops
-    pixels = CropDataset(
-        dataset.records, size=clip.image_size, count=crops, seed=0, crops=settings.crop_mode, view=settings.view
-    )
-    widths = {"probe": 2 * clip.joint_width, "pooled": clip.pooled_width}
-    found = {
-        name: torch.zeros(len(dataset.records), width, dtype=torch.float64) for name, width in widths.items() if width
-    }
-    done = 0
-    with torch.inference_mode(), accelerator.autocast():
-        for batch in loader(pixels, batch_size=16, shuffle=False, workers=settings.workers or 0):
-            flat = batch.crops.flatten(0, 1).to(accelerator.device)  # (B, K, 3, S, S) -> (B K, 3, S, S)
-            embedded = clip.embed(clip.preprocess(flat))
-            cls, patches = clip.encode_patches(embedded.patches)
-            of_crops = {"probe": torch.cat([clip.project(cls), clip.project(patches.mean(dim=1))], dim=1)}
-            if embedded.pooled is not None:
-                of_crops["pooled"] = embedded.pooled
-            for name, each in of_crops.items():
-                found[name][batch.index] = each.double().cpu().view(-1, crops, each.shape[1]).mean(dim=1)
-            done += len(batch.index)
-            if done % 320 < len(batch.index):
-                reporter.note(f"features of {done} of {len(dataset.records)} images")
-    return {name: np.asarray(values.numpy()) for name, values in found.items()}
-
-
 def cached_features(
     clip: FrozenCLIP, dataset: Dataset, options: TrainOptions, folder: Path, reporter: Reporter
 ) -> dict[str, Floats]:
-    """``extract``, once for each backbone, dataset, choice of crops and precision."""
+    """``extract_features``, once for each backbone, dataset, choice of crops and precision."""
     settings = options.run
     cut = f"{settings.crops} {settings.crop_mode} view {settings.view_side}"
     about = (clip.digest(), dataset.digest, cut, settings.precision)
@@ -156,7 +71,7 @@ def cached_features(
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         accelerator = accelerator_for(device=settings.device, precision=settings.precision)
-        found = extract(clip, dataset, settings, accelerator=accelerator, reporter=reporter)
+        found = extract_features(clip, dataset.records, settings, accelerator=accelerator, reporter=reporter)
         notes = dict(zip(("backbone_digest", "data_digest", "crops", "precision"), map(str, about), strict=True))
         write_safetensors(file, {name: torch.from_numpy(values) for name, values in found.items()}, notes)
     return {name: np.asarray(values.numpy()) for name, values in load_file(file).items()}

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mpiqe.data import choose_split, read_livec
 from mpiqe.errors import ConfigError
+from mpiqe.experiments import runner
 from mpiqe.experiments.protocol import read_predictions
 from mpiqe.experiments.results import gather
 from mpiqe.experiments.run_files import is_done, other_predictions, refuse_other_study
@@ -20,7 +22,11 @@ from mpiqe.experiments.study import Place, Run, Study
 from mpiqe.experiments.variants import FULL
 from mpiqe.metrics import srcc
 from mpiqe.model.clip import FrozenCLIP
+from mpiqe.training.device import accelerator_for
+from mpiqe.training.evaluate import Prediction
+from mpiqe.training.linear_probe import extract_features, ridge
 from mpiqe.training.reporter import Silent
+from mpiqe.view import View
 
 Make = Callable[..., Study]
 
@@ -46,6 +52,52 @@ def test_a_run_leaves_its_predictions_and_weights_and_not_the_optimisers_state(m
     tested = [dataset.records[index].name for index in choose_split(dataset, 1).test]
     assert [line.split(",")[0] for line in (folder / "predictions.csv").read_text().splitlines()[1:]] == tested
     assert is_done(study, run)
+
+
+def test_a_linear_probe_learns_from_the_whole_training_side_and_takes_no_steps(make_study: Make, livec: Path) -> None:
+    study, run = make_study("lines", settings={"crops": 2}), Run(1, "livec", "linear-probe")
+    do(study, run, Silent())
+    assert is_done(study, run)
+    folder = run.folder(study.out).path
+    names = ["config.json", "predictions.csv", "probe.json", "test.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    dataset, options = read_livec(livec), study.options(run)
+    accelerator = accelerator_for(device="cpu", precision="fp32")
+    features = extract_features(
+        FrozenCLIP.from_pretrained(study.settings["backbone"]),
+        dataset.records,
+        options.run,
+        accelerator=accelerator,
+        reporter=Silent(),
+    )["probe"]
+    split, notes = choose_split(dataset, 1), json.loads((folder / "probe.json").read_text())
+    learnt = [*split.train, *split.val]
+    assert (notes["learned_from"], notes["features"]) == (len(learnt), features.shape[1])
+    mos = np.array([record.mos for record in dataset.records])
+    (fit,) = ridge(features[learnt], mos[learnt], [notes["alpha"]])
+    rated = read_predictions(folder / "predictions.csv")
+    assert list(rated) == [dataset.records[index].name for index in split.test]
+    assert [score for _, score in rated.values()] == pytest.approx(fit(features[list(split.test)]))
+    outcome = next(o for o in gather(study, {}).tables[0][1] if o.cell.variant == "linear-probe")
+    assert outcome.figures["srcc"].median == srcc([score for _, score in rated.values()], mos[list(split.test)])
+    assert outcome.figures["srcc"].median > 0.5  # bright photos are rated well, and a random tower sees brightness
+
+
+def test_what_is_not_trained_sees_photos_as_what_is(make_study: Make, livec: Path) -> None:
+    settings = {"crops": 2, "view_side": 32, "crop_mode": "grid"}
+    study = make_study("table2", "table3", settings=settings, repeats=1)
+    study.places["koniq"] = Place("livec", livec)  # type: ignore[index]
+    seen = []
+
+    def looked_at(*_: object, crop_mode: str, view: View, records: object = None, **__: object) -> list[Prediction]:
+        seen.append((crop_mode, view))
+        return [Prediction(f"{number}", number, number, 0.0) for number in range(3)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "predict", looked_at)
+        do(study, Run(1, "livec", "clip-iqa"), Silent())  # zero-shot
+        do(study, Run(1, "livec", FULL), Silent())  # and on another dataset
+    assert seen == [("grid", View.of_side(32))] * 2
 
 
 def test_other_settings_are_refused(make_study: Make) -> None:

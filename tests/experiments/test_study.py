@@ -33,7 +33,7 @@ def test_a_run_that_several_tables_need_is_done_once(make_study: Make) -> None:
     assert sum(run.variant == FULL for run in runs) == 2
     assert {run.variant for run in runs} == {
         name for name, variant in VARIANTS.items() if variant.leaves_out is None
-    } - {"visual-only", "tune-all", "liqe-frozen"}
+    } - {"visual-only", "tune-all", "liqe-frozen", "linear-probe"}
 
 
 def test_liqe_is_trained_as_by_its_authors_whatever_a_study_says_of_the_losses_of_mp_iqe(make_study: Make) -> None:

@@ -73,7 +73,7 @@ def test_a_cell_is_ours_to_run_where_the_paper_has_its_own_model_or_a_baseline_t
     assert len(ours["table4"]) == 5
     assert ours["table5"] == {f"MP-IQE, {share}%" for share in (20, 40, 60, 100)}
     assert len(ours["table6"]) == 8
-    assert ours["lines"] == {"visual-only", "MP-IQE", "full fine-tuning", "LIQE on frozen towers"}
+    assert ours["lines"] == {"linear probe", "visual-only", "MP-IQE", "full fine-tuning", "LIQE on frozen towers"}
 
 
 def test_liqe_stands_in_table_1_beside_its_printed_figures_and_in_table_3_without_any():

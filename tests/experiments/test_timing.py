@@ -28,6 +28,13 @@ def test_expected_seconds_are_crops_times_the_measured_seconds_of_one(make_study
     assert expected_seconds(study, runs, datasets, speeds) == pytest.approx(sum(by_hand.values()))
 
 
+def test_a_linear_probe_looks_at_every_photo_once(make_study: Make) -> None:
+    study = make_study("lines", datasets=("livec",), repeats=1, settings={"crops": 3, "epochs": 5})
+    speeds = {"mp-iqe, no text, tuned: nothing": Speed(0.0, 0.5)}
+    run = next(run for run in study.runs() if run.variant == "linear-probe")
+    assert expected_seconds(study, [run], {"livec": study.read("livec")}, speeds) == pytest.approx(1162 * 3 * 0.5)
+
+
 def test_each_kind_of_run_is_measured_once_and_one_that_learns_nothing_has_no_learning_speed(make_study: Make) -> None:
     study = make_study("table2", "table4", "lines", datasets=("livec",))
     runs = study.runs()
@@ -39,10 +46,11 @@ def test_each_kind_of_run_is_measured_once_and_one_that_learns_nothing_has_no_le
         "clip-iqa, no text, tuned: prompts",
         "clip-iqa, no text, tuned: nothing",
         "liqe, text, tuned: prompts",
+        "mp-iqe, no text, tuned: nothing",
     }
     for kind, speed in speeds.items():
         assert speed.answering > 0
-        assert (speed.learning == 0) == (kind == "clip-iqa, no text, tuned: nothing")
+        assert (speed.learning == 0) == kind.endswith("tuned: nothing")
     assert speeds["mp-iqe, text, tuned: prompts"].learning > speeds["mp-iqe, text, tuned: prompts"].answering
     assert {kind_of(study, run) for run in runs} == set(speeds)
 

@@ -140,6 +140,10 @@ def test_what_no_label_taught_is_not_told(tiny_clip: FrozenCLIP, pixels: torch.T
     assert left_out.fold().shape == (45, 32)
 
 
+def test_windows_that_it_has_not_are_not_checked(tiny_clip: FrozenCLIP) -> None:
+    _build(tiny_clip, ModelOptions(method="liqe", windows=100))
+
+
 def test_texts_that_do_not_fit_and_maps_are_refused(tiny_clip: FrozenCLIP, pixels: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match="no map"):
         _build(tiny_clip, ZERO_SHOT).attention_maps(pixels, torch.zeros(1))

@@ -45,6 +45,15 @@ def test_fidelity_by_hand() -> None:
     torch.testing.assert_close(found, torch.tensor([0.0, 1.0, 0.5, 0.0]), atol=3e-4, rtol=0)
 
 
+def test_a_sum_of_probabilities_that_is_rounded_above_1_has_a_loss_and_gradients() -> None:
+    probability = torch.tensor([1.0000001, 1.0], requires_grad=True)
+    loss = fidelity(probability, torch.tensor([0.0, 1.0])).sum()
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), torch.tensor(1.0), atol=1e-3, rtol=0)
+    assert probability.grad is not None
+    assert torch.isfinite(probability.grad).all()
+
+
 def test_a_pair_by_hand() -> None:
     zeros, names = torch.zeros(2, dtype=torch.int64), torch.arange(2)
     quality = torch.tensor([4.0, 3.0])

@@ -41,7 +41,8 @@ def reproduce(
         typer.Argument(
             metavar="TARGET..",
             help=f"tables and figures of the paper: {', '.join(TARGETS)} or all; "
-            "lines: visual-only and full fine-tuning beside MP-IQE; mixture: trained on all datasets but one",
+            "lines: a linear probe, visual-only, full fine-tuning and LIQE on frozen towers beside MP-IQE; "
+            "mixture: trained on all datasets but one",
         ),
     ],
     roots: Annotated[

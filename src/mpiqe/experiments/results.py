@@ -11,7 +11,7 @@ from mpiqe.experiments.protocol import PairedTest, Rated, Summary, compare, meas
 from mpiqe.experiments.run_files import cross_tests_left, is_tested, other_predictions
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.tables import Cell, Table
-from mpiqe.experiments.variants import FULL, LIQE
+from mpiqe.experiments.variants import FULL, LIQE, PROBE
 from mpiqe.training.run_folder import PREDICTIONS
 
 State = Literal["published", "run", "partly run", "not run"]
@@ -76,6 +76,7 @@ CLAIMS: Sequence[tuple[str, str, str, str]] = (
     *(("table6", f"8 text contexts are better than {length}", FULL, f"text-{length}") for length in (2, 4, 16)),
     *(("table6", f"4 visual prompts are better than {length}", FULL, f"visual-{length}") for length in (1, 2, 8)),
     ("lines", "MP-IQE is better than the visual-only model of Fig. 3", FULL, "visual-only"),
+    ("lines", "MP-IQE is better than a linear probe", FULL, PROBE),
     ("lines", "tuning everything is better than prompts and decoder alone", "tune-all", FULL),
 )
 """Table, claim, the variant that the claim says is better, and the one that it says is worse."""

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from mpiqe.data import check, choose_split
+import numpy as np
+
+from mpiqe.data import Dataset, check, choose_split, fraction, without_val
 from mpiqe.errors import MPIQEError
 from mpiqe.experiments.processes import in_processes
 from mpiqe.experiments.run_files import about_other, cross_tests_left, is_tested, other_predictions
@@ -15,13 +17,14 @@ from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, versions
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.training.device import accelerator_for
-from mpiqe.training.evaluate import measure, predict, to_csv
+from mpiqe.training.evaluate import Prediction, measure, predict, to_csv
+from mpiqe.training.linear_probe import PROBE, extract_features, probe
 from mpiqe.training.options import TrainOptions
 from mpiqe.training.reporter import Reporter, Silent
 from mpiqe.training.run_folder import CONFIG, PREDICTIONS, STATE, TEST, RunFolder
 from mpiqe.training.train import train
 
-CHECKED = "checked.json"
+CHECKED, PROBE_NOTES = "checked.json", "probe.json"
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,11 @@ def do(study: Study, run: Run, reporter: Reporter) -> None:
     options, folder = study.options(run), run.folder(study.out)
     if not is_tested(study, run):
         begun = (folder.path / CONFIG).exists()
-        if VARIANTS[run.variant].learns:
+        variant = VARIANTS[run.variant]
+        if variant.trains:
             train(options, folder, resume=begun, checked=True, reporter=reporter)
+        elif variant.by == "probe":
+            _probe(study, run, options, folder, reporter)
         else:
             _answer(study, run, options, folder)
     (folder.path / STATE).unlink(missing_ok=True)  # the optimiser's; nothing continues from it any more
@@ -71,6 +77,8 @@ def do(study: Study, run: Run, reporter: Reporter) -> None:
             dataset.records,
             accelerator=accelerator,
             crops=options.run.crops,
+            crop_mode=options.run.crop_mode,
+            view=options.run.view,
             workers=options.run.workers or 0,
         )
         folder.write_json(about_other(name), {"data_digest": dataset.digest})
@@ -83,9 +91,7 @@ def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder) ->
     test = choose_split(dataset, run.split, source=options.run.splits).test
     accelerator = accelerator_for(device=options.run.device, precision=options.run.precision)
     clip = FrozenCLIP.from_pretrained(options.run.backbone)
-    digests = {"data_digest": dataset.digest, "backbone_digest": clip.digest()}
-    folder.path.mkdir(parents=True, exist_ok=True)
-    folder.write_json(CONFIG, {"settings": options.to_mapping(), **digests, "versions": versions()})
+    _begin(folder, options, dataset, clip)
     model = build_model(clip, options.model, seed=options.run.seed)
     clip.fuse()
     predictions = predict(
@@ -93,9 +99,43 @@ def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder) ->
         [dataset.records[index] for index in test],
         accelerator=accelerator,
         crops=options.run.crops,
+        crop_mode=options.run.crop_mode,
+        view=options.run.view,
     )
     folder.write_text(PREDICTIONS, to_csv(predictions))
     folder.write_json(TEST, measure(predictions))
+
+
+def _probe(study: Study, run: Run, options: TrainOptions, folder: RunFolder, reporter: Reporter) -> None:
+    """Fit a linear probe on the split's training images and score its test images, which choose nothing."""
+    dataset, settings = study.read(run.dataset), options.run
+    split = choose_split(dataset, run.split, source=settings.splits)
+    learnt = fraction(split if settings.validation else without_val(split), settings.fraction, seed=settings.seed)
+    split = fraction(split, settings.fraction, seed=settings.seed)
+    clip = FrozenCLIP.from_pretrained(settings.backbone)
+    _begin(folder, options, dataset, clip)
+    clip.fuse()
+    accelerator = accelerator_for(device=settings.device, precision=settings.precision)
+    features = extract_features(clip, dataset.records, settings, accelerator=accelerator, reporter=reporter)[PROBE]
+    mos = np.array([record.mos for record in dataset.records])
+    probed = probe(features, mos, split, trained=learnt.train)
+    tested = [dataset.records[index] for index in split.test]
+    predictions = [
+        Prediction(record.name, record.mos, float(score), 0.0)
+        for record, score in zip(tested, probed.scores, strict=True)
+    ]
+    rmse = {f"{alpha:g}": value for alpha, value in probed.validation.items()}
+    notes = {"alpha": probed.alpha, "validation_rmse": rmse, "features": features.shape[1]}
+    folder.write_json(PROBE_NOTES, {**notes, "learned_from": len(learnt.train)})
+    folder.write_text(PREDICTIONS, to_csv(predictions))
+    folder.write_json(TEST, measure(predictions))  # last: it says that the run is done
+
+
+def _begin(folder: RunFolder, options: TrainOptions, dataset: Dataset, clip: FrozenCLIP) -> None:
+    """Write what a run that takes no steps is made with."""
+    digests = {"data_digest": dataset.digest, "backbone_digest": clip.digest()}
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.write_json(CONFIG, {"settings": options.to_mapping(), **digests, "versions": versions()})
 
 
 def do_all(study: Study, runs: Sequence[Run], *, jobs: int, reporter: Reporter) -> Iterator[FinishedRun]:

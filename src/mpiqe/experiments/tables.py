@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from mpiqe.data.registry import DATASETS
-from mpiqe.experiments.variants import FULL, LIQE, without
+from mpiqe.experiments.variants import FULL, LIQE, PROBE, without
 
 _ABLATIONS = {
     "MP-IQE": FULL,
@@ -21,6 +21,7 @@ _ABLATIONS = {
     "shallow visual prompts": "shallow-visual",
 }
 _LINES = {
+    "linear probe": PROBE,
     "visual-only": "visual-only",
     "MP-IQE": FULL,
     "full fine-tuning": "tune-all",
@@ -111,10 +112,11 @@ def tables() -> dict[str, Table]:
         ),
         Table(
             "lines",
-            "Beside the paper: without text, with everything tuned, and LIQE on frozen towers",
-            "The visual-only model of Fig. 3 (one learned query in the text's place, one decoder layer, the score's "
-            "loss alone), MP-IQE with CLIP's own weights trained as well, and LIQE with deep visual prompts in place "
-            "of tuned towers. The paper gives no figures for any of them.",
+            "Beside the paper: a linear probe, without text, with everything tuned, and LIQE on frozen towers",
+            "A ridge regression on the frozen towers' CLS and mean patch, its penalty chosen on validation images out "
+            "of the training side; the visual-only model of Fig. 3 (one learned query in the text's place, one decoder "
+            "layer, the score's loss alone); MP-IQE with CLIP's own weights trained as well; and LIQE with deep visual "
+            "prompts in place of tuned towers. The paper gives no figures for any of them.",
             tuple(
                 Cell(label, dataset, dataset, variant, {}) for label, variant in _LINES.items() for dataset in DATASETS
             ),

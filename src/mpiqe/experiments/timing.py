@@ -53,10 +53,13 @@ def expected_seconds(
         looks = sum(len(datasets[name].records) for name in cross_tests_left(study, run))
         if is_tested(study, run):
             learnt = 0
-        else:
+        elif VARIANTS[run.variant].trains:
             looks += len(split.test) * (settings.epochs if settings.test_each_epoch else 1)
             looks += len(side.val) * settings.epochs
-        total += settings.crops * (looks * speed.answering + VARIANTS[run.variant].learns * learnt * speed.learning)
+        else:
+            looks += len(split.test)
+            looks += len(split.train) + len(split.val) if VARIANTS[run.variant].by == "probe" else 0
+        total += settings.crops * (looks * speed.answering + VARIANTS[run.variant].trains * learnt * speed.learning)
     return total
 
 
@@ -64,7 +67,7 @@ def kind_of(study: Study, run: Run) -> str:
     """Runs of one kind are expected to take the same time a crop."""
     model = study.options(run).model
     text = model.scene_prompts or model.distortion_prompts
-    tuned = model.tune if VARIANTS[run.variant].learns else "nothing"
+    tuned = model.tune if VARIANTS[run.variant].trains else "nothing"
     return f"{model.method}, {'text' if text else 'no text'}, tuned: {tuned}"
 
 
@@ -74,13 +77,13 @@ def measure_speeds(study: Study, runs: Iterable[Run]) -> dict[str, Speed]:
     for run in runs:
         kind = kind_of(study, run)
         if kind not in speeds:
-            speeds[kind] = _measure(study.options(run), learns=VARIANTS[run.variant].learns)
+            speeds[kind] = _measure(study.options(run), learns=VARIANTS[run.variant].trains)
     return speeds
 
 
 def memory_of_a_step(study: Study, runs: Iterable[Run]) -> str:
     """What a step of the first run that learns needs, and what the device has; empty where none does."""
-    learning = next((run for run in runs if VARIANTS[run.variant].learns), None)
+    learning = next((run for run in runs if VARIANTS[run.variant].trains), None)
     if learning is None:
         return ""
     options = study.options(learning)

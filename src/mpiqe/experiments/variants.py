@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mpiqe.data.registry import DATASETS
 from mpiqe.model.options import LossOptions, to_mapping
 
 FULL = "mp-iqe"
 LIQE = "liqe"
+PROBE = "linear-probe"
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,21 @@ class Variant:
 
     label: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    learns: bool = True
-    """Whether it is trained at all; a zero-shot one answers as it is."""
+    by: Literal["training", "zero-shot", "probe"] = "training"
+    """How it comes to its scores: trained, as it is, or by a ridge regression on the frozen towers' features."""
     leaves_out: str | None = None
     """A dataset that is tested on alone: all others are trained on together, as ``MIXTURE`` says."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether it takes optimiser steps."""
+        return self.by == "training"
 
 
 # LIQE has losses of its own, which what a study sets for MP-IQE's does not reach
 _LIQE = {"method": "liqe", **to_mapping(LossOptions())}
-_CLIP_IQA = {"method": "clip-iqa", "scene_prompts": False, "distortion_prompts": False, "score_weight": 1.0}
+_NO_TEXT = {"scene_prompts": False, "distortion_prompts": False}
+_CLIP_IQA = {"method": "clip-iqa", **_NO_TEXT, "score_weight": 1.0}
 
 MIXTURE: Mapping[str, Any] = {
     "sampling": "sets",
@@ -53,14 +60,15 @@ VARIANTS: Mapping[str, Variant] = {
     },
     **{f"text-{length}": Variant(f"{length} text contexts", {"context_length": length}) for length in (2, 4, 16)},
     **{f"visual-{length}": Variant(f"{length} visual prompts", {"visual_length": length}) for length in (1, 2, 8)},
-    "clip-iqa": Variant("CLIP-IQA", {**_CLIP_IQA, "context_length": 0}, learns=False),
+    "clip-iqa": Variant("CLIP-IQA", {**_CLIP_IQA, "context_length": 0}, by="zero-shot"),
     # 16 contexts and this rate are the original's; see docs/decisions.md
     "clip-iqa-plus": Variant("CLIP-IQA+", {**_CLIP_IQA, "context_length": 16, "learning_rate": 2e-3}),
-    "visual-only": Variant("visual-only", {"scene_prompts": False, "distortion_prompts": False, "decoder_layers": 1}),
+    "visual-only": Variant("visual-only", {**_NO_TEXT, "decoder_layers": 1}),
     # both towers at this rate, as the original
     LIQE: Variant("LIQE", {**_LIQE, "tune": "all", "learning_rate": 5e-6, "backbone_rate": 1.0}),
     "liqe-frozen": Variant("LIQE on frozen towers", _LIQE),
     "tune-all": Variant("full fine-tuning", {"tune": "all"}),
+    PROBE: Variant("linear probe", {**_NO_TEXT, "visual_depth": 0}, by="probe"),
     **{without(name): Variant(f"MP-IQE, all datasets but {name}", leaves_out=name) for name in DATASETS},
 }
 """By name, which is also the folder of its runs. 8 text contexts and 4 visual prompts are ``FULL``'s own."""

@@ -93,7 +93,7 @@ def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
     faults = []
     if options.visual_depth is not None and not 0 <= options.visual_depth <= clip.vision_layers:
         faults.append(f"visual_depth={options.visual_depth}, but the image tower has {clip.vision_layers} layers")
-    if not 1 <= options.windows <= clip.grid:
+    if options.method == "mp-iqe" and not 1 <= options.windows <= clip.grid:
         faults.append(f"windows={options.windows}, but the backbone has {clip.grid} x {clip.grid} patches")
     bounds = {
         "context_length": (0, clip.text_positions),

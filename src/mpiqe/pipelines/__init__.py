@@ -1,1 +1,1 @@
-"""Scores in data pipelines: a column of ``datasets``, Ray Data, pandas, polars and WebDataset; a model of FiftyOne."""
+"""Scores in data pipelines: a column of ``datasets``, Ray Data, pandas, polars and WebDataset."""

@@ -29,7 +29,8 @@ class Weights(NamedTuple):
 
 def fidelity(probability: Tensor, target: Tensor) -> Tensor:
     """1 - sqrt(p g) - sqrt((1 - p)(1 - g)) of two Bernoulli distributions, element by element."""
-    return 1 - (probability * target + _EPSILON).sqrt() - ((1 - probability) * (1 - target) + _EPSILON).sqrt()
+    rest = (1 - probability).clamp(min=0)  # a sum of a softmax's outcomes may be above 1 by its rounding
+    return 1 - (probability * target + _EPSILON).sqrt() - (rest * (1 - target) + _EPSILON).sqrt()
 
 
 def scene_loss(probabilities: Tensor, scenes: Tensor) -> Tensor:
