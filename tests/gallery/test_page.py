@@ -149,9 +149,73 @@ def test_photos_are_grouped_by_folder_and_burst(open_page, page_file):
     headings = page.locator(".heading")
     choose(page, "group", "folder")
     assert [re.sub(r".*/(\w/ \d)$", r"\1", text) for text in headings.all_text_contents()] == ["a/ 3", "b/ 3"]
-    choose(page, "group", "burst")
-    assert headings.all_text_contents() == ["Burst at 2024-05-01 10:00:00 3", "Not in a burst 3"]
+    choose(page, "group", "shots")
+    burst = "Burst at 2024-05-01 10:00:00 3clear best, margin 1.33"  # of 120 and 80 grey levels, in units of 30
+    assert headings.all_text_contents() == [burst, "Alone 3"]
     assert names(page) == WORST_FIRST
+
+
+def test_the_best_shot_of_a_burst_is_marked_and_tells_how_far_it_is_ahead(open_page, page_file):
+    page = open_page(page_file)
+    marks = page.locator(".cell .best:not([hidden])")
+    assert marks.all_text_contents() == ["best of 3"]
+    assert page.locator(".cell", has=page.locator(".best:not([hidden])")).locator(".name").text_content() == "IMG_3.jpg"
+    label = page.locator(".cell", has_text="IMG_10.jpg").get_attribute("aria-label")
+    assert "one of 3, 2.67 behind the best" in label
+    page.locator("#views [value=best]").check()
+    assert names(page) == ["IMG_3.jpg"]
+
+
+def test_an_open_photo_shows_the_shots_of_its_burst_to_go_to(open_page, page_file):
+    page = open_page(page_file)
+    page.locator(".cell", has_text="IMG_2.jpg").click()
+    shots = page.locator(".shots-row button")
+    expect(page.locator(".shots h3")).to_have_text("3 shots: clear best, margin 1.33")
+    assert shots.all_text_contents() == ["120.0best", "80.0\N{MINUS SIGN}1.33", "40.0\N{MINUS SIGN}2.67"]
+    shots.first.click()
+    expect(page.locator(".side h2")).to_have_text("IMG_3.jpg")
+    assert active(page) == "IMG_3.jpg"
+    assert page.evaluate("document.activeElement.getAttribute('aria-current')") == "true"
+    page.keyboard.press("Escape")
+    page.locator("#search").fill("IMG_2")
+    expect(page.locator("#shown")).to_have_text("1 of 6 photos")
+    page.locator(".cell").click()
+    shots.first.click()  # which the search leaves out
+    expect(page.locator(".side h2")).to_have_text("IMG_3.jpg")
+    expect(page.locator(".detail-head .faint")).to_have_text("not among those shown")
+
+
+def test_best_shots_are_picked_and_those_behind_rejected_unless_one_has_decided(open_page, page_file):
+    page = open_page(page_file)
+    page.keyboard.press("p")  # IMG_10, the worst of the burst
+    page.locator("#decide-best").click()
+    rows = {
+        row["path"].split("/")[-1]: row["decision"]
+        for row in csv.DictReader(exported(page, "csv").decode().splitlines())
+    }
+    assert rows == {"IMG_10.jpg": "pick", "IMG_2.jpg": "reject", "IMG_3.jpg": "pick"}
+    page.keyboard.press("u")
+    assert len(exported(page, "csv").decode().splitlines()) == 2  # the heading, and what was picked by hand
+
+
+def test_where_the_best_cannot_be_told_nothing_is_rejected(mpiqe, open_page, photos, tmp_path):
+    assert mpiqe("report", photos / "a", "--out", tmp_path / "unsure", "--clear-from", "2")[0] == 0
+    page = open_page(tmp_path / "unsure" / "index.html")
+    mark = page.locator(".cell .best:not([hidden])")
+    expect(mark).to_have_text("best of 3?")
+    assert mark.get_attribute("title") == "highest score of 3, cannot tell the best, margin 1.33"
+    page.locator("#decide-best").click()
+    rows = exported(page, "csv").decode()
+    assert re.findall(r"(IMG_\d+)\.jpg,(\w+)", rows) == [("IMG_10", "reject"), ("IMG_3", "pick")]  # 2.67 behind
+
+
+def test_photos_without_groups_have_no_mark_and_no_such_view(mpiqe, open_page, photos, tmp_path):
+    assert mpiqe("report", photos / "b" / "wide.png", "--out", tmp_path / "alone")[0] == 0
+    page = open_page(tmp_path / "alone" / "index.html")
+    assert page.locator("#views [value=best]").count() == 0
+    assert page.locator(".best:not([hidden])").count() == 0
+    expect(page.locator("#decide-best")).to_be_hidden()
+    assert "shots" not in page.locator("#group option").evaluate_all("all => all.map((each) => each.value)")
 
 
 def test_a_photo_opens_large_with_score_probabilities_and_map(open_page, page_file):

@@ -2,7 +2,6 @@
 // Which photos are shown, in which order and in which groups.
 
 const ORDER_ROOM = 2 ** 21; // photos; 32 bits of a value and 21 of a place are what a double holds exactly
-const BURST_SECONDS = 2; // photos of a folder that follow each other within this time are a burst
 
 /** Sort keys: a label, a value for each photo (NaN: comes last), and which way round is natural. */
 function sortKeys(gallery, decisions) {
@@ -66,10 +65,10 @@ function sorted(gallery, key, reversed, groups) {
 }
 
 /** Photos group by group, in the order that they have, by counting. */
-function inGroups(photos, { labels, of }) {
-  const starts = new Uint32Array(labels.length + 1);
+function inGroups(photos, { count, of }) {
+  const starts = new Uint32Array(count + 1);
   for (const photo of photos) starts[of[photo] + 1]++;
-  for (let group = 0; group < labels.length; group++) starts[group + 1] += starts[group];
+  for (let group = 0; group < count; group++) starts[group + 1] += starts[group];
   const placed = new Uint32Array(photos.length);
   for (const photo of photos) placed[starts[of[photo]]++] = photo;
   return placed;
@@ -90,10 +89,10 @@ function ranked(values) {
   return ranks;
 }
 
-/** Groups: {labels, of}, the number of each photo's group; null without any. */
+/** Groups: their count, of each its label and a note about it, and of each photo its group; null without any. */
 function grouped(gallery, kind) {
   if (kind === "none") return null;
-  if (kind === "burst") return bursts(gallery);
+  if (kind === "shots") return groupedByShots(gallery);
   const { first } = gallery;
   const names = kind === "folder" ? first.folders : first[kind].names;
   const number = kind === "folder" ? first.folder : first[kind].likeliest;
@@ -101,27 +100,23 @@ function grouped(gallery, kind) {
   const ranks = new Uint32Array(NO_CLASS + 1 > names.length ? NO_CLASS + 1 : names.length).fill(names.length);
   ordered.forEach((at, rank) => { ranks[at] = rank; });
   const of = Uint32Array.from(number, (at) => ranks[at]);
-  return { labels: [...ordered.map((at) => names[at] || "(this folder)"), "Unknown"], of };
+  const label = (group) => (group < ordered.length ? names[ordered[group]] || "(this folder)" : "Unknown");
+  return { count: names.length + 1, label, note: () => "", of };
 }
 
 const compareText = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Photos of a folder that were taken within seconds of the one before; what is alone comes last. */
-function bursts(gallery) {
-  const { taken, first } = gallery;
-  const photos = [...Array(gallery.count).keys()].filter((photo) => !Number.isNaN(taken[photo]));
-  photos.sort((a, b) => first.folder[a] - first.folder[b] || taken[a] - taken[b]);
-  const found = [];
-  photos.forEach((photo, at) => {
-    const before = photos[at - 1];
-    const follows = at > 0 && first.folder[before] === first.folder[photo] && taken[photo] - taken[before] <= BURST_SECONDS;
-    if (follows) found[found.length - 1].push(photo);
-    else found.push([photo]);
-  });
-  const kept = found.filter((burst) => burst.length > 1);
-  const of = new Uint32Array(gallery.count).fill(kept.length);
-  kept.forEach((burst, number) => burst.forEach((photo) => { of[photo] = number; }));
-  return { labels: [...kept.map((burst) => `Burst at ${timeText(taken[burst[0]])}`), "Not in a burst"], of };
+/** Shots of one subject, each group with its best; what is alone comes last. */
+function groupedByShots({ shots, first, taken }) {
+  const { count } = shots;
+  const label = (group) => {
+    if (group === count) return "Alone";
+    const photo = shots.photos(group)[0];
+    if (shots.by === "folder") return first.folders[first.folder[photo]] || "(this folder)";
+    return shots.by === "time" ? `Burst at ${timeText(taken[photo])}` : `Like ${first.names[shots.best[group]]}`;
+  };
+  const note = (group) => (group === count ? "" : shots.verdict(group));
+  return { count: count + 1, label, note, of: Uint32Array.from(shots.of, (group) => Math.min(group, count)) };
 }
 
 /** A camera's own time, without a time zone. */
@@ -169,7 +164,7 @@ class Filters {
     const kept = new Uint32Array(photos.length);
     let count = 0;
     for (const photo of photos) {
-      if (!this.inView(photo, decisions)) continue;
+      if (!this.inView(photo, decisions, gallery.shots)) continue;
       if (scene.size && !scene.has(first.scene.likeliest[photo])) continue;
       if (distortion.size && !distortion.has(first.distortion.likeliest[photo])) continue;
       if (!ranges.every(({ low, high, values }) => values[photo] >= low && values[photo] <= high)) continue;
@@ -179,11 +174,12 @@ class Filters {
     return kept.subarray(0, count);
   }
 
-  inView(photo, decisions) {
+  inView(photo, decisions, shots) {
     const { view } = this;
     if (view === "all") return true;
     if (view === "undecided") return !decisions.isDecided(photo);
     if (view === "rated") return decisions.rating(photo) !== null;
+    if (view === "best") return shots.isBest(photo);
     return decisions.decision(photo) === view;
   }
 }

@@ -120,6 +120,7 @@ class Gallery {
     this.second = this.tables[1] || null;
     this.order = column(Uint32Array, packed.order);
     this.taken = packed.taken === null ? null : column(Float64Array, packed.taken);
+    this.shots = packed.groups === null ? null : new Shots(packed.groups);
     this.failures = packed.tables.flatMap((table) =>
       table.failures.map(([path, reason]) => ({ path, reason, table: table.name })));
     this.bySize = new Float64Array(packed.count);

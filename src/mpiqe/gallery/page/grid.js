@@ -36,7 +36,7 @@ class Grid {
   }
 
   /**
-   * Show these photos; `groups` are {labels, of}, the photos in the order of their groups. The active photo stays
+   * Show these photos; `groups` are those of `grouped`, the photos in their order. The active photo stays
    * active where it is among them, unless all is shown `fromStart`.
    */
   show(photos, groups, fromStart) {
@@ -195,7 +195,10 @@ class Grid {
     let end = row + 1;
     while (end < heads.length && heads[end] < 0) end++;
     const count = (end < firsts.length ? firsts[end] : this.photos.length) - firsts[row];
-    heading.append(element("span", "", this.groups.labels[heads[row]]), element("small", "", ` ${count}`));
+    const group = heads[row];
+    heading.append(element("span", "", this.groups.label(group)), element("small", "", ` ${count}`));
+    const note = this.groups.note(group);
+    if (note) heading.append(element("small", "note", note));
     heading.style.transform = `translate(${GAP}px, ${tops[row]}px)`;
     this.headings.set(row, heading);
     return heading;

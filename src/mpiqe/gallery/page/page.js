@@ -21,11 +21,16 @@ const grid = new Grid(byId("grid"), {
 
 const detail = new Detail(byId("detail"), gallery, decisions, {
   step: (by, tellsPlace) => {
-    if (tellsPlace) return `${count(grid.active + 1)} of ${count(grid.photos.length)}`;
+    if (tellsPlace) return detail.isOutside ? "not among those shown" : `${count(grid.active + 1)} of ${count(grid.photos.length)}`;
     const to = grid.active + by;
     if (to < 0 || to >= grid.photos.length) return undefined;
     grid.move(to);
     return grid.activePhoto;
+  },
+  goTo: (photo) => {
+    const place = grid.photos.indexOf(photo);
+    if (place >= 0) grid.move(place);
+    return place >= 0;
   },
   decide: (what) => decide(what, [detail.photo]),
   announce: say,
@@ -66,10 +71,12 @@ function makeCell() {
   cell.bar = element("span", "rail", element("span", ""));
   cell.word = element("span", "word");
   cell.name = element("span", "name");
+  cell.best = element("span", "best");
   cell.change = element("span", "cell-change");
   const top = element("div", "line", cell.score, cell.bar);
   const lines = gallery.second ? [top, element("div", "line", cell.change), element("div", "line", cell.name)] : [top, element("div", "line", cell.word, cell.name)];
   cell.append(cell.picture, element("div", "caption", ...lines), cell.mark, cell.tick);
+  cell.picture.append(cell.best);
   return cell;
 }
 
@@ -96,7 +103,19 @@ function fillCell(cell, photo) {
   const mark = decision === "pick" ? "✓" : decision === "reject" ? "✕" : "";
   cell.mark.textContent = mark + (rating === null ? "" : rating === 0 ? "☆" : "★".repeat(rating));
   cell.mark.hidden = cell.mark.textContent === "";
+  showBest(cell.best, photo);
   cell.setAttribute("aria-label", labelOf(photo));
+}
+
+/** The mark of a group's best shot: "best of 3", with a question mark where it cannot be told. */
+function showBest(mark, photo) {
+  const { shots } = gallery;
+  mark.hidden = !shots?.isBest(photo);
+  if (mark.hidden) return;
+  const group = shots.group(photo), clear = shots.canTell(group);
+  mark.textContent = `best of ${count(shots.photos(group).length)}${clear ? "" : "?"}`;
+  mark.classList.toggle("unclear", !clear);
+  mark.title = shots.place(photo);
 }
 
 function labelOf(photo) {
@@ -105,6 +124,7 @@ function labelOf(photo) {
   if (second) said.push(changeText(gallery, photo));
   const word = wordOf(first.distortion, photo);
   if (word) said.push(word);
+  if (gallery.shots?.group(photo) != null) said.push(gallery.shots.place(photo));
   const decision = decisions.decision(photo), rating = decisions.rating(photo);
   if (decision) said.push(decision === "pick" ? "picked" : "rejected");
   if (rating !== null) said.push(rating === 1 ? "1 star" : `${rating} stars`);
@@ -210,7 +230,7 @@ decisions.onChange = (photos) => {
 
 function showCounts() {
   const counts = decisions.counts();
-  const numbers = { all: gallery.count, pick: counts.pick, reject: counts.reject, rated: counts.rated, undecided: counts.undecided, failures: gallery.failures.length };
+  const numbers = { all: gallery.count, pick: counts.pick, reject: counts.reject, rated: counts.rated, undecided: counts.undecided, best: gallery.shots?.count, failures: gallery.failures.length };
   for (const input of byId("views").querySelectorAll("input")) {
     input.nextElementSibling.lastElementChild.textContent = count(numbers[input.value]);
   }
@@ -286,8 +306,26 @@ function showNotices() {
 
 // Controls
 
+const SHOTS = {
+  time: { group: "burst", view: "Best of bursts" },
+  similarity: { group: "likeness", view: "Best of like photos" },
+  folder: { group: "folder", view: "Best of folders" },
+};
+
+/** Pick the best of each group and reject what it is told from, where nothing was decided yet. */
+function decideByShots() {
+  const changes = new Map();
+  for (const photo of gallery.shots.members) {
+    const decision = gallery.shots.decision(photo);
+    if (decision && !decisions.isDecided(photo)) changes.set(photo, { decision, rating: null });
+  }
+  decisions.replace(changes);
+  say(`${photosText(changes.size)} decided`);
+}
+
 function buildViews() {
   const views = [["all", "All"], ["undecided", "Undecided"], ["pick", "Picked"], ["reject", "Rejected"], ["rated", "Rated"]];
+  if (gallery.shots) views.push(["best", SHOTS[gallery.shots.by].view]);
   if (gallery.failures.length) views.push(["failures", "Could not be read"]);
   for (const [value, label] of views) {
     const input = document.createElement("input");
@@ -312,7 +350,9 @@ function buildOrder() {
     order();
   });
   const groups = [["none", "nothing"], ["folder", "folder"], ["distortion", "distortion"], ["scene", "scene"]];
-  if (gallery.taken) groups.splice(2, 0, ["burst", "burst"]);
+  const by = gallery.shots?.by;
+  if (by === "folder") groups[1][0] = "shots";
+  else if (by) groups.splice(1, 0, ["shots", SHOTS[by].group]);
   for (const [value, label] of groups) byId("group").append(new Option(label, value));
   byId("group").addEventListener("change", () => { state.group = byId("group").value; order(); });
   const size = byId("cell-size");
@@ -503,6 +543,8 @@ function start() {
     const kind = event.target.closest("[data-export]")?.dataset.export;
     if (kind) exportAs(kind);
   });
+  byId("decide-best").hidden = !gallery.shots;
+  byId("decide-best").addEventListener("click", decideByShots);
   byId("import").addEventListener("click", () => byId("import-file").click());
   byId("import-file").addEventListener("change", async ({ target }) => {
     if (target.files[0]) await importFrom(target.files[0]);
