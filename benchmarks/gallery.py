@@ -23,8 +23,10 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from mpiqe.best.capture import Capture
 from mpiqe.gallery.folder import PageFolder
 from mpiqe.gallery.packing import Contents
+from mpiqe.gallery.shots import Grouping, find_groups
 from mpiqe.gallery.table import TableBuilder
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.runtimes.base import Scale
@@ -72,10 +74,19 @@ def make_page(folder: Path, photos: int) -> Path:
             file = folder / f"thumbs/{number // 1000:03}/{number:06}.webp"
             file.parent.mkdir(exist_ok=True)
             file.hardlink_to(folder / f"thumbs/000/{number % _KINDS:06}.webp")
-    taken = [1.7e9 + 10 * (number // 4) + number % 4 for number in range(photos)]
+    taken = [1.7e9 + 10 * (number // 4) + number % 4 for number in range(photos)]  # bursts of four
     scale = Scale(low=4.3, high=91.1, unit="MOS of livec")
     table = builder.table(name="made up", scale=scale)
-    page.write(Contents(title=f"{photos} made-up photos", tables=[table], taken=taken, pictures=[pictures.to_json()]))
+    captures = [Capture(moment, "") for moment in taken]
+    page.write(
+        Contents(
+            title=f"{photos} made-up photos",
+            tables=[table],
+            taken=taken,
+            groups=find_groups(table, Grouping(), captures, [None] * photos, workers=1, timeout=60),
+            pictures=[pictures.to_json()],
+        )
+    )
     return page.page
 
 
@@ -137,6 +148,9 @@ def _sorting(page: Page, clock: Clock) -> dict[str, float]:
         computed.append(clock.lap())
     times["group by folder"] = _timed(
         page, "const s = document.getElementById('group'); s.value = 'folder'; s.dispatchEvent(new Event('change'))"
+    )
+    times["group by burst"] = _timed(
+        page, "const s = document.getElementById('group'); s.value = 'shots'; s.dispatchEvent(new Event('change'))"
     )
     _timed(page, "const s = document.getElementById('group'); s.value = 'none'; s.dispatchEvent(new Event('change'))")
     times["sort"] = max(value for name, value in times.items() if name.startswith("sort by"))

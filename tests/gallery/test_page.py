@@ -89,7 +89,7 @@ def test_the_order_of_many_values_is_that_of_python(open_page, page_file):
     page = open_page(page_file)
     values = [-3.5, 0, 1e-30, 7, 7, -0.25, 1e9, None, 12.125, -1e20]
     order = page.evaluate(
-        """(values) => [...sorted({count: values.length, order: Uint32Array.from(values, (_, at) => at)},
+        """(values) => [...sorted({count: values.length, byName: Uint32Array.from(values, (_, at) => at)},
                                   {value: (photo) => values[photo] ?? NaN}, false, null)]""",
         values,
     )
@@ -371,7 +371,10 @@ def test_a_screen_reader_hears_names_places_and_decisions(open_page, page_file):
     cell = page.locator("#" + grid.get_attribute("aria-activedescendant"))
     assert cell.get_attribute("aria-posinset") == "2"
     assert cell.get_attribute("aria-setsize") == "6"
-    assert re.fullmatch(r"IMG_2.jpg, score \d+\.\d, dull \d+ %, rejected", cell.get_attribute("aria-label"))
+    assert re.fullmatch(
+        r"IMG_2.jpg, score \d+\.\d, dull \d+ %, one of 3, 1.33 behind the best, rejected",
+        cell.get_attribute("aria-label"),
+    )
     assert page.locator("#said[role=status]").text_content() == cell.get_attribute("aria-label")
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll('button, input, select')].filter((each) => each.offsetParent
@@ -406,6 +409,7 @@ def test_of_many_photos_only_those_on_the_screen_are_in_the_document(open_page, 
 def test_photos_lie_beside_each_other_without_overlap(open_page, tmp_path):
     page = open_page(many_photos(tmp_path, 500))
     choose(page, "group", "folder")
+    page.wait_for_function("document.querySelectorAll('.cell').length > 20")  # those ahead, too
     boxes = page.evaluate(
         """() => [...document.querySelectorAll('.cell, .heading')].map((cell) => cell.getBoundingClientRect())
              .map(({left, top, right, bottom}) => [left, top, right, bottom])"""

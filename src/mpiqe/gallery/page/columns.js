@@ -118,12 +118,14 @@ class Gallery {
     this.tables = packed.tables.map((table) => new Table(table, packed.count));
     this.first = this.tables[0];
     this.second = this.tables[1] || null;
-    this.order = column(Uint32Array, packed.order);
+    this.order = column(Uint32Array, packed.order); // the place of each photo by name
+    this.byName = new Uint32Array(packed.count); // the photos in that order
+    this.order.forEach((place, photo) => { this.byName[place] = photo; });
     this.taken = packed.taken === null ? null : column(Float64Array, packed.taken);
     this.shots = packed.groups === null ? null : new Shots(packed.groups);
     this.failures = packed.tables.flatMap((table) =>
       table.failures.map(([path, reason]) => ({ path, reason, table: table.name })));
-    this.bySize = new Float64Array(packed.count);
+    this.bySize = new Float32Array(packed.count); // single precision tells sizes apart to one in 16 million
     for (let photo = 0; photo < packed.count; photo++) {
       this.bySize[photo] = this.first.width[photo] * this.first.height[photo];
     }

@@ -6,7 +6,7 @@
 
 const GAP = 8;
 const HEADING = 40;
-const AHEAD = 0.6; // screens above and below that are kept
+const AHEAD = 0.6; // screens above and below that are kept, and filled when the screen is drawn
 
 class Grid {
   /**
@@ -22,17 +22,36 @@ class Grid {
     this.choosesMany = false;
     this.cells = new Map(); // by place
     this.headings = new Map(); // by row
-    this.spare = [];
+    this.free = []; // cells in the document whose photo is to be another one
+    this.spare = []; // cells that are not in the document
+    this.top = 0; // of what is scrolled; the host is not asked for it, nor for its size, since it would lay out first
+    this.width = this.viewHeight = 0;
     this.cellSize = 168;
     this.sheet = element("div", "sheet");
     this.sheet.setAttribute("role", "presentation");
     host.append(this.sheet);
     this.setRows(null);
-    host.addEventListener("scroll", () => this.drawSoon(), { passive: true });
+    host.addEventListener("scroll", () => { this.top = host.scrollTop; this.drawSoon(); }, { passive: true });
     host.addEventListener("keydown", (event) => this.key(event));
     host.addEventListener("click", (event) => this.click(event));
     host.addEventListener("dblclick", (event) => event.preventDefault());
-    new ResizeObserver(() => this.layOut()).observe(host);
+    new ResizeObserver(() => { if (this.measure()) this.layOut(); }).observe(host);
+  }
+
+  /** Ask the host for its size; whether it has another one than before. A hidden host has none. */
+  measure() {
+    const { clientWidth, clientHeight } = this.host;
+    if (!clientWidth || (clientWidth === this.width && clientHeight === this.viewHeight)) return false;
+    this.width = clientWidth;
+    this.viewHeight = clientHeight;
+    return true;
+  }
+
+  scrollTo(top) {
+    const to = Math.max(0, Math.min(top, this.height - this.viewHeight));
+    if (to === this.top) return;
+    this.host.scrollTop = to;
+    this.top = this.host.scrollTop;
   }
 
   /**
@@ -47,6 +66,7 @@ class Grid {
     this.active = Math.max(0, kept);
     this.anchor = this.active;
     if (this.chosen.size) this.chosen = new Set(photos.filter((photo) => this.chosen.has(photo)));
+    if (!this.width) this.measure();
     this.layOut({ stay: kept > 0 });
     this.onActive(this.activePhoto);
     this.onChosen();
@@ -91,7 +111,7 @@ class Grid {
   }
 
   layOut({ stay = true } = {}) {
-    const width = this.host.clientWidth - 2 * GAP;
+    const width = this.width - 2 * GAP;
     if (width <= 0) return;
     this.columns = Math.max(2, Math.floor((width + GAP) / (this.cellSize + GAP)));
     this.cellWidth = Math.floor((width + GAP) / this.columns) - GAP;
@@ -100,20 +120,24 @@ class Grid {
     this.sheet.style.height = `${this.height}px`;
     this.recycle();
     if (stay) this.reveal(this.active);
-    else this.host.scrollTop = 0;
+    else this.scrollTo(0);
     this.draw();
   }
 
   recycle() {
-    for (const cell of this.cells.values()) this.release(cell);
+    this.free.push(...[...this.cells.values()].reverse()); // taken from the end: the first stays the first
     for (const heading of this.headings.values()) heading.remove();
     this.cells.clear();
     this.headings.clear();
   }
 
-  release(cell) {
-    cell.remove();
-    if (this.spare.length < 400) this.spare.push(cell);
+  /** Take cells that no photo has taken out of the document. */
+  removeFree() {
+    for (const cell of this.free) {
+      cell.remove();
+      if (this.spare.length < 400) this.spare.push(cell);
+    }
+    this.free.length = 0;
   }
 
   /** The last row that begins at or before a height. */
@@ -157,22 +181,30 @@ class Grid {
     }
   }
 
+  /** Draw what is on the screen, and what lies ahead when that has been shown. */
   draw() {
-    const { scrollTop, clientHeight } = this.host;
+    this.drawWithin(0);
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.drawWithin(AHEAD), 50);
+  }
+
+  drawWithin(ahead) {
+    const { top, viewHeight } = this;
     const { tops, heads } = this.rows;
-    const wanted = new Set(), wantedHeadings = new Set();
+    const wanted = new Set(), kept = new Set(), wantedHeadings = new Set();
     if (tops.length) {
-      const last = this.rowAt(scrollTop + clientHeight * (1 + AHEAD));
-      for (let row = this.rowAt(scrollTop - clientHeight * AHEAD); row <= last; row++) {
+      const rows = (screens) => [this.rowAt(top - viewHeight * screens), this.rowAt(top + viewHeight * (1 + screens))];
+      const [first, last] = rows(ahead), [from, to] = rows(AHEAD);
+      for (let row = from; row <= to; row++) {
         if (heads[row] >= 0) wantedHeadings.add(row);
-        for (const place of this.placesOf(row)) wanted.add(place);
+        for (const place of this.placesOf(row)) (row >= first && row <= last ? wanted : kept).add(place);
       }
-      for (const place of this.placesOf(this.rowOf(this.active))) if (place === this.active) wanted.add(place);
+      if (this.active < this.photos.length) wanted.add(this.active);
     }
     for (const [place, cell] of this.cells) {
-      if (!wanted.has(place)) {
+      if (!wanted.has(place) && !kept.has(place)) {
         this.cells.delete(place);
-        this.release(cell);
+        this.free.push(cell);
       }
     }
     for (const [row, heading] of this.headings) {
@@ -183,8 +215,9 @@ class Grid {
     }
     const added = document.createDocumentFragment();
     for (const row of wantedHeadings) if (!this.headings.has(row)) added.append(this.heading(row));
-    for (const place of wanted) if (!this.cells.has(place)) added.append(this.place(place));
-    this.sheet.append(added);
+    for (const place of wanted) if (!this.cells.has(place)) this.place(place, added);
+    if (added.firstChild) this.sheet.append(added);
+    this.removeFree();
     this.mark();
   }
 
@@ -204,13 +237,18 @@ class Grid {
     return heading;
   }
 
-  place(place) {
-    const cell = this.spare.pop() || this.make();
+  /** Show the photo of a place in a cell; one that is new in the document goes to `added`. */
+  place(place, added) {
+    let cell = this.free.pop();
+    if (!cell) {
+      cell = this.spare.pop() || this.make();
+      added.append(cell);
+    }
     const row = this.rowOf(place);
     const column = place - this.rows.firsts[row];
-    cell.style.transform = `translate(${GAP + column * (this.cellWidth + GAP)}px, ${this.rows.tops[row]}px)`;
-    cell.style.width = `${this.cellWidth}px`;
-    cell.style.height = `${this.rowHeight}px`;
+    setStyle(cell, "transform", `translate(${GAP + column * (this.cellWidth + GAP)}px, ${this.rows.tops[row]}px)`);
+    setStyle(cell, "width", `${this.cellWidth}px`);
+    setStyle(cell, "height", `${this.rowHeight}px`);
     const photo = this.photos[place];
     cell.id = `photo-${photo}`;
     cell.place = place;
@@ -226,8 +264,8 @@ class Grid {
     for (const [place, cell] of this.cells) {
       const isActive = place === this.active;
       cell.classList.toggle("active", isActive);
-      cell.setAttribute("aria-selected", this.chosen.has(this.photos[place]));
-      if (isActive) this.host.setAttribute("aria-activedescendant", cell.id);
+      setAttribute(cell, "aria-selected", String(this.chosen.has(this.photos[place])));
+      if (isActive) setAttribute(this.host, "aria-activedescendant", cell.id);
     }
     if (!this.photos.length) this.host.removeAttribute("aria-activedescendant");
   }
@@ -241,10 +279,10 @@ class Grid {
   reveal(place) {
     if (!this.photos.length) return;
     const row = this.rowOf(place);
-    const top = this.rows.tops[row], { scrollTop, clientHeight } = this.host;
+    const top = this.rows.tops[row];
     const over = this.rows.heads[row - 1] >= 0 ? HEADING : GAP;
-    if (top - over < scrollTop) this.host.scrollTop = top - over;
-    else if (top + this.rowHeight > scrollTop + clientHeight) this.host.scrollTop = top + this.rowHeight + GAP - clientHeight;
+    if (top - over < this.top) this.scrollTo(top - over);
+    else if (top + this.rowHeight > this.top + this.viewHeight) this.scrollTo(top + this.rowHeight + GAP - this.viewHeight);
   }
 
   /** Make a place active; with `extend` choose everything from the anchor to it. */
@@ -299,7 +337,7 @@ class Grid {
   }
 
   key(event) {
-    const screen = Math.max(1, Math.floor(this.host.clientHeight / (this.rowHeight + GAP)));
+    const screen = Math.max(1, Math.floor(this.viewHeight / (this.rowHeight + GAP)));
     const to = {
       ArrowLeft: () => this.active - 1,
       ArrowRight: () => this.active + 1,
@@ -335,6 +373,19 @@ class Grid {
       this.onOpen(this.activePhoto);
     }
   }
+}
+
+/** What is written without need costs the browser as much as what has changed. */
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function setStyle(node, name, value) {
+  if (node.style[name] !== value) node.style[name] = value;
+}
+
+function setAttribute(node, name, value) {
+  if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
 
 /** An element with a class and children; text is never taken for markup. */

@@ -91,18 +91,19 @@ function fillCell(cell, photo) {
   const decision = decisions.decision(photo), rating = decisions.rating(photo);
   cell.className = `cell ${first.grade(photo)} ${decision}`;
   const score = first.number(first.score[photo]);
-  cell.score.textContent = second ? `${score} → ${second.number(second.score[photo])}` : score;
-  cell.bar.firstChild.style.width = `${first.place(first.score[photo]) * 100}%`;
-  cell.word.textContent = first.distortion.name(photo);
-  cell.name.textContent = first.names[photo];
+  setText(cell.score, second ? `${score} → ${second.number(second.score[photo])}` : score);
+  setStyle(cell.bar.firstChild, "width", `${(first.place(first.score[photo]) * 100).toFixed(1)}%`);
+  setText(cell.word, first.distortion.name(photo));
+  setText(cell.name, first.names[photo]);
   cell.title = first.path(photo);
   if (second) {
     cell.change.textContent = changeText(gallery, photo);
     cell.change.className = `cell-change ${gallery.change(photo) < 0 ? "worse" : "better"}`;
   }
   const mark = decision === "pick" ? "✓" : decision === "reject" ? "✕" : "";
-  cell.mark.textContent = mark + (rating === null ? "" : rating === 0 ? "☆" : "★".repeat(rating));
-  cell.mark.hidden = cell.mark.textContent === "";
+  const marked = mark + (rating === null ? "" : rating === 0 ? "☆" : "★".repeat(rating));
+  setText(cell.mark, marked);
+  cell.mark.hidden = marked === "";
   showBest(cell.best, photo);
   cell.setAttribute("aria-label", labelOf(photo));
 }
@@ -368,10 +369,8 @@ function showDirection() {
 }
 
 function buildRanges() {
-  for (const [name, { label, value, decimals }] of Object.entries(rangeKeys(gallery))) {
-    const values = new Float64Array(gallery.count);
-    for (let photo = 0; photo < gallery.count; photo++) values[photo] = value(photo);
-    const histogram = new Histogram(label, values, decimals, (range) => {
+  for (const [name, { label, values, text }] of Object.entries(rangeKeys(gallery))) {
+    const histogram = new Histogram(label, values, text, (range) => {
       if (range) filters.ranges.set(name, { low: range[0], high: range[1], values });
       else filters.ranges.delete(name);
       show();
@@ -406,7 +405,7 @@ function buildWords() {
 function clearFilters() {
   filters.clear();
   byId("search").value = "";
-  for (const histogram of histograms) histogram.reset();
+  for (const histogram of histograms) histogram.clear();
   for (const input of document.querySelectorAll("#words input")) input.checked = false;
   byId("views").querySelector("input").checked = true;
   show();
