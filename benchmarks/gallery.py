@@ -161,17 +161,20 @@ def _filtering(page: Page, clock: Clock) -> dict[str, float]:
     steps = {
         "range": "const s = document.querySelector('.range input'); s.value = 200; s.dispatchEvent(new Event('input'))",
         "word": "document.querySelector('#words input').click()",
-        "first text": "filters.text = '17'; show()",  # the page waits 80 ms for more to be typed: not counted
+        "first text": "filters.text = '17'; show()",  # not counted: 80 ms, in which more may be typed
         "text": "filters.text = '47'; show()",
     }
     times, computed = {}, []
     for name, code in steps.items():
         _timed(page, "document.getElementById('reset').click()")
+        if name == "first text":
+            times["focus the search"] = _timed(page, "document.getElementById('search').focus()")
         clock.lap()
         times[f"filter by {name}"] = _timed(page, code)
         computed.append(clock.lap())
     _timed(page, "document.getElementById('reset').click()")
-    return times | {"filter": max(times.values()), "filter CPU": max(computed)}
+    slowest = max(value for name, value in times.items() if name.startswith("filter by"))
+    return times | {"filter": slowest, "filter CPU": max(computed)}
 
 
 def _scrolled(page: Page) -> float:

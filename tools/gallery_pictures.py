@@ -156,6 +156,7 @@ def _looked_at(page: Page, number: str, *, is_phone: bool) -> Iterator[str]:
         page.locator("#show-panel").click()
         yield "panel"
         page.locator("#hide-panel").click()
+    page.locator("#grid").focus()
     if number in ("1", "30", "bursts"):
         page.keyboard.press("Enter")
         page.locator("#detail").wait_for()

@@ -97,6 +97,15 @@ def test_the_order_of_many_values_is_that_of_python(open_page, page_file):
     assert order == [*known, 7]
 
 
+def test_ranks_of_times_are_exact_before_1970_too_and_equal_ones_share_one(open_page, page_file):
+    page = open_page(page_file)
+    times = [1.7e9 + 0.25, None, -1.0, 1.7e9, 1.7e9 + 0.25, -1.5, 0.0]
+    ranks = page.evaluate(
+        "(times) => [...ranked(Float64Array.from(times, (value) => value ?? NaN))].map((rank) => rank || null)", times
+    )
+    assert [None if rank is None else rank - min(filter(None, ranks)) for rank in ranks] == [4, None, 1, 3, 4, 0, 2]
+
+
 def test_a_range_is_chosen_by_keys(open_page, page_file):
     page = open_page(page_file)
     page.get_by_label("Score: at most").focus()

@@ -2,6 +2,7 @@
 // Which photos are shown, in which order and in which groups.
 
 const RADIX_BITS = 11; // of a value's 32 that one pass of sorting looks at
+const SIGN = 0x80000000; // the bit of it
 
 /** Sort keys: a label, a value for each photo (NaN: comes last), and which way round is natural. */
 function sortKeys(gallery, decisions) {
@@ -51,14 +52,22 @@ function sorted({ count, byName }, key, reversed, groups) {
   }
   const bits = new Uint32Array(values.buffer);
   for (let photo = 0; photo < count; photo++) {
-    bits[photo] = bits[photo] & 0x80000000 ? ~bits[photo] : bits[photo] | 0x80000000;
+    bits[photo] = bits[photo] & SIGN ? ~bits[photo] : bits[photo] | SIGN;
   }
-  let photos = byName, other = new Uint32Array(count), spare = new Uint32Array(count);
-  for (let shift = 0; shift < 32; shift += RADIX_BITS) {
-    sortPass(photos, other, bits, shift);
-    [photos, other, spare] = [other, spare, other];
-  }
+  const photos = sortedByBits(byName, [bits]);
   return groups ? inGroups(photos, groups) : photos;
+}
+
+/** Photos in the order of columns of 32 bits, the last of which counts most; those of equal bits stay as they were. */
+function sortedByBits(photos, columns) {
+  let from = photos, to = new Uint32Array(photos.length), spare = new Uint32Array(photos.length);
+  for (const bits of columns) {
+    for (let shift = 0; shift < 32; shift += RADIX_BITS) {
+      sortPass(from, to, bits, shift);
+      [from, to, spare] = [to, spare, to];
+    }
+  }
+  return from;
 }
 
 /** Put photos into `placed` in the order of some bits of theirs; those of equal bits stay in their order. */
@@ -80,12 +89,25 @@ function inGroups(photos, { count, of }) {
   return placed;
 }
 
-/** The place of each photo among all by a value that has more digits than single precision keeps. */
+/** The rank of each value among all, NaN for NaN: single precision holds it where it does not hold the value. */
 function ranked(values) {
-  const known = values.filter((value) => !Number.isNaN(value)).sort();
-  const ranks = new Map();
-  for (const value of known) if (!ranks.has(value)) ranks.set(value, ranks.size);
-  return Float32Array.from(values, (value) => ranks.get(value) ?? NaN);
+  const count = values.length;
+  const known = Float64Array.from(values, (value) => (Number.isNaN(value) ? Infinity : value));
+  const halves = new Uint32Array(known.buffer); // little-endian, as the columns of data.js are
+  const low = new Uint32Array(count), high = new Uint32Array(count);
+  for (let photo = 0; photo < count; photo++) {
+    const isBelow = halves[2 * photo + 1] & SIGN;
+    low[photo] = isBelow ? ~halves[2 * photo] : halves[2 * photo];
+    high[photo] = isBelow ? ~halves[2 * photo + 1] : halves[2 * photo + 1] | SIGN;
+  }
+  const ranks = new Float32Array(count);
+  let rank = 1, before = Infinity;
+  for (const photo of sortedByBits(Uint32Array.from(values.keys()), [low, high])) {
+    if (known[photo] > before) rank++;
+    before = known[photo];
+    ranks[photo] = Number.isNaN(values[photo]) ? NaN : rank;
+  }
+  return ranks;
 }
 
 /** Groups: their count, of each its label and a note about it, and of each photo its group; null without any. */
@@ -163,10 +185,21 @@ class Filters {
   apply(photos, gallery, decisions, texts) {
     const { first } = gallery;
     let kept = photos;
+    const room = () => (kept === photos ? new Uint32Array(photos.length) : kept); // what is read lies ahead of what is written
     const keep = (passes) => {
-      const left = kept === photos ? new Uint32Array(photos.length) : kept; // what is read lies ahead of what is written
+      const left = room();
       let count = 0;
       for (const photo of kept) if (passes(photo)) left[count++] = photo;
+      kept = left.subarray(0, count);
+    };
+    // Without a call for each photo, since the first time it is the slow kind of call.
+    const keepWithin = (values, low, high) => {
+      const left = room(), from = kept, length = kept.length;
+      let count = 0;
+      for (let at = 0; at < length; at++) {
+        const photo = from[at], value = values[photo];
+        if (value >= low && value <= high) left[count++] = photo;
+      }
       kept = left.subarray(0, count);
     };
     for (const kind of ["scene", "distortion"]) {
@@ -176,7 +209,7 @@ class Filters {
       const { likeliest } = first[kind];
       keep((photo) => wanted[likeliest[photo]]);
     }
-    for (const { low, high, values } of this.ranges.values()) keep((photo) => values[photo] >= low && values[photo] <= high);
+    for (const { low, high, values } of this.ranges.values()) keepWithin(values, low, high);
     if (this.view !== "all") keep((photo) => this.inView(photo, decisions, gallery.shots));
     const words = this.text.toLowerCase().split(/\s+/).filter(Boolean);
     for (const word of words) keep(texts.matcher(word));
@@ -192,14 +225,18 @@ class Filters {
   }
 }
 
-/** The paths that are searched, in small letters; made when the first word is searched. */
+/** The paths that are searched, in small letters. */
 class Texts {
   constructor(table) {
     this.table = table;
   }
 
-  /** All names as one text, and where each begins: one search goes through it many times quicker than through each. */
+  /**
+   * Make all names one text, and note where each begins: a search goes through it many times quicker than through each.
+   * Done when somebody is about to type, or else with the first word.
+   */
   prepare() {
+    if (this.text) return;
     this.folders = this.table.folders.map((folder) => folder.toLowerCase());
     this.text = `${this.table.names.join("/").toLowerCase()}/`;
     this.starts = new Uint32Array(this.table.names.length);
@@ -211,7 +248,7 @@ class Texts {
 
   /** A function that says whether a photo's path has a word, which is in small letters. */
   matcher(word) {
-    if (!this.text) this.prepare();
+    this.prepare();
     const { folders, text, starts, table } = this;
     const name = (photo) => text.slice(starts[photo], text.indexOf("/", starts[photo]));
     if (/[/\\:]/.test(word)) return (photo) => (folders[table.folder[photo]] + name(photo)).includes(word);

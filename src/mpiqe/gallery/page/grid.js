@@ -11,10 +11,10 @@ const AHEAD = 0.6; // screens above and below that are kept, and filled when the
 class Grid {
   /**
    * `host`: the element. `fill(cell, photo)` shows a photo in a cell, `make()` makes an empty one;
-   * `onActive(photo)`, `onOpen(photo)` and `onChosen()` are told what happens.
+   * `onOpen(photo)` is told what is opened, `onChosen()` that another photo is active or chosen.
    */
-  constructor(host, { make, fill, onActive, onOpen, onChosen, captionHeight }) {
-    Object.assign(this, { host, make, fill, onActive, onOpen, onChosen, captionHeight });
+  constructor(host, { make, fill, onOpen, onChosen, captionHeight }) {
+    Object.assign(this, { host, make, fill, onOpen, onChosen, captionHeight });
     this.photos = new Uint32Array(0); // what is shown, in order
     this.active = 0; // a place in photos
     this.anchor = 0; // where a range of chosen photos begins
@@ -68,7 +68,6 @@ class Grid {
     if (this.chosen.size) this.chosen = new Set(photos.filter((photo) => this.chosen.has(photo)));
     if (!this.width) this.measure();
     this.layOut({ stay: kept > 0 });
-    this.onActive(this.activePhoto);
     this.onChosen();
   }
 
@@ -86,6 +85,15 @@ class Grid {
 
   setRows(groups) {
     const { columns } = this;
+    const count = this.photos.length;
+    if (!groups) {
+      const rows = count && Math.ceil(count / columns), step = count && this.rowHeight + GAP;
+      const tops = Float64Array.from({ length: rows }, (_, row) => GAP + row * step);
+      const firsts = Uint32Array.from({ length: rows }, (_, row) => row * columns);
+      this.rows = { tops, firsts, heads: new Int32Array(rows).fill(-1) };
+      this.height = GAP + rows * step;
+      return;
+    }
     const tops = [], firsts = [], heads = [];
     let top = GAP;
     const add = (height, first, head) => {
@@ -94,15 +102,11 @@ class Grid {
       heads.push(head);
       top += height + (head < 0 ? GAP : 0);
     };
-    const count = this.photos.length;
     for (let place = 0; place < count;) {
-      let end = count;
-      if (groups) {
-        const group = groups.of[this.photos[place]];
-        end = place + 1;
-        while (end < count && groups.of[this.photos[end]] === group) end++;
-        add(HEADING, place, group);
-      }
+      const group = groups.of[this.photos[place]];
+      let end = place + 1;
+      while (end < count && groups.of[this.photos[end]] === group) end++;
+      add(HEADING, place, group);
       for (; place < end; place += columns) add(this.rowHeight, place, -1);
       place = end;
     }
@@ -299,7 +303,6 @@ class Grid {
     }
     this.reveal(this.active);
     this.draw();
-    this.onActive(this.activePhoto);
     this.onChosen();
   }
 

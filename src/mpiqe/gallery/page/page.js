@@ -13,7 +13,6 @@ const byId = (id) => document.getElementById(id);
 const grid = new Grid(byId("grid"), {
   make: makeCell,
   fill: fillCell,
-  onActive: () => showChosen(),
   onOpen: (photo) => detail.open(photo),
   onChosen: () => showChosen(),
   captionHeight: gallery.second ? 74 : 56,
@@ -248,16 +247,16 @@ function showCounts() {
 function showChosen() {
   const bar = byId("bar");
   const { subjects } = grid;
-  byId("chosen").textContent = grid.chosen.size ? `${count(grid.chosen.size)} chosen` : subjects.length ? gallery.first.names[subjects[0]] : "";
+  setText(byId("chosen"), grid.chosen.size ? `${count(grid.chosen.size)} chosen` : subjects.length ? gallery.first.names[subjects[0]] : "");
   const ratings = new Set(subjects.slice(0, 1000).map((photo) => decisions.rating(photo)));
   const rating = ratings.size === 1 ? [...ratings][0] : null;
   bar.querySelectorAll(".stars button").forEach((star, at) => {
-    star.textContent = rating !== null && at < rating ? "★" : "☆";
-    star.setAttribute("aria-pressed", rating === at + 1);
+    setText(star, rating !== null && at < rating ? "★" : "☆");
+    setAttribute(star, "aria-pressed", String(rating === at + 1));
   });
   for (const what of ["pick", "reject"]) {
     const pressed = subjects.length > 0 && subjects.slice(0, 1000).every((photo) => decisions.decision(photo) === what);
-    bar.querySelector(`[data-decide=${what}]`).setAttribute("aria-pressed", pressed);
+    setAttribute(bar.querySelector(`[data-decide=${what}]`), "aria-pressed", String(pressed));
   }
   bar.querySelector("[data-decide=undo]").disabled = !decisions.undone.length;
 }
@@ -533,6 +532,7 @@ function start() {
     clearTimeout(typing);
     typing = setTimeout(() => { filters.text = byId("search").value; show(); }, 80);
   });
+  byId("search").addEventListener("focus", () => texts.prepare());
   byId("search").addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === "ArrowDown") byId("grid").focus();
   });
