@@ -115,7 +115,7 @@ function grouped(gallery, kind) {
   if (kind === "none") return null;
   if (kind === "shots") return groupedByShots(gallery);
   const { first } = gallery;
-  const names = kind === "folder" ? first.folders : first[kind].names;
+  const names = kind === "folder" ? first.shortFolders : first[kind].names;
   const number = kind === "folder" ? first.folder : first[kind].likeliest;
   const ordered = [...names.keys()].sort((a, b) => compareText(names[a], names[b]));
   const ranks = new Uint32Array(NO_CLASS + 1 > names.length ? NO_CLASS + 1 : names.length).fill(names.length);
@@ -133,7 +133,7 @@ function groupedByShots({ shots, first, taken }) {
   const label = (group) => {
     if (group === count) return "Alone";
     const photo = shots.photos(group)[0];
-    if (shots.by === "folder") return first.folders[first.folder[photo]] || "(this folder)";
+    if (shots.by === "folder") return first.shortFolders[first.folder[photo]] || "(this folder)";
     return shots.by === "time" ? `Burst at ${timeText(taken[photo])}` : `Like ${first.names[shots.best[group]]}`;
   };
   const note = (group) => (group === count ? "" : shots.verdict(group));

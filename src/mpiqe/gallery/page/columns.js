@@ -64,6 +64,16 @@ class Table {
     return this.folders[this.folder[photo]] + this.names[photo];
   }
 
+  /** The names of folders below the deepest one that all photos share; "" for that one itself. */
+  get shortFolders() {
+    if (this.short) return this.short;
+    let [shared = ""] = this.folders;
+    for (const folder of this.folders) while (!folder.startsWith(shared)) shared = upperFolder(shared);
+    if (this.folders.length === 1) shared = upperFolder(shared);
+    this.short = this.folders.map((folder) => folder.slice(shared.length));
+    return this.short;
+  }
+
   /** How far along the scale a value lies, from 0 to 1. */
   place(value) {
     return Math.min(1, Math.max(0, (value - this.low) / (this.high - this.low || 1)));
@@ -109,6 +119,11 @@ class Table {
     const folder = this.addresses[this.folder[photo]];
     return folder ? folder + encodeName(this.names[photo]) : null;
   }
+}
+
+/** What stands before the last part of a folder: "/a/" of "/a/b/". */
+function upperFolder(folder) {
+  return folder.replace(/[^/\\]*[/\\]*$/, "");
 }
 
 /** All that the page shows. */

@@ -155,7 +155,7 @@ class Detail {
     this.mapButton.setAttribute("aria-pressed", this.showsMap);
     this.mapButton.setAttribute("aria-label", `Lay the map of “${distortion}” over the photo`);
     this.mapButton.title = "Lay it over the photo (M)";
-    return element("section", "map-choice", element("h3", "", `Where “${distortion}” is `, element("kbd", "", "M")), this.mapButton);
+    return element("section", "map-choice", element("h3", "", distortion === "others" ? "Where other distortions are " : `Where “${distortion}” is `, element("kbd", "", "M")), this.mapButton);
   }
 
   score(table, photo, name) {

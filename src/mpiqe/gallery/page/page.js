@@ -471,9 +471,8 @@ function buildHelp() {
   const title = element("h2", "", "Keys");
   title.id = "help-title";
   const dialog = byId("help");
-  dialog.append(title, list,
-    element("p", "faint", "Decisions are about the chosen photos, or the active one where none is chosen. They stay in this browser; export them to keep them, and for mpiqe apply."),
-    button("Close", () => dialog.close(), "Escape"));
+  dialog.append(element("div", "help-head", title, button("Close", () => dialog.close(), "Escape")), list,
+    element("p", "faint", "Decisions are about the chosen photos, or the active one where none is chosen. They stay in this browser; export them to keep them, and for mpiqe apply."));
   byId("show-help").addEventListener("click", () => dialog.showModal());
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 }
