@@ -4,7 +4,8 @@
     python tools/gallery_pictures.py --views DIR [--photos FOLDER] [--many 100000]
 
 The first writes docs/gallery.webp, gallery-photo.webp and gallery-bursts.webp: the page of the photos in examples/, one
-of them open, and bursts that are made of them (benchmarks/bursts.py). The second writes screenshots to DIR of every
+of them open, and bursts that are made of them (benchmarks/bursts.py); and docs/web.webp, the page of web/, for which it
+needs npm. The second writes screenshots to DIR of every
 view of pages with no photo, with 1, with 30 (of FOLDER, by default of examples/) and with very many made-up ones, at
 widths of 390, 1280 and 2560 pixels, light and dark. Both take Debian's Chromium, or the one that MPIQE_CHROMIUM names.
 """
@@ -13,9 +14,13 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from benchmarks.bursts import make as make_bursts
@@ -53,13 +58,13 @@ def opened(browser: Browser, index: Path, **options: object) -> Page:
     return page
 
 
-def taken(page: Page, file: Path) -> None:
-    """Write what the page shows when its pictures are there."""
+def taken(page: Page, file: Path, *, whole: bool = False) -> None:
+    """Write what the page shows, or the ``whole`` of it, when its pictures are there."""
     page.wait_for_function(_ARE_LOADED)
     page.wait_for_timeout(200)
     file.parent.mkdir(parents=True, exist_ok=True)
     shot = file.with_suffix(".png")
-    page.screenshot(path=shot)
+    page.screenshot(path=shot, full_page=whole)
     if file.suffix == ".webp":
         with Image.open(shot) as image:
             image.convert("RGB").save(file, quality=80, method=6)
@@ -99,6 +104,28 @@ def documentation(browser: Browser, folder: Path) -> None:
     page.locator("#cell-size").fill("96")
     taken(page, ROOT / "docs" / "gallery-bursts.webp")
     page.context.close()
+
+
+def web(browser: Browser, folder: Path) -> None:
+    """The picture of docs/web.md: four photos, two of them with their map."""
+    out = folder / "site"
+    npm = shutil.which("npm")
+    if npm is None:
+        raise SystemExit("docs/web.webp needs npm: apt-get install npm")
+    subprocess.run([npm, "run", "--prefix", ROOT / "web", "build", "--", "--out", out], check=True, timeout=300)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(out))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.wait_for_selector("body.ready")
+        names = ("astronaut", "chelsea-noise", "coffee-blur", "rocket-dark")
+        page.set_input_files("#files", [EXAMPLES / f"{name}.jpg" for name in names])
+        page.wait_for_function("document.querySelectorAll('.toggle:enabled').length === 4", timeout=120_000)
+        for number in (1, 2):
+            page.locator(".toggle").nth(number).click()
+        taken(page, ROOT / "docs" / "web.webp", whole=True)
+        page.close()
+        server.shutdown()
 
 
 def by_folder() -> Grouping:
@@ -198,6 +225,7 @@ def main() -> None:
             views(browser, Path(folder), asked.photos, asked.many, asked.views)
         else:
             documentation(browser, Path(folder))
+            web(browser, Path(folder))
 
 
 if __name__ == "__main__":
