@@ -36,7 +36,7 @@ EXAMPLES = ROOT / "examples"
 SIZE = {"width": 1180, "height": 760}
 WIDTHS = {390: 844, 1280: 800, 2560: 1440}
 SCHEMES = ("light", "dark")
-_ARE_LOADED = "[...document.images].every((image) => !image.getAttribute('src') || image.complete)"
+_ARE_LOADED = "() => [...document.images].every((image) => !image.getAttribute('src') || image.complete)"
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def web(browser: Browser, folder: Path) -> None:
         page.wait_for_selector("body.ready")
         names = ("astronaut", "chelsea-noise", "coffee-blur", "rocket-dark")
         page.set_input_files("#files", [EXAMPLES / f"{name}.jpg" for name in names])
-        page.wait_for_function("document.querySelectorAll('.toggle:enabled').length === 4", timeout=120_000)
+        page.wait_for_function("() => document.querySelectorAll('.toggle:enabled').length === 4", timeout=120_000)
         for number in (1, 2):
             page.locator(".toggle").nth(number).click()
         taken(page, ROOT / "docs" / "web.webp", whole=True)
