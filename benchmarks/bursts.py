@@ -1,13 +1,19 @@
 """Does `mpiqe best` pick the right one of a burst, and does it find the bursts?
 
     python benchmarks/bursts.py --photos CSV_OR_FOLDER [--count 100] [--distractors FOLDER] [--out FILE.json]
+    python benchmarks/bursts.py --photos VALIDATION.csv --count 300 --calibrate NAME [--weights W]
 
 Each photo becomes a burst of six shots. Each shot is the photo moved, turned and lit a little otherwise, as a hand-held
 camera has it, and then one of: sharp; slightly shaken; shaken; out of focus; noisy; dark. They are JPEG files of
 quality 95 in an order that is drawn. Printed are, over all bursts: which shot was taken for the best (right is the
-sharp one), and how often that is right where the margin is at least so many of their intervals. Then, with --features,
-for perceptual hashes and for the model's own similarities, at each threshold: the bursts that are found whole, and how
-many distinct photos (bursts, and the distractors, of which there are none by default) are put with another.
+sharp one), how often that is right where the margin is at least so much, and which shots are rejected for being at
+least 1 behind, by either unit of ``mpiqe best``. With --features also, for perceptual hashes and for the model's own
+similarities, at each threshold: the bursts that are found whole, and how many distinct photos (bursts, and the
+distractors, of which there are none by default) are put with another.
+
+With --calibrate the model learns from the bursts how far two shots of one scene have to be apart
+(``mpiqe.intervals.calibrate_shots``): it is written beside the interval, into the card of a graph, else the checkpoint.
+Take photos that the model was not trained on and that nothing is measured on after. NAME is the set that they are of.
 
 A CSV (columns image,mos) gives its best rated photos. What is drawn is a function of the names, so a run can be
 repeated.
@@ -18,6 +24,8 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +35,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 import mpiqe
-from mpiqe.best.shots import Shot, best_of
+from mpiqe.atomic import write_atomic
+from mpiqe.best.shots import Best, Shot, best_of
 from mpiqe.data.synthetic import distort
 from mpiqe.images import crop_positions, read_crops
+from mpiqe.intervals import calibrate_shots
+from mpiqe.runtimes.graph import CARD, read_card
+from mpiqe.scoring.loading import embedded_folder
 
 STATES: dict[str, tuple[str, int] | None] = {
     "sharp": None,
@@ -45,7 +57,7 @@ HASHES = {
     "whash": imagehash.whash,
     "average_hash": imagehash.average_hash,
 }
-MARGINS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+MARGINS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
 MIDDLE = 96
 
 
@@ -84,25 +96,83 @@ def make(photos: list[Path], folder: Path) -> list[list[tuple[Path, str]]]:
     return bursts
 
 
-def picks(scorer: "mpiqe.Scorer", bursts: list[list[tuple[Path, str]]]) -> dict[str, Any]:
-    """How often the pick is right."""
+def scored(scorer: "mpiqe.Scorer", bursts: list[list[tuple[Path, str]]]) -> Iterator[dict[str, Shot]]:
+    """The shots of each burst with their scores, by state."""
     scores = iter(scorer(str(file) for burst in bursts for file, _ in burst))
-    taken: Counter[str] = Counter()
-    margins: list[tuple[float, bool]] = []  # with whether the pick is right
     for burst in bursts:
-        states = {str(file): state for file, state in burst}
-        scored = [(str(file), next(scores)) for file, _ in burst]
-        shots = [Shot(file, score.score, score.quality, score.interval) for file, score in scored]
-        best = best_of(shots, higher_is_better=scorer.scale.higher_is_better)
-        state = states[best.best.path]
-        taken[state] += 1
-        margins.append((best.margin or 0.0, state == "sharp"))
-    clear = [
-        {"margin from": least, "bursts": sum(margin >= least for margin, _ in margins),
-         "right": sum(margin >= least and right for margin, right in margins)}
-        for least in MARGINS
-    ]  # fmt: skip
-    return {"bursts": len(bursts), "picked": dict(taken.most_common()), "right by margin": clear}
+        shots = {}
+        for file, state in burst:
+            score = next(scores)
+            shots[state] = Shot(str(file), score.score, score.quality, score.interval)
+        yield shots
+
+
+def picks(scorer: "mpiqe.Scorer", bursts: list[dict[str, Shot]]) -> dict[str, Any]:
+    """How often the pick is right, in all and by the margin in each of the units that there are."""
+    scale = scorer.scale
+    higher = scale.higher_is_better
+    taken = Counter(_picked(shots, best_of(shots.values(), higher_is_better=higher)) for shots in bursts)
+    units = (
+        {"intervals": None}
+        if scale.shot_difference is None
+        else {"difference": scale.shot_difference, "intervals": None}
+    )
+    result: dict[str, Any] = {"bursts": len(bursts), "picked": dict(taken.most_common())}
+    for name, difference in units.items():
+        found = [best_of(shots.values(), higher_is_better=higher, difference=difference) for shots in bursts]
+        margins = [
+            (best.margin or 0.0, _picked(shots, best) == "sharp") for best, shots in zip(found, bursts, strict=True)
+        ]
+        result[f"right by margin in {name}"] = [
+            {"margin from": least, "bursts": sum(margin >= least for margin, _ in margins),
+             "right": sum(margin >= least and right for margin, right in margins)}
+            for least in MARGINS
+        ]  # fmt: skip
+        rejected = [
+            state
+            for best, shots in zip(found, bursts, strict=True)
+            for state, each in shots.items()
+            if best.decision(each) == "reject"
+        ]
+        result[f"rejected by {name}"] = {state: rejected.count(state) for state in STATES}
+    return result
+
+
+def _picked(shots: dict[str, Shot], best: Best) -> str:
+    return next(state for state, each in shots.items() if each is best.best)
+
+
+def calibrate(weights: str | None, bursts: list[dict[str, Shot]], name: str, *, higher_is_better: bool) -> None:
+    """Write what the bursts say of differences of shots beside the interval; ``SystemExit`` where they do not."""
+    found = [best_of(shots.values(), higher_is_better=higher_is_better) for shots in bursts]
+    lead = np.array([abs(best.shots[0].score - best.shots[1].score) for best in found])
+    right = np.array([_picked(shots, best) == "sharp" for best, shots in zip(found, bursts, strict=True)])
+    difference = calibrate_shots(lead, right)
+    if difference is None:
+        raise SystemExit(f"{len(bursts)} bursts, {right.sum()} of them right: they do not say when a pick is sure")
+    stated = {"shot_difference": round(difference, 4), "bursts": {name: len(bursts)}}
+    folder = embedded_folder() if weights is None else Path(weights)
+    if (folder / CARD).is_file():
+        if read_card(folder).interval is None:
+            raise SystemExit(f"{folder} has no interval; run tools/calibrate.py on its run first")
+        values = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        values["interval"] |= stated
+        write_atomic(folder / CARD, (json.dumps(values, indent=2) + "\n").encode())
+    else:
+        _into_checkpoint(folder, stated)
+    told = lead >= difference
+    print(
+        f"{folder}: {stated}; that tells the best in {told.sum()} of these bursts and is right in {right[told].sum()}"
+    )
+
+
+def _into_checkpoint(run: Path, stated: dict[str, Any]) -> None:
+    from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
+
+    model, config = load_checkpoint(run)
+    if config.interval is None:
+        raise SystemExit(f"{run} has no interval; run tools/calibrate.py on it first")
+    save_checkpoint(run / FILE_NAME, model, replace(config, interval=replace(config.interval, **stated)))
 
 
 def middles(paths: list[Path]) -> list[Image.Image]:
@@ -174,6 +244,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--distractors", type=Path)
     parser.add_argument("--features", action="store_true", help="compare ways to find bursts, too")
+    parser.add_argument("--calibrate", metavar="NAME", help="write how far shots have to be apart into the model")
     parser.add_argument("--weights")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
@@ -183,7 +254,11 @@ def main() -> None:
     scorer = mpiqe.load(asked.weights)
     with tempfile.TemporaryDirectory() as folder:
         bursts = make(photos, Path(folder))
-        result: dict[str, Any] = {"model": scorer.scale.model, "picks": picks(scorer, bursts)}
+        shots = list(scored(scorer, bursts))
+        if asked.calibrate:
+            calibrate(asked.weights, shots, asked.calibrate, higher_is_better=scorer.scale.higher_is_better)
+            return
+        result: dict[str, Any] = {"model": scorer.scale.model, "picks": picks(scorer, shots)}
         print(json.dumps(result, indent=1), flush=True)
         if asked.features:
             result |= features(scorer, [file for burst in bursts for file, _ in burst], distractors)

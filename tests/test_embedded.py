@@ -51,6 +51,13 @@ def test_every_score_has_an_interval_around_it_and_the_scale_names_the_version(s
     assert scorer.scale.model == "mpiqe-embedded 5"
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+def test_it_knows_how_far_two_shots_of_one_scene_have_to_be_apart(runtime: str) -> None:
+    scale = mpiqe.load(runtime=runtime).scale
+    assert scale.shot_difference is not None
+    assert 0 < scale.shot_difference < 0.2 * (scale.high - scale.low)  # much less than half an interval of one score
+
+
 def test_a_large_photo_scores_like_the_same_photo_brought_down(scorer: mpiqe.Scorer) -> None:
     photo = Image.open(EXAMPLES / "coffee.jpg").convert("RGB")
     large = photo.resize((4 * photo.width, 4 * photo.height), Image.Resampling.LANCZOS)

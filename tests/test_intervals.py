@@ -4,8 +4,16 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from mpiqe.intervals import Calibration, IntervalModel, calibrate, conformal_quantile, interval_from_values
+from mpiqe.intervals import (
+    Calibration,
+    IntervalModel,
+    calibrate,
+    calibrate_shots,
+    conformal_quantile,
+    interval_from_values,
+)
 
 
 def photos(count: int, seed: int, *, uneven: float = 0.0, by_spread: float = 0.0, name: str = "set") -> Calibration:
@@ -140,3 +148,46 @@ def test_an_interval_model_comes_back_from_json() -> None:
     assert (model.crops, model.mos_mean, model.mos_deviation) == (4, 55.0, 20.0)
     assert interval_from_values(json.loads(json.dumps(asdict(model)))) == model
     assert interval_from_values(None) is None
+
+
+def bursts(slope: float, count: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Leads of best shots, and whether they are right, with a chance that grows with the lead."""
+    rng = np.random.default_rng(seed)
+    lead = rng.exponential(5.0, count)
+    return lead, rng.uniform(size=count) < 1 / (1 + np.exp(-slope * lead))
+
+
+@pytest.mark.parametrize("slope", [0.2, 0.6])
+def test_shots_that_far_apart_are_in_the_right_order_nine_times_of_ten(slope: float) -> None:
+    found = calibrate_shots(*bursts(slope, 20_000, 0))
+    assert found == pytest.approx(math.log(9) / slope, rel=0.05)  # 1 / (1 + exp(-slope x)) = 0.9
+    lead, right = bursts(slope, 200_000, 1)
+    assert right[np.abs(lead - found) < 0.5].mean() == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_difference_of_shots_is_in_the_units_of_the_score() -> None:
+    lead, right = bursts(0.4, 300, 2)
+    known = calibrate_shots(lead, right)
+    assert known is not None
+    assert calibrate_shots(100 * lead, right) == pytest.approx(100 * known)
+
+
+def test_bursts_that_do_not_show_when_a_pick_is_sure_calibrate_nothing() -> None:
+    lead, right = bursts(0.4, 300, 3)
+    assert calibrate_shots(lead[:39], right[:39]) is None
+    assert calibrate_shots(lead, np.ones(300, dtype=bool)) is None
+    assert calibrate_shots(np.zeros(300), right) is None
+    assert calibrate_shots(lead, np.zeros(300, dtype=bool)) is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"shot_difference": 0.0}, {"shot_difference": -1.0}, {"shot_difference": math.inf}, {"bursts": {"a": -1}}],
+)
+def test_a_difference_that_no_bursts_give_is_refused(values: dict[str, object]) -> None:
+    model = asdict(calibrated(photos(60, 1)))
+    with pytest.raises(ValueError, match="none that calibration makes"):
+        interval_from_values({**model, **values})
+    kept = interval_from_values({**model, "shot_difference": 6.5, "bursts": {"a": 300}})
+    assert kept is not None
+    assert kept.shot_difference == 6.5

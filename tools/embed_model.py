@@ -5,7 +5,8 @@
 
 RUN is the folder of `mpiqe train --backbone BACKBONE`. N is the version of the embedded model: `scorer.scale` and run
 files name it, and it has to be another one whenever scores change. Paths of this machine are left out of the copied
-settings. `--graph` writes the graph alone anew, from the embedded checkpoint.
+settings. `--graph` writes the graph alone anew, from the embedded checkpoint. After either, `benchmarks/bursts.py
+--calibrate` says anew how far two shots of one scene have to be apart.
 
 The graph `mpiqe.onnx` holds no large weights: it points into the safetensors files beside it, which are raw numbers
 behind a header, as ONNX's external data are. So there is one copy of the weights for torch and for ONNX Runtime.

@@ -1,6 +1,6 @@
 """Prediction intervals by split conformal calibration. Knows numpy and nothing of torch.
 
-Axes: N calibration photos, P predictors of the scale.
+Axes: N calibration photos, B bursts, P predictors of the scale.
 
 An interval is score -+ quantile * scale. The scale is an estimate of the absolute error, fitted on the calibration
 photos; the quantile is that of their errors over their scales. Each photo's scale is fitted without its own fold, so
@@ -55,6 +55,13 @@ class IntervalModel:
     """How many photos of which set it was calibrated on."""
     coverage: dict[str, float] = field(default_factory=dict)
     """The share of each set's calibration photos in their cross-validated intervals."""
+    shot_difference: float | None = None
+    """How far two shots of one scene have to be apart, in the units of a score, for 90 % to be in the right order.
+
+    ``None`` where no bursts calibrated it (``calibrate_shots``).
+    """
+    bursts: dict[str, int] = field(default_factory=dict)
+    """How many bursts, made of photos of which set, calibrated ``shot_difference``."""
 
     def half_width(self, score: Floats, spread: Floats) -> Floats:
         """Half the width of the interval for each score (N,) and its spread (N,)."""
@@ -138,6 +145,31 @@ def calibrate(photos: Calibration, *, crops: int, mos: tuple[float, float] = (0.
     )
 
 
+def calibrate_shots(lead: Floats, right: NDArray[np.bool_]) -> float | None:
+    """How far the best shot of a burst has to be ahead for nine of ten such picks to be right.
+
+    ``lead`` (B,): of each burst how far the best score is ahead of the next, at least 0; ``right`` (B,): whether that
+    shot is the best one. The chance of the right order is taken for 1 / (1 + exp(-slope * lead)): even where the scores
+    are equal, since nothing then tells the shots apart. Newton's method finds the slope of the largest likelihood;
+    from 0 it comes to it from below, since the likelihood's derivative is convex there.
+
+    Much less than the interval of one score: what a model makes wrong of a scene, it makes wrong of all its shots.
+    ``None`` where bursts do not show it: fewer than ``FEWEST_TO_SCALE``, none wrong that is ahead, or as good as half.
+    """
+    if len(lead) < FEWEST_TO_SCALE or not lead[~right].any() or ((right - 0.5) * lead).sum() <= 0:
+        return None
+    most = float(lead.max())
+    lead = lead / most
+    slope = 0.0
+    for _ in range(100):
+        chance = 1 / (1 + np.exp(-slope * lead))
+        step = float(((right - chance) * lead).sum() / (chance * (1 - chance) * lead**2).sum())
+        slope += step
+        if abs(step) < 1e-9:
+            break
+    return most * math.log(LEVEL / (1 - LEVEL)) / slope
+
+
 def conformal_quantile(values: Floats, group: NDArray[np.intp], level: float) -> float:
     """The smallest value that holds ``level`` of one more photo, a set drawn at random; infinite where none does.
 
@@ -200,6 +232,9 @@ def interval_from_values(values: Mapping[str, Any] | None) -> IntervalModel | No
         right = right and model.level == LEVEL and model.quantile >= 0 and low <= high
         right = right and 0 <= model.spread_unit <= model.spread_most and set(model.coefficients) <= set(PREDICTORS)
         right = right and isinstance(model.crops, int) and model.crops >= 1
+        difference = model.shot_difference
+        right = right and (difference is None or (math.isfinite(difference) and difference > 0))
+        right = right and all(isinstance(count, int) and count >= 0 for count in model.bursts.values())
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"interval = {values!r}: {error}") from error
     if not right:

@@ -106,6 +106,35 @@ def test_a_model_without_intervals_cannot_tell(best, photos):
     assert out.splitlines()[0] == "group 1: cannot tell"
 
 
+class Calibrated(Sure):
+    """Two shots whose scores are 8 levels apart are in the right order nine times of ten."""
+
+    scale = replace(Sure.scale, shot_difference=8.0)
+
+
+def test_margins_are_in_units_of_the_difference_of_two_shots_where_bursts_calibrated_it(best, photos):
+    _, out, _ = best(photos, "--group-by", "folder", predictor=Calibrated())
+    assert [line for line in out.splitlines() if line.startswith("group")] == [
+        "group 1: best of 3 (margin 1.25)",  # 120 and 110 levels
+        "group 2: best of 2 (margin 25.00)",
+    ]
+    _, out, _ = best(photos, "--group-by", "folder", "--json", predictor=Calibrated())
+    first = json.loads(out)[0]
+    assert first["margin_by"] == "difference"
+    assert [photo["behind"] for photo in first["photos"]] == pytest.approx([0, 10 / 8, 70 / 8])
+
+
+def test_margins_are_in_units_of_the_shots_own_intervals_on_request(best, photos):
+    _, out, _ = best(photos, "--group-by", "folder", "--margin-by", "intervals", predictor=Calibrated())
+    assert out.splitlines()[0] == "group 1: cannot tell (margin 0.71)"
+
+
+def test_a_model_that_no_bursts_calibrated_says_so(best, photos):
+    status, out, err = best(photos, "--group-by", "folder", "--margin-by", "difference")
+    assert (status, out) == (2, "")
+    assert "no bursts have calibrated" in err
+
+
 def test_of_a_scale_where_less_is_better_the_lowest_is_the_best(best, photos):
     class Darkness(Sure):
         scale = replace(Sure.scale, higher_is_better=False)

@@ -21,7 +21,7 @@ class Brightness:
     crops_at_once = 128
     scenes = ("night", "day")
     distortions = ("dull", "none")
-    scale = Scale(low=0, high=255, unit="grey levels", model="brightness 1")
+    scale = Scale(low=0, high=255, unit="grey levels", model="brightness 1", shot_difference=30.0)
     computes = "numpy fp64 cpu"
     window_temperature = 0.1
 

@@ -89,12 +89,21 @@ def test_the_order_of_many_values_is_that_of_python(open_page, page_file):
     page = open_page(page_file)
     values = [-3.5, 0, 1e-30, 7, 7, -0.25, 1e9, None, 12.125, -1e20]
     order = page.evaluate(
-        """(values) => [...sorted({count: values.length, order: Uint32Array.from(values, (_, at) => at)},
+        """(values) => [...sorted({count: values.length, byName: Uint32Array.from(values, (_, at) => at)},
                                   {value: (photo) => values[photo] ?? NaN}, false, null)]""",
         values,
     )
     known = sorted((at for at in range(len(values)) if values[at] is not None), key=lambda at: values[at])
     assert order == [*known, 7]
+
+
+def test_ranks_of_times_are_exact_before_1970_too_and_equal_ones_share_one(open_page, page_file):
+    page = open_page(page_file)
+    times = [1.7e9 + 0.25, None, -1.0, 1.7e9, 1.7e9 + 0.25, -1.5, 0.0]
+    ranks = page.evaluate(
+        "(times) => [...ranked(Float64Array.from(times, (value) => value ?? NaN))].map((rank) => rank || null)", times
+    )
+    assert [None if rank is None else rank - min(filter(None, ranks)) for rank in ranks] == [4, None, 1, 3, 4, 0, 2]
 
 
 def test_a_range_is_chosen_by_keys(open_page, page_file):
@@ -148,10 +157,74 @@ def test_photos_are_grouped_by_folder_and_burst(open_page, page_file):
     page = open_page(page_file)
     headings = page.locator(".heading")
     choose(page, "group", "folder")
-    assert [re.sub(r".*/(\w/ \d)$", r"\1", text) for text in headings.all_text_contents()] == ["a/ 3", "b/ 3"]
-    choose(page, "group", "burst")
-    assert headings.all_text_contents() == ["Burst at 2024-05-01 10:00:00 3", "Not in a burst 3"]
+    assert headings.all_text_contents() == ["a/ 3", "b/ 3"]  # what all folders share is left out
+    choose(page, "group", "shots")
+    burst = "Burst at 2024-05-01 10:00:00 3clear best, margin 1.33"  # of 120 and 80 grey levels, in units of 30
+    assert headings.all_text_contents() == [burst, "Alone 3"]
     assert names(page) == WORST_FIRST
+
+
+def test_the_best_shot_of_a_burst_is_marked_and_tells_how_far_it_is_ahead(open_page, page_file):
+    page = open_page(page_file)
+    marks = page.locator(".cell .best:not([hidden])")
+    assert marks.all_text_contents() == ["best of 3"]
+    assert page.locator(".cell", has=page.locator(".best:not([hidden])")).locator(".name").text_content() == "IMG_3.jpg"
+    label = page.locator(".cell", has_text="IMG_10.jpg").get_attribute("aria-label")
+    assert "one of 3, 2.67 behind the best" in label
+    page.locator("#views [value=best]").check()
+    assert names(page) == ["IMG_3.jpg"]
+
+
+def test_an_open_photo_shows_the_shots_of_its_burst_to_go_to(open_page, page_file):
+    page = open_page(page_file)
+    page.locator(".cell", has_text="IMG_2.jpg").click()
+    shots = page.locator(".shots-row button")
+    expect(page.locator(".shots h3")).to_have_text("3 shots: clear best, margin 1.33")
+    assert shots.all_text_contents() == ["120.0best", "80.0\N{MINUS SIGN}1.33", "40.0\N{MINUS SIGN}2.67"]
+    shots.first.click()
+    expect(page.locator(".side h2")).to_have_text("IMG_3.jpg")
+    assert active(page) == "IMG_3.jpg"
+    assert page.evaluate("document.activeElement.getAttribute('aria-current')") == "true"
+    page.keyboard.press("Escape")
+    page.locator("#search").fill("IMG_2")
+    expect(page.locator("#shown")).to_have_text("1 of 6 photos")
+    page.locator(".cell").click()
+    shots.first.click()  # which the search leaves out
+    expect(page.locator(".side h2")).to_have_text("IMG_3.jpg")
+    expect(page.locator(".detail-head .faint")).to_have_text("not among those shown")
+
+
+def test_best_shots_are_picked_and_those_behind_rejected_unless_one_has_decided(open_page, page_file):
+    page = open_page(page_file)
+    page.keyboard.press("p")  # IMG_10, the worst of the burst
+    page.locator("#decide-best").click()
+    rows = {
+        row["path"].split("/")[-1]: row["decision"]
+        for row in csv.DictReader(exported(page, "csv").decode().splitlines())
+    }
+    assert rows == {"IMG_10.jpg": "pick", "IMG_2.jpg": "reject", "IMG_3.jpg": "pick"}
+    page.keyboard.press("u")
+    assert len(exported(page, "csv").decode().splitlines()) == 2  # the heading, and what was picked by hand
+
+
+def test_where_the_best_cannot_be_told_nothing_is_rejected(mpiqe, open_page, photos, tmp_path):
+    assert mpiqe("report", photos / "a", "--out", tmp_path / "unsure", "--clear-from", "2")[0] == 0
+    page = open_page(tmp_path / "unsure" / "index.html")
+    mark = page.locator(".cell .best:not([hidden])")
+    expect(mark).to_have_text("best of 3?")
+    assert mark.get_attribute("title") == "highest score of 3, cannot tell the best, margin 1.33"
+    page.locator("#decide-best").click()
+    rows = exported(page, "csv").decode()
+    assert re.findall(r"(IMG_\d+)\.jpg,(\w+)", rows) == [("IMG_10", "reject"), ("IMG_3", "pick")]  # 2.67 behind
+
+
+def test_photos_without_groups_have_no_mark_and_no_such_view(mpiqe, open_page, photos, tmp_path):
+    assert mpiqe("report", photos / "b" / "wide.png", "--out", tmp_path / "alone")[0] == 0
+    page = open_page(tmp_path / "alone" / "index.html")
+    assert page.locator("#views [value=best]").count() == 0
+    assert page.locator(".best:not([hidden])").count() == 0
+    expect(page.locator("#decide-best")).to_be_hidden()
+    assert "shots" not in page.locator("#group option").evaluate_all("all => all.map((each) => each.value)")
 
 
 def test_a_photo_opens_large_with_score_probabilities_and_map(open_page, page_file):
@@ -307,7 +380,10 @@ def test_a_screen_reader_hears_names_places_and_decisions(open_page, page_file):
     cell = page.locator("#" + grid.get_attribute("aria-activedescendant"))
     assert cell.get_attribute("aria-posinset") == "2"
     assert cell.get_attribute("aria-setsize") == "6"
-    assert re.fullmatch(r"IMG_2.jpg, score \d+\.\d, dull \d+ %, rejected", cell.get_attribute("aria-label"))
+    assert re.fullmatch(
+        r"IMG_2.jpg, score \d+\.\d, dull \d+ %, one of 3, 1.33 behind the best, rejected",
+        cell.get_attribute("aria-label"),
+    )
     assert page.locator("#said[role=status]").text_content() == cell.get_attribute("aria-label")
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll('button, input, select')].filter((each) => each.offsetParent
@@ -342,6 +418,7 @@ def test_of_many_photos_only_those_on_the_screen_are_in_the_document(open_page, 
 def test_photos_lie_beside_each_other_without_overlap(open_page, tmp_path):
     page = open_page(many_photos(tmp_path, 500))
     choose(page, "group", "folder")
+    page.wait_for_function("document.querySelectorAll('.cell').length > 20")  # those ahead, too
     boxes = page.evaluate(
         """() => [...document.querySelectorAll('.cell, .heading')].map((cell) => cell.getBoundingClientRect())
              .map(({left, top, right, bottom}) => [left, top, right, bottom])"""
@@ -450,6 +527,24 @@ def test_nothing_is_wider_than_the_screen_and_nothing_jumps(open_page, page_file
     )
     page.keyboard.press("Escape")
     assert page.evaluate("window.moved") < 0.02
+
+
+def test_folders_are_named_below_the_deepest_one_that_all_share(open_page, page_file):
+    page = open_page(page_file)
+    short = page.evaluate(
+        """(cases) => cases.map((folders) =>
+             Object.getOwnPropertyDescriptor(Table.prototype, "shortFolders").get.call({folders}))""",
+        [["/p/a/", "/p/b/"], ["/p/", "/p/b/"], ["/p/a/"], ["a/", "b/"], [""], ["C:\\p\\a\\", "C:\\p\\b\\"], []],
+    )
+    assert short == [["a/", "b/"], ["", "b/"], ["a/"], ["a/", "b/"], [""], ["a\\", "b\\"], []]
+
+
+def test_help_opens_at_its_top_and_has_room_on_a_phone(open_page, page_file):
+    page = open_page(page_file, viewport={"width": 390, "height": 600})
+    page.locator("#show-help").click()
+    assert page.locator("#help").evaluate("(dialog) => dialog.scrollTop") == 0
+    expect(page.locator("#help h2")).to_be_in_viewport()
+    assert page.locator("#help dd").evaluate_all("(all) => all.every((each) => each.clientWidth > 250)")
 
 
 def test_a_phone_has_filters_behind_a_button(open_page, page_file):

@@ -1,12 +1,17 @@
 """What ``mpiqe report`` writes, without a browser."""
 
+import base64
 import io
 import json
 import os
 import re
+import tarfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image, ImageCms
 from tests.gallery.conftest import Brightness, load
 
@@ -330,3 +335,80 @@ def test_the_library_says_what_it_wrote(photos, tmp_path, monkeypatch):
     assert seen == list(range(8))
     score_to(photos, tmp_path / "scores.csv")
     assert write_report(tmp_path / "scores.csv", tmp_path / "other").photos == 6
+
+
+def groups_of(page):
+    """By name of the best: the names of its group, its margin."""
+    packed = data(page)["groups"]
+    if packed is None:
+        return {}
+    of, best, margin = (
+        np.frombuffer(base64.b64decode(packed[name]), dtype=kind)
+        for name, kind in (("of", "<u4"), ("best", "<u4"), ("margin", "<f4"))
+    )
+    photos = names(page)
+    return {
+        photos[row]: (sorted(photos[each] for each in np.flatnonzero(of == number)), margin[number])
+        for number, row in enumerate(best)
+    }
+
+
+BURST = ["IMG_10.jpg", "IMG_2.jpg", "IMG_3.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("options", "groups"),
+    [
+        ((), {"IMG_3.jpg": (BURST, 40 / 30)}),
+        (("--within", "0.5"), {}),
+        (
+            ("--group-by", "folder"),
+            {"IMG_3.jpg": (BURST, 40 / 30), "tall.png": (["IMG_4.jpg", "tall.png", "wide.png"], 40 / 30)},
+        ),
+    ],
+    ids=["time", "within", "folder"],
+)
+def test_a_page_has_the_groups_and_margins_of_best(mpiqe, photos, tmp_path, options, groups):
+    mpiqe("report", photos, "--out", tmp_path / "page", *options)
+    found = groups_of(tmp_path / "page")
+    assert found == {name: (members, pytest.approx(margin, abs=0.01)) for name, (members, margin) in groups.items()}
+    _, out, _ = mpiqe("best", photos, "--json", *options)
+    told = {Path(each["best_shot"]).name: pytest.approx(each["margin"], rel=1e-5) for each in json.loads(out)}
+    assert {name: margin for name, (_, margin) in found.items()} == told
+
+
+def test_photos_are_grouped_by_likeness_where_they_are_files(mpiqe, tmp_path):
+    pytest.importorskip("imagehash")
+    first, second = (Image.fromarray(getattr(skimage.data, name)()) for name in ("astronaut", "coffee"))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, photo in {"a": first, "b": first.point(lambda value: value * 0.9), "c": second}.items():
+        photo.save(folder / f"{name}.jpg")
+    with tarfile.open(tmp_path / "more.tar", "w") as tar:
+        tar.add(folder / "a.jpg", "d.jpg")
+    mpiqe("report", folder, tmp_path / "more.tar", "--out", tmp_path / "page", "--group-by", "similarity")
+    assert {name: members for name, (members, _) in groups_of(tmp_path / "page").items()} == {
+        "a.jpg": ["a.jpg", "b.jpg"]
+    }
+
+
+def test_a_table_s_photos_are_grouped_too_in_the_unit_that_its_scale_has(mpiqe, photos, tmp_path):
+    mpiqe("score", photos, "--output", tmp_path / "scores.parquet")
+    mpiqe("report", tmp_path / "scores.parquet", "--out", tmp_path / "page")
+    assert groups_of(tmp_path / "page") == {"IMG_3.jpg": (BURST, pytest.approx(40 / 30, abs=0.01))}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--clear-from", "0"), "--clear-from must be above 0"),
+        (("--within", "-1"), "--within must be a number of seconds"),
+        (("--margin-by", "difference"), "no bursts have calibrated scores 2"),
+    ],
+)
+def test_limits_of_groups_are_refused_before_anything_is_scored(mpiqe, photos, tmp_path, monkeypatch, options, words):
+    monkeypatch.setattr(Brightness, "scale", replace(Brightness.scale, model="scores 2", shot_difference=None))
+    status, _, err = mpiqe("report", photos, "--out", tmp_path / "page", *options)
+    assert status == 2
+    assert words in err
+    assert not (tmp_path / "page").exists()

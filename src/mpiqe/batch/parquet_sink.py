@@ -289,6 +289,7 @@ def schema(
             "unit": scale.unit,
             "higher_is_better": scale.higher_is_better,
             "model": scale.model,
+            **({} if scale.shot_difference is None else {"shot_difference": scale.shot_difference}),
         },
         **settings,
         COMPUTES: predictor.computes,

@@ -9,6 +9,7 @@ from mpiqe.errors import ImageError
 from mpiqe.images import DEFAULT_MAX_PIXELS
 from mpiqe.isolation.pool import Readers
 from mpiqe.isolation.process import Cutting
+from mpiqe.preview import Preview
 from mpiqe.scoring.pipeline import in_order
 from mpiqe.view import View
 
@@ -50,9 +51,13 @@ def read_captures(
         yield from results
 
 
+def capture_of(preview: Preview | None) -> Capture | None:
+    """What a preview says of it; ``None`` without a time."""
+    return None if preview is None or preview.taken is None else Capture(preview.taken, preview.camera)
+
+
 def _read(readers: Readers, path: str) -> Capture | None:
     try:
-        preview = readers.read(path).preview
+        return capture_of(readers.read(path).preview)
     except ImageError:
         return None
-    return None if preview is None or preview.taken is None else Capture(preview.taken, preview.camera)

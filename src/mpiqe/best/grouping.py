@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from mpiqe.best.capture import read_captures
+from mpiqe.best.capture import Capture, read_captures
 from mpiqe.best.likeness import BITS, alike, hash_photos
 from mpiqe.errors import ConfigError
 
@@ -36,29 +36,35 @@ def group_photos(
     to these; it needs imagehash and reads every photo. ``folder``: photos of one folder. A photo without a time, or
     that cannot be read, is alone. Raises ``ConfigError`` for another ``by`` and for limits that cannot be.
     """
+    check_limits(by, within=within, most_bits=most_bits)
+    if by == "folder":
+        return numbered([os.path.dirname(os.path.abspath(path)) for path in paths])
+    if by == "time":
+        return by_time(list(read_captures(paths, workers=workers, timeout=timeout)), within)
+    return _by_similarity(paths, most_bits, workers=workers, timeout=timeout)
+
+
+def check_limits(by: str, *, within: float, most_bits: int) -> None:
+    """Raise ``ConfigError`` for a way to group that is none, and for limits that cannot be."""
     if by not in get_args(GroupBy):
         raise ConfigError(f"--group-by must be one of {', '.join(get_args(GroupBy))}, not {by!r}")
     if not 0 <= within < float("inf"):
         raise ConfigError(f"--within must be a number of seconds, not {within:g}")
     if not 0 <= most_bits < BITS:
         raise ConfigError(f"--most-bits must be from 0 to {BITS - 1}, not {most_bits}")
-    if by == "folder":
-        return _numbered([os.path.dirname(os.path.abspath(path)) for path in paths])
-    if by == "time":
-        return _by_time(paths, within, workers=workers, timeout=timeout)
-    return _by_similarity(paths, most_bits, workers=workers, timeout=timeout)
 
 
-def _by_time(paths: Sequence[str], within: float, *, workers: int, timeout: float) -> list[int]:
+def by_time(captures: Sequence[Capture | None], within: float) -> list[int]:
+    """The number of each photo's group by its capture; photos without one are alone."""
     of_camera: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for index, capture in enumerate(read_captures(paths, workers=workers, timeout=timeout)):
+    for index, capture in enumerate(captures):
         if capture is not None:
             of_camera[capture.camera].append((capture.seconds, index))
     pairs = []
     for moments in of_camera.values():
         moments.sort()
         pairs += [(first, second) for (before, first), (after, second) in pairwise(moments) if after - before <= within]
-    return _joined(len(paths), pairs)
+    return _joined(len(captures), pairs)
 
 
 def _by_similarity(paths: Sequence[str], most_bits: int, *, workers: int, timeout: float) -> list[int]:
@@ -79,9 +85,10 @@ def _joined(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
 
     for first, second in pairs:
         parent[root(first)] = root(second)
-    return _numbered([root(index) for index in range(count)])
+    return numbered([root(index) for index in range(count)])
 
 
-def _numbered(keys: Sequence[Hashable]) -> list[int]:
+def numbered(keys: Sequence[Hashable]) -> list[int]:
+    """The number of each key's group, from 0 in the order in which groups begin."""
     numbers: dict[Hashable, int] = {}
     return [numbers.setdefault(key, len(numbers)) for key in keys]

@@ -29,6 +29,14 @@ def best(
     clear_from: Annotated[
         float, typer.Option(help="Margin from which on the best is told from the next; docs/act.md.", metavar="M")
     ] = 1.0,
+    margin_by: Annotated[
+        Literal["difference", "intervals"] | None,
+        typer.Option(
+            help="A margin's unit. difference: that of two shots, measured on bursts; the default where the model has "
+            "one. intervals: those of the two scores.",
+            metavar="BY",
+        ),
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print a JSON list of the groups.")] = False,
     decisions: Annotated[
         Path | None,
@@ -48,13 +56,13 @@ def best(
     """Find the best shot of each burst.
 
     Photos are grouped, scored and ordered within their group. The margin is how far
-    the best is ahead of the next, in units of their 90 % intervals; below
+    the best is ahead of the next: at 1, the chance of the wrong order is 10 %. Below
     --clear-from, by default 1, the model cannot tell them apart, and says so.
 
     Exit status: 0 all were scored, 1 some were not, 2 no photos or wrong usage.
     """
     from mpiqe.best.grouping import group_photos
-    from mpiqe.best.shots import Shot, best_of
+    from mpiqe.best.shots import Shot, best_of, unit_of
     from mpiqe.cli.progress_line import ProgressLine
     from mpiqe.errors import ConfigError
     from mpiqe.scoring.loading import load
@@ -74,6 +82,7 @@ def best(
     if decisions is not None and not decisions.parent.is_dir():
         raise ConfigError(f"{decisions}: there is no folder {decisions.parent}; make it first")
     scorer = load(weights, workers=workers, runtime=runtime, device=device, precision=precision, read_timeout=timeout)
+    difference = unit_of(scorer.scale, margin_by)
     numbers = group_photos(files, group_by, within=within, most_bits=most_bits, workers=scorer.workers, timeout=timeout)
     groups: dict[int, list[Shot]] = defaultdict(list)
     failed = 0
@@ -87,7 +96,10 @@ def best(
             else:
                 groups[number].append(Shot(row.path, row.score.score, row.score.quality, row.score.interval))
     higher = scorer.scale.higher_is_better
-    found = [best_of(shots, higher_is_better=higher, clear_from=clear_from) for _, shots in sorted(groups.items())]
+    found = [
+        best_of(shots, higher_is_better=higher, clear_from=clear_from, difference=difference)
+        for _, shots in sorted(groups.items())
+    ]
     shown = [group for group in found if singles or len(group.shots) > 1]
     if json_output:
         typer.echo(json.dumps([_values(group, number, group_by) for number, group in enumerate(shown, 1)], indent=1))
@@ -108,6 +120,7 @@ def _values(group: "Best", number: int, group_by: str) -> dict[str, Any]:
         "group_by": group_by,
         "best_shot": encode_name(group.best.path),
         "margin": group.margin,
+        "margin_by": group.margin_by,
         "can_tell": group.can_tell,
         "photos": [
             {

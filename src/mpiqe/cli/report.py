@@ -1,7 +1,7 @@
 """``mpiqe report``: a static page to look through scored photos."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,6 +30,20 @@ def report(
         typer.Option(help="Show where the distortion is in the N worst photos; default 24, of a table 0.", metavar="N"),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show where the distortion is in all photos.")] = False,
+    group_by: Annotated[
+        Literal["time", "similarity", "folder"],
+        typer.Option(help="Photos whose best shot is marked, as mpiqe best groups them.", metavar="BY"),
+    ] = "time",
+    within: Annotated[float, typer.Option(help="time: seconds from one photo to the next.", metavar="S")] = 2.0,
+    most_bits: Annotated[
+        int, typer.Option(help="similarity: of 64 bits that hashes of like photos may differ in.", metavar="N")
+    ] = 10,
+    clear_from: Annotated[
+        float, typer.Option(help="Margin from which on the best shot is told from the next.", metavar="M")
+    ] = 1.0,
+    margin_by: Annotated[
+        Literal["difference", "intervals"] | None, typer.Option(help="As in mpiqe best.", metavar="BY")
+    ] = None,
     weights: photos.Weights = None,
     crops: photos.Crops = None,
     view_side: photos.ViewSide = None,
@@ -60,6 +74,7 @@ def report(
     Exit status: 0 done, 1 some photos could not be read, 2 nothing to show or wrong usage.
     """
     from mpiqe.gallery.report import write_report
+    from mpiqe.gallery.shots import Grouping
 
     with photos.Display() as display:
         result = write_report(
@@ -70,6 +85,9 @@ def report(
             thumbnail=thumbnail,
             worst=worst,
             explain_all=explain,
+            grouping=Grouping(
+                by=group_by, within=within, most_bits=most_bits, clear_from=clear_from, margin_by=margin_by
+            ),
             on_progress=display,
             count_total=display.is_shown,
             max_bytes=max_bytes,

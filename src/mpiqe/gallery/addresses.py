@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from mpiqe.gallery.packing import split_path
+from mpiqe.gallery.table import split_path
 
 
 def folder_addresses(photos: Iterable[tuple[str, str | None]], page_folder: Path) -> dict[str, str]:

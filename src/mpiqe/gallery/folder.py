@@ -18,6 +18,7 @@ MOST_IN_ONE_FILE = 5000
 """Photos in a page of a single file, 35 MB."""
 SCRIPTS = (
     "columns.js",
+    "shots.js",
     "decisions.js",
     "exports.js",
     "choose.js",

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiqe.gallery.table import Classes, Table
+from mpiqe.gallery.shots import ShotGroups
+from mpiqe.gallery.table import Classes, Table, split_path
 from mpiqe.intervals import LEVEL
 
 _DIGITS = re.compile(r"(\d+)")
@@ -31,6 +32,8 @@ class Contents:
     """One, or two of the same photos in the same order."""
     taken: Sequence[float | None] = ()
     """When each photo was taken; empty where nobody knows."""
+    groups: ShotGroups | None = None
+    """Bursts, or what else belongs together, of the first table's photos."""
     pictures: Sequence[Mapping[str, Any]] = ()
     """For each table that has them its photos' thumbnails (``Pictures.to_json``)."""
     maps: Mapping[int, "Map"] = field(default_factory=dict)
@@ -63,6 +66,7 @@ def data_script(contents: Contents) -> str:
         "count": len(first.paths),
         "order": _encoded(_natural_ranks(first.paths, names), "<u4"),
         "taken": _times(contents.taken),
+        "groups": _groups(contents.groups),
         "maps": {str(number): [each.distortion, each.address] for number, each in contents.maps.items()},
         "tables": [
             _table(
@@ -137,12 +141,17 @@ def _times(taken: Sequence[float | None]) -> str | None:
     return _encoded(np.array([math.nan if moment is None else moment for moment in taken]), "<f8")
 
 
-def split_path(path: str) -> tuple[str, str]:
-    """What stands before a photo's name, with the separator at its end, and the name."""
-    at = max(path.rfind("/"), path.rfind("\\") if "/" not in path else -1)
-    inside = path.rfind("::")
-    at = max(at, inside + 1 if inside >= 0 else -1)
-    return path[: at + 1], path[at + 1 :]
+def _groups(groups: ShotGroups | None) -> dict[str, Any] | None:
+    if groups is None:
+        return None
+    return {
+        "by": groups.by,
+        "clearFrom": groups.clear_from,
+        "of": _encoded(groups.of, "<u4"),
+        "best": _encoded(groups.best, "<u4"),
+        "margin": _encoded(groups.margin, "<f4"),
+        "behind": _encoded(groups.behind, "<f4"),
+    }
 
 
 def _natural_ranks(paths: Sequence[str], names: Sequence[str]) -> NDArray[np.uint32]:

@@ -167,6 +167,7 @@ def _scale(path: Path) -> Scale | None:
                 unit=str(scale["unit"]),
                 higher_is_better=bool(scale["higher_is_better"]),
                 model=str(scale.get("model", "")),
+                shot_difference=_number(scale.get("shot_difference")),
             )
         except (ValueError, KeyError, TypeError):
             return None

@@ -16,6 +16,7 @@ from mpiqe.gallery.folder import PageFolder
 from mpiqe.gallery.packing import Contents
 from mpiqe.gallery.read_table import check_readable, is_table
 from mpiqe.gallery.scored import ScoredPhotos
+from mpiqe.gallery.shots import Grouping, find_groups
 from mpiqe.gallery.stored import page_of_tables
 from mpiqe.images import DEFAULT_MAX_PIXELS
 from mpiqe.preview import LARGEST_SIDE
@@ -50,6 +51,7 @@ def write_report(
     thumbnail: int = THUMBNAIL,
     worst: int | None = None,
     explain_all: bool = False,
+    grouping: Grouping | None = None,
     on_progress: OnProgress | None = None,
     count_total: bool = True,
     max_bytes: int = 256 << 20,
@@ -71,8 +73,9 @@ def write_report(
 
     ``single_file``: put everything into ``index.html``, for 5,000 photos at most. ``thumbnail``: pixels along the
     longer side. ``worst``: of so many photos with the worst scores the page shows where the distortion is, by default
-    24 of photos that are scored and none of a table; ``explain_all``: of all. ``on_progress``, ``count_total``,
-    ``include`` and ``exclude`` are those of ``mpiqe.score_to``, all other options those of ``mpiqe.load``.
+    24 of photos that are scored and none of a table; ``explain_all``: of all. ``grouping``: which photos are shots of
+    one subject, whose best the page marks; by default bursts by time. ``on_progress``, ``count_total``, ``include`` and
+    ``exclude`` are those of ``mpiqe.score_to``, all other options those of ``mpiqe.load``.
 
     The rows of photos that are scored go to ``scores.jsonl`` in ``out`` as they come, so that after an interrupt a page
     can be made of those.
@@ -87,6 +90,7 @@ def write_report(
         raise ConfigError(f"worst must be at least 0, not {worst}")
     for path in paths:
         check_readable(path)
+    grouping = grouping or Grouping()
     folder = PageFolder(Path(out), single_file=single_file)
     tracker = Tracker(on_progress)
     options |= {"max_pixels": max_pixels, "read_timeout": timeout, "workers": workers}
@@ -101,6 +105,7 @@ def write_report(
             title=title or " and ".join(table.name for table in tables),
             thumbnail=thumbnail,
             worst=None if explain_all else worst or 0,
+            grouping=grouping,
             options=options,
         )
     else:
@@ -115,6 +120,7 @@ def write_report(
         if first is None:
             raise ConfigError(f"there is no image in {' '.join(paths)}")
         scorer = loading.load(**options)
+        grouping.difference(scorer.scale)  # said before all is scored if the model has none
         photos = ScoredPhotos(
             scorer, folder, thumbnail=thumbnail, worst=None if explain_all else WORST if worst is None else worst
         )
@@ -122,10 +128,13 @@ def write_report(
         with counting(tracker, paths, None, wanted=count_total, names=names):
             photos.score(chain([first], found), tracker)
         title = title or _title(paths)
+        table = photos.builder.table(name=title, scale=scorer.scale)
+        files = [file for _, file in photos.files]
         contents = Contents(
             title=title,
-            tables=[photos.builder.table(name=title, scale=scorer.scale)],
-            taken=photos.taken,
+            tables=[table],
+            taken=[capture and capture.seconds for capture in photos.captures],
+            groups=find_groups(table, grouping, photos.captures, files, workers=scorer.workers, timeout=timeout),
             pictures=[photos.pictures.to_json()],
             maps=photos.maps,
             addresses=[folder_addresses(photos.files, folder.folder)],

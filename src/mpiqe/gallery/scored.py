@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 
 from mpiqe.batch.progress import Tracker
 from mpiqe.batch.sinks import JsonLinesSink, encode_name
+from mpiqe.best.capture import Capture, capture_of
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.gallery.folder import PageFolder
 from mpiqe.gallery.maps import map_picture
@@ -32,8 +33,8 @@ class ScoredPhotos:
         if worst is None and not isinstance(scorer.predictor, ExplainablePredictor):
             raise ConfigError("this model has no attention maps, so it cannot explain; leave out --explain")
         self.builder = TableBuilder()
-        self.taken: list[float | None] = []
-        """Of each photo with a score."""
+        self.captures: list[Capture | None] = []
+        """Time and camera of each photo with a score, ``None`` without a time."""
         self.pictures = folder.pictures(0)
         self.files: list[tuple[str, str | None]] = []
         """How its row names it, and its path if it is a file."""
@@ -78,7 +79,7 @@ class ScoredPhotos:
         number = self.builder.add(name, row.score)
         shown = row.preview
         self.pictures.add(shown.thumbnail if shown else None)
-        self.taken.append(shown.taken if shown else None)
+        self.captures.append(capture_of(shown))
         self.files.append((name, photo.file))
         if self._explains_all:
             self._explain(number, photo, row.score)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mpiqe.batch.progress import Tracker
 from mpiqe.batch.sinks import decode_name
+from mpiqe.best.capture import Capture, capture_of
 from mpiqe.errors import ConfigError, ImageError
 from mpiqe.gallery.addresses import folder_addresses
 from mpiqe.gallery.compare import match
@@ -18,11 +19,13 @@ from mpiqe.gallery.folder import PageFolder, Pictures
 from mpiqe.gallery.maps import map_picture
 from mpiqe.gallery.packing import Contents, Map
 from mpiqe.gallery.read_table import read_scores
+from mpiqe.gallery.shots import Grouping, find_groups
 from mpiqe.gallery.table import Table
 from mpiqe.gallery.thumbnails import previews
 from mpiqe.runtimes.base import ExplainablePredictor
 from mpiqe.scoring import loading
 from mpiqe.scoring.explanation import explain
+from mpiqe.scoring.scorer import processors
 
 
 @dataclass
@@ -31,7 +34,7 @@ class _Shown:
 
     files: list[str | None]
     pictures: Pictures
-    taken: list[float | None]
+    captures: list[Capture | None]
 
 
 def page_of_tables(
@@ -42,10 +45,12 @@ def page_of_tables(
     title: str,
     thumbnail: int,
     worst: int | None,
+    grouping: Grouping,
     options: Mapping[str, Any],
 ) -> Contents:
     """Read one table of scores, or two to compare, and make the photos' thumbnails, where they are files.
 
+    Of two tables the ``grouping`` is that of the first.
     ``worst``: of so many photos there are distortion maps, ``None`` for all; the model for them and the bounds of
     reading are in ``options``, those of ``mpiqe.load``. Raises ``ConfigError`` and ``WeightsError``.
     """
@@ -61,6 +66,7 @@ def page_of_tables(
             read = [replace(table, name=str(path)) for table, path in zip(read, tables, strict=True)]
     if not (len(read[0].paths) or read[0].failures):
         raise ConfigError(f"{tables[0]} has no row")
+    grouping.difference(read[0].scale)
     folder.check_count(len(read[0].paths))
     folder.make()
     pictured = read if len(read) == 1 or not same_files else read[:1]
@@ -80,7 +86,15 @@ def page_of_tables(
     return Contents(
         title=title,
         tables=read,
-        taken=shown[0].taken,
+        taken=[capture and capture.seconds for capture in shown[0].captures],
+        groups=find_groups(
+            read[0],
+            grouping,
+            shown[0].captures,
+            shown[0].files,
+            workers=options["workers"] or processors(),
+            timeout=options["read_timeout"],
+        ),
         pictures=[each.pictures.to_json() for each in shown],
         maps=_maps(read[0], shown[0].files, folder, worst, options) if worst is None or worst else {},
         addresses=addresses,
@@ -110,7 +124,7 @@ def _pictures(
     with closing(made):
         for preview in made:
             shown.pictures.add(preview.thumbnail if preview else None)
-            shown.taken.append(preview.taken if preview else None)
+            shown.captures.append(capture_of(preview))
             tracker.add_many(1, failed=0)
     return shown
 

@@ -166,6 +166,14 @@ class _ClassesBuilder:
         return Classes(names, best, np.frombuffer(bytes(self._shares), dtype=np.uint8).reshape(len(best), len(names)))
 
 
+def split_path(path: str) -> tuple[str, str]:
+    """What stands before a photo's name, with the separator at its end, and the name."""
+    at = max(path.rfind("/"), path.rfind("\\") if "/" not in path else -1)
+    inside = path.rfind("::")
+    at = max(at, inside + 1 if inside >= 0 else -1)
+    return path[: at + 1], path[at + 1 :]
+
+
 def _share(probability: float) -> int:
     return min(_SHARES, max(0, round(probability * _SHARES)))
 

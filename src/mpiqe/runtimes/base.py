@@ -30,6 +30,9 @@ class Scale:
     higher_is_better: bool = True
     model: str = ""
     """The model and its version, as "mpiqe-embedded 3" or "checkpoint 1a2b3c4d"; scores of two versions do not mix."""
+    shot_difference: float | None = None
+    """How far scores of two shots of one scene have to be apart for 90 % to be in the right order, if it was measured
+    (``mpiqe.intervals.calibrate_shots``)."""
 
     @property
     def decimals(self) -> int:

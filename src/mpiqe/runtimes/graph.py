@@ -69,7 +69,11 @@ class GraphCard:
     def scale(self) -> Scale:
         """Unit, range and direction of its scores."""
         return Scale(
-            low=self.low, high=self.high, unit=self.unit, model=self.version or name_of_checkpoint(self.source)
+            low=self.low,
+            high=self.high,
+            unit=self.unit,
+            model=self.version or name_of_checkpoint(self.source),
+            shot_difference=self.interval.shot_difference if self.interval else None,
         )
 
 

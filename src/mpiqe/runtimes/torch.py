@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,10 @@ def load(request: Request) -> Loaded:
     elif request.threads:
         torch.set_num_threads(request.threads)
     model, config = load_checkpoint(request.weights, backbone=request.backbone)
-    version = read_card(request.graph).version if request.graph else ""
-    version = version or version_of(model, config)
+    card = read_card(request.graph) if request.graph else None
+    version = (card and card.version) or version_of(model, config)
+    if card and card.interval:  # bursts may have calibrated it after the export (benchmarks/bursts.py)
+        config = replace(config, interval=card.interval)
     model.clip.fuse()
     predictor = TorchPredictor(
         model=model, config=config, device=request.device, precision=request.precision, version=version
@@ -73,6 +76,7 @@ class TorchPredictor:
             high=config.mos_high,
             unit=f"MOS of {config.dataset}",
             model=version or version_of(model, config),
+            shot_difference=config.interval.shot_difference if config.interval else None,
         )
         self.interval_model = config.interval
         self.window_temperature = config.options.window_temperature

@@ -1,8 +1,8 @@
 "use strict";
 // Which photos are shown, in which order and in which groups.
 
-const ORDER_ROOM = 2 ** 21; // photos; 32 bits of a value and 21 of a place are what a double holds exactly
-const BURST_SECONDS = 2; // photos of a folder that follow each other within this time are a burst
+const RADIX_BITS = 11; // of a value's 32 that one pass of sorting looks at
+const SIGN = 0x80000000; // the bit of it
 
 /** Sort keys: a label, a value for each photo (NaN: comes last), and which way round is natural. */
 function sortKeys(gallery, decisions) {
@@ -41,87 +41,103 @@ function byClass(classes) {
 /**
  * All photos in order: a Uint32Array. Photos without a value come last, those of one value by name.
  *
- * A comparing function would be called two million times. Instead each photo becomes one number: the bits of its value,
- * turned so that they are ordered as values are, and its place by name below them; such an array sorts natively.
+ * A radix sort: each value's bits are turned so that they are ordered as values are, and three stable passes, from the
+ * photos in the order of their names, put them in order. A comparing function would be called two million times.
  */
-function sorted(gallery, key, reversed, groups) {
-  const { count, order } = gallery;
+function sorted({ count, byName }, key, reversed, groups) {
   const values = new Float32Array(count);
   for (let photo = 0; photo < count; photo++) {
     const value = key.value(photo);
     values[photo] = Number.isNaN(value) ? Infinity : reversed ? -value : value;
   }
   const bits = new Uint32Array(values.buffer);
-  const packed = new Float64Array(count);
-  const byName = new Uint32Array(count);
   for (let photo = 0; photo < count; photo++) {
-    const turned = bits[photo] & 0x80000000 ? ~bits[photo] >>> 0 : (bits[photo] | 0x80000000) >>> 0;
-    packed[photo] = turned * ORDER_ROOM + order[photo];
-    byName[order[photo]] = photo;
+    bits[photo] = bits[photo] & SIGN ? ~bits[photo] : bits[photo] | SIGN;
   }
-  packed.sort();
-  const photos = new Uint32Array(count);
-  for (let place = 0; place < count; place++) photos[place] = byName[packed[place] % ORDER_ROOM];
+  const photos = sortedByBits(byName, [bits]);
   return groups ? inGroups(photos, groups) : photos;
 }
 
+/** Photos in the order of columns of 32 bits, the last of which counts most; those of equal bits stay as they were. */
+function sortedByBits(photos, columns) {
+  let from = photos, to = new Uint32Array(photos.length), spare = new Uint32Array(photos.length);
+  for (const bits of columns) {
+    for (let shift = 0; shift < 32; shift += RADIX_BITS) {
+      sortPass(from, to, bits, shift);
+      [from, to, spare] = [to, spare, to];
+    }
+  }
+  return from;
+}
+
+/** Put photos into `placed` in the order of some bits of theirs; those of equal bits stay in their order. */
+function sortPass(photos, placed, bits, shift) {
+  const mask = (1 << RADIX_BITS) - 1;
+  const starts = new Uint32Array(mask + 2);
+  for (const photo of photos) starts[((bits[photo] >>> shift) & mask) + 1]++;
+  for (let at = 0; at < mask; at++) starts[at + 1] += starts[at];
+  for (const photo of photos) placed[starts[(bits[photo] >>> shift) & mask]++] = photo;
+}
+
 /** Photos group by group, in the order that they have, by counting. */
-function inGroups(photos, { labels, of }) {
-  const starts = new Uint32Array(labels.length + 1);
+function inGroups(photos, { count, of }) {
+  const starts = new Uint32Array(count + 1);
   for (const photo of photos) starts[of[photo] + 1]++;
-  for (let group = 0; group < labels.length; group++) starts[group + 1] += starts[group];
+  for (let group = 0; group < count; group++) starts[group + 1] += starts[group];
   const placed = new Uint32Array(photos.length);
   for (const photo of photos) placed[starts[of[photo]]++] = photo;
   return placed;
 }
 
-/** The place of each photo among all by a value that has more digits than single precision keeps. */
+/** The rank of each value among all, NaN for NaN: single precision holds it where it does not hold the value. */
 function ranked(values) {
-  const known = values.map((value) => (Number.isNaN(value) ? Infinity : value));
-  const photos = new Uint32Array(values.length);
-  for (let photo = 0; photo < photos.length; photo++) photos[photo] = photo;
-  photos.sort((a, b) => known[a] - known[b] || 0);
-  const ranks = new Float32Array(values.length);
-  let rank = 0;
-  photos.forEach((photo, place) => {
-    if (place > 0 && known[photo] !== known[photos[place - 1]]) rank++;
+  const count = values.length;
+  const known = Float64Array.from(values, (value) => (Number.isNaN(value) ? Infinity : value));
+  const halves = new Uint32Array(known.buffer); // little-endian, as the columns of data.js are
+  const low = new Uint32Array(count), high = new Uint32Array(count);
+  for (let photo = 0; photo < count; photo++) {
+    const isBelow = halves[2 * photo + 1] & SIGN;
+    low[photo] = isBelow ? ~halves[2 * photo] : halves[2 * photo];
+    high[photo] = isBelow ? ~halves[2 * photo + 1] : halves[2 * photo + 1] | SIGN;
+  }
+  const ranks = new Float32Array(count);
+  let rank = 1, before = Infinity;
+  for (const photo of sortedByBits(Uint32Array.from(values.keys()), [low, high])) {
+    if (known[photo] > before) rank++;
+    before = known[photo];
     ranks[photo] = Number.isNaN(values[photo]) ? NaN : rank;
-  });
+  }
   return ranks;
 }
 
-/** Groups: {labels, of}, the number of each photo's group; null without any. */
+/** Groups: their count, of each its label and a note about it, and of each photo its group; null without any. */
 function grouped(gallery, kind) {
   if (kind === "none") return null;
-  if (kind === "burst") return bursts(gallery);
+  if (kind === "shots") return groupedByShots(gallery);
   const { first } = gallery;
-  const names = kind === "folder" ? first.folders : first[kind].names;
+  const names = kind === "folder" ? first.shortFolders : first[kind].names;
   const number = kind === "folder" ? first.folder : first[kind].likeliest;
   const ordered = [...names.keys()].sort((a, b) => compareText(names[a], names[b]));
   const ranks = new Uint32Array(NO_CLASS + 1 > names.length ? NO_CLASS + 1 : names.length).fill(names.length);
   ordered.forEach((at, rank) => { ranks[at] = rank; });
   const of = Uint32Array.from(number, (at) => ranks[at]);
-  return { labels: [...ordered.map((at) => names[at] || "(this folder)"), "Unknown"], of };
+  const label = (group) => (group < ordered.length ? names[ordered[group]] || "(this folder)" : "Unknown");
+  return { count: names.length + 1, label, note: () => "", of };
 }
 
 const compareText = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Photos of a folder that were taken within seconds of the one before; what is alone comes last. */
-function bursts(gallery) {
-  const { taken, first } = gallery;
-  const photos = [...Array(gallery.count).keys()].filter((photo) => !Number.isNaN(taken[photo]));
-  photos.sort((a, b) => first.folder[a] - first.folder[b] || taken[a] - taken[b]);
-  const found = [];
-  photos.forEach((photo, at) => {
-    const before = photos[at - 1];
-    const follows = at > 0 && first.folder[before] === first.folder[photo] && taken[photo] - taken[before] <= BURST_SECONDS;
-    if (follows) found[found.length - 1].push(photo);
-    else found.push([photo]);
-  });
-  const kept = found.filter((burst) => burst.length > 1);
-  const of = new Uint32Array(gallery.count).fill(kept.length);
-  kept.forEach((burst, number) => burst.forEach((photo) => { of[photo] = number; }));
-  return { labels: [...kept.map((burst) => `Burst at ${timeText(taken[burst[0]])}`), "Not in a burst"], of };
+/** Shots of one subject, each group with its best; what is alone comes last. */
+function groupedByShots({ shots, first, taken }) {
+  const { count } = shots;
+  const label = (group) => {
+    if (group === count) return "Alone";
+    const photo = shots.photos(group)[0];
+    if (shots.by === "folder") return first.shortFolders[first.folder[photo]] || "(this folder)";
+    return shots.by === "time" ? `Burst at ${timeText(taken[photo])}` : `Like ${first.names[shots.best[group]]}`;
+  };
+  const note = (group) => (group === count ? "" : shots.verdict(group));
+  return { count: count + 1, label, note, of: Uint32Array.from(shots.of, (group) => Math.min(group, count)) };
 }
 
 /** A camera's own time, without a time zone. */
@@ -129,15 +145,21 @@ function timeText(seconds) {
   return new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ");
 }
 
-/** Quantities that a range can be chosen of. */
+/** Quantities that a range can be chosen of: of each its values (one a photo, NaN without) and how it is written. */
 function rangeKeys(gallery) {
-  const { first, second } = gallery;
+  const { first, second, count } = gallery;
+  const made = (value) => {
+    const values = new Float32Array(count);
+    for (let photo = 0; photo < count; photo++) values[photo] = value(photo);
+    return values;
+  };
+  const written = (decimals) => (value) => value.toFixed(decimals);
   const keys = {};
-  if (second) keys.change = { label: "Change, in shares of the scale", value: (photo) => gallery.change(photo), decimals: 2 };
-  keys.score = { label: second ? `Score (${first.name})` : "Score", value: (photo) => first.score[photo], decimals: first.decimals };
-  if (second) keys.second = { label: `Score (${second.name})`, value: (photo) => second.score[photo], decimals: second.decimals };
-  keys.interval = { label: "Interval width", value: (photo) => first.intervalHigh[photo] - first.intervalLow[photo], decimals: first.decimals };
-  keys.size = { label: "Megapixels", value: (photo) => gallery.bySize[photo] / 1e6, decimals: 2 };
+  if (second) keys.change = { label: "Change, in shares of the scale", values: made((photo) => gallery.change(photo)), text: written(2) };
+  keys.score = { label: second ? `Score (${first.name})` : "Score", values: first.score, text: written(first.decimals) };
+  if (second) keys.second = { label: `Score (${second.name})`, values: second.score, text: written(second.decimals) };
+  keys.interval = { label: "Interval width", values: made((photo) => first.intervalHigh[photo] - first.intervalLow[photo]), text: written(first.decimals) };
+  keys.size = { label: "Megapixels", values: gallery.bySize, text: (value) => (value / 1e6).toFixed(2) };
   return keys;
 }
 
@@ -159,51 +181,85 @@ class Filters {
     return this.view === "all" && !this.text.trim() && !this.ranges.size && !scene.size && !distortion.size;
   }
 
-  /** The photos that pass, in the same order. */
+  /** The photos that pass, in the same order: each filter that is set goes through those that the one before left. */
   apply(photos, gallery, decisions, texts) {
     const { first } = gallery;
-    const wanted = this.text.toLowerCase().split(/\s+/).filter(Boolean);
-    const matches = wanted.length ? texts.matcher(wanted) : null;
-    const ranges = [...this.ranges.values()];
-    const { scene, distortion } = this.words;
-    const kept = new Uint32Array(photos.length);
-    let count = 0;
-    for (const photo of photos) {
-      if (!this.inView(photo, decisions)) continue;
-      if (scene.size && !scene.has(first.scene.likeliest[photo])) continue;
-      if (distortion.size && !distortion.has(first.distortion.likeliest[photo])) continue;
-      if (!ranges.every(({ low, high, values }) => values[photo] >= low && values[photo] <= high)) continue;
-      if (matches && !matches(photo)) continue;
-      kept[count++] = photo;
+    let kept = photos;
+    const room = () => (kept === photos ? new Uint32Array(photos.length) : kept); // what is read lies ahead of what is written
+    const keep = (passes) => {
+      const left = room();
+      let count = 0;
+      for (const photo of kept) if (passes(photo)) left[count++] = photo;
+      kept = left.subarray(0, count);
+    };
+    // Without a call for each photo, since the first time it is the slow kind of call.
+    const keepWithin = (values, low, high) => {
+      const left = room(), from = kept, length = kept.length;
+      let count = 0;
+      for (let at = 0; at < length; at++) {
+        const photo = from[at], value = values[photo];
+        if (value >= low && value <= high) left[count++] = photo;
+      }
+      kept = left.subarray(0, count);
+    };
+    for (const kind of ["scene", "distortion"]) {
+      if (!this.words[kind].size) continue;
+      const wanted = new Uint8Array(NO_CLASS + 1);
+      for (const number of this.words[kind]) wanted[number] = 1;
+      const { likeliest } = first[kind];
+      keep((photo) => wanted[likeliest[photo]]);
     }
-    return kept.subarray(0, count);
+    for (const { low, high, values } of this.ranges.values()) keepWithin(values, low, high);
+    if (this.view !== "all") keep((photo) => this.inView(photo, decisions, gallery.shots));
+    const words = this.text.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const word of words) keep(texts.matcher(word));
+    return kept;
   }
 
-  inView(photo, decisions) {
+  inView(photo, decisions, shots) {
     const { view } = this;
-    if (view === "all") return true;
     if (view === "undecided") return !decisions.isDecided(photo);
     if (view === "rated") return decisions.rating(photo) !== null;
+    if (view === "best") return shots.isBest(photo);
     return decisions.decision(photo) === view;
   }
 }
 
-/** The paths that are searched, in small letters; made when the first word is searched. */
+/** The paths that are searched, in small letters. */
 class Texts {
   constructor(table) {
     this.table = table;
   }
 
-  /** A function that says whether a photo's path has all of the words, which are in small letters. */
-  matcher(words) {
-    this.names ??= this.table.names.map((name) => name.toLowerCase());
-    this.folders ??= this.table.folders.map((folder) => folder.toLowerCase());
-    const { names, folders, table } = this;
-    const tests = words.map((word) => {
-      const inFolder = folders.map((folder) => folder.includes(word));
-      if (/[/\\:]/.test(word)) return (photo) => (folders[table.folder[photo]] + names[photo]).includes(word);
-      return (photo) => inFolder[table.folder[photo]] || names[photo].includes(word);
-    });
-    return (photo) => tests.every((test) => test(photo));
+  /**
+   * Make all names one text, and note where each begins: a search goes through it many times quicker than through each.
+   * Done when somebody is about to type, or else with the first word.
+   */
+  prepare() {
+    if (this.text) return;
+    this.folders = this.table.folders.map((folder) => folder.toLowerCase());
+    this.text = `${this.table.names.join("/").toLowerCase()}/`;
+    this.starts = new Uint32Array(this.table.names.length);
+    for (let photo = 0, at = 0; photo < this.starts.length; photo++) {
+      this.starts[photo] = at;
+      at = this.text.indexOf("/", at) + 1;
+    }
+  }
+
+  /** A function that says whether a photo's path has a word, which is in small letters. */
+  matcher(word) {
+    this.prepare();
+    const { folders, text, starts, table } = this;
+    const name = (photo) => text.slice(starts[photo], text.indexOf("/", starts[photo]));
+    if (/[/\\:]/.test(word)) return (photo) => (folders[table.folder[photo]] + name(photo)).includes(word);
+    const inFolder = Uint8Array.from(folders, (folder) => folder.includes(word));
+    const inName = new Uint8Array(starts.length);
+    let photo = 0;
+    for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at)) {
+      while (photo + 1 < starts.length && starts[photo + 1] <= at) photo++;
+      inName[photo] = 1;
+      at = photo + 1 < starts.length ? starts[photo + 1] : text.length; // once a name is enough
+    }
+    return (photo) => inFolder[table.folder[photo]] || inName[photo];
   }
 }

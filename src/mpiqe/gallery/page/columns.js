@@ -64,6 +64,16 @@ class Table {
     return this.folders[this.folder[photo]] + this.names[photo];
   }
 
+  /** The names of folders below the deepest one that all photos share; "" for that one itself. */
+  get shortFolders() {
+    if (this.short) return this.short;
+    let [shared = ""] = this.folders;
+    for (const folder of this.folders) while (!folder.startsWith(shared)) shared = upperFolder(shared);
+    if (this.folders.length === 1) shared = upperFolder(shared);
+    this.short = this.folders.map((folder) => folder.slice(shared.length));
+    return this.short;
+  }
+
   /** How far along the scale a value lies, from 0 to 1. */
   place(value) {
     return Math.min(1, Math.max(0, (value - this.low) / (this.high - this.low || 1)));
@@ -111,6 +121,11 @@ class Table {
   }
 }
 
+/** What stands before the last part of a folder: "/a/" of "/a/b/". */
+function upperFolder(folder) {
+  return folder.replace(/[^/\\]*[/\\]*$/, "");
+}
+
 /** All that the page shows. */
 class Gallery {
   constructor(packed) {
@@ -118,11 +133,14 @@ class Gallery {
     this.tables = packed.tables.map((table) => new Table(table, packed.count));
     this.first = this.tables[0];
     this.second = this.tables[1] || null;
-    this.order = column(Uint32Array, packed.order);
+    this.order = column(Uint32Array, packed.order); // the place of each photo by name
+    this.byName = new Uint32Array(packed.count); // the photos in that order
+    this.order.forEach((place, photo) => { this.byName[place] = photo; });
     this.taken = packed.taken === null ? null : column(Float64Array, packed.taken);
+    this.shots = packed.groups === null ? null : new Shots(packed.groups);
     this.failures = packed.tables.flatMap((table) =>
       table.failures.map(([path, reason]) => ({ path, reason, table: table.name })));
-    this.bySize = new Float64Array(packed.count);
+    this.bySize = new Float32Array(packed.count); // single precision tells sizes apart to one in 16 million
     for (let photo = 0; photo < packed.count; photo++) {
       this.bySize[photo] = this.first.width[photo] * this.first.height[photo];
     }

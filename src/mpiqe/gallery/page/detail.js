@@ -2,11 +2,12 @@
 // One photo, large: the photo itself with its distortion map, its score, all probabilities and what was decided.
 
 const MAP_SIDE = 220; // pixels of a map beside the photo
+const MOST_SHOTS = 24; // of a group that are shown in a row
 
 class Detail {
-  /** `step(by)` goes to another photo and returns it; `decide(what)` decides about this one. */
-  constructor(dialog, gallery, decisions, { step, decide, announce }) {
-    Object.assign(this, { dialog, gallery, decisions, step, decide, announce });
+  /** `step(by)` goes to another photo and returns it; `goTo(photo)` makes one active, if it is among those shown; `decide(what)` decides about this one. */
+  constructor(dialog, gallery, decisions, { step, goTo, decide, announce }) {
+    Object.assign(this, { dialog, gallery, decisions, step, goTo, decide, announce });
     this.showsMap = false;
     this.pictures = element("div", "pictures");
     this.side = element("div", "side");
@@ -61,9 +62,10 @@ class Detail {
     });
   }
 
-  show(photo) {
+  show(photo, isOutside = false) {
     const { gallery } = this;
     this.photo = photo;
+    this.isOutside = isOutside;
     const place = this.step(0, true);
     this.at.textContent = place;
     const tables = gallery.tables.filter((table) => table.hasPictures);
@@ -120,6 +122,7 @@ class Detail {
     for (const table of gallery.tables) parts.push(this.score(table, photo, gallery.second ? table.name : null));
     if (gallery.second) parts.push(element("p", "change", changeText(gallery, photo)));
     parts.push(this.choices(photo));
+    if (gallery.shots && gallery.shots.group(photo) !== null) parts.push(this.shots(photo));
     this.mapButton = null;
     if (gallery.maps[photo]) parts.push(this.mapChoice(photo));
     for (const table of gallery.tables) {
@@ -152,7 +155,7 @@ class Detail {
     this.mapButton.setAttribute("aria-pressed", this.showsMap);
     this.mapButton.setAttribute("aria-label", `Lay the map of “${distortion}” over the photo`);
     this.mapButton.title = "Lay it over the photo (M)";
-    return element("section", "map-choice", element("h3", "", `Where “${distortion}” is `, element("kbd", "", "M")), this.mapButton);
+    return element("section", "map-choice", element("h3", "", distortion === "others" ? "Where other distortions are " : `Where “${distortion}” is `, element("kbd", "", "M")), this.mapButton);
   }
 
   score(table, photo, name) {
@@ -185,6 +188,35 @@ class Detail {
     }
     row.append(starButtons(rating, (stars) => this.decide(stars)));
     return row;
+  }
+
+  /** The photos of its group, the best first; a click goes there. */
+  shots(photo) {
+    const { shots, first } = this.gallery;
+    const group = shots.group(photo);
+    const verdict = shots.verdict(group);
+    const row = element("div", "shots-row");
+    const photos = [...shots.photos(group)].sort((a, b) => shots.behind[a] - shots.behind[b] || (shots.isBest(b) - shots.isBest(a)));
+    for (const each of photos.slice(0, MOST_SHOTS)) {
+      const image = document.createElement("img");
+      image.alt = "";
+      const address = first.thumbnail(each);
+      if (address) image.src = address;
+      const behind = shots.behind[each];
+      const under = shots.isBest(each) ? "best" : Number.isNaN(behind) ? "" : `−${behind.toFixed(2)}`;
+      const choice = button("", () => {
+        this.show(each, !this.goTo(each));
+        this.side.querySelector(".shots-row [aria-current]").focus();
+      });
+      choice.append(image, element("span", "", first.number(first.score[each])), element("small", "", under));
+      choice.setAttribute("aria-label", `${first.names[each]}, score ${first.number(first.score[each])}, ${shots.place(each)}`);
+      choice.title = first.names[each];
+      if (each === photo) choice.setAttribute("aria-current", "true");
+      row.append(choice);
+    }
+    const more = photos.length - MOST_SHOTS;
+    return element("section", "shots",
+      element("h3", "", `${photos.length} shots: ${verdict}`), row, ...(more > 0 ? [element("p", "faint", `and ${more} more`)] : []));
   }
 
   /** Show what was decided anew. */

@@ -6,15 +6,15 @@
 
 const GAP = 8;
 const HEADING = 40;
-const AHEAD = 0.6; // screens above and below that are kept
+const AHEAD = 0.6; // screens above and below that are kept, and filled when the screen is drawn
 
 class Grid {
   /**
    * `host`: the element. `fill(cell, photo)` shows a photo in a cell, `make()` makes an empty one;
-   * `onActive(photo)`, `onOpen(photo)` and `onChosen()` are told what happens.
+   * `onOpen(photo)` is told what is opened, `onChosen()` that another photo is active or chosen.
    */
-  constructor(host, { make, fill, onActive, onOpen, onChosen, captionHeight }) {
-    Object.assign(this, { host, make, fill, onActive, onOpen, onChosen, captionHeight });
+  constructor(host, { make, fill, onOpen, onChosen, captionHeight }) {
+    Object.assign(this, { host, make, fill, onOpen, onChosen, captionHeight });
     this.photos = new Uint32Array(0); // what is shown, in order
     this.active = 0; // a place in photos
     this.anchor = 0; // where a range of chosen photos begins
@@ -22,21 +22,40 @@ class Grid {
     this.choosesMany = false;
     this.cells = new Map(); // by place
     this.headings = new Map(); // by row
-    this.spare = [];
+    this.free = []; // cells in the document whose photo is to be another one
+    this.spare = []; // cells that are not in the document
+    this.top = 0; // of what is scrolled; the host is not asked for it, nor for its size, since it would lay out first
+    this.width = this.viewHeight = 0;
     this.cellSize = 168;
     this.sheet = element("div", "sheet");
     this.sheet.setAttribute("role", "presentation");
     host.append(this.sheet);
     this.setRows(null);
-    host.addEventListener("scroll", () => this.drawSoon(), { passive: true });
+    host.addEventListener("scroll", () => { this.top = host.scrollTop; this.drawSoon(); }, { passive: true });
     host.addEventListener("keydown", (event) => this.key(event));
     host.addEventListener("click", (event) => this.click(event));
     host.addEventListener("dblclick", (event) => event.preventDefault());
-    new ResizeObserver(() => this.layOut()).observe(host);
+    new ResizeObserver(() => { if (this.measure()) this.layOut(); }).observe(host);
+  }
+
+  /** Ask the host for its size; whether it has another one than before. A hidden host has none. */
+  measure() {
+    const { clientWidth, clientHeight } = this.host;
+    if (!clientWidth || (clientWidth === this.width && clientHeight === this.viewHeight)) return false;
+    this.width = clientWidth;
+    this.viewHeight = clientHeight;
+    return true;
+  }
+
+  scrollTo(top) {
+    const to = Math.max(0, Math.min(top, this.height - this.viewHeight));
+    if (to === this.top) return;
+    this.host.scrollTop = to;
+    this.top = this.host.scrollTop;
   }
 
   /**
-   * Show these photos; `groups` are {labels, of}, the photos in the order of their groups. The active photo stays
+   * Show these photos; `groups` are those of `grouped`, the photos in their order. The active photo stays
    * active where it is among them, unless all is shown `fromStart`.
    */
   show(photos, groups, fromStart) {
@@ -47,8 +66,8 @@ class Grid {
     this.active = Math.max(0, kept);
     this.anchor = this.active;
     if (this.chosen.size) this.chosen = new Set(photos.filter((photo) => this.chosen.has(photo)));
+    if (!this.width) this.measure();
     this.layOut({ stay: kept > 0 });
-    this.onActive(this.activePhoto);
     this.onChosen();
   }
 
@@ -66,6 +85,15 @@ class Grid {
 
   setRows(groups) {
     const { columns } = this;
+    const count = this.photos.length;
+    if (!groups) {
+      const rows = count && Math.ceil(count / columns), step = count && this.rowHeight + GAP;
+      const tops = Float64Array.from({ length: rows }, (_, row) => GAP + row * step);
+      const firsts = Uint32Array.from({ length: rows }, (_, row) => row * columns);
+      this.rows = { tops, firsts, heads: new Int32Array(rows).fill(-1) };
+      this.height = GAP + rows * step;
+      return;
+    }
     const tops = [], firsts = [], heads = [];
     let top = GAP;
     const add = (height, first, head) => {
@@ -74,15 +102,11 @@ class Grid {
       heads.push(head);
       top += height + (head < 0 ? GAP : 0);
     };
-    const count = this.photos.length;
     for (let place = 0; place < count;) {
-      let end = count;
-      if (groups) {
-        const group = groups.of[this.photos[place]];
-        end = place + 1;
-        while (end < count && groups.of[this.photos[end]] === group) end++;
-        add(HEADING, place, group);
-      }
+      const group = groups.of[this.photos[place]];
+      let end = place + 1;
+      while (end < count && groups.of[this.photos[end]] === group) end++;
+      add(HEADING, place, group);
       for (; place < end; place += columns) add(this.rowHeight, place, -1);
       place = end;
     }
@@ -91,7 +115,7 @@ class Grid {
   }
 
   layOut({ stay = true } = {}) {
-    const width = this.host.clientWidth - 2 * GAP;
+    const width = this.width - 2 * GAP;
     if (width <= 0) return;
     this.columns = Math.max(2, Math.floor((width + GAP) / (this.cellSize + GAP)));
     this.cellWidth = Math.floor((width + GAP) / this.columns) - GAP;
@@ -100,20 +124,24 @@ class Grid {
     this.sheet.style.height = `${this.height}px`;
     this.recycle();
     if (stay) this.reveal(this.active);
-    else this.host.scrollTop = 0;
+    else this.scrollTo(0);
     this.draw();
   }
 
   recycle() {
-    for (const cell of this.cells.values()) this.release(cell);
+    this.free.push(...[...this.cells.values()].reverse()); // taken from the end: the first stays the first
     for (const heading of this.headings.values()) heading.remove();
     this.cells.clear();
     this.headings.clear();
   }
 
-  release(cell) {
-    cell.remove();
-    if (this.spare.length < 400) this.spare.push(cell);
+  /** Take cells that no photo has taken out of the document. */
+  removeFree() {
+    for (const cell of this.free) {
+      cell.remove();
+      if (this.spare.length < 400) this.spare.push(cell);
+    }
+    this.free.length = 0;
   }
 
   /** The last row that begins at or before a height. */
@@ -157,22 +185,30 @@ class Grid {
     }
   }
 
+  /** Draw what is on the screen, and what lies ahead when that has been shown. */
   draw() {
-    const { scrollTop, clientHeight } = this.host;
+    this.drawWithin(0);
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.drawWithin(AHEAD), 50);
+  }
+
+  drawWithin(ahead) {
+    const { top, viewHeight } = this;
     const { tops, heads } = this.rows;
-    const wanted = new Set(), wantedHeadings = new Set();
+    const wanted = new Set(), kept = new Set(), wantedHeadings = new Set();
     if (tops.length) {
-      const last = this.rowAt(scrollTop + clientHeight * (1 + AHEAD));
-      for (let row = this.rowAt(scrollTop - clientHeight * AHEAD); row <= last; row++) {
+      const rows = (screens) => [this.rowAt(top - viewHeight * screens), this.rowAt(top + viewHeight * (1 + screens))];
+      const [first, last] = rows(ahead), [from, to] = rows(AHEAD);
+      for (let row = from; row <= to; row++) {
         if (heads[row] >= 0) wantedHeadings.add(row);
-        for (const place of this.placesOf(row)) wanted.add(place);
+        for (const place of this.placesOf(row)) (row >= first && row <= last ? wanted : kept).add(place);
       }
-      for (const place of this.placesOf(this.rowOf(this.active))) if (place === this.active) wanted.add(place);
+      if (this.active < this.photos.length) wanted.add(this.active);
     }
     for (const [place, cell] of this.cells) {
-      if (!wanted.has(place)) {
+      if (!wanted.has(place) && !kept.has(place)) {
         this.cells.delete(place);
-        this.release(cell);
+        this.free.push(cell);
       }
     }
     for (const [row, heading] of this.headings) {
@@ -183,8 +219,9 @@ class Grid {
     }
     const added = document.createDocumentFragment();
     for (const row of wantedHeadings) if (!this.headings.has(row)) added.append(this.heading(row));
-    for (const place of wanted) if (!this.cells.has(place)) added.append(this.place(place));
-    this.sheet.append(added);
+    for (const place of wanted) if (!this.cells.has(place)) this.place(place, added);
+    if (added.firstChild) this.sheet.append(added);
+    this.removeFree();
     this.mark();
   }
 
@@ -195,19 +232,27 @@ class Grid {
     let end = row + 1;
     while (end < heads.length && heads[end] < 0) end++;
     const count = (end < firsts.length ? firsts[end] : this.photos.length) - firsts[row];
-    heading.append(element("span", "", this.groups.labels[heads[row]]), element("small", "", ` ${count}`));
+    const group = heads[row];
+    heading.append(element("span", "", this.groups.label(group)), element("small", "", ` ${count}`));
+    const note = this.groups.note(group);
+    if (note) heading.append(element("small", "note", note));
     heading.style.transform = `translate(${GAP}px, ${tops[row]}px)`;
     this.headings.set(row, heading);
     return heading;
   }
 
-  place(place) {
-    const cell = this.spare.pop() || this.make();
+  /** Show the photo of a place in a cell; one that is new in the document goes to `added`. */
+  place(place, added) {
+    let cell = this.free.pop();
+    if (!cell) {
+      cell = this.spare.pop() || this.make();
+      added.append(cell);
+    }
     const row = this.rowOf(place);
     const column = place - this.rows.firsts[row];
-    cell.style.transform = `translate(${GAP + column * (this.cellWidth + GAP)}px, ${this.rows.tops[row]}px)`;
-    cell.style.width = `${this.cellWidth}px`;
-    cell.style.height = `${this.rowHeight}px`;
+    setStyle(cell, "transform", `translate(${GAP + column * (this.cellWidth + GAP)}px, ${this.rows.tops[row]}px)`);
+    setStyle(cell, "width", `${this.cellWidth}px`);
+    setStyle(cell, "height", `${this.rowHeight}px`);
     const photo = this.photos[place];
     cell.id = `photo-${photo}`;
     cell.place = place;
@@ -223,8 +268,8 @@ class Grid {
     for (const [place, cell] of this.cells) {
       const isActive = place === this.active;
       cell.classList.toggle("active", isActive);
-      cell.setAttribute("aria-selected", this.chosen.has(this.photos[place]));
-      if (isActive) this.host.setAttribute("aria-activedescendant", cell.id);
+      setAttribute(cell, "aria-selected", String(this.chosen.has(this.photos[place])));
+      if (isActive) setAttribute(this.host, "aria-activedescendant", cell.id);
     }
     if (!this.photos.length) this.host.removeAttribute("aria-activedescendant");
   }
@@ -238,10 +283,10 @@ class Grid {
   reveal(place) {
     if (!this.photos.length) return;
     const row = this.rowOf(place);
-    const top = this.rows.tops[row], { scrollTop, clientHeight } = this.host;
+    const top = this.rows.tops[row];
     const over = this.rows.heads[row - 1] >= 0 ? HEADING : GAP;
-    if (top - over < scrollTop) this.host.scrollTop = top - over;
-    else if (top + this.rowHeight > scrollTop + clientHeight) this.host.scrollTop = top + this.rowHeight + GAP - clientHeight;
+    if (top - over < this.top) this.scrollTo(top - over);
+    else if (top + this.rowHeight > this.top + this.viewHeight) this.scrollTo(top + this.rowHeight + GAP - this.viewHeight);
   }
 
   /** Make a place active; with `extend` choose everything from the anchor to it. */
@@ -258,7 +303,6 @@ class Grid {
     }
     this.reveal(this.active);
     this.draw();
-    this.onActive(this.activePhoto);
     this.onChosen();
   }
 
@@ -296,7 +340,7 @@ class Grid {
   }
 
   key(event) {
-    const screen = Math.max(1, Math.floor(this.host.clientHeight / (this.rowHeight + GAP)));
+    const screen = Math.max(1, Math.floor(this.viewHeight / (this.rowHeight + GAP)));
     const to = {
       ArrowLeft: () => this.active - 1,
       ArrowRight: () => this.active + 1,
@@ -332,6 +376,19 @@ class Grid {
       this.onOpen(this.activePhoto);
     }
   }
+}
+
+/** What is written without need costs the browser as much as what has changed. */
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function setStyle(node, name, value) {
+  if (node.style[name] !== value) node.style[name] = value;
+}
+
+function setAttribute(node, name, value) {
+  if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
 
 /** An element with a class and children; text is never taken for markup. */

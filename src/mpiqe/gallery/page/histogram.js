@@ -5,9 +5,9 @@ const HISTOGRAM_BARS = 40;
 const SLIDER_STEPS = 400;
 
 class Histogram {
-  /** `values`: one for each photo, NaN for those without. `onRange` gets [low, high], or null for all. */
-  constructor(label, values, decimals, onRange) {
-    this.decimals = decimals;
+  /** `values`: one for each photo, NaN for those without; `text` writes one. `onRange` gets [low, high], or null for all. */
+  constructor(label, values, text, onRange) {
+    this.write = text;
     this.onRange = onRange;
     this.low = Infinity;
     this.high = -Infinity;
@@ -37,14 +37,13 @@ class Histogram {
   }
 
   heights(values) {
-    const counts = new Array(HISTOGRAM_BARS).fill(0);
+    const counts = new Uint32Array(HISTOGRAM_BARS);
+    const { low, high } = this, perUnit = HISTOGRAM_BARS / (high - low);
     for (const value of values) {
-      if (Number.isNaN(value)) continue;
-      const bar = Math.floor(((value - this.low) / (this.high - this.low)) * HISTOGRAM_BARS);
-      counts[Math.min(HISTOGRAM_BARS - 1, bar)]++;
+      if (value >= low) counts[Math.min(HISTOGRAM_BARS - 1, Math.floor((value - low) * perUnit))]++; // not of NaN
     }
     const most = Math.max(...counts);
-    return counts.map((count) => (count === 0 ? 0 : Math.max(0.03, count / most)));
+    return Array.from(counts,(count) => (count === 0 ? 0 : Math.max(0.03, count / most)));
   }
 
   slider(label, value) {
@@ -81,7 +80,10 @@ class Histogram {
       this.changed();
     });
     for (const end of ["pointerup", "pointercancel"]) this.plot.addEventListener(end, () => { began = null; });
-    this.plot.addEventListener("dblclick", () => this.reset());
+    this.plot.addEventListener("dblclick", () => {
+      this.clear();
+      this.onRange(null);
+    });
   }
 
   valueAt(step) {
@@ -100,16 +102,17 @@ class Histogram {
     this.onRange(this.range());
   }
 
-  reset() {
-    if (this.element.hidden) return;
+  /** Choose all again, and tell nobody. */
+  clear() {
+    if (this.element.hidden || this.range() === null) return;
     this.from.value = 0;
     this.to.value = SLIDER_STEPS;
-    this.changed();
+    this.show();
   }
 
   show() {
     const from = +this.from.value, to = +this.to.value;
-    const [low, high] = [this.valueAt(from), this.valueAt(to)].map((value) => value.toFixed(this.decimals));
+    const [low, high] = [this.valueAt(from), this.valueAt(to)].map(this.write);
     this.text.textContent = `${low} to ${high}`;
     this.from.setAttribute("aria-valuetext", low);
     this.to.setAttribute("aria-valuetext", high);

@@ -13,7 +13,6 @@ const byId = (id) => document.getElementById(id);
 const grid = new Grid(byId("grid"), {
   make: makeCell,
   fill: fillCell,
-  onActive: () => showChosen(),
   onOpen: (photo) => detail.open(photo),
   onChosen: () => showChosen(),
   captionHeight: gallery.second ? 74 : 56,
@@ -21,11 +20,16 @@ const grid = new Grid(byId("grid"), {
 
 const detail = new Detail(byId("detail"), gallery, decisions, {
   step: (by, tellsPlace) => {
-    if (tellsPlace) return `${count(grid.active + 1)} of ${count(grid.photos.length)}`;
+    if (tellsPlace) return detail.isOutside ? "not among those shown" : `${count(grid.active + 1)} of ${count(grid.photos.length)}`;
     const to = grid.active + by;
     if (to < 0 || to >= grid.photos.length) return undefined;
     grid.move(to);
     return grid.activePhoto;
+  },
+  goTo: (photo) => {
+    const place = grid.photos.indexOf(photo);
+    if (place >= 0) grid.move(place);
+    return place >= 0;
   },
   decide: (what) => decide(what, [detail.photo]),
   announce: say,
@@ -66,10 +70,12 @@ function makeCell() {
   cell.bar = element("span", "rail", element("span", ""));
   cell.word = element("span", "word");
   cell.name = element("span", "name");
+  cell.best = element("span", "best");
   cell.change = element("span", "cell-change");
   const top = element("div", "line", cell.score, cell.bar);
   const lines = gallery.second ? [top, element("div", "line", cell.change), element("div", "line", cell.name)] : [top, element("div", "line", cell.word, cell.name)];
   cell.append(cell.picture, element("div", "caption", ...lines), cell.mark, cell.tick);
+  cell.picture.append(cell.best);
   return cell;
 }
 
@@ -84,19 +90,32 @@ function fillCell(cell, photo) {
   const decision = decisions.decision(photo), rating = decisions.rating(photo);
   cell.className = `cell ${first.grade(photo)} ${decision}`;
   const score = first.number(first.score[photo]);
-  cell.score.textContent = second ? `${score} → ${second.number(second.score[photo])}` : score;
-  cell.bar.firstChild.style.width = `${first.place(first.score[photo]) * 100}%`;
-  cell.word.textContent = first.distortion.name(photo);
-  cell.name.textContent = first.names[photo];
+  setText(cell.score, second ? `${score} → ${second.number(second.score[photo])}` : score);
+  setStyle(cell.bar.firstChild, "width", `${(first.place(first.score[photo]) * 100).toFixed(1)}%`);
+  setText(cell.word, first.distortion.name(photo));
+  setText(cell.name, first.names[photo]);
   cell.title = first.path(photo);
   if (second) {
     cell.change.textContent = changeText(gallery, photo);
     cell.change.className = `cell-change ${gallery.change(photo) < 0 ? "worse" : "better"}`;
   }
   const mark = decision === "pick" ? "✓" : decision === "reject" ? "✕" : "";
-  cell.mark.textContent = mark + (rating === null ? "" : rating === 0 ? "☆" : "★".repeat(rating));
-  cell.mark.hidden = cell.mark.textContent === "";
+  const marked = mark + (rating === null ? "" : rating === 0 ? "☆" : "★".repeat(rating));
+  setText(cell.mark, marked);
+  cell.mark.hidden = marked === "";
+  showBest(cell.best, photo);
   cell.setAttribute("aria-label", labelOf(photo));
+}
+
+/** The mark of a group's best shot: "best of 3", with a question mark where it cannot be told. */
+function showBest(mark, photo) {
+  const { shots } = gallery;
+  mark.hidden = !shots?.isBest(photo);
+  if (mark.hidden) return;
+  const group = shots.group(photo), clear = shots.canTell(group);
+  mark.textContent = `best of ${count(shots.photos(group).length)}${clear ? "" : "?"}`;
+  mark.classList.toggle("unclear", !clear);
+  mark.title = shots.place(photo);
 }
 
 function labelOf(photo) {
@@ -105,6 +124,7 @@ function labelOf(photo) {
   if (second) said.push(changeText(gallery, photo));
   const word = wordOf(first.distortion, photo);
   if (word) said.push(word);
+  if (gallery.shots?.group(photo) != null) said.push(gallery.shots.place(photo));
   const decision = decisions.decision(photo), rating = decisions.rating(photo);
   if (decision) said.push(decision === "pick" ? "picked" : "rejected");
   if (rating !== null) said.push(rating === 1 ? "1 star" : `${rating} stars`);
@@ -210,7 +230,7 @@ decisions.onChange = (photos) => {
 
 function showCounts() {
   const counts = decisions.counts();
-  const numbers = { all: gallery.count, pick: counts.pick, reject: counts.reject, rated: counts.rated, undecided: counts.undecided, failures: gallery.failures.length };
+  const numbers = { all: gallery.count, pick: counts.pick, reject: counts.reject, rated: counts.rated, undecided: counts.undecided, best: gallery.shots?.count, failures: gallery.failures.length };
   for (const input of byId("views").querySelectorAll("input")) {
     input.nextElementSibling.lastElementChild.textContent = count(numbers[input.value]);
   }
@@ -227,16 +247,16 @@ function showCounts() {
 function showChosen() {
   const bar = byId("bar");
   const { subjects } = grid;
-  byId("chosen").textContent = grid.chosen.size ? `${count(grid.chosen.size)} chosen` : subjects.length ? gallery.first.names[subjects[0]] : "";
+  setText(byId("chosen"), grid.chosen.size ? `${count(grid.chosen.size)} chosen` : subjects.length ? gallery.first.names[subjects[0]] : "");
   const ratings = new Set(subjects.slice(0, 1000).map((photo) => decisions.rating(photo)));
   const rating = ratings.size === 1 ? [...ratings][0] : null;
   bar.querySelectorAll(".stars button").forEach((star, at) => {
-    star.textContent = rating !== null && at < rating ? "★" : "☆";
-    star.setAttribute("aria-pressed", rating === at + 1);
+    setText(star, rating !== null && at < rating ? "★" : "☆");
+    setAttribute(star, "aria-pressed", String(rating === at + 1));
   });
   for (const what of ["pick", "reject"]) {
     const pressed = subjects.length > 0 && subjects.slice(0, 1000).every((photo) => decisions.decision(photo) === what);
-    bar.querySelector(`[data-decide=${what}]`).setAttribute("aria-pressed", pressed);
+    setAttribute(bar.querySelector(`[data-decide=${what}]`), "aria-pressed", String(pressed));
   }
   bar.querySelector("[data-decide=undo]").disabled = !decisions.undone.length;
 }
@@ -286,8 +306,26 @@ function showNotices() {
 
 // Controls
 
+const SHOTS = {
+  time: { group: "burst", view: "Best of bursts" },
+  similarity: { group: "likeness", view: "Best of like photos" },
+  folder: { group: "folder", view: "Best of folders" },
+};
+
+/** Pick the best of each group and reject what it is told from, where nothing was decided yet. */
+function decideByShots() {
+  const changes = new Map();
+  for (const photo of gallery.shots.members) {
+    const decision = gallery.shots.decision(photo);
+    if (decision && !decisions.isDecided(photo)) changes.set(photo, { decision, rating: null });
+  }
+  decisions.replace(changes);
+  say(`${photosText(changes.size)} decided`);
+}
+
 function buildViews() {
   const views = [["all", "All"], ["undecided", "Undecided"], ["pick", "Picked"], ["reject", "Rejected"], ["rated", "Rated"]];
+  if (gallery.shots) views.push(["best", SHOTS[gallery.shots.by].view]);
   if (gallery.failures.length) views.push(["failures", "Could not be read"]);
   for (const [value, label] of views) {
     const input = document.createElement("input");
@@ -312,7 +350,9 @@ function buildOrder() {
     order();
   });
   const groups = [["none", "nothing"], ["folder", "folder"], ["distortion", "distortion"], ["scene", "scene"]];
-  if (gallery.taken) groups.splice(2, 0, ["burst", "burst"]);
+  const by = gallery.shots?.by;
+  if (by === "folder") groups[1][0] = "shots";
+  else if (by) groups.splice(1, 0, ["shots", SHOTS[by].group]);
   for (const [value, label] of groups) byId("group").append(new Option(label, value));
   byId("group").addEventListener("change", () => { state.group = byId("group").value; order(); });
   const size = byId("cell-size");
@@ -328,10 +368,8 @@ function showDirection() {
 }
 
 function buildRanges() {
-  for (const [name, { label, value, decimals }] of Object.entries(rangeKeys(gallery))) {
-    const values = new Float64Array(gallery.count);
-    for (let photo = 0; photo < gallery.count; photo++) values[photo] = value(photo);
-    const histogram = new Histogram(label, values, decimals, (range) => {
+  for (const [name, { label, values, text }] of Object.entries(rangeKeys(gallery))) {
+    const histogram = new Histogram(label, values, text, (range) => {
       if (range) filters.ranges.set(name, { low: range[0], high: range[1], values });
       else filters.ranges.delete(name);
       show();
@@ -366,7 +404,7 @@ function buildWords() {
 function clearFilters() {
   filters.clear();
   byId("search").value = "";
-  for (const histogram of histograms) histogram.reset();
+  for (const histogram of histograms) histogram.clear();
   for (const input of document.querySelectorAll("#words input")) input.checked = false;
   byId("views").querySelector("input").checked = true;
   show();
@@ -433,9 +471,8 @@ function buildHelp() {
   const title = element("h2", "", "Keys");
   title.id = "help-title";
   const dialog = byId("help");
-  dialog.append(title, list,
-    element("p", "faint", "Decisions are about the chosen photos, or the active one where none is chosen. They stay in this browser; export them to keep them, and for mpiqe apply."),
-    button("Close", () => dialog.close(), "Escape"));
+  dialog.append(element("div", "help-head", title, button("Close", () => dialog.close(), "Escape")), list,
+    element("p", "faint", "Decisions are about the chosen photos, or the active one where none is chosen. They stay in this browser; export them to keep them, and for mpiqe apply."));
   byId("show-help").addEventListener("click", () => dialog.showModal());
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 }
@@ -494,6 +531,7 @@ function start() {
     clearTimeout(typing);
     typing = setTimeout(() => { filters.text = byId("search").value; show(); }, 80);
   });
+  byId("search").addEventListener("focus", () => texts.prepare());
   byId("search").addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === "ArrowDown") byId("grid").focus();
   });
@@ -503,6 +541,8 @@ function start() {
     const kind = event.target.closest("[data-export]")?.dataset.export;
     if (kind) exportAs(kind);
   });
+  byId("decide-best").hidden = !gallery.shots;
+  byId("decide-best").addEventListener("click", decideByShots);
   byId("import").addEventListener("click", () => byId("import-file").click());
   byId("import-file").addEventListener("change", async ({ target }) => {
     if (target.files[0]) await importFrom(target.files[0]);
