@@ -19,9 +19,12 @@ from mpiqe.training.evaluate import measure, predict, to_csv
 from mpiqe.training.options import TrainOptions
 from mpiqe.training.reporter import Reporter, Silent
 from mpiqe.training.run_folder import CONFIG, PREDICTIONS, STATE, TEST, RunFolder
+from mpiqe.training.stem_cache import Stored, stored_stem
 from mpiqe.training.train import train
 
 CHECKED = "checked.json"
+STEM = "stem"
+"""The folder of what the frozen stem makes of the datasets; it can be deleted, and is made anew."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,11 @@ def do(study: Study, run: Run, reporter: Reporter) -> None:
     options, folder = study.options(run), run.folder(study.out)
     if not is_tested(study, run):
         begun = (folder.path / CONFIG).exists()
+        stored = _stored(study, run, options, reporter)
         if VARIANTS[run.variant].learns:
-            train(options, folder, resume=begun, checked=True, reporter=reporter)
+            train(options, folder, resume=begun, checked=True, stored=stored, reporter=reporter)
         else:
-            _answer(study, run, options, folder)
+            _answer(study, run, options, folder, stored)
     (folder.path / STATE).unlink(missing_ok=True)  # the optimiser's; nothing continues from it any more
     for name in cross_tests_left(study, run):
         dataset = study.read(name)
@@ -71,13 +75,38 @@ def do(study: Study, run: Run, reporter: Reporter) -> None:
             dataset.records,
             accelerator=accelerator,
             crops=options.run.crops,
+            crop_mode=options.run.crop_mode,
+            view=options.run.view,
             workers=options.run.workers or 0,
         )
         folder.write_json(about_other(name), {"data_digest": dataset.digest})
         folder.write_text(other_predictions(name), to_csv(predictions))
 
 
-def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder) -> None:
+def _stored(study: Study, run: Run, options: TrainOptions, reporter: Reporter) -> Stored | None:
+    """What the frozen stem makes of the dataset, for all its runs, where the settings say ``cache_stem``."""
+    settings = options.run
+    if not settings.cache_stem or options.model.tune != "prompts":
+        return None
+    clip = FrozenCLIP.from_pretrained(settings.backbone)
+    clip.fuse()
+    accelerator = accelerator_for(device=settings.device, precision=settings.precision)
+
+    def progress(done: int, total: int) -> None:
+        if done % 800 == 0 or done == total:
+            reporter.note(f"{run.dataset}: the stem has embedded {done} of {total} images")
+
+    return stored_stem(
+        study.out / STEM,
+        study.read(run.dataset),
+        clip.to(accelerator.device),
+        settings,
+        accelerator=accelerator,
+        progress=progress,
+    )
+
+
+def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder, stored: Stored | None) -> None:
     """Evaluate a zero-shot model on the split's test images."""
     dataset = study.read(run.dataset)
     test = choose_split(dataset, run.split, source=options.run.splits).test
@@ -93,6 +122,9 @@ def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder) ->
         [dataset.records[index] for index in test],
         accelerator=accelerator,
         crops=options.run.crops,
+        crop_mode=options.run.crop_mode,
+        view=options.run.view,
+        stored=stored,
     )
     folder.write_text(PREDICTIONS, to_csv(predictions))
     folder.write_json(TEST, measure(predictions))

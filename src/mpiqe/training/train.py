@@ -48,7 +48,7 @@ from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import PREDICTIONS, SHIFTS, STATE, TEST, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import schedule_for
 from mpiqe.training.start import Start, align, load_start, make_room, read_start, what_it_may_have_seen
-from mpiqe.training.stem_cache import StemCache
+from mpiqe.training.stem_cache import StemCache, Stored
 from mpiqe.training.stem_head import ShiftedTargets, fit_heads, pairs_of
 from mpiqe.training.step import take_step
 from mpiqe.training.tensorboard import event_writer
@@ -79,11 +79,18 @@ class Sides:
 
 
 def train(
-    options: TrainOptions, run: RunFolder, *, resume: bool = False, checked: bool = False, reporter: Reporter
+    options: TrainOptions,
+    run: RunFolder,
+    *,
+    resume: bool = False,
+    checked: bool = False,
+    stored: Stored | None = None,
+    reporter: Reporter,
 ) -> dict[str, float | None]:
     """Train, keep a checkpoint an epoch, score the test images once at the end; returns the test figures.
 
-    ``checked`` says that the images were checked already, as when many runs share them.
+    ``checked`` says that the images were checked already, as when many runs share them. ``stored`` is what the frozen
+    stem makes of the images, for ``cache_stem`` and for scores.
 
     The run's folder then holds ``mpiqe.safetensors`` (what ``mpiqe.load`` takes), ``config.json``, ``metrics.jsonl``,
     ``predictions.csv``, ``test.json`` and the state that ``resume`` continues from. The weights are a function of the
@@ -160,7 +167,7 @@ def train(
         view=settings.view,
         photos=_photo_cache(settings, workers),
     )
-    items = _crops(crops, model, options, accelerator, reporter)
+    items = _crops(crops, model, options, accelerator, reporter, stored)
     asked: CropDataset | StemCache | ShiftedTargets = items
     if start and isinstance(model, (MPIQE, LIQE)):
         asked, said = align(model, items, accelerator)
@@ -244,8 +251,8 @@ def train(
                     strict=True,
                 )
             ),
-            **_figures("val", model, sides.val, options, accelerator),
-            **(_figures("test", model, sides.test, options, accelerator) if settings.test_each_epoch else {}),
+            **_figures("val", model, sides.val, options, accelerator, stored),
+            **(_figures("test", model, sides.test, options, accelerator, stored) if settings.test_each_epoch else {}),
             **movement(model, began),
             "images_per_second": len(trained) / seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
@@ -266,7 +273,7 @@ def train(
             events(row)
         reporter.epoch(row)
     accelerator.wait_for_everyone()
-    return _test(model, run, dataset.name, sides, options, accelerator, reporter)
+    return _test(model, run, dataset.name, sides, options, accelerator, reporter, stored)
 
 
 def _data(settings: RunOptions, reporter: Reporter, *, decode: bool) -> tuple[Dataset, Sides]:
@@ -324,7 +331,12 @@ def _data(settings: RunOptions, reporter: Reporter, *, decode: bool) -> tuple[Da
 
 
 def _crops(
-    crops: CropDataset, model: QualityModel, options: TrainOptions, accelerator: Accelerator, reporter: Reporter
+    crops: CropDataset,
+    model: QualityModel,
+    options: TrainOptions,
+    accelerator: Accelerator,
+    reporter: Reporter,
+    stored: Stored | None,
 ) -> CropDataset | StemCache:
     """New crops each epoch, or one draw of them behind the frozen stem."""
     if not options.run.cache_stem:
@@ -336,7 +348,7 @@ def _crops(
         if done % 800 == 0 or done == total:
             reporter.note(f"the stem has embedded {done} of {total} images")
 
-    return StemCache(crops, model.clip, accelerator=accelerator, progress=progress)
+    return StemCache(crops, model.clip, accelerator=accelerator, progress=progress, stored=stored)
 
 
 def _aim(model: QualityModel, trained: Sequence[Record], settings: RunOptions) -> None:
@@ -448,20 +460,30 @@ def _means(sums: torch.Tensor, count: int) -> list[float | None]:
 
 
 def _figures(
-    side: str, model: QualityModel, records: Sequence[Record], options: TrainOptions, accelerator: Accelerator
+    side: str,
+    model: QualityModel,
+    records: Sequence[Record],
+    options: TrainOptions,
+    accelerator: Accelerator,
+    stored: Stored | None,
 ) -> dict[str, float | None]:
     if not records:
         return {f"{side}_srcc": None, f"{side}_plcc": None}
-    figures = measure(_predict(model, records, options, accelerator))
+    figures = measure(_predict(model, records, options, accelerator, stored))
     return {f"{side}_srcc": figures["srcc"], f"{side}_plcc": figures["plcc"]}
 
 
 def _predict(
-    model: QualityModel, records: Sequence[Record], options: TrainOptions, accelerator: Accelerator
+    model: QualityModel,
+    records: Sequence[Record],
+    options: TrainOptions,
+    accelerator: Accelerator,
+    stored: Stored | None,
 ) -> list[Prediction]:
     """With the crops that a scorer will take for this model."""
     run = options.run
-    return predict(model, records, accelerator=accelerator, crops=run.crops, crop_mode=run.crop_mode, view=run.view)
+    how: dict[str, Any] = {"crops": run.crops, "crop_mode": run.crop_mode, "view": run.view}
+    return predict(model, records, accelerator=accelerator, stored=stored, **how)
 
 
 def _checkpoint_config(
@@ -532,13 +554,14 @@ def _test(
     options: TrainOptions,
     accelerator: Accelerator,
     reporter: Reporter,
+    stored: Stored | None,
 ) -> dict[str, float | None]:
     """Calibrate the interval, and look at the test images for the only time, with the weights that are kept."""
     load_tensors(model, run.path / FILE_NAME)
     held_out = {name: sides.val, **sides.further_val} if sides.val else {}
-    predicted = {name: _predict(model, records, options, accelerator) for name, records in held_out.items()}
+    predicted = {name: _predict(model, records, options, accelerator, stored) for name, records in held_out.items()}
     interval = calibrate_on(predicted, trained=sides.train, crops=options.run.crops)
-    predictions = _predict(model, sides.test, options, accelerator)
+    predictions = _predict(model, sides.test, options, accelerator, stored)
     ratings = [record.mos for record in sides.train]
     for looked_at in (predictions, predicted.get(name, [])):
         if note := nearly_constant(looked_at, low=min(ratings), high=max(ratings)):
