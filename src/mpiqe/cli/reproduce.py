@@ -16,7 +16,7 @@ from mpiqe.data.registry import names as dataset_names
 if TYPE_CHECKING:
     from mpiqe.experiments.plan import Plan
 
-TARGETS = ("table1", "table2", "table3", "table4", "table5", "table6", "lines", "figure3", "figure4")
+TARGETS = ("table1", "table2", "table3", "table4", "table5", "table6", "lines", "readings", "figure3", "figure4")
 
 
 class Target(str, Enum):
@@ -29,6 +29,7 @@ class Target(str, Enum):
     table5 = "table5"
     table6 = "table6"
     lines = "lines"
+    readings = "readings"
     figure3 = "figure3"
     figure4 = "figure4"
     all = "all"
@@ -40,18 +41,28 @@ def reproduce(
         typer.Argument(
             metavar="TARGET..",
             help=f"tables and figures of the paper: {', '.join(TARGETS)} or all; "
-            "lines: visual-only and full fine-tuning beside MP-IQE",
+            "lines: visual-only and full fine-tuning beside MP-IQE; readings: other readings of the paper",
         ),
     ],
     roots: Annotated[
-        Path, typer.Option("--roots", help='TOML file: livec = "FOLDER", .. and labels = "FOLDER" (LIQE\'s)')
+        Path,
+        typer.Option(
+            "--roots", help='TOML file: livec = "FOLDER", "csv:FILE" = "FOLDER", .. and labels = "FOLDER" (LIQE\'s)'
+        ),
     ] = Path("roots.toml"),
     out: Annotated[Path, typer.Option("--out", help="folder of the runs and the report")] = Path("reproduction"),
     backbone: Annotated[
         str | None, typer.Option(help="CLIP by hub id or folder, or 'embedded'; default the paper's")
     ] = None,
     datasets: Annotated[
-        str | None, typer.Option(help=f"only these of {', '.join(dataset_names())}; separated by commas")
+        str | None,
+        typer.Option(
+            help=f"only these of {', '.join(dataset_names())} and the roots file's tables; separated by commas"
+        ),
+    ] = None,
+    variants: Annotated[
+        str | None,
+        typer.Option(help="only these of the models that the tables take, and mp-iqe; separated by commas"),
     ] = None,
     repeats: Annotated[int, typer.Option(help="how many of the ten splits")] = 10,
     epochs: Annotated[int | None, typer.Option(help="epochs; default the paper's 30")] = None,
@@ -78,8 +89,8 @@ def reproduce(
     """The paper's tables and figures from your folders of data, its own numbers beside ours.
 
     Prints the plan first: which cells can run, which lack data, how long it takes. The same command continues what was
-    stopped or killed, run by run. OUT/report.html, report.md and cells.csv are the result; all predictions are kept.
-    Exit status 1 if something failed; the rest is done then.
+    stopped or killed, run by run. OUT/report.html, report.md, cells.csv and claims.csv are the result; all predictions
+    are kept. Exit status 1 if something failed; the rest is done then.
     """
     from mpiqe.errors import ConfigError
     from mpiqe.experiments.plan import make_plan
@@ -112,6 +123,7 @@ def reproduce(
         settings=settings,
         own=own,
         note=note,
+        variants=tuple(variants.split(",")) if variants else None,
     )
     with TerminalReporter() as reporter:
         plan = make_plan(study, measure=not plan_only)

@@ -25,6 +25,7 @@ class PlannedColumn:
 
     name: str
     cells: int
+    """Those that can be run, or where none can all that a run is needed for."""
     lacking: str
     """Why they cannot be run; empty if they can."""
     runs: int
@@ -70,8 +71,11 @@ class Plan:
                 run for run in self.runs if run.dataset == train and run.variant in {cell.variant for cell in cells}
             }
             name = train if train == test else f"{train} -> {test}"
-            lacking = self.study.lacks(cells[0]) or ""
-            found.append(PlannedColumn(name, len(cells), lacking, len(mine), len(mine - set(self.left))))
+            lacking = [self.study.lacks(cell) or "" for cell in cells]
+            why = "" if "" in lacking else lacking[0]
+            found.append(
+                PlannedColumn(name, lacking.count("") or len(cells), why, len(mine), len(mine - set(self.left)))
+            )
         return found
 
 
