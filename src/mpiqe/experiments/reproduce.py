@@ -21,6 +21,7 @@ from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import FULL, VARIANTS
 from mpiqe.model.backbone_digest import weights_digest
 from mpiqe.model.checkpoint import versions
+from mpiqe.training.movement import MOVED, MOVED_PARTS
 from mpiqe.training.options import RunOptions
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import PREDICTIONS, RunFolder
@@ -49,6 +50,7 @@ def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Report
         if done.fault is None:
             figures = protocol_figures(study, done.run)
             answer = f"SRCC {figures['srcc']:.4f}" if figures["srcc"] is not None else "SRCC not defined"
+            answer += _told_of_movement(done.run.folder(study.out))
         else:
             faults[str(done.run)] = done.fault
             answer = f"failed: {done.fault}"
@@ -57,6 +59,14 @@ def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Report
     findings = gather(study, faults)
     write_report(findings, study.out, about=_about(plan, command), notes=plan.notes, pictures=pictures)
     return findings
+
+
+def _told_of_movement(folder: RunFolder) -> str:
+    """How far prompts and decoder went: whether the run was long enough to judge them."""
+    rows = folder.metrics()
+    parts = {part: rows[-1].get(f"{MOVED}{part}") for part in MOVED_PARTS} if rows else {}
+    told = [f"{part.replace('_', ' ')} {value:.2f}" for part, value in parts.items() if value is not None]
+    return f", moved in initial deviations: {', '.join(told)}" if told else ""
 
 
 def protocol_figures(study: Study, run: Run) -> Mapping[str, float | None]:
