@@ -84,6 +84,9 @@ def reproduce(
         typer.Option("--config", help="TOML of mpiqe train's settings; a table variants.NAME is for one variant"),
     ] = None,
     jobs: Annotated[int, typer.Option(help="runs at a time")] = 1,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="run nothing: write the report of what is done")
+    ] = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="print the plan and stop, without loading CLIP")] = False,
 ) -> None:
     """The paper's tables and figures from your folders of data, its own numbers beside ours.
@@ -141,6 +144,7 @@ def reproduce(
                     command=shlex.join(["mpiqe", *sys.argv[1:]]),
                     say=reporter.note,
                     reporter=reporter,
+                    report_only=report_only,
                 )
         except KeyboardInterrupt:
             reporter.note(f"stopped; what is done is in {out}, and the same command goes on")

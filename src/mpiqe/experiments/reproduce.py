@@ -31,19 +31,25 @@ _PER_RUN = ("data", "root", "image_column", "mos_column", "labels", "split")
 Say = Callable[[str], None]
 
 
-def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Reporter) -> Findings:
-    """Do what is left of a plan and write the report; what fails is in ``Findings.faults`` and the rest goes on."""
+def reproduce(
+    plan: Plan, *, jobs: int, command: str, say: Say, reporter: Reporter, report_only: bool = False
+) -> Findings:
+    """Do what is left of a plan and write the report; what fails is in ``Findings.faults`` and the rest goes on.
+
+    With ``report_only`` no run is begun: the report says of the others that they are not done yet.
+    """
     study = plan.study
     out = RunFolder(study.out)
     out.path.mkdir(parents=True, exist_ok=True)
     for name in dict.fromkeys(run.dataset for run in plan.runs):
         _store_splits(plan, name)
     started = time.monotonic()
-    looked_at = dict.fromkeys(name for run in plan.left for name in (run.dataset, *study.others(run)))
+    begun = () if report_only else plan.left
+    looked_at = dict.fromkeys(name for run in begun for name in (run.dataset, *study.others(run)))
     broken = check_images(study, list(looked_at), say)
     study = replace(study, unreadable={**study.unreadable, **broken})  # it costs their own cells, and no other
     faults = dict(study.unreadable)
-    left = [run for run in study.runs() if not is_done(study, run)]
+    left = [run for run in study.runs() if begun and not is_done(study, run)]
     for number, done in enumerate(do_all(study, left, jobs=jobs, reporter=reporter), start=1):
         passed = time.monotonic() - started
         ahead = timedelta(seconds=round(passed / number * (len(left) - number)))
