@@ -129,7 +129,7 @@ def reproduce(
         variants=tuple(variants.split(",")) if variants else None,
     )
     with TerminalReporter() as reporter:
-        plan = make_plan(study, measure=not plan_only)
+        plan = make_plan(study, measure=not plan_only, begin=not report_only)
         _print_plan(plan)
         if plan_only:
             return
@@ -149,7 +149,7 @@ def reproduce(
         except KeyboardInterrupt:
             reporter.note(f"stopped; what is done is in {out}, and the same command goes on")
             raise
-    typer.echo(f"report: {out / 'report.html'}, {out / 'report.md'}, {out / 'cells.csv'}")
+    typer.echo(f"report: {out / 'report.html'}, {out / 'report.md'}, {out / 'cells.csv'}, {out / 'claims.csv'}")
     for name, fault in findings.faults.items():
         typer.echo(f"mpiqe: {name}: {fault}", err=True)
     if findings.faults:
@@ -166,8 +166,10 @@ def _print_plan(plan: "Plan") -> None:
     for figure in plan.study.figures:
         typer.echo(f"  {figure:<8} {plan.study.figure_dataset or 'no dataset to draw it on'}")
     left = "how long they take is measured when they start"
-    if plan.measured is not None:
-        time = timedelta(seconds=round(plan.measured.seconds))
+    if plan.measured is not None and plan.measured.seconds is None:
+        left = "none is begun"
+    elif plan.measured is not None:
+        time = timedelta(seconds=round(plan.measured.seconds or 0))
         left = f"about {time} one after another, by a step measured now"
     typer.echo(f"  {len(plan.left)} of {len(plan.runs)} runs are left (one may serve several tables): {left}")
     if plan.measured is not None and plan.measured.memory:
