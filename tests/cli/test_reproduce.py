@@ -94,6 +94,25 @@ def test_table_4_survives_a_kill_and_ends_with_the_same_numbers(
     assert (killed / "cells.csv").read_text() == (straight / "cells.csv").read_text()
 
 
+def test_a_report_alone_begins_no_run_and_says_that_they_are_not_done(
+    roots: Path,  # noqa: F811
+    settings: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    more = ("table4", "--repeats", "1", "--variants", "no-scene", "--report-only")
+    done = CliRunner().invoke(app, _arguments(roots, settings, tiny_folder, out, *more))
+    assert done.exit_code == 0, done.output
+    assert _done(out) == {}
+    with (out / "cells.csv").open(newline="") as lines:
+        cells = {row["row"]: row for row in csv.DictReader(lines) if row["test"] == "livec"}
+    assert (cells["MP-IQE"]["state"], cells["MP-IQE"]["reason"]) == ("not run", "not done yet")
+    assert cells["shallow visual prompts"]["reason"] == "shallow-visual was not asked for"
+    with (out / "claims.csv").open(newline="") as lines:
+        assert list(csv.DictReader(lines)) == []
+
+
 def test_the_report_has_ours_beside_the_papers_and_leaves_what_was_not_run_empty(
     roots: Path,  # noqa: F811
     settings: Path,

@@ -59,6 +59,7 @@ def make_study(roots: Path, tiny_folder: Path, tmp_path: Path) -> Callable[..., 
     def make(*keys: str, **changes: Any) -> Study:
         known = tables()
         places, labels = read_roots(roots)
+        places, labels = changes.pop("places_of", places), changes.pop("labels_of", labels)
         settings = {**QUICK, "backbone": str(tiny_folder), **changes.pop("settings", {})}
         defaults: dict[str, Any] = {"out": tmp_path / "out", "datasets": None, "repeats": 2}
         return Study(

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 from mpiqe import metrics
 from mpiqe.experiments import report
 from mpiqe.experiments.figures import FigureFile
-from mpiqe.experiments.protocol import compare, summarize
+from mpiqe.experiments.protocol import compare, detectable_difference, summarize
 from mpiqe.experiments.report import write_report
 from mpiqe.experiments.results import Claim, Findings, Outcome
 from mpiqe.experiments.study import Study
@@ -67,7 +68,9 @@ def findings(out, *, claims=(), faults=None):
 
 
 def claim(*differences, text="scene prompts help", dataset="livec", paper=0.018, verdict="holds"):
-    return Claim("table1", text, dataset, compare(differences, test_share=0.25), paper, verdict)
+    paired = compare(differences, test_share=0.25)
+    least = detectable_difference(paired)
+    return Claim("table1", text, dataset, paired, paper, verdict, paired.corrected_p, least)
 
 
 def write(out, found=None, **given):
@@ -126,7 +129,7 @@ class _Page(HTMLParser):
 
 def test_three_files_are_written_and_named(tmp_path):
     paths = write_report(findings(tmp_path), tmp_path / "new", about={}, notes=(), pictures={})
-    assert paths == [tmp_path / "new" / name for name in ("report.md", "report.html", "cells.csv")]
+    assert paths == [tmp_path / "new" / name for name in ("report.md", "report.html", "cells.csv", "claims.csv")]
     assert sorted(paths) == sorted((tmp_path / "new").iterdir())  # nothing half-written is left
 
 
@@ -183,7 +186,7 @@ def test_all_other_figures_are_given_for_cells_that_were_run_and_for_no_other(wr
 
 def test_the_best_epoch_on_test_has_no_column_where_nobody_looked(tmp_path):
     run = ran(ABOVE, figures(0.6, 0.7, 0.8))
-    markdown, page, _ = write(tmp_path, Findings(study(tmp_path, TABLE), ((TABLE, (run,)),), (), {}))
+    markdown, page, *_ = write(tmp_path, Findings(study(tmp_path, TABLE), ((TABLE, (run,)),), (), {}))
     assert "best epoch" not in markdown
     assert "best epoch" not in page
 
@@ -208,14 +211,14 @@ def test_a_difference_is_coloured_by_its_sign(written):
 
 def test_a_difference_that_rounds_to_nothing_has_no_sign(tmp_path):
     run = ran(Cell("MP-IQE", "livec", "livec", "mp-iqe", {"srcc": 0.6}), figures(0.5996))
-    markdown, page, _ = write(tmp_path, Findings(study(tmp_path, TABLE), ((TABLE, (run,)),), (), {}))
+    markdown, page, *_ = write(tmp_path, Findings(study(tmp_path, TABLE), ((TABLE, (run,)),), (), {}))
     assert grids(markdown)["LIVE Challenge"][0][1][2:6] == row("0.600 (1 of 3)  .  0.600  0.000")
     assert "minus" not in "".join(_Page(page).classes)
 
 
 def test_nothing_from_outside_is_taken_for_markup(written, tmp_path):
     faults = {"livec mp-iqe split 3": "<script>alert(1)</script> & | more"}
-    markdown, page, _ = write(tmp_path, findings(tmp_path, faults=faults))
+    markdown, page, *_ = write(tmp_path, findings(tmp_path, faults=faults))
     seen = _Page(page)
     assert not {"script", "i", "log", "nan"} & seen.tags
     text = " ".join(seen.text)
@@ -226,10 +229,21 @@ def test_nothing_from_outside_is_taken_for_markup(written, tmp_path):
 
 
 def test_notes_stand_before_everything_else_and_as_they_are(written):
-    markdown, page, _ = written
+    markdown, page, *_ = written
     assert markdown.index(NOTES[0]) < markdown.index("## ")
     assert "> - 1\\. is no list, # no heading, \\_this\\_ not in italics\n" in markdown
     assert page.index("pretraining has seen") < page.index("<h2")
+
+
+def test_how_far_prompts_went_stands_with_the_details(tmp_path):
+    went = replace(OUTCOMES[1], moved={"contexts": 1.256, "decoder": 0.07})
+    markdown, page, cells, _ = write(tmp_path, Findings(study(tmp_path, TABLE), ((TABLE, (went,)),), (), {}))
+    _, details = grids(markdown)["LIVE Challenge"]
+    assert details[0][-3:] == ["moved contexts", "moved decoder", "best epoch on test"]
+    assert details[1][-3:-1] == ["1.26", "0.07"]
+    (cell,) = csv.DictReader(io.StringIO(cells))
+    assert [cell[f"moved_{part}"] for part in ("contexts", "visual_tokens", "decoder")] == ["1.256", "", "0.07"]
+    assert ["contexts", "decoder"] in [entries[-2:] for entries in _Page(page).rows]
 
 
 def test_how_many_cells_were_run_is_said_first(written):
@@ -243,7 +257,7 @@ def test_how_many_cells_were_run_is_said_first(written):
 def test_the_page_needs_no_other_file_and_no_script(tmp_path):
     Image.new("RGB", (4, 3), "red").save(tmp_path / "figure3.png")
     picture = FigureFile(tmp_path / "figure3.png", "Where <it> hurts.")
-    markdown, page, _ = write(tmp_path, pictures={"figure3": picture})
+    markdown, page, *_ = write(tmp_path, pictures={"figure3": picture})
     links = _Page(page).links
     assert all(link.startswith(("data:", "#")) for link in links)
     assert not re.search(r"https?:|url\(|@import|<script|<link", page.partition("<body>")[0])
@@ -264,10 +278,11 @@ def test_every_link_within_the_page_leads_somewhere(written):
 def test_a_claim_is_told_with_both_differences_its_tests_and_its_verdict(tmp_path):
     lost = claim(-0.03, -0.01, 0.0, text="text | helps", paper=None, verdict="not found")
     found = findings(tmp_path, claims=[claim(0.02, 0.03, 0.01), lost])
-    markdown, page, _ = write(tmp_path, found)
+    markdown, page, _, claims = write(tmp_path, found)
     (grid,) = [grid for grid in grids(markdown)["LIVE Challenge"] if "verdict" in grid[0]]
     assert grid[0][1:] == row(
-        "in  paper's difference  our mean difference  wins / ties / losses  Wilcoxon p  corrected p  verdict"
+        "in  paper's difference  our mean difference  wins / ties / losses  Wilcoxon p  corrected p  Holm's p"
+        "  detectable  verdict"
     )
     # t = 0.02 / sqrt((1/3 + 1/4) 0.0001) = 2.6186, two-sided with 2 degrees of freedom: 0.1201; Wilcoxon's is 2 / 2^3
     assert grid[1] == [
@@ -278,10 +293,20 @@ def test_a_claim_is_told_with_both_differences_its_tests_and_its_verdict(tmp_pat
         "3 / 0 / 0",
         "0.2500",
         "0.1201",
+        "0.1201",
+        "0.043",  # 5.65 standard errors of 0.0076 with 2 degrees of freedom
         "holds",
     ]
     assert grid[2][:5] == ["text \\| helps", "Table 1", DASH, f"{MINUS}0.013 (3)", "0 / 1 / 2"]
-    assert grid[2][-1] == "not found"
+    assert grid[2][-1] == "not found (the other way)"
+    rows = list(csv.DictReader(io.StringIO(claims)))
+    assert [(each["claim"], each["verdict"], each["sought"]) for each in rows] == [
+        ("scene prompts help", "holds", "0.018"),
+        ("text | helps", "not found", "0.01"),
+    ]
+    assert float(rows[0]["mean_difference"]) == pytest.approx(0.02)
+    assert float(rows[0]["deviation"]) == pytest.approx(0.01)
+    assert float(rows[0]["detectable_difference"]) == pytest.approx(0.043, abs=5e-4)
     assert "- **holds, 1 of 1**: scene prompts help\n\nComparisons that the paper does not make, or not" in markdown
     assert "With 3 repeats Wilcoxon's p cannot be below 0.2500." in markdown
     assert "below 0.05" in markdown
@@ -290,7 +315,7 @@ def test_a_claim_is_told_with_both_differences_its_tests_and_its_verdict(tmp_pat
 
 def test_claims_on_several_datasets_are_told_apart(tmp_path):
     claims = [claim(0.02, 0.03), claim(0.02, 0.04, dataset="csiq"), claim(0.1, 0.2, text="text helps", dataset="csiq")]
-    markdown, _, _ = write(tmp_path, findings(tmp_path, claims=claims))
+    markdown, *_ = write(tmp_path, findings(tmp_path, claims=claims))
     assert "- **holds, 3 of 3**: scene prompts help (LIVE Challenge, CSIQ); text helps (CSIQ)" in markdown
 
 
@@ -300,16 +325,16 @@ def test_a_comparison_that_the_paper_does_not_make_is_shown_and_not_counted(tmp_
     made = Claim("lines", made.text, made.dataset, made.paired, None, made.verdict)
     shown = ((TABLE, OUTCOMES), (beside, (empty(beside.cells[0], "not run", "late"),)))
     found = Findings(study(tmp_path, TABLE, beside), shown, (claim(0.02, 0.03), made), {})
-    markdown, _, _ = write(tmp_path, found)
+    markdown, *_ = write(tmp_path, found)
     assert "- **holds, 1 of 1**: scene prompts help\n\nComparisons that the paper does not make, or not" in markdown
     (grid,) = [grid for grid in grids(markdown)["LIVE Challenge"] if "verdict" in grid[0]]
     assert grid[2][:4] == row("text helps  Beside the paper  .  +0.025 (2)")
 
 
 def test_a_claim_of_one_repeat_has_no_corrected_p(tmp_path):
-    markdown, _, _ = write(tmp_path, findings(tmp_path, claims=[claim(0.02, verdict="cannot be tested")]))
+    markdown, *_ = write(tmp_path, findings(tmp_path, claims=[claim(0.02, verdict="cannot be tested")]))
     (grid,) = [grid for grid in grids(markdown)["LIVE Challenge"] if "verdict" in grid[0]]
-    assert grid[1][3:] == row("+0.020 (1)  1 / 0 / 0  1.0000  .  cannot be tested")
+    assert grid[1][3:] == row("+0.020 (1)  1 / 0 / 0  1.0000  .  .  .  cannot be tested")
 
 
 def test_without_a_pair_of_models_nothing_is_said_of_the_claims(written):
@@ -349,7 +374,7 @@ def test_every_figure_of_the_paper_is_in_the_report_as_it_is_printed(tmp_path):
     each = figures(0.6, 0.7, 0.8)
     run = [ran(one.cell, each) if one.cell.test == "livec" and one.cell.variant else one for one in outcomes]
     shown[0] = (table, tuple(run))
-    markdown, page, _ = write(tmp_path, Findings(study(tmp_path, *every.values()), tuple(shown), (), {}))
+    markdown, page, *_ = write(tmp_path, Findings(study(tmp_path, *every.values()), tuple(shown), (), {}))
     rows = _Page(page).rows
     for table, of in shown:
         section = markdown.partition(f"## {table.title}\n")[2].partition("\n## ")[0]
@@ -366,7 +391,7 @@ def test_table_3_names_both_datasets_and_warns_of_its_rmse(tmp_path):
         ran(cell, figures(0.5, 0.6, 0.7)) if cell.variant and cell.train == "livec" else empty(cell, "published")
         for cell in table.cells
     )
-    markdown, _, _ = write(tmp_path, Findings(study(tmp_path, table), ((table, outcomes),), (), {}))
+    markdown, *_ = write(tmp_path, Findings(study(tmp_path, table), ((table, outcomes),), (), {}))
     compared, details = grids(markdown)["LIVE Challenge \N{RIGHTWARDS ARROW} KonIQ-10k"]
     assert compared[0][1:] == ["here", "SRCC ours", "SRCC dev.", "SRCC paper", "SRCC diff", "PLCC ours", "PLCC dev."]
     assert compared[-1][:6] == ["MP-IQE", "run", "0.600 (3)", "0.100", "0.781", f"{MINUS}0.181"]
@@ -415,7 +440,7 @@ def test_the_same_findings_give_the_same_bytes(tmp_path):
 def test_without_matplotlib_the_report_is_written_and_says_what_the_plots_need(tmp_path, monkeypatch):
     whole = write(tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    markdown, page, cells = write(tmp_path)
+    markdown, page, cells, _ = write(tmp_path)
     assert (markdown, cells) == (whole[0], whole[2])
     assert '<p class="aside">The plots need matplotlib: pip install mpiqe[plots]</p>' in page
     assert svgs(page) == []
@@ -431,6 +456,6 @@ def test_the_report_leaves_matplotlib_alone_until_it_draws():
 def test_figures_alone_make_a_report_without_tables(tmp_path):
     Image.new("RGB", (4, 3)).save(tmp_path / "figure4.png")
     picture = FigureFile(tmp_path / "figure4.png", "t-SNE.")
-    markdown, _, cells = write(tmp_path, Findings(study(tmp_path), (), (), {}), pictures={"figure4": picture})
+    markdown, _, cells, _ = write(tmp_path, Findings(study(tmp_path), (), (), {}), pictures={"figure4": picture})
     assert re.findall(r"^## .*", markdown, re.M) == ["## Figure 4", "## How this was made"]
     assert len(cells.splitlines()) == 1

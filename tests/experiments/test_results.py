@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from mpiqe.experiments.protocol import compare
-from mpiqe.experiments.results import CLAIMS, gather
+from mpiqe.experiments.protocol import compare, detectable_difference
+from mpiqe.experiments.results import CLAIMS, gather, judge
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import FULL, VARIANTS
 
@@ -51,18 +51,19 @@ def test_a_cell_is_the_median_over_its_repeats_and_says_how_many_they_are(make_s
 
 def test_a_claim_is_the_paired_difference_and_its_verdict_follows_the_corrected_test(make_study: Make) -> None:
     study = make_study("table4", repeats=4)
-    _pretend(study, FULL, [1, 2, 1, 2])
+    _pretend(study, FULL, [4, 5, 4, 5])
     _pretend(study, "no-scene", [20, 22, 21, 20])
-    _pretend(study, "no-distortion", [2, 1, 3, 1])
+    _pretend(study, "no-distortion", [5, 4, 6, 4])
     _pretend(study, "no-visual", [0, 0, 0, 0])
     claims = {claim.text: claim for claim in gather(study, {}).claims}
     scene = claims["scene prompts help"]
-    differences = [_srcc(a) - _srcc(b) for a, b in zip([1, 2, 1, 2], [20, 22, 21, 20], strict=True)]
+    differences = [_srcc(a) - _srcc(b) for a, b in zip([4, 5, 4, 5], [20, 22, 21, 20], strict=True)]
     assert scene.paired.differences == pytest.approx(differences)
     assert scene.paired.corrected_p == pytest.approx(compare(differences, test_share=0.25).corrected_p)
     assert scene.paper == pytest.approx(0.900 - 0.882)
     assert scene.verdict == "holds"
-    assert claims["distortion prompts help"].verdict == "same direction, not significant"  # the median is zero
+    # the median is zero, and one of the four splits has one swapped pair more: anything of the paper's size was found
+    assert claims["distortion prompts help"].verdict == "not found"
     assert claims["deep visual prompts help"].verdict == "the opposite holds"
     assert "shallow visual prompts are better than none" not in claims
 
@@ -74,7 +75,7 @@ def test_a_verdict_takes_its_direction_from_the_mean_that_its_p_tests(make_study
     (claim,) = gather(study, {}).claims
     assert (claim.paired.wins, claim.paired.losses) == (1, 3)
     assert sum(claim.paired.differences) > 0
-    assert claim.verdict == "same direction, not significant"
+    assert claim.verdict == "not found"
 
 
 def test_a_smaller_training_set_makes_the_test_stricter(make_study: Make) -> None:
@@ -85,6 +86,47 @@ def test_a_smaller_training_set_makes_the_test_stricter(make_study: Make) -> Non
     assert claim.text == "40 % of the training images are better than 20 %"
     strict = compare(claim.paired.differences, test_share=0.25 / 0.2).corrected_p
     assert claim.paired.corrected_p == pytest.approx(strict)
+
+
+def test_what_the_runs_could_have_missed_is_not_called_not_found() -> None:
+    paired = compare([0.02, -0.03, 0.01, 0.015, -0.01], test_share=0.25)
+    (weak,) = judge("table4", "livec", [("scene prompts help", paired, 0.018)])
+    (strong,) = judge("table4", "livec", [("scene prompts help", paired, 0.2)])
+    assert weak.detectable == strong.detectable == detectable_difference(paired)
+    assert 0.018 < weak.detectable < 0.2
+    assert (weak.verdict, strong.verdict) == ("too weak to tell", "not found")
+
+
+def test_without_a_difference_in_the_paper_one_of_a_hundredth_is_looked_for() -> None:
+    near, far = ([place * step for place in (-2, 1, 0, 2, -1)] for step in (0.001, 0.01))
+    found = judge("lines", "livec", [(str(each), compare(each, test_share=0.25), None) for each in (near, far)])
+    assert [claim.sought for claim in found] == [0.01, 0.01]
+    assert [claim.verdict for claim in found] == ["not found", "too weak to tell"]
+
+
+def test_the_claims_of_a_table_are_corrected_together() -> None:
+    clear = compare([0.010, 0.012, 0.011, 0.009], test_share=0.25)
+    middling = compare([0.010, 0.020, 0.012, 0.011], test_share=0.25)
+    assert clear.corrected_p < middling.corrected_p < 0.05
+    alone = judge("table4", "livec", [("b", middling, 0.01)])
+    found = judge("table4", "livec", [("a", clear, 0.01), *((str(n), middling, 0.01) for n in range(5))])
+    assert alone[0].family_p == pytest.approx(middling.corrected_p)
+    assert found[0].family_p == pytest.approx(6 * clear.corrected_p)
+    assert found[1].family_p == pytest.approx(5 * middling.corrected_p)
+    assert alone[0].verdict == "holds"
+    assert found[1].verdict != "holds"
+    assert found[0].detectable == pytest.approx(detectable_difference(clear, level=0.05 / 6))
+
+
+def test_a_cell_says_how_far_its_runs_went(make_study: Make) -> None:
+    study = make_study("table4", repeats=2)
+    _pretend(study, FULL, [5, 1])
+    for split, moved in ((1, 0.5), (2, 1.5)):
+        rows = [{"epoch": 1, "moved_contexts": 9.0}, {"epoch": 2, "moved_contexts": moved, "moved_decoder": 0.1}]
+        folder = Run(split, "livec", FULL).folder(study.out).path
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outcomes = {(o.cell.variant, o.cell.test): o for o in gather(study, {}).tables[0][1]}
+    assert outcomes[FULL, "livec"].moved == {"contexts": 1.0, "decoder": pytest.approx(0.1)}
 
 
 def test_one_repeat_cannot_be_tested(make_study: Make) -> None:

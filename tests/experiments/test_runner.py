@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mpiqe import images
 from mpiqe.data import choose_split, read_livec
 from mpiqe.errors import ConfigError
 from mpiqe.experiments import runner
 from mpiqe.experiments.protocol import read_predictions
 from mpiqe.experiments.results import gather
 from mpiqe.experiments.run_files import is_done, other_predictions, refuse_other_study
-from mpiqe.experiments.runner import check_images, do, do_all
+from mpiqe.experiments.runner import STEM, check_images, do, do_all
 from mpiqe.experiments.study import Place, Run, Study
 from mpiqe.experiments.variants import FULL
 from mpiqe.metrics import srcc
@@ -111,6 +112,23 @@ def test_other_settings_are_refused(make_study: Make) -> None:
         refuse_other_study(other, datasets, clip.digest())
     with pytest.raises(ConfigError, match="backbone digest was"):
         refuse_other_study(study, datasets, "0" * 64)
+
+
+def test_the_runs_of_a_dataset_share_what_the_frozen_stem_makes_of_it(
+    make_study: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study("table2", settings={"cache_stem": True})
+    do(study, Run(1, "livec", FULL), Silent())
+    (file,) = (study.out / STEM).iterdir()
+
+    def refuse(*given: object, **named: object) -> None:
+        raise AssertionError("an image was read again")
+
+    monkeypatch.setattr(images, "read_crops", refuse)
+    for run in (Run(2, "livec", FULL), Run(1, "livec", "clip-iqa"), Run(1, "livec", "clip-iqa-plus")):
+        do(study, run, Silent())
+        assert len(read_predictions(run.folder(study.out).path / "predictions.csv")) == 232
+    assert list((study.out / STEM).iterdir()) == [file]
 
 
 @pytest.mark.slow

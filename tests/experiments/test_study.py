@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from mpiqe.errors import ConfigError
-from mpiqe.experiments.study import Run, Study, read_roots, read_settings
-from mpiqe.experiments.variants import FULL, VARIANTS
-from mpiqe.model.options import LossOptions, ModelOptions
+from mpiqe.experiments.study import Place, Run, Study, read_roots, read_settings
+from mpiqe.experiments.variants import FULL, READINGS, VARIANTS
+from mpiqe.model.options import LossOptions
 from mpiqe.training.options import resolve
 
 Make = Callable[..., Study]
@@ -17,7 +17,7 @@ def test_every_variant_is_some_switches_of_one_model() -> None:
         if variant.leaves_out is not None:  # what it differs in is what it is trained on
             continue
         options = resolve({"data": "livec", **variant.settings}, where=name)
-        assert (options.model != ModelOptions() or options.run.fraction < 1) == (name != FULL), name
+        assert (options == resolve({"data": "livec"})) == (name == FULL), name
 
 
 def test_table_4_takes_five_variants_on_each_dataset_that_is_there(make_study: Make) -> None:
@@ -33,7 +33,7 @@ def test_a_run_that_several_tables_need_is_done_once(make_study: Make) -> None:
     assert sum(run.variant == FULL for run in runs) == 2
     assert {run.variant for run in runs} == {
         name for name, variant in VARIANTS.items() if variant.leaves_out is None
-    } - {"visual-only", "tune-all", "liqe-frozen", "linear-probe"}
+    } - {"visual-only", "tune-all", "liqe-frozen", "linear-probe", *READINGS}
 
 
 def test_liqe_is_trained_as_by_its_authors_whatever_a_study_says_of_the_losses_of_mp_iqe(make_study: Make) -> None:
@@ -43,6 +43,61 @@ def test_liqe_is_trained_as_by_its_authors_whatever_a_study_says_of_the_losses_o
     assert options.run.learning_rate * options.run.backbone_rate == 5e-6
     assert study.options(Run(1, "livec", "liqe-frozen")).run.learning_rate == 1e-2
     assert study.options(Run(1, "livec", FULL)).loss.score_weight == 1.0
+
+
+def test_the_study_of_readings_changes_one_at_a_time(make_study: Make) -> None:
+    study = make_study("readings", repeats=1)
+    assert [run.variant for run in study.runs()] == [FULL, *READINGS]
+    full = study.options(Run(1, "livec", FULL)).to_mapping()
+    changed = {
+        name: {key for key, value in study.options(Run(1, "livec", name)).to_mapping().items() if value != full[key]}
+        for name in READINGS
+    }
+    assert changed.pop("whole-images") == {"batch_unit", "mix_crops"}
+    assert all(len(keys) == 1 for keys in changed.values())
+    with pytest.raises(ConfigError, match="'pooling' is not for a study of readings to say"):
+        make_study("readings", settings={"pooling": "max"})
+    assert make_study("table4", settings={"pooling": "max"}).options(Run(1, "livec", FULL)).model.pooling == "max"
+
+
+def test_only_the_variants_that_are_named_are_run_beside_the_full_model(make_study: Make) -> None:
+    study = make_study("table4", "lines", datasets=("livec",), repeats=1, variants=("visual-only", "no-scene"))
+    assert [run.variant for run in study.runs()] == [FULL, "no-scene", "visual-only"]
+    reasons = {cell.variant: study.lacks(cell) for table in study.tables for cell in study.cells(table)}
+    assert reasons["tune-all"] is not None
+    with pytest.raises(ConfigError, match="no variant is called 'half'"):
+        make_study("table4", variants=("half",))
+
+
+def test_a_table_of_the_users_own_is_a_dataset_of_every_table(make_study: Make, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "held_out.csv").write_text("image,mos\n")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "roots.toml").write_text('"csv:held_out.csv" = "photos"\nlabels = "labels"\n')
+    places, labels = read_roots(tmp_path / "roots.toml")
+    assert places["held_out"] == Place(f"csv:{tmp_path / 'held_out.csv'}", tmp_path / "photos")
+    study = make_study("table4", "lines", "table3", repeats=1, labels_of=labels, places_of=places)
+    assert {run.dataset for run in study.runs()} == {"held_out"}
+    assert {"no-scene", "visual-only"} < {run.variant for run in study.runs()}
+    options = study.options(Run(1, "held_out", FULL))
+    assert (options.run.labels, options.run.root) == (None, str(tmp_path / "photos"))  # LIQE's are of published sets
+    assert options.loss.score_weight == 0.5
+    assert make_study("table4", places_of=places, datasets=("held_out",)).runs() != []
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('"csv:gone.csv" = "."', "csv:gone.csv: no such table"),
+        ('"csv:livec.csv" = "."', "livec is the name of a published dataset"),
+        ('"csv:" = "."', "csv:: no such table"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_named(line: str, fault: str, tmp_path: Path) -> None:
+    (tmp_path / "livec.csv").write_text("image,mos\n")
+    (tmp_path / "roots.toml").write_text(line + "\n")
+    with pytest.raises(ConfigError, match=fault):
+        read_roots(tmp_path / "roots.toml")
 
 
 def test_whole_repeats_come_first(make_study: Make) -> None:

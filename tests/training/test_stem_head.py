@@ -18,27 +18,14 @@ from mpiqe.data import choose_split, read_csv
 from mpiqe.data.crop_dataset import CropDataset
 from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError, DatasetError
-from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import load_checkpoint, read_config
 from mpiqe.model.clip import FrozenCLIP
-from mpiqe.model.compact import CompactOptions, create_compact
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.training.options import resolve
 from mpiqe.training.ridge import fit_ridge
 from mpiqe.training.stem_cache import StemCache
 from mpiqe.training.stem_head import Ranked, fit_heads, fit_hidden, pairs_of, predict_crops
-
-
-@pytest.fixture(scope="session")
-def lite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("lite")
-    words = {word for name in (*SCENES, *DISTORTIONS) for word in name.lower().split()}
-    options = CompactOptions(
-        stem="efficientnet-lite0", image_size=96, vision_width=64, vision_layers=1, text_width=64, text_layers=1
-    )
-    create_compact(folder, words=words, options=replace(options, joint_width=32))
-    return folder
 
 
 @pytest.fixture

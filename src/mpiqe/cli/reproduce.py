@@ -16,7 +16,10 @@ from mpiqe.data.registry import names as dataset_names
 if TYPE_CHECKING:
     from mpiqe.experiments.plan import Plan
 
-TARGETS = ("table1", "table2", "table3", "table4", "table5", "table6", "lines", "mixture", "figure3", "figure4")
+TARGETS = (
+    *("table1", "table2", "table3", "table4", "table5", "table6"),
+    *("lines", "mixture", "readings", "figure3", "figure4"),
+)
 
 
 class Target(str, Enum):
@@ -30,6 +33,7 @@ class Target(str, Enum):
     table6 = "table6"
     lines = "lines"
     mixture = "mixture"
+    readings = "readings"
     figure3 = "figure3"
     figure4 = "figure4"
     all = "all"
@@ -42,18 +46,28 @@ def reproduce(
             metavar="TARGET..",
             help=f"tables and figures of the paper: {', '.join(TARGETS)} or all; "
             "lines: a linear probe, visual-only, full fine-tuning and LIQE on frozen towers beside MP-IQE; "
-            "mixture: trained on all datasets but one",
+            "mixture: trained on all datasets but one; readings: other readings of the paper",
         ),
     ],
     roots: Annotated[
-        Path, typer.Option("--roots", help='TOML file: livec = "FOLDER", .. and labels = "FOLDER" (LIQE\'s)')
+        Path,
+        typer.Option(
+            "--roots", help='TOML file: livec = "FOLDER", "csv:FILE" = "FOLDER", .. and labels = "FOLDER" (LIQE\'s)'
+        ),
     ] = Path("roots.toml"),
     out: Annotated[Path, typer.Option("--out", help="folder of the runs and the report")] = Path("reproduction"),
     backbone: Annotated[
         str | None, typer.Option(help="CLIP by hub id or folder, or 'embedded'; default the paper's")
     ] = None,
     datasets: Annotated[
-        str | None, typer.Option(help=f"only these of {', '.join(dataset_names())}; separated by commas")
+        str | None,
+        typer.Option(
+            help=f"only these of {', '.join(dataset_names())} and the roots file's tables; separated by commas"
+        ),
+    ] = None,
+    variants: Annotated[
+        str | None,
+        typer.Option(help="only these of the models that the tables take, and mp-iqe; separated by commas"),
     ] = None,
     repeats: Annotated[int, typer.Option(help="how many of the ten splits")] = 10,
     epochs: Annotated[int | None, typer.Option(help="epochs; default the paper's 30")] = None,
@@ -75,13 +89,16 @@ def reproduce(
         typer.Option("--config", help="TOML of mpiqe train's settings; a table variants.NAME is for one variant"),
     ] = None,
     jobs: Annotated[int, typer.Option(help="runs at a time")] = 1,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="run nothing: write the report of what is done")
+    ] = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="print the plan and stop, without loading CLIP")] = False,
 ) -> None:
     """The paper's tables and figures from your folders of data, its own numbers beside ours.
 
     Prints the plan first: which cells can run, which lack data, how long it takes. The same command continues what was
-    stopped or killed, run by run. OUT/report.html, report.md and cells.csv are the result; all predictions are kept.
-    Exit status 1 if something failed; the rest is done then.
+    stopped or killed, run by run. OUT/report.html, report.md, cells.csv and claims.csv are the result; all predictions
+    are kept. Exit status 1 if something failed; the rest is done then.
     """
     from mpiqe.errors import ConfigError
     from mpiqe.experiments.plan import make_plan
@@ -114,9 +131,10 @@ def reproduce(
         settings=settings,
         own=own,
         note=note,
+        variants=tuple(variants.split(",")) if variants else None,
     )
     with TerminalReporter() as reporter:
-        plan = make_plan(study, measure=not plan_only)
+        plan = make_plan(study, measure=not plan_only, begin=not report_only)
         _print_plan(plan)
         if plan_only:
             return
@@ -131,11 +149,12 @@ def reproduce(
                     command=shlex.join(["mpiqe", *sys.argv[1:]]),
                     say=reporter.note,
                     reporter=reporter,
+                    report_only=report_only,
                 )
         except KeyboardInterrupt:
             reporter.note(f"stopped; what is done is in {out}, and the same command goes on")
             raise
-    typer.echo(f"report: {out / 'report.html'}, {out / 'report.md'}, {out / 'cells.csv'}")
+    typer.echo(f"report: {out / 'report.html'}, {out / 'report.md'}, {out / 'cells.csv'}, {out / 'claims.csv'}")
     for name, fault in findings.faults.items():
         typer.echo(f"mpiqe: {name}: {fault}", err=True)
     if findings.faults:
@@ -152,8 +171,10 @@ def _print_plan(plan: "Plan") -> None:
     for figure in plan.study.figures:
         typer.echo(f"  {figure:<8} {plan.study.figure_dataset or 'no dataset to draw it on'}")
     left = "how long they take is measured when they start"
-    if plan.measured is not None:
-        time = timedelta(seconds=round(plan.measured.seconds))
+    if plan.measured is not None and plan.measured.seconds is None:
+        left = "none is begun"
+    elif plan.measured is not None:
+        time = timedelta(seconds=round(plan.measured.seconds or 0))
         left = f"about {time} one after another, by a step measured now"
     typer.echo(f"  {len(plan.left)} of {len(plan.runs)} runs are left (one may serve several tables): {left}")
     if plan.measured is not None and plan.measured.memory:

@@ -114,7 +114,12 @@ class CropDataset(TorchDataset[Item]):
                 pixels = images.cut(canvas, positions(canvas.shape[1], canvas.shape[0]), size=self.size)
         except ImageError as error:
             raise DatasetError(f"{error}; no image is left out, so the run ends here") from error
-        crops = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))  # (K, S, S, 3) -> (K, 3, S, S)
+        # (K, S, S, 3) -> (K, 3, S, S)
+        return self.item(index, torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))))
+
+    def item(self, index: int, crops: Tensor) -> Item:
+        """``crops`` of one image, or what was made of them, with its labels."""
+        record = self.records[index]
         distortion = -1 if record.distortion is None else DISTORTIONS.index(record.distortion)
         return Item(crops, record.mos, scene_vector(record.scenes, self.scene_target), distortion, index)
 

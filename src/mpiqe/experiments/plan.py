@@ -25,6 +25,7 @@ class PlannedColumn:
 
     name: str
     cells: int
+    """Those that can be run, or where none can all that a run is needed for."""
     lacking: str
     """Why they cannot be run; empty if they can."""
     runs: int
@@ -36,8 +37,9 @@ class Measured:
     """What can only be known with the backbone loaded."""
 
     backbone_digest: str
-    seconds: float
-    """What the runs that are left are expected to take, one after another, from a measured step."""
+    seconds: float | None
+    """What the runs that are left are expected to take, one after another, from a measured step; ``None`` where none is
+    to be begun."""
     memory: str = ""
     """What a step of the full model needs and what the device has, in words."""
 
@@ -70,15 +72,18 @@ class Plan:
                 run for run in self.runs if run.dataset == train and run.variant in {cell.variant for cell in cells}
             }
             name = train if train == test else f"{train} -> {test}"
-            lacking = self.study.lacks(cells[0]) or ""
-            found.append(PlannedColumn(name, len(cells), lacking, len(mine), len(mine - set(self.left))))
+            lacking = [self.study.lacks(cell) or "" for cell in cells]
+            why = "" if "" in lacking else lacking[0]
+            found.append(
+                PlannedColumn(name, lacking.count("") or len(cells), why, len(mine), len(mine - set(self.left)))
+            )
         return found
 
 
-def make_plan(study: Study, *, measure: bool = True) -> Plan:
+def make_plan(study: Study, *, measure: bool = True, begin: bool = True) -> Plan:
     """Read the datasets, look at what is there already, and ``measure`` a step of every kind of run that is left.
 
-    Without ``measure`` the backbone is neither loaded nor looked for on the hub.
+    Without ``measure`` the backbone is neither loaded nor looked for on the hub; without ``begin`` no step is measured.
     Raises ``WeightsError`` without a backbone, ``ConfigError`` where ``study.out`` holds runs of another study.
     """
     for figure in study.figures:
@@ -97,7 +102,7 @@ def make_plan(study: Study, *, measure: bool = True) -> Plan:
     left = tuple(run for run in runs if not is_done(study, run))
     measured = None
     if measure:
-        measured = _measure(study, datasets, left)
+        measured = _measure(study, datasets, left, begin=begin)
     else:
         refuse_other_study(study, datasets, None)
     pretraining = _pretraining_of(str(study.settings.get("backbone", RunOptions().backbone)))
@@ -107,7 +112,7 @@ def make_plan(study: Study, *, measure: bool = True) -> Plan:
     return Plan(study, datasets, runs, left, tuple(dict.fromkeys(notes)), measured)
 
 
-def _measure(study: Study, datasets: Mapping[str, Dataset], left: Sequence[Run]) -> Measured:
+def _measure(study: Study, datasets: Mapping[str, Dataset], left: Sequence[Run], *, begin: bool) -> Measured:
     from mpiqe.experiments.timing import (
         expected_seconds,
         measure_speeds,
@@ -117,6 +122,8 @@ def _measure(study: Study, datasets: Mapping[str, Dataset], left: Sequence[Run])
 
     digest = FrozenCLIP.from_pretrained(study.settings.get("backbone", RunOptions().backbone)).digest()
     refuse_other_study(study, datasets, digest)
+    if not begin:
+        return Measured(digest, None)
     seconds = expected_seconds(study, left, datasets, measure_speeds(study, left))
     return Measured(digest, seconds, memory_of_a_step(study, left))
 

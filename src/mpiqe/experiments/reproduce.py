@@ -21,6 +21,7 @@ from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import FULL, MIXTURE, VARIANTS
 from mpiqe.model.backbone_digest import weights_digest
 from mpiqe.model.checkpoint import versions
+from mpiqe.training.movement import MOVED, MOVED_PARTS
 from mpiqe.training.options import RunOptions
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import PREDICTIONS, RunFolder
@@ -30,25 +31,32 @@ _PER_RUN = ("data", "root", "image_column", "mos_column", "labels", "split")
 Say = Callable[[str], None]
 
 
-def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Reporter) -> Findings:
-    """Do what is left of a plan and write the report; what fails is in ``Findings.faults`` and the rest goes on."""
+def reproduce(
+    plan: Plan, *, jobs: int, command: str, say: Say, reporter: Reporter, report_only: bool = False
+) -> Findings:
+    """Do what is left of a plan and write the report; what fails is in ``Findings.faults`` and the rest goes on.
+
+    With ``report_only`` no run is begun: the report says of the others that they are not done yet.
+    """
     study = plan.study
     out = RunFolder(study.out)
     out.path.mkdir(parents=True, exist_ok=True)
     for name in dict.fromkeys(name for run in plan.runs for name in study.trained_on(run)):
         _store_splits(plan, name)
     started = time.monotonic()
-    looked_at = dict.fromkeys(name for run in plan.left for name in (*study.trained_on(run), *study.others(run)))
+    begun = () if report_only else plan.left
+    looked_at = dict.fromkeys(name for run in begun for name in (*study.trained_on(run), *study.others(run)))
     broken = check_images(study, list(looked_at), say)
     study = replace(study, unreadable={**study.unreadable, **broken})  # it costs their own cells, and no other
     faults = dict(study.unreadable)
-    left = [run for run in study.runs() if not is_done(study, run)]
+    left = [run for run in study.runs() if begun and not is_done(study, run)]
     for number, done in enumerate(do_all(study, left, jobs=jobs, reporter=reporter), start=1):
         passed = time.monotonic() - started
         ahead = timedelta(seconds=round(passed / number * (len(left) - number)))
         if done.fault is None:
             figures = protocol_figures(study, done.run)
             answer = f"SRCC {figures['srcc']:.4f}" if figures["srcc"] is not None else "SRCC not defined"
+            answer += _told_of_movement(done.run.folder(study.out))
         else:
             faults[str(done.run)] = done.fault
             answer = f"failed: {done.fault}"
@@ -57,6 +65,14 @@ def reproduce(plan: Plan, *, jobs: int, command: str, say: Say, reporter: Report
     findings = gather(study, faults)
     write_report(findings, study.out, about=_about(plan, command), notes=plan.notes, pictures=pictures)
     return findings
+
+
+def _told_of_movement(folder: RunFolder) -> str:
+    """How far prompts and decoder went: whether the run was long enough to judge them."""
+    rows = folder.metrics()
+    parts = {part: rows[-1].get(f"{MOVED}{part}") for part in MOVED_PARTS} if rows else {}
+    told = [f"{part.replace('_', ' ')} {value:.2f}" for part, value in parts.items() if value is not None]
+    return f", moved in initial deviations: {', '.join(told)}" if told else ""
 
 
 def protocol_figures(study: Study, run: Run) -> Mapping[str, float | None]:

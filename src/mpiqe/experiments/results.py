@@ -1,20 +1,34 @@
 """Results of a study so far: the metrics of every table cell, or why it has none, and tests of the paper's claims."""
 
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mpiqe import metrics
-from mpiqe.data.registry import DATASETS
 from mpiqe.data.scales import Scale, on_one_scale, scale_of
-from mpiqe.experiments.protocol import PairedTest, Rated, Summary, compare, measure, read_predictions, summarize
+from mpiqe.data.splits import NUMBERS
+from mpiqe.experiments.protocol import (
+    SIGNIFICANT,
+    PairedTest,
+    Rated,
+    Summary,
+    compare,
+    detectable_difference,
+    holm,
+    measure,
+    read_predictions,
+    summarize,
+)
 from mpiqe.experiments.run_files import cross_tests_left, is_tested, other_predictions
 from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.tables import Cell, Table
-from mpiqe.experiments.variants import FULL, LIQE, PROBE
+from mpiqe.experiments.variants import FULL, LIQE, PROBE, READINGS
+from mpiqe.training.movement import MOVED
 from mpiqe.training.run_folder import PREDICTIONS
 
 State = Literal["published", "run", "partly run", "not run"]
+Verdict = Literal["holds", "the opposite holds", "not found", "too weak to tell", "cannot be tested"]
 Figures = Mapping[str, float | None]
 
 
@@ -34,6 +48,9 @@ class Outcome:
     """``srcc`` and ``plcc`` of each repeat's best epoch on the test images; empty unless every repeat looked."""
     each: Mapping[str, tuple[float | None, ...]]
     """``figures`` repeat by repeat, in the splits' order, ``repeats`` of each; empty without repeats."""
+    moved: Mapping[str, float] = field(default_factory=dict)
+    """How far contexts, visual tokens and decoder went in units of their initial deviation, the mean over the repeats;
+    empty for what does not learn."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +64,17 @@ class Claim:
     """SRCC of what the paper finds better minus that of what it finds worse."""
     paper: float | None
     """The same difference in the paper."""
-    verdict: str
+    verdict: Verdict
+    family_p: float | None = None
+    """``paired.corrected_p`` after Holm's correction over the claims of the table on this dataset."""
+    detectable: float | None = None
+    """The smallest true difference that these runs would have found with a chance of 80 % or more, as one of the
+    table's claims; ``None`` where nothing can be tested."""
+
+    @property
+    def sought(self) -> float:
+        """The difference that has to be detectable before "not found" can be said: the paper's, or ``OF_INTEREST``."""
+        return OF_INTEREST if self.paper is None else self.paper
 
 
 @dataclass(frozen=True)
@@ -75,6 +102,7 @@ CLAIMS: Sequence[tuple[str, str, str, str]] = (
     ("table5", "all are better than 60 %", FULL, "fraction-60"),
     *(("table6", f"8 text contexts are better than {length}", FULL, f"text-{length}") for length in (2, 4, 16)),
     *(("table6", f"4 visual prompts are better than {length}", FULL, f"visual-{length}") for length in (1, 2, 8)),
+    *(("readings", f"the default is better than {label}", FULL, name) for name, label in READINGS.items()),
     ("lines", "MP-IQE is better than the visual-only model of Fig. 3", FULL, "visual-only"),
     ("lines", "MP-IQE is better than a linear probe", FULL, PROBE),
     ("lines", "tuning everything is better than prompts and decoder alone", "tune-all", FULL),
@@ -82,8 +110,8 @@ CLAIMS: Sequence[tuple[str, str, str, str]] = (
 """Table, claim, the variant that the claim says is better, and the one that it says is worse."""
 
 _TEST, _LEARNT, _LEARNT_BESIDE_VALIDATION = 0.2, 0.8, 0.7  # shares of a dataset
-SIGNIFICANT = 0.05
-"""The level of the corrected test."""
+OF_INTEREST = 0.01
+"""The difference of SRCC that is looked for where the paper gives none."""
 
 
 def gather(study: Study, faults: Mapping[str, str]) -> Findings:
@@ -125,6 +153,7 @@ def _outcome(study: Study, cell: Cell, measured: Mapping[Run, Figures], faults: 
         {figure: summarize(numbers) for figure, numbers in each.items()},
         best_on_test,
         each,
+        _moved(study, done),
     )
 
 
@@ -142,6 +171,13 @@ def _scale(name: str, rated: Rated) -> Scale:
     return scale_of(name, min(mos), max(mos))
 
 
+def _moved(study: Study, runs: Sequence[Run]) -> dict[str, float]:
+    """Mean over ``runs`` of how far each part was from its start at the last epoch."""
+    rows = [rows[-1] for run in runs if (rows := run.folder(study.out).metrics())]
+    parts = dict.fromkeys(key for row in rows for key in row if key.startswith(MOVED))
+    return {part.removeprefix(MOVED): statistics.fmean(row[part] for row in rows if part in row) for part in parts}
+
+
 def _best_on_test(study: Study, run: Run) -> dict[str, float | None]:
     """SRCC and PLCC of the epoch with the best SRCC on the test images; empty if the run did not look at each."""
     rows = [row for row in run.folder(study.out).metrics() if row.get("test_srcc") is not None]
@@ -154,24 +190,43 @@ def _best_on_test(study: Study, run: Run) -> dict[str, float | None]:
 def _claims(study: Study, measured: Mapping[Run, Figures]) -> list[Claim]:
     shown = {table.key: table for table in study.tables}
     found = []
-    for key, text, better, worse in CLAIMS:
-        if key not in shown:
-            continue
-        for name in DATASETS:
-            pairs = [(measured.get(Run(n, name, better)), measured.get(Run(n, name, worse))) for n in range(1, 11)]
-            differences = [
-                of_better["srcc"] - of_worse["srcc"]
-                for of_better, of_worse in pairs
-                if of_better and of_worse and of_better["srcc"] is not None and of_worse["srcc"] is not None
-            ]
-            if differences:
-                learnt = min(_learnt(study, Run(1, name, variant)) for variant in (better, worse))
-                paired = compare(differences, test_share=_TEST / learnt)
-                paper = _paper(shown[key], name, better, worse)
-                if paper is not None and paper <= 0:
-                    continue  # there the paper does not say so
-                found.append(Claim(key, text, name, paired, paper, _verdict(paired)))
+    for key, table in shown.items():
+        for name in study.names:
+            tested = []
+            for of, text, better, worse in CLAIMS:
+                paper = _paper(table, name, better, worse)
+                differences = _differences(measured, name, better, worse)
+                if of == key and differences and (paper is None or paper > 0):  # else the paper does not say so there
+                    learnt = min(_learnt(study, Run(1, name, variant)) for variant in (better, worse))
+                    tested.append((text, compare(differences, test_share=_TEST / learnt), paper))
+            found += judge(key, name, tested)
     return found
+
+
+def judge(table: str, dataset: str, tested: Sequence[tuple[str, PairedTest, float | None]]) -> list[Claim]:
+    """The claims of one table on one dataset, which are a family for Holm's correction.
+
+    Each of ``tested`` is a claim's text, its test and the paper's difference. The detectable difference is that of a
+    test at 0.05 / m for m claims: what Holm's correction finds at least.
+    """
+    corrected = holm([paired.corrected_p for _, paired, _ in tested])
+    count = sum(p is not None for p in corrected)
+    found = []
+    for (text, paired, paper), p in zip(tested, corrected, strict=True):
+        detectable = None if p is None else detectable_difference(paired, level=SIGNIFICANT / count)
+        sought = OF_INTEREST if paper is None else paper
+        found.append(Claim(table, text, dataset, paired, paper, _verdict(paired, p, detectable, sought), p, detectable))
+    return found
+
+
+def _differences(measured: Mapping[Run, Figures], name: str, better: str, worse: str) -> list[float]:
+    """SRCC of the one minus that of the other, on every split on which both were run."""
+    pairs = [(measured.get(Run(n, name, better)), measured.get(Run(n, name, worse))) for n in range(1, NUMBERS + 1)]
+    return [
+        of_better["srcc"] - of_worse["srcc"]
+        for of_better, of_worse in pairs
+        if of_better and of_worse and of_better["srcc"] is not None and of_worse["srcc"] is not None
+    ]
 
 
 def _learnt(study: Study, run: Run) -> float:
@@ -188,11 +243,10 @@ def _paper(table: Table, dataset: str, better: str, worse: str) -> float | None:
     return None if first is None or second is None else first - second
 
 
-def _verdict(paired: PairedTest) -> str:
-    """Direction and significance of the mean difference: both from the corrected t-test."""
-    if paired.corrected_p is None:
+def _verdict(paired: PairedTest, p: float | None, detectable: float | None, sought: float) -> Verdict:
+    """From the mean difference and Holm's p; without significance from what the runs could have detected."""
+    if p is None or detectable is None:
         return "cannot be tested"
-    clear = paired.corrected_p < SIGNIFICANT
-    if paired.mean > 0:
-        return "holds" if clear else "same direction, not significant"
-    return "the opposite holds" if clear and paired.mean < 0 else "not found"
+    if p < SIGNIFICANT:
+        return "holds" if paired.mean > 0 else "the opposite holds"
+    return "not found" if detectable <= sought else "too weak to tell"

@@ -22,9 +22,12 @@ from mpiqe.training.linear_probe import PROBE, extract_features, probe
 from mpiqe.training.options import TrainOptions
 from mpiqe.training.reporter import Reporter, Silent
 from mpiqe.training.run_folder import CONFIG, PREDICTIONS, STATE, TEST, RunFolder
+from mpiqe.training.stem_cache import Stored, stored_stem
 from mpiqe.training.train import train
 
 CHECKED, PROBE_NOTES = "checked.json", "probe.json"
+STEM = "stem"
+"""The folder of what the frozen stem makes of the datasets; it can be deleted, and is made anew."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,13 @@ def do(study: Study, run: Run, reporter: Reporter) -> None:
     if not is_tested(study, run):
         begun = (folder.path / CONFIG).exists()
         variant = VARIANTS[run.variant]
-        if variant.trains:
-            train(options, folder, resume=begun, checked=True, reporter=reporter)
-        elif variant.by == "probe":
+        if variant.by == "probe":
             _probe(study, run, options, folder, reporter)
+        elif variant.trains:
+            stored = _stored(study, run, options, reporter)
+            train(options, folder, resume=begun, checked=True, stored=stored, reporter=reporter)
         else:
-            _answer(study, run, options, folder)
+            _answer(study, run, options, folder, _stored(study, run, options, reporter))
     (folder.path / STATE).unlink(missing_ok=True)  # the optimiser's; nothing continues from it any more
     for name in cross_tests_left(study, run):
         dataset = study.read(name)
@@ -85,7 +89,33 @@ def do(study: Study, run: Run, reporter: Reporter) -> None:
         folder.write_text(other_predictions(name), to_csv(predictions))
 
 
-def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder) -> None:
+def _stored(study: Study, run: Run, options: TrainOptions, reporter: Reporter) -> Stored | None:
+    """What the frozen stem makes of the dataset, for all its runs, where the settings say ``cache_stem``.
+
+    ``None`` for a run on several datasets too, which looks at the images of others besides.
+    """
+    settings = options.run
+    if not settings.cache_stem or options.model.tune != "prompts" or len(study.trained_on(run)) > 1:
+        return None
+    clip = FrozenCLIP.from_pretrained(settings.backbone)
+    clip.fuse()
+    accelerator = accelerator_for(device=settings.device, precision=settings.precision)
+
+    def progress(done: int, total: int) -> None:
+        if done % 800 == 0 or done == total:
+            reporter.note(f"{run.dataset}: the stem has embedded {done} of {total} images")
+
+    return stored_stem(
+        study.out / STEM,
+        study.read(run.dataset),
+        clip.to(accelerator.device),
+        settings,
+        accelerator=accelerator,
+        progress=progress,
+    )
+
+
+def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder, stored: Stored | None) -> None:
     """Evaluate a zero-shot model on the split's test images."""
     dataset = study.read(run.dataset)
     test = choose_split(dataset, run.split, source=options.run.splits).test
@@ -101,6 +131,7 @@ def _answer(study: Study, run: Run, options: TrainOptions, folder: RunFolder) ->
         crops=options.run.crops,
         crop_mode=options.run.crop_mode,
         view=options.run.view,
+        stored=stored,
     )
     folder.write_text(PREDICTIONS, to_csv(predictions))
     folder.write_json(TEST, measure(predictions))

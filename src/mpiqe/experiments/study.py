@@ -20,7 +20,7 @@ from mpiqe.data.registry import DATASETS
 from mpiqe.data.splits import NUMBERS
 from mpiqe.errors import ConfigError
 from mpiqe.experiments.tables import Cell, Table
-from mpiqe.experiments.variants import FULL, MIXTURE, VARIANTS
+from mpiqe.experiments.variants import FULL, MIXTURE, READINGS, VARIANTS
 from mpiqe.model.options import RENAMED
 from mpiqe.training.device import resolve_precision
 from mpiqe.training.options import TrainOptions, read_toml, resolve
@@ -53,6 +53,7 @@ _SWITCHED = (  # what tells one row of a table from another
     "context_length",
     "fraction",
 )
+_READINGS = tuple(dict.fromkeys(key for name in READINGS for key in VARIANTS[name].settings))
 _SHARED = (*_SWITCHED, "splits", "backbone", "labels_as_published", "validation", "crops")
 
 
@@ -61,8 +62,13 @@ class Place:
     """Where a dataset lies."""
 
     spec: str
-    """What ``--data`` takes: ``koniq``, or ``koniq:512x384``."""
+    """What ``--data`` takes: ``koniq``, ``koniq:512x384``, or ``csv:FILE``."""
     root: Path
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table of the user's own, to which LIQE's labels mean nothing."""
+        return self.spec.partition(":")[0] == "csv"
 
 
 @dataclass(frozen=True, order=True)
@@ -102,18 +108,26 @@ class Study:
     """What a reader of the figures has to know of the settings."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Datasets that have a place but cannot be used, with the reason."""
+    variants: tuple[str, ...] | None = None
+    """Those that are run, with ``FULL``; ``None`` runs all that the tables take."""
 
     def __post_init__(self) -> None:
         faults = []
         if not 1 <= self.repeats <= NUMBERS:
             faults.append(f"repeats = {self.repeats}: there are splits 1 to {NUMBERS}")
-        unknown = sorted(set(self.datasets or ()) - set(DATASETS))
-        faults += [f"no dataset is called {name!r}; known are {', '.join(DATASETS)}" for name in unknown]
+        unknown = sorted(set(self.datasets or ()) - set(self.names))
+        faults += [f"no dataset is called {name!r}; known are {', '.join(self.names)}" for name in unknown]
         faults += [
             f"no variant is called {name!r}; known are {', '.join(VARIANTS)}"
-            for name in self.own
+            for name in dict.fromkeys((*self.own, *(self.variants or ())))
             if name not in VARIANTS
         ]
+        if any(table.key == "readings" for table in self.tables):
+            faults += [
+                f"{key!r} is not for a study of readings to say: a row of it does"
+                for key in self.settings
+                if key in _READINGS
+            ]
         faults += [
             f"{key!r} is not for a study to say: the tables, the roots file or the repeats do"
             for key in self.settings
@@ -128,6 +142,11 @@ class Study:
         if faults:
             raise ConfigError("; ".join(faults))
 
+    @property
+    def names(self) -> list[str]:
+        """Every dataset that can be named: the published ones, then the tables of the roots file."""
+        return list(dict.fromkeys((*DATASETS, *self.places)))
+
     def options(self, run: Run) -> TrainOptions:
         """The whole settings of one run, as ``mpiqe train`` would be given them."""
         variant, place = VARIANTS[run.variant], self.places[run.dataset]
@@ -141,8 +160,9 @@ class Study:
             **self.own.get(run.variant, {}),
             "data": place.spec,
             "root": str(place.root),
-            "labels": None if self.labels is None else str(self.labels),
+            "labels": None if self.labels is None or place.is_table else str(self.labels),
             "split": run.split,
+            **({"labels_as_published": False} if place.is_table else {}),
             **({"extra_data": [f"{place.spec}={place.root}" for place in together]} if together else {}),
         }
         options = resolve(given, where=f"settings of {run.variant}")
@@ -159,17 +179,18 @@ class Study:
 
     def cells(self, table: Table) -> list[Cell]:
         """The table's cells: the paper's, and those of datasets that were named and that the paper leaves out."""
-        named = [name for name in self.datasets or () if (name, name) not in table.columns]
+        tables = [name for name, place in self.places.items() if place.is_table]
+        named = [name for name in self.datasets or tables if (name, name) not in table.columns]
         if table.key == "table3":
             named = []
         if table.key == "mixture":
             return [replace(cell, train=(*self._usable_but(cell.test), cell.train)[0]) for cell in table.cells]
-        if table.key == "lines":
-            kept = self.datasets or tuple(self.places)
-            return [cell for cell in table.cells if cell.test in kept]
+        kept = list(table.cells)
+        if not any(cell.paper for cell in kept):  # no table of the paper: there is nothing to quote
+            kept = [cell for cell in kept if cell.test in (self.datasets or self.places)]
         rows = {cell.row: cell.variant for cell in table.cells if cell.variant is not None}
         further = [Cell(row, name, name, variant, {}) for name in named for row, variant in rows.items()]
-        return [*table.cells, *further]
+        return [*kept, *further]
 
     def lacks(self, cell: Cell) -> str | None:
         """Why a cell cannot be run, or ``None``."""
@@ -183,6 +204,8 @@ class Study:
         left_out = None if cell.variant is None else VARIANTS[cell.variant].leaves_out
         if left_out is not None and len(self._usable_but(left_out)) < 2:
             return "there are fewer than two other datasets to train on"
+        if self.variants is not None and cell.variant not in (None, FULL, *self.variants):
+            return f"{cell.variant} was not asked for"
         return None
 
     def _usable_but(self, left_out: str) -> list[str]:
@@ -200,7 +223,8 @@ class Study:
     def figure_dataset(self) -> str | None:
         """The dataset that the figures are of: of those that can be used the one of the lowest ``figure_rank``."""
         ranked = sorted(DATASETS.values(), key=lambda spec: spec.figure_rank)  # authentic distortions first
-        usable = [spec.name for spec in ranked if self.lacks(Cell("", spec.name, spec.name, None, {})) is None]
+        names = [*(spec.name for spec in ranked), *(name for name in self.places if name not in DATASETS)]
+        usable = [name for name in names if self.lacks(Cell("", name, name, None, {})) is None]
         return usable[0] if usable and self.figures else None
 
     def runs(self) -> list[Run]:
@@ -215,7 +239,7 @@ class Study:
         if self.figure_dataset is not None:
             wanted |= {Run(1, self.figure_dataset, name) for figure in self.figures for name in FIGURES[figure]}
         order = list(VARIANTS)
-        return sorted(wanted, key=lambda run: (run.split, list(DATASETS).index(run.dataset), order.index(run.variant)))
+        return sorted(wanted, key=lambda run: (run.split, self.names.index(run.dataset), order.index(run.variant)))
 
     def others(self, run: Run) -> list[str]:
         """Datasets that a run's model is tested on besides its own (Table 3)."""
@@ -232,8 +256,8 @@ class Study:
         return read_dataset(
             place.spec,
             root=place.root,
-            labels=self.labels,
-            as_published=bool(self.settings.get("labels_as_published", False)),
+            labels=None if place.is_table else self.labels,
+            as_published=not place.is_table and bool(self.settings.get("labels_as_published", False)),
         )
 
 
@@ -245,7 +269,9 @@ def read_roots(file: Path) -> tuple[dict[str, Place], Path | None]:
         labels = "liqe_labels"
         livec = "ChallengeDB_release"
         "koniq:512x384" = "/data/koniq-10k"
+        "csv:mine.csv" = "/data/mine"
 
+    A table of the user's own is called by its file's name without the suffix; its folder is that of its image paths.
     Raises one ``ConfigError`` for unknown names and folders that are not there.
     """
     if not file.is_file():
@@ -257,18 +283,23 @@ def read_roots(file: Path) -> tuple[dict[str, Place], Path | None]:
     labels = None
     faults = []
     for key, value in read_toml(file).items():
-        name = key.partition(":")[0]
+        kind, _, rest = key.partition(":")
+        name, spec = (Path(rest).stem, f"csv:{file.parent / rest}") if kind == "csv" else (kind, key)
         folder = file.parent / str(value)
-        if name not in DATASETS and key != "labels":
-            faults.append(f"no dataset is called {key!r}; known are {', '.join(DATASETS)}, and labels")
+        if kind not in (*DATASETS, "labels", "csv"):
+            faults.append(f"no dataset is called {key!r}; known are {', '.join(DATASETS)}, csv:FILE, and labels")
         elif not isinstance(value, str) or not folder.is_dir():
             faults.append(f"{key} = {value!r}: no such folder")
+        elif kind == "csv" and (not rest or not (file.parent / rest).is_file()):
+            faults.append(f"{key}: no such table")
+        elif kind == "csv" and name in (*DATASETS, "labels"):
+            faults.append(f"{key}: {name} is the name of a published dataset or of the labels; rename the file")
         elif key == "labels":
             labels = folder
         elif name in places:
             faults.append(f"{name} has two places")
         else:
-            places[name] = Place(key, folder)
+            places[name] = Place(spec, folder)
     if faults:
         raise ConfigError(f"{file}: " + "; ".join(faults))
     return places, labels

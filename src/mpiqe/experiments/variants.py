@@ -70,5 +70,22 @@ VARIANTS: Mapping[str, Variant] = {
     "tune-all": Variant("full fine-tuning", {"tune": "all"}),
     PROBE: Variant("linear probe", {**_NO_TEXT, "visual_depth": 0}, by="probe"),
     **{without(name): Variant(f"MP-IQE, all datasets but {name}", leaves_out=name) for name in DATASETS},
+    "eq10-literal": Variant("Eq. 10 as printed, without CLIP's temperature", {"distortion_scale": "none"}),
+    "class-mean": Variant("Eqs. 9 and 11 as printed, divided by the number of classes", {"class_mean": True}),
+    "linear-projection": Variant("a new linear projection of image tokens", {"projection": "linear"}),
+    "max-pooling": Variant("answers pooled by their maximum", {"pooling": "max"}),
+    "l1-loss": Variant("L1 as Eq. 16 prints it", {"score_loss": "l1"}),
+    "class-in-the-middle": Variant("the class in the middle of its context", {"class_position": "middle"}),
+    "first-scene": Variant("the first scene alone as target", {"scene_target": "first"}),
+    "whole-images": Variant("batches of whole images", {"batch_unit": "images", "mix_crops": False}),
 }
 """By name, which is also the folder of its runs. 8 text contexts and 4 visual prompts are ``FULL``'s own."""
+
+READINGS: Mapping[str, str] = {
+    name: VARIANTS[name].label
+    for name in (
+        *("eq10-literal", "class-mean", "linear-projection", "max-pooling", "l1-loss", "class-in-the-middle"),
+        *("first-scene", "whole-images"),
+    )
+}
+"""Other readings of the paper (docs/decisions.md), one at a time, by variant."""

@@ -4,16 +4,18 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch import Tensor
 
 from mpiqe import metrics
-from mpiqe.data.crop_dataset import CropDataset, loader
+from mpiqe.data.crop_dataset import Batch, CropDataset, collate, loader
 from mpiqe.data.extra_data import target_statistics
 from mpiqe.data.record import Record
 from mpiqe.images import CropMode
@@ -45,10 +47,12 @@ def predict(
     view: View = NATIVE,
     batch_size: int = 16,
     workers: int = 0,
+    stored: Mapping[Path, Tensor] | None = None,
 ) -> list[Prediction]:
     """The mean score over each image's crops, in the records' order; several processes share the work.
 
-    The crops are the scorer's (D12), with its default seed 0.
+    The crops are the scorer's (D12), with its default seed 0. With ``stored`` (``stem_cache.Stored``) they are taken
+    behind the frozen stem, in half precision, and no image is read.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     mine = records[rank::world]
@@ -56,9 +60,13 @@ def predict(
     found: list[tuple[int, float, float]] = []
     with torch.inference_mode(), accelerator.autocast():
         folded = model.fold()
-        for batch in loader(dataset, batch_size=batch_size, shuffle=False, workers=workers):
-            pixels = batch.crops.flatten(0, 1).to(accelerator.device)
-            scores = model(pixels, folded).score.cpu().double().view(-1, crops)
+        for batch in _batches(dataset, batch_size, workers, stored):
+            given = batch.crops.flatten(0, 1).to(accelerator.device)
+            if stored is None:
+                output = model(given, folded)
+            else:
+                output = model.forward_embedded(model.clip.split_embedded(given), folded)  # type: ignore[arg-type]
+            scores = output.score.cpu().double().view(-1, crops)
             spread = scores.std(dim=1, correction=0)
             places = (batch.index * world + rank).tolist()
             found += zip(places, scores.mean(dim=1).tolist(), spread.tolist(), strict=True)
@@ -66,6 +74,17 @@ def predict(
         found = gather_object(found)
     by_place = {place: (score, spread) for place, score, spread in found}
     return [Prediction(record.name, record.mos, *by_place[index]) for index, record in enumerate(records)]
+
+
+def _batches(
+    dataset: CropDataset, batch_size: int, workers: int, stored: Mapping[Path, Tensor] | None
+) -> Iterable[Batch]:
+    if stored is None:
+        yield from loader(dataset, batch_size=batch_size, shuffle=False, workers=workers)
+        return
+    for start in range(0, len(dataset), batch_size):
+        part = range(start, min(start + batch_size, len(dataset)))
+        yield collate([dataset.item(index, stored[dataset.records[index].image].float()) for index in part])
 
 
 def measure(predictions: Sequence[Prediction]) -> dict[str, float | None]:

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+MOVED = "moved_"
+"""What the names of these figures begin with."""
 _PARTS = {
     "contexts": ("scene_prompts.", "distortion_prompts.", "prompts."),
     "visual_tokens": ("visual_prompts.",),
     "decoder": ("decoder.",),
 }
+MOVED_PARTS = tuple(_PARTS)
 
 
 def initial(model: nn.Module) -> dict[str, Tensor]:
@@ -29,5 +32,5 @@ def movement(model: nn.Module, start: Mapping[str, Tensor]) -> dict[str, float]:
             now = dict(model.named_parameters())
             change = torch.cat([(now[name].detach() - start[name]).flatten() for name in names])
             began = torch.cat([start[name].flatten() for name in names])
-            found[f"moved_{part}"] = float(change.square().mean().sqrt() / began.std())
+            found[f"{MOVED}{part}"] = float(change.square().mean().sqrt() / began.std())
     return found

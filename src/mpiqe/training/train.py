@@ -52,7 +52,7 @@ from mpiqe.training.schedule import schedule_for
 from mpiqe.training.set_lines import RATE, SetLines, on_common_scale
 from mpiqe.training.set_losses import SetLosses, sets_of
 from mpiqe.training.start import Start, align, load_start, make_room, read_start, what_it_may_have_seen
-from mpiqe.training.stem_cache import StemCache
+from mpiqe.training.stem_cache import StemCache, Stored
 from mpiqe.training.stem_head import ShiftedTargets, fit_heads, pairs_of
 from mpiqe.training.step import MPIQEObjective, Objective, TextSide, add_up
 from mpiqe.training.tensorboard import event_writer
@@ -83,11 +83,18 @@ class Sides:
 
 
 def train(
-    options: TrainOptions, run: RunFolder, *, resume: bool = False, checked: bool = False, reporter: Reporter
+    options: TrainOptions,
+    run: RunFolder,
+    *,
+    resume: bool = False,
+    checked: bool = False,
+    stored: Stored | None = None,
+    reporter: Reporter,
 ) -> dict[str, float | None]:
     """Train, keep a checkpoint an epoch, score the test images once at the end; returns the test figures.
 
-    ``checked`` says that the images were checked already, as when many runs share them.
+    ``checked`` says that the images were checked already, as when many runs share them. ``stored`` is what the frozen
+    stem makes of the images, for ``cache_stem`` and for scores.
 
     The run's folder then holds ``mpiqe.safetensors`` (what ``mpiqe.load`` takes), ``config.json``, ``metrics.jsonl``,
     ``predictions.csv``, ``test.json`` and the state that ``resume`` continues from. The weights are a function of the
@@ -171,7 +178,7 @@ def train(
         view=settings.view,
         photos=_photo_cache(settings, workers),
     )
-    items = _crops(crops, model, options, accelerator, reporter)
+    items = _crops(crops, model, options, accelerator, reporter, stored)
     asked: CropDataset | StemCache | ShiftedTargets = items
     if start and isinstance(model, (MPIQE, LIQE)):
         asked, said = align(model, items, accelerator)
@@ -246,8 +253,8 @@ def train(
             "learning_rate": rate,
             **_losses(sums / drawn, options),
             **({} if lines is None else {"set_lines": lines.to_json()}),
-            **_figures("val", model, sides.val, options, accelerator),
-            **(_figures("test", model, sides.test, options, accelerator) if settings.test_each_epoch else {}),
+            **_figures("val", model, sides.val, options, accelerator, stored),
+            **(_figures("test", model, sides.test, options, accelerator, stored) if settings.test_each_epoch else {}),
             **movement(model, began),
             "images_per_second": drawn / units / seconds,
             "peak_memory_mb": peak_memory_mb(accelerator.device),
@@ -272,7 +279,7 @@ def train(
     accelerator.wait_for_everyone()
     if lines is not None:
         sides = _on_common_scale(sides, progress["set_lines"], (mean, deviation))
-    return _test(model, run, dataset.name, sides, options, accelerator, reporter)
+    return _test(model, run, dataset.name, sides, options, accelerator, reporter, stored)
 
 
 def take_step(objective: Objective, batches: Iterable[Batch], optimiser: Optimizer, accelerator: Accelerator) -> Losses:
@@ -365,7 +372,12 @@ def _on_common_scale(sides: Sides, lines: Sequence[Sequence[float]], scale: tupl
 
 
 def _crops(
-    crops: CropDataset, model: QualityModel, options: TrainOptions, accelerator: Accelerator, reporter: Reporter
+    crops: CropDataset,
+    model: QualityModel,
+    options: TrainOptions,
+    accelerator: Accelerator,
+    reporter: Reporter,
+    stored: Stored | None,
 ) -> CropDataset | StemCache:
     """New crops each epoch, or one draw of them behind the frozen stem."""
     if not options.run.cache_stem:
@@ -377,7 +389,7 @@ def _crops(
         if done % 800 == 0 or done == total:
             reporter.note(f"the stem has embedded {done} of {total} images")
 
-    return StemCache(crops, model.clip, accelerator=accelerator, progress=progress)
+    return StemCache(crops, model.clip, accelerator=accelerator, progress=progress, stored=stored)
 
 
 def _aim(model: QualityModel, trained: Sequence[Record], settings: RunOptions) -> None:
@@ -497,20 +509,30 @@ def _losses(means: torch.Tensor, options: TrainOptions) -> dict[str, float | Non
 
 
 def _figures(
-    side: str, model: QualityModel, records: Sequence[Record], options: TrainOptions, accelerator: Accelerator
+    side: str,
+    model: QualityModel,
+    records: Sequence[Record],
+    options: TrainOptions,
+    accelerator: Accelerator,
+    stored: Stored | None,
 ) -> dict[str, float | None]:
     if not records:
         return {f"{side}_srcc": None, f"{side}_plcc": None}
-    figures = measure(_predict(model, records, options, accelerator))
+    figures = measure(_predict(model, records, options, accelerator, stored))
     return {f"{side}_srcc": figures["srcc"], f"{side}_plcc": figures["plcc"]}
 
 
 def _predict(
-    model: QualityModel, records: Sequence[Record], options: TrainOptions, accelerator: Accelerator
+    model: QualityModel,
+    records: Sequence[Record],
+    options: TrainOptions,
+    accelerator: Accelerator,
+    stored: Stored | None,
 ) -> list[Prediction]:
     """With the crops that a scorer will take for this model."""
     run = options.run
-    return predict(model, records, accelerator=accelerator, crops=run.crops, crop_mode=run.crop_mode, view=run.view)
+    how: dict[str, Any] = {"crops": run.crops, "crop_mode": run.crop_mode, "view": run.view}
+    return predict(model, records, accelerator=accelerator, stored=stored, **how)
 
 
 def _checkpoint_config(
@@ -581,13 +603,14 @@ def _test(
     options: TrainOptions,
     accelerator: Accelerator,
     reporter: Reporter,
+    stored: Stored | None,
 ) -> dict[str, float | None]:
     """Calibrate the interval, and look at the test images for the only time, with the weights that are kept."""
     load_tensors(model, run.path / FILE_NAME)
     held_out = {name: sides.val, **sides.further_val} if sides.val else {}
-    predicted = {name: _predict(model, records, options, accelerator) for name, records in held_out.items()}
+    predicted = {name: _predict(model, records, options, accelerator, stored) for name, records in held_out.items()}
     interval = calibrate_on(predicted, trained=sides.train, crops=options.run.crops)
-    predictions = _predict(model, sides.test, options, accelerator)
+    predictions = _predict(model, sides.test, options, accelerator, stored)
     ratings = [record.mos for record in sides.train]
     for looked_at in (predictions, predicted.get(name, [])):
         if note := nearly_constant(looked_at, low=min(ratings), high=max(ratings)):

@@ -9,8 +9,10 @@ from tests.experiments.made_runs import CROPS, FULL, VISUAL_ONLY, write_run
 
 from mpiqe.data import Dataset, read_csv
 from mpiqe.errors import ConfigError, WeightsError
+from mpiqe.experiments.figures import figure4 as module
 from mpiqe.experiments.figures.figure4 import (
     Agreement,
+    Group,
     draw,
     extract,
     figure4,
@@ -36,6 +38,10 @@ def dataset(rated_photos: Path) -> Dataset:
 def full(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset, tiny_folder: Path) -> Path:
     tested = dataset.records[::-1][:13]  # in an order of their own
     return write_run(tmp_path_factory.mktemp("runs") / "full", tested, tiny_folder, FULL)
+
+
+def _group(planes, mos, agreement: Agreement, near: int, *, edges: np.ndarray | None = None) -> Group:
+    return Group("test photos", planes, np.array(mos), agreement, near, 5.0, edges)
 
 
 def _angles(*degrees: float) -> np.ndarray:
@@ -73,7 +79,7 @@ def test_features_are_means_over_the_scorers_crops_in_the_order_of_the_predictio
     full: Path, dataset: Dataset, tiny_folder: Path
 ) -> None:
     run = read_trained_run(full, dataset, backbone=None, device="cpu")
-    features = extract(run, FrozenCLIP.from_pretrained(tiny_folder))
+    features = extract(run, FrozenCLIP.from_pretrained(tiny_folder), run.tested)
     assert {each.shape for each in features} == {(13, 32)}
     for each in features:
         np.testing.assert_allclose(np.linalg.norm(each, axis=1), 1)
@@ -102,9 +108,9 @@ def test_a_whole_tuned_backbone_is_compared_with_the_one_it_was(
     with torch.no_grad():
         for parameter in run.model.clip.parameters():
             parameter.mul_(1.5)
-    features = extract(run, FrozenCLIP.from_pretrained(run.model.clip.name))
+    features = extract(run, FrozenCLIP.from_pretrained(run.model.clip.name), run.tested)
     plain = write_run(tmp_path / "plain", dataset.records, tiny_folder, FULL)
-    same = extract(read_trained_run(plain, dataset, backbone=None), FrozenCLIP.from_pretrained(tiny_folder))
+    same = extract(read_trained_run(plain, dataset, backbone=None), FrozenCLIP.from_pretrained(tiny_folder), run.tested)
     np.testing.assert_allclose(features.before, same.before, atol=1e-6)
     assert np.abs(features.tower - same.tower).max() > 1e-3
 
@@ -129,12 +135,12 @@ def test_the_same_run_makes_the_same_picture(
 def test_the_caption_and_the_titles_carry_the_figures(dataset: Dataset, full: Path, tmp_path: Path) -> None:
     run = read_trained_run(full, dataset, backbone=None)
     mos = np.array([record.mos for record in run.tested])
-    features = extract(run, FrozenCLIP.from_pretrained(run.model.clip.name))
+    features = extract(run, FrozenCLIP.from_pretrained(run.model.clip.name), run.tested)
     told = Agreement(*(neighbourhood(each, mos, count=3) for each in features))
     caption = figure4(full, dataset, tmp_path).caption
     assert f"{told.before:.3f} before, {told.after:.3f} after, and {told.tower:.3f} for" in caption
     planes = [np.zeros((13, 2)), np.ones((13, 2))]
-    texts = [text.get_text() for text in draw(planes, mos, told, 3).figure.texts]
+    texts = [text.get_text() for text in draw([_group(planes, mos, told, 3)]).figure.texts]
     assert f"a photo's MOS and that of its 3 nearest neighbours: SRCC {told.before:.3f}" in texts
     assert f"a photo's MOS and that of its 3 nearest neighbours: SRCC {told.after:.3f}" in texts
 
@@ -142,12 +148,28 @@ def test_the_caption_and_the_titles_carry_the_figures(dataset: Dataset, full: Pa
 def test_no_text_runs_out_of_its_panel() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = draw([np.eye(2)] * 2, np.array([1.0, 2.0]), Agreement(-0.123, -0.456, 0.0), 10).figure
+    figure = draw([_group([np.eye(2)] * 2, [1.0, 2.0], Agreement(-0.123, -0.456, 0.0), 10)] * 2).figure
     FigureCanvasAgg(figure).draw()
     boxes = [text.get_window_extent() for text in figure.texts]
     panels = [axes.get_window_extent() for axes in figure.axes]
-    for panel, texts in zip(panels, (boxes[:3], boxes[3:]), strict=False):
+    assert len(panels) == 6  # two rows of two planes and a bar
+    for panel, texts in zip([*panels[:2], *panels[3:5]], (boxes[:3], boxes[3:6], boxes[6:9], boxes[9:]), strict=True):
         assert all(panel.x0 - 1 <= box.x0 and box.x1 <= panel.x1 for box in texts)
+
+
+def test_training_photos_stand_below_in_intervals_of_mos_as_in_the_paper(
+    dataset: Dataset, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Group] = []
+    monkeypatch.setattr(module, "draw", lambda groups: shown.extend(groups) or draw(groups))
+    run = write_run(tmp_path / "run", dataset.records[:8], tiny_folder, FULL)  # of 16
+    caption = figure4(run, dataset, tmp_path, backbone=tiny_folder).caption
+    test, training = shown
+    assert (len(test.mos), len(training.mos), test.edges) == (8, 8, None)
+    assert sorted([*test.mos, *training.mos]) == sorted(record.mos for record in dataset.records)
+    np.testing.assert_allclose(training.edges, np.linspace(dataset.low, dataset.high, 6))
+    assert "in intervals of MOS as in the paper" in caption
+    assert "among 8 training photos" in caption
 
 
 def test_the_plane_keeps_apart_what_is_apart() -> None:

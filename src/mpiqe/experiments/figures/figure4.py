@@ -1,7 +1,8 @@
-"""Figure 4: t-SNE of the test images' features before and after training, coloured by MOS.
+"""Figure 4: t-SNE of images' features before and after training, coloured by MOS.
 
-A plane of t-SNE shows clusters where there are none and hides some that are there, so each panel carries a figure that
-is computed among the features themselves: how well the ratings of a photo's nearest neighbours tell its own.
+Above test images on a continuous scale; below training images in intervals of MOS, as the paper has them. A plane of
+t-SNE shows clusters where there are none and hides some that are there, so each panel carries a figure that is computed
+among the features themselves: how well the ratings of a photo's nearest neighbours tell its own.
 
 Axes: P photos, K crops of each, B crops of several photos, D joint width, S crop side in pixels.
 """
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mpiqe import metrics
-from mpiqe.data import Dataset
+from mpiqe.data import Dataset, Record
 from mpiqe.data.crop_dataset import CropDataset, loader
 from mpiqe.errors import ConfigError
 from mpiqe.experiments.figures import FigureFile, check_ready
@@ -30,6 +31,8 @@ PERPLEXITY = 30.0
 NEIGHBOURS = 10
 FEWEST = 8
 SEED = 0
+INTERVALS = 5
+"""Of equal width, of the MOS of training photos."""
 _BATCH = 4  # photos
 
 Array = NDArray[np.float64]
@@ -54,14 +57,32 @@ class Agreement(NamedTuple):
     tower: float
 
 
+class Group(NamedTuple):
+    """The photos of one row."""
+
+    what: str
+    """"test photos"."""
+    planes: Sequence[Array]
+    """Before and after training, each (P, 2)."""
+    mos: Array
+    """(P,)."""
+    agreement: Agreement
+    near: int
+    """How many neighbours ``agreement`` is of."""
+    perplexity: float
+    edges: Array | None
+    """Ends of the intervals of MOS that have a colour each; ``None`` for a continuous scale."""
+
+
 def figure4(
     full: Path, dataset: Dataset, out: Path, *, backbone: str | Path | None = None, device: str = "auto"
 ) -> FigureFile:
-    """Draw ``out / "figure4.png"`` of the run in the folder ``full`` on its test photos.
+    """Draw ``out / "figure4.png"`` of the run in the folder ``full``: its test photos, and those it was trained on.
 
-    The test photos alone: those trained on lie in order because their ratings were learned. Each photo is seen by the
-    very crops that its prediction is made of. t-SNE: perplexity 30 (a third of the photos' number where that is less),
-    PCA start, seed 0. ``backbone`` says where the run's lies, if elsewhere than when it was trained.
+    Test photos are this project's choice: those trained on lie in order because their ratings were learned. The paper
+    shows training photos in intervals of MOS; so does the lower row, of all photos on the training side. Each photo is
+    seen by the very crops that a score is made of. t-SNE: perplexity 30 (a third of the photos' number where that is
+    less), PCA start, seed 0. ``backbone`` says where the run's lies, if elsewhere than when it was trained.
 
     Raises ``ConfigError`` for a model without decoder, fewer than 8 test photos and a missing library, ``WeightsError``
     and ``DatasetError`` for a folder that holds no finished run of this dataset.
@@ -72,23 +93,33 @@ def figure4(
     count = len(run.tested)
     if count < FEWEST:
         raise ConfigError(f"figure 4 needs at least {FEWEST} test photos, and {full} has {count}")
-    features = extract(run, FrozenCLIP.from_pretrained(run.model.clip.name))
-    mos = np.array([record.mos for record in run.tested])
-    near = min(NEIGHBOURS, count // 4)
+    frozen = FrozenCLIP.from_pretrained(run.model.clip.name)
+    groups = [_group("test photos", run, run.tested, frozen, edges=None)]
+    trained = [record for record in dataset.records if record.name not in run.scores]
+    if len(trained) >= FEWEST:
+        edges = np.linspace(dataset.low, dataset.high, INTERVALS + 1)
+        groups.append(_group("training photos", run, trained, frozen, edges=edges))
+    save_png(draw(groups).figure, path)
+    return FigureFile(path, _caption(run, groups))
+
+
+def _group(what: str, run: TrainedRun, records: Sequence[Record], frozen: FrozenCLIP, *, edges: Array | None) -> Group:
+    features = extract(run, frozen, records)
+    mos = np.array([record.mos for record in records])
+    near = min(NEIGHBOURS, len(records) // 4)
+    perplexity = min(PERPLEXITY, len(records) / 3)
     agreement = Agreement(*(neighbourhood(each, mos, count=near) for each in features))
-    perplexity = min(PERPLEXITY, count / 3)
     planes = [plane(each, perplexity=perplexity) for each in features[:2]]
-    save_png(draw(planes, mos, agreement, near).figure, path)
-    return FigureFile(path, _caption(run, agreement, near, perplexity))
+    return Group(what, planes, mos, agreement, near, perplexity, edges)
 
 
-def extract(run: TrainedRun, frozen: FrozenCLIP) -> Features:
-    """The features of the run's test photos, in their order; ``frozen`` is the backbone as it was before training."""
+def extract(run: TrainedRun, frozen: FrozenCLIP, records: Sequence[Record]) -> Features:
+    """The features of photos, in their order; ``frozen`` is the backbone as it was before training."""
     model, crops = run.model, run.config.crops
     device = next(model.parameters()).device
     frozen = frozen.to(device)
     mode, view = run.config.crop_mode, run.config.view
-    dataset = CropDataset(run.tested, size=model.image_size, count=crops, seed=0, crops=mode, view=view)  # the scorer's
+    dataset = CropDataset(records, size=model.image_size, count=crops, seed=0, crops=mode, view=view)  # the scorer's
     found: tuple[list[Tensor], ...] = ([], [], [])
     with torch.inference_mode():
         folded = model.fold()
@@ -143,16 +174,26 @@ def _unit(features: Array) -> Array:
     return unit
 
 
-def _caption(run: TrainedRun, agreement: Agreement, near: int, perplexity: float) -> str:
+def _caption(run: TrainedRun, groups: Sequence[Group]) -> str:
+    first = groups[0]
+    told = [
+        f"{group.agreement.before:.3f} before, {group.agreement.after:.3f} after, and {group.agreement.tower:.3f} for "
+        f"the trained image tower's CLS, which the decoder has not touched, among {len(group.mos)} {group.what}"
+        for group in groups
+    ]
+    below = (
+        " Below: the photos of its training side, in intervals of MOS as in the paper; there the order after training "
+        "was learned by heart and is no evidence."
+        if len(groups) > 1
+        else ""
+    )
     return (
-        f"t-SNE (perplexity {perplexity:.0f}, PCA start, seed {SEED}) of the {len(run.tested)} test photos of "
-        f"{run.what}, which this run did not train on, coloured by MOS. Before: CLS of the frozen "
+        f"t-SNE (perplexity {first.perplexity:.0f}, PCA start, seed {SEED}) of the {len(first.mos)} test photos of "
+        f"{run.what}, which this run did not train on, coloured by MOS.{below} Before: CLS of the frozen "
         "backbone without prompts, through CLIP's projection. After: what the trained model's head reads the score "
         f"from, the decoder's pooled answers. A photo is the mean over its {run.config.crops} test crops, as a unit "
         "vector. The places in a plane prove nothing; the SRCC over each is that of a photo's MOS with the mean MOS of "
-        f"its {near} nearest neighbours by cosine among the features themselves: {agreement.before:.3f} before, "
-        f"{agreement.after:.3f} after, and {agreement.tower:.3f} for the trained image tower's CLS, which the decoder "
-        "has not touched."
+        f"its {first.near} nearest neighbours by cosine among the features themselves: {'; '.join(told)}."
     )
 
 
@@ -160,28 +201,37 @@ def _caption(run: TrainedRun, agreement: Agreement, near: int, perplexity: float
 _EDGE, _HEAD, _GAP, _SIDE, _BAR = 0.14, 0.84, 0.2, 0.8, 0.14
 
 
-def draw(planes: Sequence[Array], mos: Array, agreement: Agreement, near: int) -> Sheet:
-    """Before and after side by side with one colour bar: planes of (P, 2), mos (P,)."""
+def draw(groups: Sequence[Group]) -> Sheet:
+    """Before and after side by side with one colour bar, a row for each group of photos."""
     width = (WIDTH - 2 * _EDGE - _GAP - _SIDE) / 2
-    sheet = Sheet(_HEAD + width + _EDGE)
+    height = _HEAD + width + _EDGE
+    sheet = Sheet(height * len(groups))
+    for row, group in enumerate(groups):
+        _draw_row(sheet, row * height, width, group)
+    return sheet
+
+
+def _draw_row(sheet: Sheet, top: float, width: float, group: Group) -> None:
+    from matplotlib.colors import BoundaryNorm
+
     heads = (
-        ("before training", "the frozen backbone's CLS, no prompts", agreement.before),
-        ("after training", "what the score is read from: the decoder's pooled answers", agreement.after),
+        ("before training", "the frozen backbone's CLS, no prompts", group.agreement.before),
+        ("after training", "what the score is read from: the decoder's pooled answers", group.agreement.after),
     )
-    for index, (placed, (title, what, figure)) in enumerate(zip(planes, heads, strict=True)):
+    norm = None if group.edges is None else BoundaryNorm(group.edges, 256)
+    for index, (placed, (title, what, figure)) in enumerate(zip(group.planes, heads, strict=True)):
         left = _EDGE + index * (width + _GAP)
-        sheet.text(left, _EDGE, title, size=12, weight="bold")
-        sheet.text(left, _EDGE + 0.24, what, size=9, color=GREY)
-        text = f"a photo's MOS and that of its {near} nearest neighbours: SRCC {figure:.3f}"
-        sheet.text(left, _EDGE + 0.42, text, size=9)
-        axes = sheet.bare_axes(left, _HEAD, width, width)
+        sheet.text(left, top + _EDGE, f"{group.what}, {title}", size=12, weight="bold")
+        sheet.text(left, top + _EDGE + 0.24, what, size=9, color=GREY)
+        text = f"a photo's MOS and that of its {group.near} nearest neighbours: SRCC {figure:.3f}"
+        sheet.text(left, top + _EDGE + 0.42, text, size=9)
+        axes = sheet.bare_axes(left, top + _HEAD, width, width)
         axes.spines[:].set(visible=True, color="#cccccc")
         axes.margins(0.05)
         points = axes.scatter(
-            placed[:, 0], placed[:, 1], c=mos, cmap="viridis", s=26, linewidths=0.4, edgecolors="white"
+            placed[:, 0], placed[:, 1], c=group.mos, cmap="viridis", norm=norm, s=26, linewidths=0.4, edgecolors="white"
         )
-    bar = sheet.figure.colorbar(points, cax=sheet.bare_axes(WIDTH - _EDGE - _SIDE + 0.22, _HEAD, _BAR, width))
+    bar = sheet.figure.colorbar(points, cax=sheet.bare_axes(WIDTH - _EDGE - _SIDE + 0.22, top + _HEAD, _BAR, width))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8.5, length=2, colors=GREY)
     bar.set_label("MOS", size=9.5)
-    return sheet

@@ -1,4 +1,7 @@
-"""The report of a study: ``report.md``, ``report.html`` with plots, ``cells.csv``. Equal findings give equal bytes."""
+"""The report of a study: ``report.md``, ``report.html`` with plots, ``cells.csv`` and ``claims.csv``.
+
+Equal findings give equal bytes.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +12,7 @@ from mpiqe.experiments.report.contents import TITLE, contents
 from mpiqe.experiments.report.html import to_html
 from mpiqe.experiments.report.markdown import to_markdown
 from mpiqe.experiments.report.plots import can_plot, draw_plots
-from mpiqe.experiments.report.tables import to_csv
+from mpiqe.experiments.report.tables import claims_to_csv, to_csv
 from mpiqe.experiments.results import Findings
 
 __all__ = ["write_report"]
@@ -23,7 +26,7 @@ def write_report(
     notes: Sequence[str],
     pictures: Mapping[str, FigureFile],
 ) -> list[Path]:
-    """Write the three files into the folder ``out``, each whole or not at all, and return their paths.
+    """Write the four files into the folder ``out``, each whole or not at all, and return their paths.
 
     ``about`` says how this was made, a name and what it was for each line; ``notes`` are what a reader must know before
     trusting a figure; ``pictures`` are shown under their keys, ``figure3`` as "Figure 3". All are plain text. The plots
@@ -35,6 +38,7 @@ def write_report(
         "report.md": to_markdown(TITLE, blocks, beside=out),
         "report.html": to_html(TITLE, blocks),
         "cells.csv": to_csv(findings.tables),
+        "claims.csv": claims_to_csv(findings.claims),
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():

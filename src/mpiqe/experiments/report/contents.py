@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from mpiqe.data.registry import title_of
 from mpiqe.experiments.figures import FigureFile
+from mpiqe.experiments.protocol import POWER, SIGNIFICANT
 from mpiqe.experiments.report.blocks import (
     NOTHING,
     Block,
@@ -22,7 +23,7 @@ from mpiqe.experiments.report.blocks import (
     Warnings,
 )
 from mpiqe.experiments.report.tables import BEST, signed, table_blocks
-from mpiqe.experiments.results import SIGNIFICANT, Claim, Findings
+from mpiqe.experiments.results import OF_INTEREST, Claim, Findings
 from mpiqe.experiments.tables import Table
 
 TITLE = "MP-IQE: the paper's tables and ours"
@@ -103,6 +104,25 @@ def _extent(findings: Findings) -> str:
     )
 
 
+_VERDICTS = (
+    ("holds", f"the mean difference is above zero and Holm's p below {SIGNIFICANT:g}"),
+    ("the opposite holds", "the same below zero"),
+    (
+        "not found",
+        "no significant difference, though these runs would have found one as large as the paper's (or, where it gives "
+        f"none, {OF_INTEREST:g}) with a chance of {POWER:.0%} or more",
+    ),
+    (
+        "too weak to tell",
+        "no significant difference, and these runs could well have missed one of that size: they say nothing about it",
+    ),
+    (
+        "detectable",
+        f"the smallest true difference that these runs would have found with a chance of {POWER:.0%}, from the "
+        "deviation of the differences over the repeats, by the same test at the level that Holm's correction leaves at "
+        f"least: {SIGNIFICANT:g} divided by the number of the table's claims on the dataset",
+    ),
+)
 _TONES: dict[str, Tone] = {"holds": "plus", "the opposite holds": "minus"}
 
 
@@ -113,15 +133,15 @@ def claims_blocks(claims: Sequence[Claim], tables: Sequence[Table], svg: bytes |
     fewest = min(len(claim.paired.differences) for claim in claims)
     tested = Text(
         "Each claim compares the SRCC of two models, repeat by repeat: within a repeat both are tested on the same "
-        "images. The verdict is \N{LEFT DOUBLE QUOTATION MARK}holds\N{RIGHT DOUBLE QUOTATION MARK} where the mean "
-        f"difference is above zero and the corrected p is below {SIGNIFICANT:g}. The repeats are splits of one dataset "
-        "and share images, so that their differences are not independent and Wilcoxon's p is too small; the corrected "
-        "p (a t-test of the mean; Nadeau and Bengio, 2003) allows for that, and the verdict uses it alone. Both are "
-        f"two-sided, and neither allows for the number of claims. With {fewest} repeats Wilcoxon's p cannot be below "
+        "images. The repeats are splits of one dataset and share images, so that their differences are not independent "
+        "and Wilcoxon's p is too small; the corrected p (a t-test of the mean; Nadeau and Bengio, 2003) allows for "
+        "that. Holm's p allows for the number of claims of a table on one dataset as well, and the verdict uses it "
+        f"alone. All are two-sided. With {fewest} repeats Wilcoxon's p cannot be below "
         f"{probability(2.0 ** (1 - fewest)).text}."
     )
+    verdicts = Facts(_VERDICTS)
     papers = [claim for claim in claims if claim.paper is not None]
-    blocks: list[Block] = [tested]
+    blocks: list[Block] = [tested, verdicts]
     if papers:
         blocks.append(Facts(tuple(_such(verdict, papers) for verdict in dict.fromkeys(c.verdict for c in papers))))
     if len(papers) < len(claims):
@@ -140,6 +160,8 @@ def claims_blocks(claims: Sequence[Claim], tables: Sequence[Table], svg: bytes |
         Column("wins / ties / losses"),
         Column("Wilcoxon p"),
         Column("corrected p"),
+        Column("Holm's p"),
+        Column("detectable"),
         Column("verdict", numbers=False),
     )
     parts = (
@@ -178,8 +200,17 @@ def _row(claim: Claim, table: str) -> tuple[Entry, ...]:
         Entry(f"{paired.wins} / {paired.ties} / {paired.losses}"),
         probability(paired.wilcoxon_p),
         probability(paired.corrected_p),
-        Entry(claim.verdict, tone=_TONES.get(claim.verdict, "")),
+        probability(claim.family_p),
+        NOTHING if claim.detectable is None else Entry(f"{claim.detectable:.3f}"),
+        Entry(claim.verdict, beside=_direction(claim), tone=_TONES.get(claim.verdict, "")),
     )
+
+
+def _direction(claim: Claim) -> str:
+    """Which way the mean points, where the verdict does not say it."""
+    if claim.verdict not in ("not found", "too weak to tell"):
+        return ""
+    return "as claimed" if claim.paired.mean > 0 else "the other way" if claim.paired.mean < 0 else "no difference"
 
 
 def _such(verdict: str, claims: Sequence[Claim]) -> tuple[str, str]:

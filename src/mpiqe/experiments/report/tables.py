@@ -1,15 +1,17 @@
-"""A table's outcomes as grids: ours, the paper's and the difference; all figures; and all cells as CSV."""
+"""A table's outcomes as grids: ours, the paper's and the difference; all figures; all cells and claims as CSV."""
 
 import csv
 import io
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from mpiqe import metrics
 from mpiqe.data.registry import title_of
 from mpiqe.experiments.protocol import Summary
 from mpiqe.experiments.report.blocks import NOTHING, Block, Column, Drawing, Entry, Footnotes, Grid, Section, Text, Tone
-from mpiqe.experiments.results import Outcome
+from mpiqe.experiments.results import Claim, Outcome
 from mpiqe.experiments.tables import Table
+from mpiqe.training.movement import MOVED, MOVED_PARTS
 
 COMPARED = {"srcc": "SRCC", "plcc": "PLCC"}
 """The figures that the paper gives, and their names in a head."""
@@ -140,6 +142,7 @@ def _quoted(pairs: Mapping[Pair, Mapping[str, Outcome]], reasons: Sequence[str])
 
 def _details(pairs: Mapping[Pair, Mapping[str, Outcome]], repeats: int) -> Grid:
     looked = any(outcome.best_on_test for rows in pairs.values() for outcome in rows.values())
+    moved = [part for part in MOVED_PARTS if any(part in o.moved for rows in pairs.values() for o in rows.values())]
     parts = []
     for pair, rows in pairs.items():
         written = []
@@ -147,9 +150,11 @@ def _details(pairs: Mapping[Pair, Mapping[str, Outcome]], repeats: int) -> Grid:
             if outcome.repeats:
                 entries = [Entry(outcome.cell.row), Entry(_count(outcome, repeats))]
                 entries += [_spread(outcome.figures[name]) for name in metrics.NAMES]
+                entries += [Entry(f"{outcome.moved[part]:.2f}") if part in outcome.moved else NOTHING for part in moved]
                 written.append((*entries, _best(outcome)) if looked else tuple(entries))
         parts.append(Section(column_title(pair), tuple(written)))
     columns = [_MODEL, Column("repeats"), *(Column(_TITLES[name]) for name in metrics.NAMES)]
+    columns += [Column(part.replace("_", " "), over="moved") for part in moved]
     return Grid(
         "details",
         "All figures of the cells that were run: median (mean \N{PLUS-MINUS SIGN} deviation)",
@@ -199,8 +204,35 @@ CSV_HEAD = (
     *(f"{name}_best_epoch_on_test" for name in COMPARED),
     *(f"paper_{name}" for name in COMPARED),
     *(f"difference_{name}" for name in COMPARED),
+    *(f"{MOVED}{part}" for part in MOVED_PARTS),
 )
 """The columns. ``best_epoch_on_test`` are medians; a field is empty where there is no such figure."""
+
+
+CLAIMS_HEAD = (
+    *("table", "claim", "dataset", "repeats", "paper_difference", "mean_difference", "deviation"),
+    *("wins", "ties", "losses", "wilcoxon_p", "corrected_p", "holm_p", "detectable_difference", "sought", "verdict"),
+)
+"""The columns of the claims. ``sought`` is the difference that "not found" speaks of."""
+
+
+def claims_to_csv(claims: Iterable[Claim]) -> str:
+    """A row for each claim, in full precision."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(CLAIMS_HEAD)
+    for claim in claims:
+        paired = claim.paired
+        count = len(paired.differences)
+        deviation = statistics.stdev(paired.differences) if count > 1 else None
+        writer.writerow(
+            [
+                *(claim.table, claim.text, claim.dataset, count, claim.paper, paired.mean, deviation),
+                *(paired.wins, paired.ties, paired.losses, paired.wilcoxon_p, paired.corrected_p),
+                *(claim.family_p, claim.detectable, claim.sought, claim.verdict),
+            ]
+        )
+    return file.getvalue()
 
 
 def to_csv(tables: Iterable[tuple[Table, Sequence[Outcome]]]) -> str:
@@ -226,4 +258,5 @@ def _csv_row(table: Table, outcome: Outcome) -> list[str | int | float | None]:
         row.append(None if best is None else best.median)
     row += [cell.paper.get(name) for name in COMPARED]
     row += [difference(outcome, name) for name in COMPARED]
+    row += [outcome.moved.get(part) for part in MOVED_PARTS]
     return row
