@@ -109,7 +109,7 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
         cache=cache,
         smallest=options.smallest,
         made=options.made_views,
-        whole=options.whole,
+        whole=options.whole_photos,
     )
     views_each = NATURAL + MADE * options.made_views
     sampler = EpochSampler(len(views), shuffle=True, seed=options.seed)
@@ -150,7 +150,7 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
             reporter.step(run.finite(total, epoch))
         seconds = time.monotonic() - started
         average.eval()
-        agreement = _validate(average, photos.val, accelerator, whole=options.whole)
+        agreement = _validate(average, photos.val, accelerator, whole=options.whole_photos)
         row = {
             "epoch": epoch,
             "learning_rate": rate_now,
@@ -217,8 +217,8 @@ def _clip(options: PretrainOptions, run: RunFolder) -> FrozenCLIP:
 
 
 def _shape(options: PretrainOptions) -> CompactOptions:
-    size = CompactOptions.image_size if options.image_size is None else options.image_size
-    return CompactOptions(stem=options.stem, image_size=size, vision_layers=options.layers)
+    size = {} if options.image_size is None else {"image_size": options.image_size}
+    return CompactOptions(stem=options.stem, vision_layers=options.layers, **size)
 
 
 def _groups(student: Student, options: PretrainOptions) -> list[dict[str, Any]]:
@@ -269,7 +269,7 @@ def _begin_early(
     for start in range(0, len(photos.train), _SAMPLED_AT_ONCE):
         part = photos.train[start : start + _SAMPLED_AT_ONCE]
         crops = [
-            crops_of(photo.record, [0], size=clip.image_size, seed=options.seed, whole=options.whole)[0]
+            crops_of(photo.record, [0], size=clip.image_size, seed=options.seed, whole=options.whole_photos)[0]
             for photo in part
         ]
         pixels = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).to(accelerator.device)
@@ -305,7 +305,7 @@ def _teach(
             crop
             for place in places
             for crop in crops_of(
-                photos.train[place].record, slots, size=clip.image_size, seed=options.seed, whole=options.whole
+                photos.train[place].record, slots, size=clip.image_size, seed=options.seed, whole=options.whole_photos
             )
         ]
         pixels = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).to(accelerator.device)
