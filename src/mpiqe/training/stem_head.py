@@ -28,7 +28,7 @@ _FOLDS = 5
 _STEPS, _BATCH = 1500, 128
 _RATE, _DECAY = 1e-3, 1e-2
 _INPUT_DROPOUT, _DROPOUT = 0.2, 0.5
-_PAIRS, _RANKING, _GAP, _SOFTNESS = 48, 1.0, 0.0, 0.1  # a step; weight; in units of the target's deviation
+_PAIRS, _RANKING, _GAP, _SOFTNESS = 256, 2.0, 0.0, 0.1  # a step; weight; in units of the target's deviation
 
 
 class ShiftedTargets(TorchDataset[Item]):
