@@ -1,10 +1,10 @@
 """What published EfficientNet-Lite features know of quality before any training: a ridge on them, by cross-validation.
 
     python benchmarks/stem_features.py --data livec --root DIR --labels LIQE_DIR [--split 1] [--view-side 384]
-        [--size 224] [--crops 4] [--variants efficientnet-lite0 ..]
+        [--view-shape square] [--size 224] [--crops 4] [--variants efficientnet-lite0 ..]
 
 Uses the training and validation images of the split alone, in five folds. For each network the SRCC of the last map's
-mean, and of that with mean and deviation of four earlier maps; the alpha of the ridge is the best of six, so figures
+mean, and of that with mean and deviation of five earlier maps; the alpha of the ridge is the best of six, so figures
 flatter a little and alike. They choose a stem and a view; they are no result on test images.
 """
 
@@ -20,20 +20,26 @@ from mpiqe import metrics
 from mpiqe.data import choose_split, read_dataset
 from mpiqe.data.crop_dataset import CropDataset, loader
 from mpiqe.data.record import Record
-from mpiqe.model.efficientnet import PIXEL_MEAN, PIXEL_STD, VARIANTS, EfficientNetLite, published_weights
+from mpiqe.model.efficientnet import (
+    PIXEL_MEAN,
+    PIXEL_STD,
+    VARIANTS,
+    WHOLE_MAPS,
+    EfficientNetLite,
+    published_weights,
+)
 from mpiqe.view import View
 
 Floats = npt.NDArray[np.float64]
 ALPHAS = (30, 100, 300, 1000, 3000, 10_000)
 FOLDS = 5
-EARLIER = (1, 2, 4, 6)  # stages, at strides 4, 8, 16 and 32
 
 
 def features_of(network: EfficientNetLite, crops: Tensor) -> tuple[Tensor, Tensor]:
-    """uint8 crops (B, 3, S, S) -> the last map's mean (B, 1280), and mean and deviation of four earlier maps."""
+    """uint8 crops (B, 3, S, S) -> the last map's mean (B, 1280), and mean and deviation of five earlier maps."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
     maps = network.maps(((crops.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last))
-    earlier = [maps[index].float() for index in EARLIER]
+    earlier = [maps[index].float() for index in WHOLE_MAPS]
     statistics = [part for each in earlier for part in (each.mean(dim=(2, 3)), each.std(dim=(2, 3)))]
     return maps[-1].float().mean(dim=(2, 3)), torch.cat(statistics, dim=1)
 
@@ -76,13 +82,14 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path)
     for name, default in (("split", 1), ("view-side", 384), ("size", 224), ("crops", 4)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--view-shape", choices=("photo", "square"), default="photo")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     given = parser.parse_args()
     dataset = read_dataset(given.data, root=given.root, labels=given.labels)
     split = choose_split(dataset, given.split)
     records = [dataset.records[index] for index in sorted((*split.train, *split.val))]
     mos = np.array([record.mos for record in records])
-    view = View.of_side(given.view_side)
+    view = View.of_side(given.view_side, square=given.view_shape == "square")
     print(f"{dataset.name}, split {given.split}: {len(records)} images, {given.crops} crops of {given.size} pixels")
     for variant in given.variants:
         last, earlier = extract(variant, records, size=given.size, crops=given.crops, view=view)

@@ -82,22 +82,34 @@ def test_sizes_of_usual_photos() -> None:
     assert view.size(8000, 1000, crop=192) == (1536, 192)  # a strip: its short side is a crop's
 
 
-@pytest.mark.parametrize("view", [NATIVE, SMALL])
+@pytest.mark.parametrize("view", [NATIVE, SMALL, View("square", 64)])
 def test_a_view_comes_back_from_json(view: View) -> None:
     assert View.from_json(view.to_json()) == view
-    assert View.of_side(view.side or 0) == view
+    assert View.of_side(view.side or 0, square=view.kind == "square") == view
+
+
+@pytest.mark.parametrize(("width", "height"), [(643, 481), (40, 20), (64, 64), (20, 900)])
+def test_a_square_view_shows_the_whole_photo_whatever_its_shape_and_size(width: int, height: int) -> None:
+    pixels = scene(width, height)
+    image, size = whole(pixels, View("square", 64))
+    assert (size, image.size) == ((width, height), (64, 64))
+    expected = Image.fromarray(pixels).resize((64, 64), Image.Resampling.LANCZOS)
+    assert difference(image, expected) < 1.0  # a large photo is first averaged over blocks
+    _, canvas = read_canvas(pixels, size=SIZE, view=View("square", 64))
+    assert np.array_equal(np.asarray(canvas), np.asarray(image))
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
+        ({"kind": "square", "side": None}, "side must be a whole number from 1"),
         ({"kind": "scaled", "side": None}, "side must be a whole number from 1"),
         ({"kind": "scaled", "side": 0}, "not 0"),
         ({"kind": "scaled", "side": True}, "not True"),
         ({"kind": "scaled", "side": 3.5}, "not 3.5"),
         ({"kind": "scaled", "side": LARGEST_SIDE + 1}, "not 16385"),
         ({"kind": "native", "side": 9}, "a native view has no side, this has 9"),
-        ({"kind": "enlarged", "side": 9}, "kind must be one of native, scaled, not 'enlarged'"),
+        ({"kind": "enlarged", "side": 9}, "kind must be one of native, scaled, square, not 'enlarged'"),
         ({"kind": "native"}, "expected"),
         ("native", "expected"),
         (None, "expected"),

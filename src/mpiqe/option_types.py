@@ -16,6 +16,7 @@ Target = Literal["standardised", "raw"]  # D10
 BatchUnit = Literal["images", "crops"]  # D11
 CropMode = Literal["seeded", "grid", "random"]  # D12
 ModelCropMode = Literal["seeded", "grid"]  # D12, as a model's own: "random" crops cannot be repeated
+ViewShape = Literal["photo", "square"]
 SplitSource = Literal["auto", "liqe", "own"]  # D13
 Epoch = Literal["last", "val"]  # D14
 DistortionScale = Literal["clip", "none"]  # D17

@@ -139,16 +139,70 @@ def test_mean_and_deviation_by_hand() -> None:
     assert deviation.flatten().tolist() == pytest.approx([(5 + 1e-3) ** 0.5] * 4, rel=1e-5)
 
 
-@pytest.mark.parametrize(("key", "value"), [("stem", "efficientnet-b7"), ("patch_size", 16)])
-def test_a_config_that_names_another_stem_is_refused(
-    stem_folder: Path, tmp_path: Path, key: str, value: object
+def test_pooled_features_are_mean_and_deviation_of_whole_maps(stem_folder: Path, tmp_path: Path) -> None:
+    clip = FrozenCLIP.from_pretrained(stem_folder)
+    stem = clip.clip.vision_model.embeddings.patch_embedding
+    assert isinstance(stem, EfficientNetStem)
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    maps = stem.network.maps(pixels)
+    expected = [maps[-1].mean(dim=(2, 3))]
+    for index in (1, 2, 3, 4, 5):
+        flat = maps[index].flatten(2)
+        expected += [flat.mean(dim=2), (flat.var(dim=2, unbiased=False) + 1e-3).sqrt()]
+    torch.testing.assert_close(clip.embed(pixels).pooled, torch.cat(expected, dim=1), atol=1e-4, rtol=1e-4)
+    assert clip.pooled_width == 2176
+
+
+def test_a_backbone_without_whole_maps_pools_its_tokens_and_can_be_given_them(
+    stem_folder: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "backbone"
+    before = FrozenCLIP.from_pretrained(_with(stem_folder, tmp_path / "old", "stem_pooled_stages", None))
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    whole = before.with_whole_maps()
+    assert (before.pooled_width, whole.pooled_width) == (1632, 2176)
+    assert before.digest() != whole.digest()
+    torch.testing.assert_close(before.embed(pixels).patches, whole.embed(pixels).patches, atol=0, rtol=0)
+    whole.save(tmp_path / "new")
+    again = FrozenCLIP.from_pretrained(tmp_path / "new")
+    assert again.digest() == whole.digest()
+    torch.testing.assert_close(again.embed(pixels).pooled, whole.embed(pixels).pooled, atol=1e-5, rtol=1e-5)
+
+
+def test_another_image_size_interpolates_positions_as_transformers_does(stem_folder: Path, tmp_path: Path) -> None:
+    clip = FrozenCLIP.from_pretrained(stem_folder)
+    larger = clip.for_image_size(160)
+    embeddings = clip.clip.vision_model.embeddings
+    table = torch.nn.Embedding.from_pretrained(embeddings.position_embedding.weight)
+    embeddings.position_embedding = table
+    expected = embeddings.interpolate_pos_encoding(torch.zeros(1, 1 + 25, clip.vision_width), 160, 160)
+    found = larger.clip.vision_model.embeddings.position_embedding.weight
+    torch.testing.assert_close(found[None], expected, atol=1e-6, rtol=1e-6)
+    assert (larger.image_size, larger.grid) == (160, 5)
+    larger.save(tmp_path / "larger")
+    pixels = torch.rand(1, 3, 160, 160, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    again = FrozenCLIP.from_pretrained(tmp_path / "larger")
+    torch.testing.assert_close(again.encode_image(pixels), larger.encode_image(pixels), atol=1e-5, rtol=1e-5)
+
+
+def _with(source: Path, folder: Path, key: str, value: object) -> Path:
+    """A copy of a backbone folder whose vision config has another value; ``None``: without the key."""
     folder.mkdir()
-    for file in stem_folder.iterdir():
+    for file in source.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     config = json.loads((folder / "config.json").read_text())
     config["vision_config"][key] = value
+    if value is None:
+        del config["vision_config"][key]
     (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("stem", "efficientnet-b7"), ("patch_size", 16), ("stem_pooled_stages", [1, 2, 99])]
+)
+def test_a_config_that_names_another_stem_is_refused(
+    stem_folder: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    folder = _with(stem_folder, tmp_path / "backbone", key, value)
     with pytest.raises(WeightsError, match="stems are efficientnet-lite0"):
         FrozenCLIP.from_pretrained(folder)

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage import data as photos_of_scikit_image
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -20,14 +21,16 @@ from mpiqe.pretrain.views import (
     MADE,
     NATURAL,
     QUALITIES,
+    Place,
     ViewDataset,
     Views,
     crops_of,
     draw_kinds,
     place_of,
     rate,
+    resized,
     shifted,
-    shrunk,
+    squared,
 )
 
 SLOTS = 4
@@ -214,4 +217,29 @@ def test_shrinking_leaves_the_crops_size_and_changes_what_they_show(rated_photos
     whole, shrunken = _views(rated_photos), _views(rated_photos, smallest=0.75)
     assert whole[1, 0].crops.shape == shrunken[1, 0].crops.shape
     assert not torch.equal(whole[1, 0].crops[0], shrunken[1, 0].crops[0])
-    assert shrunk(np.zeros((100, 80, 3), np.uint8), 0.5).shape == (50, 40, 3)
+    assert resized(np.zeros((100, 80, 3), np.uint8), 0.5).shape == (50, 40, 3)
+
+
+def test_whole_photos_are_shown_as_squares_and_the_made_ones_in_the_same_frame(rated_photos: Path) -> None:
+    views = _views(rated_photos, whole=True)[1, 0].crops
+    assert views.shape == (3, 3, 64, 64)
+    differences = (views[1:].float() - views[0].float()).abs().mean(dim=(1, 2, 3))
+    mirrored = (views[0].flip(-1).float() - views[0].float()).abs().mean()
+    assert 0 < differences[0] < mirrored  # the same part of the photo, the same way round
+    (natural,) = _views(rated_photos, whole=True, made=False)[1, 0].crops
+    photo = images.read(read_csv(rated_photos).records[0].image)
+    small = np.asarray(Image.fromarray(photo).resize((64, 64), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+    either = (np.abs(each.astype(float) - natural.numpy()).mean() for each in (small, small[:, :, ::-1]))
+    assert min(either) < 1
+
+
+def test_a_square_is_the_rectangle_at_its_place_resized() -> None:
+    photo = np.zeros((100, 200, 3), np.uint8)
+    photo[50:, 100:] = 200  # the lower right quarter
+    lower_right = squared(photo, Place(1.0, 1.0, False), (0.5, 0.5), size=10)
+    assert (lower_right[4:, 4:] == 200).all()  # the filter reaches beyond the rectangle
+    assert (squared(photo, Place(0.0, 0.0, False), (0.5, 0.5), size=10)[:-4, :-4] == 0).all()
+    whole = squared(photo, Place(0.3, 0.3, True), (1.0, 1.0), size=10)
+    assert whole.shape == (10, 10, 3)
+    assert whole[8, 1, 0] == 200
+    assert whole[8, 8, 0] == whole[1, 1, 0] == 0

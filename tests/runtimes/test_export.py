@@ -428,18 +428,22 @@ def test_a_signal_reaches_its_handler_after_openvino_predictors_are_let_go_of(ex
 
 
 @pytest.mark.parametrize(
-    ("side", "mode"),
-    [(64, "grid"), *(pytest.param(*view, marks=pytest.mark.slow) for view in ((40, "seeded"), (None, "grid")))],
+    ("view", "mode"),
+    [
+        (View("scaled", 64), "grid"),
+        (View("square", 64), "grid"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((View("scaled", 40), "seeded"), (View(), "grid"))),
+    ],
 )
-def test_a_graph_keeps_its_models_view_and_its_readme_shows_it_without_this_package(tiny_folder, tmp_path, side, mode):
-    view = View() if side is None else View("scaled", side)
+def test_a_graph_keeps_its_models_view_and_its_readme_shows_it_without_this_package(tiny_folder, tmp_path, view, mode):
     run = _run(tmp_path / "run", tiny_folder, KINDS["visual only"], view=view, crop_mode=mode)
     folder = tmp_path / "graph"
     export(run, folder)
     scorer = mpiqe.load(folder)
     assert (scorer.view, scorer.crop_mode) == (view, mode)
     text = (folder / "README.md").read_text()
-    assert ("at native resolution" if side is None else f"to at most {side} x {side} pixels") in text
+    shown = {"native": "at native resolution", "scaled": "to at most {0} x {0} pixels", "square": "to {0} x {0} pixels"}
+    assert shown[view.kind].format(view.side) in text
     script = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
     blocked = "import sys\nfor name in ('mpiqe', 'torch'):\n    sys.modules[name] = None\n"
     (folder / "run.py").write_text(blocked + script)

@@ -25,7 +25,7 @@ from mpiqe.model.mpiqe import MPIQE
 from mpiqe.training.options import resolve
 from mpiqe.training.ridge import fit_ridge
 from mpiqe.training.stem_cache import StemCache
-from mpiqe.training.stem_head import Ranked, fit_heads, fit_hidden, pairs_of, predict_crops
+from mpiqe.training.stem_head import Ranked, beyond, fit_heads, fit_hidden, pairs_of, predict_crops
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_ranked_images_teach_the_order_and_not_their_numbers() -> None:
     alone, both = (predict_crops(head, made) - predict_crops(head, worse) for head in heads)
     assert float((alone > 0).double().mean()) < 0.8
     assert float((both > 0).double().mean()) > 0.95
-    assert float(torch.corrcoef(torch.stack([predict_crops(heads[1], features), targets[:, 0].double()]))[0, 1]) > 0.8
+    assert float(torch.corrcoef(torch.stack([predict_crops(heads[1], features), targets[:, 0].double()]))[0, 1]) > 0.5
 
 
 @pytest.mark.slow
@@ -230,6 +230,11 @@ def test_a_run_ranks_the_images_of_a_further_table_and_asks_nothing_of_the_decod
     _train(tmp_path / "run", {**settings, "ranked_data": (f"csv:{rated_photos}",)})
     config = read_config(tmp_path / "run" / "mpiqe.safetensors")
     assert list(config.training["ranked_data"]) == [f"csv:{rated_photos}"]
+
+
+def test_numbers_of_ranked_images_outside_the_range_of_the_targets_cost_their_distance() -> None:
+    found = beyond(torch.tensor([-3.0, -2.0, 0.0, 1.5, 2.5]), torch.tensor(-2.0), torch.tensor(1.5))
+    assert found.tolist() == [1, 0, 0, 0, 1]
 
 
 def test_the_decoder_is_asked_for_nothing_where_an_image_is_only_ranked(

@@ -16,8 +16,9 @@ export function viewed(image, view, crop) {
   return resize(image, ...large, "bicubic");
 }
 
-/** Width and height that a photo is brought down to. */
+/** Width and height that a photo is brought to. */
 export function viewSize(width, height, { kind, side }, crop) {
+  if (kind === "square") return [side, side];
   if (kind === "native" || width * height <= side ** 2) return [width, height];
   const along = (a, b) => Math.floor(Math.sqrt(Math.floor((side ** 2 * a) / b)));
   const scaled = [along(width, height), along(height, width)];

@@ -17,12 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mpiqe.errors import ConfigError
 from mpiqe.model import siglip
 from mpiqe.model.backbone import Embedded
 from mpiqe.model.backbone_digest import PROMPTED, digest_of, written
 from mpiqe.model.clip_files import CLIPOrSigLIP, is_siglip, read_clip
 from mpiqe.model.conv_stem import ConvStem
-from mpiqe.model.efficientnet import EfficientNetStem
+from mpiqe.model.efficientnet import WHOLE_MAPS, EfficientNetStem
 from mpiqe.model.layers import prompted_layers, transformer_layer
 from mpiqe.model.lora import add_lora, has_lora, is_change, merge_lora, published_name
 from mpiqe.model.pretraining_data import PRETRAINING_KEYS, pretraining_data
@@ -284,6 +285,37 @@ class FrozenCLIP(nn.Module):
             return tokens
         projected: Tensor = self.clip.visual_projection(tokens)
         return projected
+
+    def with_whole_maps(self) -> "FrozenCLIP":
+        """A copy whose EfficientNet stem pools mean and deviation of ``WHOLE_MAPS``; others have none to pool."""
+        copied = copy.deepcopy(self)
+        stem = copied.clip.vision_model.embeddings.patch_embedding
+        if isinstance(stem, EfficientNetStem):
+            stem.pool_stages(WHOLE_MAPS)
+            copied.clip.config.vision_config.stem_pooled_stages = list(WHOLE_MAPS)
+        return FrozenCLIP(model=copied.clip, tokenizer=self.tokenizer, name=self.name)
+
+    def for_image_size(self, size: int) -> "FrozenCLIP":
+        """A copy for crops of another side in pixels, a multiple of the patch's.
+
+        The patches' position embeddings are interpolated (bicubic), as in FixRes (Touvron et al. 2019) and in
+        transformers' ``interpolate_pos_encoding``. Raises ``ConfigError`` for a SigLIP, which has no position of CLS.
+        """
+        if self.siglip:
+            raise ConfigError(f"{self.name} is a SigLIP, whose image size stays {self.image_size}; leave image_size out")
+        copied = copy.deepcopy(self)
+        embeddings, vision = copied.clip.vision_model.embeddings, copied.clip.config.vision_config
+        grid, table = size // vision.patch_size, embeddings.position_embedding.weight
+        patches = table[1:].T.reshape(1, -1, self.grid, self.grid)
+        resized = F.interpolate(patches, size=(grid, grid), mode="bicubic", align_corners=False)
+        positions = nn.Embedding(1 + grid**2, self.vision_width)
+        with torch.no_grad():
+            positions.weight.copy_(torch.cat([table[:1], resized[0].flatten(1).T]))
+        embeddings.position_embedding = positions
+        embeddings.register_buffer("position_ids", torch.arange(1 + grid**2)[None], persistent=False)
+        embeddings.image_size, embeddings.num_patches, embeddings.num_positions = size, grid**2, 1 + grid**2
+        vision.image_size = size
+        return FrozenCLIP(model=copied.clip, tokenizer=self.tokenizer, name=self.name)
 
     def folded(self) -> "FrozenCLIP":
         """A copy whose stem has its normalisations folded into its convolutions, where they are of fixed statistics."""

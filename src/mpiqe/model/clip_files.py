@@ -29,7 +29,7 @@ from mpiqe.model.backbone_config import (
     usable_config,
 )
 from mpiqe.model.conv_stem import ConvStem
-from mpiqe.model.efficientnet import STRIDE, VARIANTS, EfficientNetStem
+from mpiqe.model.efficientnet import STRIDE, VARIANTS, WHOLE_MAPS, EfficientNetStem
 from mpiqe.model.options import PAPERS_BACKBONE
 from mpiqe.model.tensor_files import write_safetensors
 from mpiqe.model.torch_weights import TORCH_WEIGHTS, kept_as_safetensors
@@ -46,7 +46,10 @@ class StemCLIPModel(CLIPModel):  # type: ignore[misc]
         vision, embeddings = config.vision_config, self.vision_model.embeddings
         if hasattr(vision, "stem"):
             embeddings.patch_embedding = EfficientNetStem(
-                vision.stem, width=vision.hidden_size, folded=getattr(vision, "stem_folded", False)
+                vision.stem,
+                width=vision.hidden_size,
+                folded=getattr(vision, "stem_folded", False),
+                pooled_stages=getattr(vision, "stem_pooled_stages", None),
             )
         else:
             embeddings.patch_embedding = ConvStem(
@@ -195,11 +198,14 @@ def _read_config(name: str) -> CLIPConfig | SiglipConfig:
             "each stage needs a number; backbones that mpiqe 0.1 pretrained have to be pretrained anew"
         )
     stem, folded = vision.get("stem"), vision.get("stem_folded", False)
+    pooled = vision.get("stem_pooled_stages")
     fits = stem in list(VARIANTS) and vision.get("patch_size") == STRIDE and isinstance(folded, bool)
+    fits = fits and pooled in (None, list(WHOLE_MAPS))
     if "stem" in vision and not fits:
         raise WeightsError(
-            f"the backbone {name!r} has the stem {stem!r}, patch_size {vision.get('patch_size')!r} and stem_folded "
-            f"{folded!r} in its config.json; stems are {', '.join(VARIANTS)}, with patch_size {STRIDE}"
+            f"the backbone {name!r} has the stem {stem!r}, patch_size {vision.get('patch_size')!r}, stem_folded "
+            f"{folded!r} and stem_pooled_stages {str(pooled)[:60]} in its config.json; "
+            f"stems are {', '.join(VARIANTS)}, with patch_size {STRIDE} and no stem_pooled_stages or {list(WHOLE_MAPS)}"
         )
     usable = usable_config(config, name=name, folder=folder if folder.is_dir() else None)
     with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"):

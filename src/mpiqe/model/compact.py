@@ -14,7 +14,7 @@ from pathlib import Path
 from tokenizers.pre_tokenizers import ByteLevel
 
 from mpiqe.model.clip_files import write_untrained
-from mpiqe.model.efficientnet import published_weights
+from mpiqe.model.efficientnet import WHOLE_MAPS, published_weights
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 POSITIONS = 77  # CLIP's
@@ -80,7 +80,7 @@ def create_compact(folder: Path, *, words: Iterable[str], options: CompactOption
 
 def _stem(options: CompactOptions) -> dict[str, object]:
     if options.stem:
-        return {"stem": options.stem}
+        return {"stem": options.stem, "stem_pooled_stages": list(WHOLE_MAPS)}
     if options.stem_channels:
         return {"stem_channels": list(options.stem_channels), "stem_blocks": list(options.stem_blocks)}
     return {}

@@ -10,7 +10,7 @@ Axes: B crops, C channels, S pixels along a crop's side.
 import hashlib
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, cast
@@ -29,6 +29,8 @@ _FIRST_CHANNELS = 32
 _EPSILON = 1e-3  # of every batch normalisation
 PIXEL_MEAN, PIXEL_STD = (127 / 255,) * 3, (128 / 255,) * 3  # input: (pixel - 127) / 128
 _POOLED = (1, 2, 4)  # stages whose means and deviations join the tokens: strides 4, 8 and 16
+WHOLE_MAPS = (1, 2, 3, 4, 5)
+"""Stages whose means and deviations over the whole map can be the pooled features: strides 4 to 32."""
 
 
 class Variant(NamedTuple):
@@ -200,30 +202,43 @@ class EfficientNetStem(nn.Module):
     maps: quality shows in statistics of fine detail, which the last map has given up.
 
     A folder asks for it by ``"stem": "efficientnet-lite0"`` in the ``vision_config`` of its ``config.json``; with
-    ``"stem_folded": true`` its weights are those after ``fuse``.
+    ``"stem_folded": true`` its weights are those after ``fuse``. Its pooled features are the mean of what the tokens
+    are projected from or, with ``"stem_pooled_stages": [1, 2, 3, 4, 5]``, the head's mean with mean and deviation of
+    these stages, each over its whole map.
     """
 
     pixel_mean, pixel_std = PIXEL_MEAN, PIXEL_STD
 
-    def __init__(self, variant: str, *, width: int, folded: bool = False) -> None:
+    def __init__(
+        self, variant: str, *, width: int, folded: bool = False, pooled_stages: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         self.network = EfficientNetLite(variant)
-        stages = stages_of(variant)
-        self.channels = [*(stages[index].channels for index in (0, *_POOLED)), width]
-        self.pooled_width = HEAD_CHANNELS + 2 * sum(stages[index].channels for index in _POOLED)
-        self.norm: nn.Module = nn.BatchNorm2d(self.pooled_width)
-        self.to_width = nn.Conv2d(self.pooled_width, width, 1)
+        self._stages = stages_of(variant)
+        self.channels = [*(self._stages[index].channels for index in (0, *_POOLED)), width]
+        joined = self._features(_POOLED)
+        self.pool_stages(pooled_stages)
+        self.norm: nn.Module = nn.BatchNorm2d(joined)
+        self.to_width = nn.Conv2d(joined, width, 1)
         if folded:
             self.fuse()
+
+    def pool_stages(self, stages: Sequence[int] | None) -> None:
+        """Take the pooled features from whole maps of ``stages``; ``None``: the mean of the tokens' features."""
+        self.pooled_stages = stages
+        self.pooled_width = self._features(_POOLED if stages is None else stages)
+
+    def _features(self, stages: Sequence[int]) -> int:
+        return HEAD_CHANNELS + 2 * sum(self._stages[index].channels for index in stages)
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """The map of a stage of each resolution, the largest first, and the tokens (B, W, S / 32, S / 32)."""
         return self.maps_and_pooled(pixels)[0]
 
     def maps_and_pooled(self, pixels: Tensor, *, detach_tokens: bool = False) -> tuple[list[Tensor], Tensor]:
-        """``maps``, and the spatial mean of the features that the tokens are projected from, (B, F) in fp32.
+        """``maps``, and the pooled features (B, F) in fp32.
 
-        The second is what a linear map needs to rate a crop by: a token's width keeps only part of it. With
+        These are what a linear map needs to rate a crop by: a token's width keeps only part of it. With
         ``detach_tokens`` no gradient of the tokens reaches the network.
         """
         found = self.network.maps(pixels.contiguous(memory_format=torch.channels_last))
@@ -232,7 +247,17 @@ class EfficientNetStem(nn.Module):
             statistics = [part for index in _POOLED for part in mean_and_deviation(found[index].float(), grid)]
             joined = torch.cat([found[-1].float(), *statistics], dim=1)
             normed = self.norm(joined.detach() if detach_tokens else joined)
-        return [*(found[index] for index in (0, *_POOLED)), self.to_width(normed)], joined.mean(dim=(2, 3))
+            pooled = joined.mean(dim=(2, 3)) if self.pooled_stages is None else self._whole_maps(found)
+        return [*(found[index] for index in (0, *_POOLED)), self.to_width(normed)], pooled
+
+    def _whole_maps(self, found: list[Tensor]) -> Tensor:
+        parts = [found[-1].float().mean(dim=(2, 3))]
+        for index in self.pooled_stages or ():
+            features = found[index].float()
+            mean = features.mean(dim=(2, 3))
+            variance = features.square().mean(dim=(2, 3)) - mean.square()
+            parts += [mean, (variance.clamp(min=0) + 1e-3).sqrt()]
+        return torch.cat(parts, dim=1)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, W, grid, grid)."""

@@ -34,6 +34,7 @@ from mpiqe.training.options import PretrainOptions, check_pretrain
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import STATE, RunFolder, as_path, start_or_check
 from mpiqe.training.schedule import learning_rate
+from mpiqe.view import NATIVE, View
 
 WORDS = frozenset(
     word for name in (*SCENES, *DISTORTIONS) for word in re.findall(r"[a-z]+|[0-9]|[^a-z0-9 ]+", name.lower())
@@ -108,6 +109,7 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
         cache=cache,
         smallest=options.smallest,
         made=options.made_views,
+        whole=options.whole_photos,
     )
     views_each = NATURAL + MADE * options.made_views
     sampler = EpochSampler(len(views), shuffle=True, seed=options.seed)
@@ -148,7 +150,7 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
             reporter.step(run.finite(total, epoch))
         seconds = time.monotonic() - started
         average.eval()
-        agreement = _validate(average, photos.val, accelerator)
+        agreement = _validate(average, photos.val, accelerator, whole=options.whole_photos)
         row = {
             "epoch": epoch,
             "learning_rate": rate_now,
@@ -210,7 +212,9 @@ def _photos(options: PretrainOptions, reporter: Reporter) -> Photos:
 
 def _clip(options: PretrainOptions, run: RunFolder) -> FrozenCLIP:
     if options.start is not None:
-        return FrozenCLIP.from_pretrained(options.start)
+        start = FrozenCLIP.from_pretrained(options.start).with_whole_maps()
+        size = options.image_size
+        return start if size in (None, start.image_size) else start.for_image_size(size)
     fresh = run.path / "fresh"
     if not (fresh / "model.safetensors").exists():
         create_compact(fresh, words=WORDS, options=_shape(options), seed=options.seed)
@@ -218,13 +222,20 @@ def _clip(options: PretrainOptions, run: RunFolder) -> FrozenCLIP:
 
 
 def _shape(options: PretrainOptions) -> CompactOptions:
-    return CompactOptions(stem=options.stem, image_size=options.image_size, vision_layers=options.layers)
+    size = {} if options.image_size is None else {"image_size": options.image_size}
+    return CompactOptions(stem=options.stem, vision_layers=options.layers, **size)
 
 
 def _groups(student: Student, options: PretrainOptions) -> list[dict[str, Any]]:
-    """Parameters by weight decay and by rate: published layers take smaller steps than what starts from noise."""
+    """Parameters by weight decay and by rate: published layers take smaller steps than what starts from noise.
+
+    A stem whose rate is 0 is frozen, so that no gradient of it is computed.
+    """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in student.named_parameters():
+        if options.stem_rate == 0 and f".{STEM_NETWORK}." in name:
+            parameter.requires_grad_(False)
+            continue
         published = bool(student.clip.pooled_width) and (
             f".{STEM_NETWORK}." in name or name.startswith(("early.", "early_classes."))
         )
@@ -262,7 +273,10 @@ def _begin_early(
     first.eval()
     for start in range(0, len(photos.train), _SAMPLED_AT_ONCE):
         part = photos.train[start : start + _SAMPLED_AT_ONCE]
-        crops = [crops_of(photo.record, [0], size=clip.image_size, seed=options.seed)[0] for photo in part]
+        crops = [
+            crops_of(photo.record, [0], size=clip.image_size, seed=options.seed, whole=options.whole_photos)[0]
+            for photo in part
+        ]
         pixels = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).to(accelerator.device)
         with torch.no_grad(), accelerator.autocast():
             pooled = clip.stem_maps(clip.preprocess(pixels))[1]
@@ -295,7 +309,9 @@ def _teach(
         crops = [
             crop
             for place in places
-            for crop in crops_of(photos.train[place].record, slots, size=clip.image_size, seed=options.seed)
+            for crop in crops_of(
+                photos.train[place].record, slots, size=clip.image_size, seed=options.seed, whole=options.whole_photos
+            )
         ]
         pixels = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).to(accelerator.device)
         with accelerator.autocast():
@@ -335,10 +351,12 @@ def _to(views: Views, device: torch.device) -> Views:
 
 
 def _validate(
-    student: Student, val: Mapping[str, Sequence[Record]], accelerator: Accelerator
+    student: Student, val: Mapping[str, Sequence[Record]], accelerator: Accelerator, *, whole: bool
 ) -> dict[str, float | None]:
     """SRCC of every set, and their mean as ``val_srcc``, by which the epoch is chosen."""
-    found = {name: measure(_predict(student, records, accelerator))["srcc"] for name, records in val.items()}
+    found = {
+        name: measure(_predict(student, records, accelerator, whole=whole))["srcc"] for name, records in val.items()
+    }
     known = [value for value in found.values() if value is not None]
     mean = statistics.fmean(known) if known else None
     return {
@@ -347,18 +365,19 @@ def _validate(
     }
 
 
-def _predict(student: Student, records: Sequence[Record], accelerator: Accelerator) -> list[Prediction]:
-    """The late probe's mean over the scorer's crops, in standardised MOS."""
-    dataset = CropDataset(records, size=student.image_size, count=_CROPS, seed=0, crops="seeded")
+def _predict(student: Student, records: Sequence[Record], accelerator: Accelerator, *, whole: bool) -> list[Prediction]:
+    """The student's mean score over the scorer's crops, or of the whole photo, in standardised MOS."""
+    view, count = (View("square", student.image_size), 1) if whole else (NATIVE, _CROPS)
+    dataset = CropDataset(records, size=student.image_size, count=count, seed=0, crops="seeded", view=view)
     scores: list[Tensor] = []
     with torch.inference_mode(), accelerator.autocast():
         for batch in loader(dataset, batch_size=8, shuffle=False, workers=0):
             each = student(batch.crops.flatten(0, 1).to(accelerator.device))
-            scores.append(each.float().cpu().view(-1, _CROPS))
-    values = torch.cat(scores) if scores else torch.empty(0, _CROPS)
+            scores.append(each.float().cpu().view(-1, count))
+    values = torch.cat(scores) if scores else torch.empty(0, count)
     return [
         Prediction(record.name, record.mos, float(mean), float(spread))
-        for record, mean, spread in zip(records, values.mean(dim=1), values.std(dim=1), strict=True)
+        for record, mean, spread in zip(records, values.mean(dim=1), values.std(dim=1, unbiased=count > 1), strict=True)
     ]
 
 

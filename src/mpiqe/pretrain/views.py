@@ -26,6 +26,7 @@ from mpiqe.pretrain.features import FeatureCache
 
 NATURAL, MADE = 1, 2
 _CODEC_SHARE, _CHAIN_SHARE = 0.35, 0.12  # of photos
+_ENLARGED = 1.6  # at most, of small photos before they are distorted
 _GRID = 16  # pixels: a JPEG block of halved chroma
 QUALITIES = ("bad", "poor", "fair", "good", "excellent")
 
@@ -79,6 +80,10 @@ class ViewDataset(TorchDataset[Views]):
     Before it is cut a photo is shrunk by a random factor between ``smallest`` and 1. Everything drawn is a function of
     the seed, the epoch and the photo's name. With a teacher the crop is one of its cache, and nothing is shrunk.
     Without ``made`` the natural crop is the only view.
+
+    With ``whole`` a view is not a crop but a rectangle of at least ``smallest`` of each side, resized to the square.
+    Photos with a side under ``size`` are then enlarged by a random factor before they are distorted, so that a
+    distortion is also seen smaller than it is in their pixels, as in larger photos.
     """
 
     def __init__(
@@ -90,9 +95,11 @@ class ViewDataset(TorchDataset[Views]):
         cache: FeatureCache | None = None,
         smallest: float = 1.0,
         made: bool = True,
+        whole: bool = False,
     ) -> None:
         self.photos, self.size, self.seed, self.cache, self.made = tuple(photos), size, seed, cache, made
         self.smallest = 1.0 if cache else smallest
+        self.whole = whole
 
     def __len__(self) -> int:
         """The number of photos."""
@@ -113,12 +120,24 @@ class ViewDataset(TorchDataset[Views]):
         heavy = int(rng.integers(light + 1, LEVELS + 1))
         seed = int(rng.integers(2**31))
         shift = tuple(rng.integers(0, _GRID, 2).tolist())
-        factor = rng.uniform(self.smallest, 1.0)
-        made = [
-            cut_one(shrunk(shifted(photo_pixels, shift, kinds, level, seed=seed), factor), places[0], size=self.size)
-            for level in ((light, heavy) if self.made else ())
-        ]
-        natural = [cut_one(shrunk(photo_pixels, factor), place, size=self.size) for place in places]
+        levels = (light, heavy) if self.made else ()
+        if self.whole:
+            shown = rng.uniform(self.smallest, 1.0, 2)
+            small = min(photo_pixels.shape[:2]) < self.size
+            larger = resized(photo_pixels, rng.uniform(1.0, _ENLARGED)) if small and self.made else photo_pixels
+            made = [
+                squared(shifted(larger, shift, kinds, level, seed=seed), places[0], shown, size=self.size)
+                for level in levels
+            ]
+            natural = [squared(photo_pixels, place, shown, size=self.size) for place in places]
+        else:
+            factor = rng.uniform(self.smallest, 1.0)
+            made = [
+                cut_one(resized(shifted(photo_pixels, shift, kinds, level, seed=seed), factor), place, size=self.size)
+                for place in places[:1]
+                for level in levels
+            ]
+            natural = [cut_one(resized(photo_pixels, factor), place, size=self.size) for place in places]
         crops = np.ascontiguousarray(np.stack([*natural, *made]).transpose(0, 3, 1, 2))
         made_class = class_of(kinds[0]) if len(kinds) == 1 else None
         return Views(
@@ -151,9 +170,9 @@ def shifted(
     return np.ascontiguousarray(larger[down:, across:])
 
 
-def shrunk(photo: images.Pixels, factor: float) -> images.Pixels:
-    """``photo`` with its sides multiplied by ``factor``, at most 1."""
-    if factor >= 1:
+def resized(photo: images.Pixels, factor: float) -> images.Pixels:
+    """``photo`` with its sides multiplied by ``factor``."""
+    if factor == 1:
         return photo
     height, width = photo.shape[:2]
     image = Image.fromarray(photo).resize((round(width * factor), round(height * factor)), Image.Resampling.LANCZOS)
@@ -183,6 +202,18 @@ def cut_one(photo: images.Pixels, place: Place, *, size: int) -> images.Pixels:
     return np.ascontiguousarray(crop[:, ::-1] if place.mirrored else crop)
 
 
+def squared(photo: images.Pixels, place: Place, shown: Sequence[float], *, size: int) -> images.Pixels:
+    """The rectangle of ``photo`` at ``place``, ``shown`` of its width and height, resized to (S, S, 3)."""
+    height, width = photo.shape[:2]
+    across, down = shown[0] * width, shown[1] * height
+    left, top = place.across * (width - across), place.down * (height - down)
+    image = Image.fromarray(photo).resize(
+        (size, size), Image.Resampling.LANCZOS, (left, top, left + across, top + down), images.REDUCING_GAP
+    )
+    pixels = np.asarray(image)
+    return np.ascontiguousarray(pixels[:, ::-1] if place.mirrored else pixels)
+
+
 def read_photo(record: Record) -> images.Pixels:
     """The whole photo. Raises ``DatasetError`` for one that cannot be read."""
     try:
@@ -191,10 +222,13 @@ def read_photo(record: Record) -> images.Pixels:
         raise DatasetError(f"{error}; no image is left out, so the run ends here") from error
 
 
-def crops_of(record: Record, draws: Sequence[int], *, size: int, seed: int) -> list[images.Pixels]:
+def crops_of(record: Record, draws: Sequence[int], *, size: int, seed: int, whole: bool = False) -> list[images.Pixels]:
     """One crop (S, S, 3) of the photo for each of ``draws``, mirrored half of the time; a function of seed and draw.
 
-    Raises ``DatasetError`` for a photo that cannot be read.
+    With ``whole`` all of the photo, resized. Raises ``DatasetError`` for a photo that cannot be read.
     """
     photo = read_photo(record)
-    return [cut_one(photo, place_of(record, draw, seed=seed), size=size) for draw in draws]
+    places = [place_of(record, draw, seed=seed) for draw in draws]
+    if whole:
+        return [squared(photo, place, (1.0, 1.0), size=size) for place in places]
+    return [cut_one(photo, place, size=size) for place in places]

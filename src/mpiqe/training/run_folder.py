@@ -203,6 +203,8 @@ LEFT_TO_THE_RUN: Mapping[str, Any] = {"learning_rate": None, "scene_labels": Tru
 
 BEFORE_THEY_WERE: Mapping[str, Any] = {
     "view_side": 0,
+    "view_shape": "photo",
+    "whole_photos": False,
     "crop_mode": "seeded",
     "distortion_scale": "clip",
     "mix_crops": False,

@@ -58,6 +58,7 @@ def settings_of(start: Start) -> dict[str, Any]:
         **to_mapping(config.options),
         "crops": config.crops,
         "view_side": config.view.side or 0,
+        "view_shape": "square" if config.view.kind == "square" else "photo",
         "crop_mode": config.crop_mode,
         "backbone": backbone,
     }

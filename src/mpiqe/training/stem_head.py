@@ -27,8 +27,9 @@ _AT_ONCE = 16  # images
 _FOLDS = 5
 _STEPS, _BATCH = 1500, 128
 _RATE, _DECAY = 1e-3, 1e-2
-_INPUT_DROPOUT, _DROPOUT = 0.2, 0.5
-_PAIRS, _RANKING, _GAP, _SOFTNESS = 48, 1.0, 0.0, 0.1  # a step; weight; in units of the target's deviation
+_INPUT_DROPOUT, _DROPOUT = 0.3, 0.5
+_PAIRS, _RANKING, _SOFTNESS = 256, 2.0, 0.1  # a step; weight; in units of the target's deviation
+_RANGE = 1.0  # weight of how far numbers of ranked images lie outside the range of the targets
 
 
 class ShiftedTargets(TorchDataset[Item]):
@@ -223,10 +224,14 @@ def fit_hidden(
 
     AdamW with dropout on ``loss`` of predictions and targets; images are drawn in proportion to ``weights`` (n,), a
     crop of each at random; a function of the seed. Of ``ranked`` images the better one of a pair is to have the higher
-    number (logistic, as RankIQA, Liu et al. 2017), both asked of the same crop. The standardisation of the features is
-    part of the first layer in what is returned.
+    number (logistic, as RankIQA, Liu et al. 2017), both asked of the same crop, and none a number outside the range of
+    the targets: heavy distortions lie far from all rated images, where a head could give any. The standardisation of
+    the features, those of ranked images included, is part of the first layer in what is returned.
     """
     flat = features.flatten(0, 1)
+    if ranked is not None:
+        flat = torch.cat([flat, ranked.features.flatten(0, 1)])
+    lowest, highest = targets.min(), targets.max()
     mean, deviation = flat.mean(dim=0), flat.std(dim=0) + 1e-6
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -251,7 +256,8 @@ def fit_hidden(
             error = loss(made[:_BATCH], targets[images])
             if ranked is not None:
                 higher, lower = made[_BATCH:].chunk(2)
-                error = error + _RANKING * _SOFTNESS * F.softplus((lower - higher + _GAP) / _SOFTNESS).mean()
+                error = error + _RANKING * _SOFTNESS * F.softplus((lower - higher) / _SOFTNESS).mean()
+                error = error + _RANGE * beyond(made[_BATCH:], lowest, highest).mean()
             optimiser.zero_grad()
             torch.autograd.backward(error)
             optimiser.step()
@@ -260,6 +266,11 @@ def fit_hidden(
         first.bias.sub_(weight @ mean)
         first.weight.copy_(weight)
     return head
+
+
+def beyond(numbers: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+    """How far each number lies outside the range, 0 inside."""
+    return F.relu(lowest - numbers) + F.relu(numbers - highest)
 
 
 @torch.no_grad()
