@@ -302,7 +302,7 @@ class FrozenCLIP(nn.Module):
         transformers' ``interpolate_pos_encoding``. Raises ``ConfigError`` for a SigLIP, which has no position of CLS.
         """
         if self.siglip:
-            raise ConfigError(f"{self.name} is a SigLIP, whose image size stays {self.image_size}; leave image_size out")
+            raise ConfigError(f"{self.name} is a SigLIP: its image size stays {self.image_size}; leave image_size out")
         copied = copy.deepcopy(self)
         embeddings, vision = copied.clip.vision_model.embeddings, copied.clip.config.vision_config
         grid, table = size // vision.patch_size, embeddings.position_embedding.weight
