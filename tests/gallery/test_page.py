@@ -418,7 +418,7 @@ def test_of_many_photos_only_those_on_the_screen_are_in_the_document(open_page, 
 def test_photos_lie_beside_each_other_without_overlap(open_page, tmp_path):
     page = open_page(many_photos(tmp_path, 500))
     choose(page, "group", "folder")
-    page.wait_for_function("document.querySelectorAll('.cell').length > 20")  # those ahead, too
+    page.locator(".cell").nth(20).wait_for(state="attached")  # those ahead, too
     boxes = page.evaluate(
         """() => [...document.querySelectorAll('.cell, .heading')].map((cell) => cell.getBoundingClientRect())
              .map(({left, top, right, bottom}) => [left, top, right, bottom])"""
