@@ -24,7 +24,7 @@ from rich.text import Text
 
 from mpiqe.intervals import LEVEL
 from mpiqe.printable import printable
-from mpiqe.runtimes.base import Predictor, interval_model_of
+from mpiqe.runtimes.base import Predictor, ViewedPredictor, interval_model_of
 from mpiqe.scoring.score import Row, Score, likeliest
 
 INTERVAL = ("interval_low", "interval_high")
@@ -137,7 +137,10 @@ class TableSink:
             self.interval_width = max(2 * self.number_width + len(" to "), len(_INTERVAL_HEAD))
         self.scene_width = _widest("scene", predictor.scenes)
         self.distortion_width = _widest("distortion", predictor.distortions)
-        heads = ["score".rjust(self.number_width), " " * _BAR, "spread".rjust(self.number_width)]
+        whole = isinstance(predictor, ViewedPredictor) and predictor.view.kind == "square"
+        self.spread_width = 0 if whole else self.number_width  # one crop has no spread
+        heads = ["score".rjust(self.number_width), " " * _BAR]
+        heads += ["spread".rjust(self.spread_width)] * bool(self.spread_width)
         heads += [_INTERVAL_HEAD.rjust(self.interval_width)] * bool(self.interval_width)
         heads += ["scene".ljust(self.scene_width), "distortion".ljust(self.distortion_width), f"{'size':>11}", "photo"]
         self._print([Text(f"{self.scale}\n", "dim")])
@@ -163,7 +166,7 @@ class TableSink:
         return [
             Text(self._number(score.score).rjust(self.number_width), f"bold {colour}"),
             Text("━" * full, colour).append("─" * (_BAR - full), "bright_black"),
-            Text(f"±{self._number(score.spread)}".rjust(self.number_width), "dim"),
+            *[Text(f"±{self._number(score.spread)}".rjust(self.spread_width), "dim")] * bool(self.spread_width),
             *self._interval(score),
             Text(_likeliest(score.scene).ljust(self.scene_width)),
             Text(_likeliest(score.distortion).ljust(self.distortion_width)),

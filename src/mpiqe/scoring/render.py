@@ -160,8 +160,9 @@ def _score(explanation: Explanation) -> Image.Image:
     good = place if scale.higher_is_better else 1 - place
     colour = _GOOD if good > 2 / 3 else _FAIR if good > 1 / 3 else _POOR
     _text(brush, (0, 40), number, _HUGE, colour)
-    spread = f"± {score.spread:.{scale.decimals}f} over its crops"
-    _text(brush, (_font(_HUGE).getlength(number) + 18, 78), spread, _SMALL, _FAINT)
+    if score.spread:  # one crop has none
+        spread = f"± {score.spread:.{scale.decimals}f} over its crops"
+        _text(brush, (_font(_HUGE).getlength(number) + 18, 78), spread, _SMALL, _FAINT)
     _rail(brush, 132, _SUMMARY, place, colour)
     if score.interval is not None:
         low, high = (f"{end:.{scale.decimals}f}" for end in score.interval)

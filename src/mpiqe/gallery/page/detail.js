@@ -170,7 +170,7 @@ class Detail {
       const [low, high] = [table.intervalLow[photo], table.intervalHigh[photo]].map((end) => table.number(end));
       said.push(`${percent(this.gallery.level)} interval: ${low} to ${high}.`);
     }
-    said.push(`± ${table.number(table.spread[photo])} over its crops.`);
+    if (table.spread[photo]) said.push(`± ${table.number(table.spread[photo])} over its crops.`); // one crop has none
     if (table.unit) said.push(`${table.unit}, ${table.higherIsBetter ? "higher" : "lower"} is better.`);
     score.append(element("p", "faint", said.join(" ")));
     return score;
