@@ -6,7 +6,7 @@ LIQE_DIR is a checkout of https://github.com/zwx8981/LIQE, PYTHON that of an env
 which stands apart from this one: pyiqa's (``compare_pyiqa.py`` says how to make it) has both, with "numpy<2.4" (later
 ones refuse a sum in LIQE's ``weight_methods.py``). There
 ``liqe_original.py`` runs the original's own ``train`` for some epochs, both towers being tuned by AdamW with weight
-decay 0.001; here ``take_liqe_step`` does the same steps. Two rated sets give 4 and 6 images a step, three crops of
+decay 0.001; here ``take_step`` does the same steps. Two rated sets give 4 and 6 images a step, three crops of
 random pixels of each, one to three scenes, one of its distortions, and MOS on scales of their own, with ties.
 
 Printed is the largest difference of each quantity beside the largest value of it: probabilities and expected quality,
@@ -39,7 +39,8 @@ from mpiqe.model.options import ModelOptions
 from mpiqe.model.untrained import SHAPES
 from mpiqe.training.device import accelerator_for
 from mpiqe.training.liqe_loss import LIQELoss, dynamic_weights
-from mpiqe.training.liqe_step import take_liqe_step
+from mpiqe.training.liqe_step import LIQEObjective
+from mpiqe.training.train import take_step
 
 ORIGINAL = Path(__file__).with_name("liqe_original.py")
 SMALL = CompactOptions(
@@ -209,7 +210,7 @@ def train_ours(model: LIQE, sets: list[list[Batch]], *, epochs: int, steps: int,
             parts = [batches[step] for batches in sets]
             whole = Batch(*(torch.cat(column) for column in zip(*parts, strict=True)))
             ends = [sum(IMAGES[: number + 1]) for number in range(len(IMAGES))]
-            take_liqe_step(model, [whole], loss=loss, ends=ends, optimiser=prepared, accelerator=accelerator)
+            take_step(LIQEObjective(model, loss, ends=ends), [whole], prepared, accelerator)
         last = torch.tensor([[float(part.detach()) for part in losses[1:]] for _, losses in loss.steps[-steps:]])
         means.append(last.double().mean(dim=0).tolist())
     found["weights"] = np.array(weights)

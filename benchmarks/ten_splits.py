@@ -65,7 +65,7 @@ def cached_features(
 ) -> dict[str, Floats]:
     """``extract_features``, once for each backbone, dataset, choice of crops and precision."""
     settings = options.run
-    cut = f"{settings.crops} {settings.crop_mode} view {settings.view_side}"
+    cut = f"{settings.crops} {settings.crop_mode} view {settings.view.to_json()}"
     about = (clip.digest(), dataset.digest, cut, settings.precision)
     file = folder / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.safetensors"
     if not file.exists():

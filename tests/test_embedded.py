@@ -58,6 +58,14 @@ def test_it_knows_how_far_two_shots_of_one_scene_have_to_be_apart(runtime: str) 
     assert 0 < scale.shot_difference < 0.2 * (scale.high - scale.low)  # much less than half an interval of one score
 
 
+def test_another_side_of_the_view_is_a_square_too_and_no_smaller_than_a_crop(scorer: mpiqe.Scorer) -> None:
+    photo = EXAMPLES / "rocket.jpg"  # 640 x 427
+    assert mpiqe.load(view_side=320)(photo).score == scorer(photo).score
+    assert mpiqe.load(view_side=0).view.kind == "native"
+    with pytest.raises(mpiqe.ConfigError, match="squares, of at least 320 pixels"):
+        mpiqe.load(view_side=200)
+
+
 def test_a_large_photo_scores_like_the_same_photo_brought_down(scorer: mpiqe.Scorer) -> None:
     photo = Image.open(EXAMPLES / "coffee.jpg").convert("RGB")
     large = photo.resize((4 * photo.width, 4 * photo.height), Image.Resampling.LANCZOS)

@@ -99,6 +99,14 @@ def test_a_square_view_shows_the_whole_photo_whatever_its_shape_and_size(width: 
     assert np.array_equal(np.asarray(canvas), np.asarray(image))
 
 
+def test_a_small_photo_that_a_square_enlarges_is_admitted_and_bounded() -> None:
+    assert admitted(scene(40, 20), View("square", 300)) == [(300, 300)]
+    with pytest.raises(ImageError, match="the view of 300 x 300 pixels is over the limit of 10000"):
+        whole(scene(40, 20), View("square", 300), max_pixels=10_000)
+    with pytest.raises(ImageError, match="the view of 300 x 300 pixels is over the limit of 10000"):
+        read_canvas(scene(40, 20), size=SIZE, view=View("square", 300), max_pixels=10_000)
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

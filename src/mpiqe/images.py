@@ -27,6 +27,7 @@ __all__ = [
     "Pixels",
     "Positions",
     "Source",
+    "check_view",
     "crop_positions",
     "cut",
     "describe",
@@ -76,17 +77,20 @@ def read_crops(
     """Return K crops (K, S, S, 3) from one decode, and the image's own (width, height).
 
     With the native view the same as ``read``, ``enlarge`` and ``cut`` in a row, but quicker for large photos and with
-    half the memory, since only the crops become RGB, upright and arrays. With a scaled ``view`` the photo is brought
-    down to it first, and a large JPEG is decoded at a fraction of its size. ``positions`` is called with the width and
-    height that the photo has then; ``admit`` with those that are decoded, before they are, and with those to which a
-    small photo is enlarged; ``on_decoded`` with the decoded photo and with what crops are cut from. Raises
-    ``ImageError``.
+    half the memory, since only the crops become RGB, upright and arrays. With a scaled or square ``view`` the photo is
+    resized to it first, and a large JPEG is decoded at a fraction of its size. ``positions`` is called with the width
+    and height that the photo has then; ``admit`` with those that are decoded, before they are, and with those to
+    which it is enlarged; ``on_decoded`` with the decoded photo and with what crops are cut from. Raises ``ImageError``.
     """
     with naming(source):
         photo = open_photo(source, max_pixels, admit, partial(_enough, view=view, crop=size))
         scaled = view.size(*photo.size, crop=size)
         canvas: DecodedImage | Image.Image = photo
         if scaled != photo.size:
+            if scaled[0] * scaled[1] > photo.size[0] * photo.size[1]:
+                check_view(scaled, max_pixels=max_pixels)
+                if admit:
+                    admit(*scaled)
             canvas = photo.scaled(scaled)
         elif min(photo.size) < size:
             if admit:
@@ -105,6 +109,14 @@ def _enough(width: int, height: int, *, view: View, crop: int) -> tuple[int, int
     return None if scaled == (width, height) else (ceil(_MARGIN * scaled[0]), ceil(_MARGIN * scaled[1]))
 
 
+def check_view(scaled: tuple[int, int], *, max_pixels: int) -> None:
+    """Raise ``ImageError`` where a square view enlarges a photo to more than ``max_pixels``."""
+    if scaled[0] * scaled[1] > max_pixels:
+        raise ImageError(
+            None, f"the view of {scaled[0]} x {scaled[1]} pixels is over the limit of {max_pixels}; raise max_pixels"
+        )
+
+
 def read_canvas(
     source: Source, *, size: int, max_pixels: int = DEFAULT_MAX_PIXELS, view: View = NATIVE
 ) -> tuple[Image.Image, Image.Image]:
@@ -114,6 +126,7 @@ def read_canvas(
         scaled = view.size(*photo.size, crop=size)
         if scaled == photo.size:
             return photo, enlarge(photo, size, max_pixels=max_pixels)
+        check_view(scaled, max_pixels=max(max_pixels, photo.width * photo.height))
         small = open_photo(source, max_pixels, None, partial(_enough, view=view, crop=size))
         return photo, small.scaled(scaled)
 

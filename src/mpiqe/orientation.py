@@ -68,7 +68,7 @@ class DecodedImage:
         return self._turned(self.full)
 
     def scaled(self, size: tuple[int, int]) -> Image.Image:
-        """Return all of it, downscaled to ``size`` (width and height, upright) with a Lanczos filter."""
+        """Return all of it, resized to ``size`` (width and height, upright) with a Lanczos filter."""
         image = self.convert(self.stored)
         # the last column and row of a fraction stand for fewer pixels than the others
         covered = (0.0, 0.0, self.full[0] / self.divisor, self.full[1] / self.divisor)

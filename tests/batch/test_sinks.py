@@ -105,13 +105,20 @@ def test_any_path_is_one_line_of_ascii_json():
     assert decode_name(json.loads(stream.getvalue())["path"]) == "caf\udce9\n\u2028é.jpg"
 
 
-def table(brightness, *rows, **options):
+def table(brightness, *rows, crops=None, **options):
     stream = Watched()
-    sink = TableSink(Console(file=stream, highlight=False, **options), brightness)
+    sink = TableSink(Console(file=stream, highlight=False, **options), brightness, crops=crops)
     for row in rows:
         sink.write(row)
     assert stream.flushed == stream.getvalue()
     return stream.getvalue().splitlines()
+
+
+def test_one_crop_has_no_column_of_its_spread(brightness):
+    assert "spread" in table(brightness, GOOD, crops=2)[2]
+    head, row = table(brightness, GOOD, crops=1)[2:]
+    assert "spread" not in head
+    assert "±" not in row
 
 
 def test_the_table_says_what_its_numbers_mean(brightness):

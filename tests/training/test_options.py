@@ -7,6 +7,7 @@ from mpiqe.errors import ConfigError
 from mpiqe.model.options import from_mapping, to_mapping
 from mpiqe.training.options import PretrainOptions, check_pretrain, read_toml, resolve
 from mpiqe.training.schedule import schedule_for
+from mpiqe.view import View
 
 
 def test_the_papers_settings_are_the_defaults_for_live_challenge() -> None:
@@ -129,3 +130,9 @@ def test_what_is_recorded_of_a_pretraining_gives_the_same_settings_again() -> No
 def test_values_of_a_pretraining_that_cannot_be_meant_are_refused(change: dict[str, object], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         check_pretrain(PretrainOptions(**change))  # type: ignore[arg-type]
+
+
+def test_a_square_view_needs_its_side() -> None:
+    assert resolve({"view_shape": "square", "view_side": 320}).run.view == View("square", 320)
+    with pytest.raises(ConfigError, match="view_shape = 'square': needs view_side"):
+        resolve({"view_shape": "square"})

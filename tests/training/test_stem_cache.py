@@ -60,6 +60,13 @@ def test_other_crops_have_a_file_of_their_own(store: Store, tmp_path: Path) -> N
     assert shapes == [2, 3]
 
 
+def test_another_shape_of_the_view_has_a_file_of_its_own(store: Store, tmp_path: Path) -> None:
+    how = {"crops": 1, "cache_stem": True, "precision": "fp32", "device": "cpu", "view_side": 256}
+    store(RunOptions(**how))
+    store(RunOptions(**how, view_shape="square"))
+    assert len(list((tmp_path / "stem").iterdir())) == 2
+
+
 def test_a_damaged_file_is_refused(store: Store, tmp_path: Path) -> None:
     store()
     (file,) = (tmp_path / "stem").iterdir()

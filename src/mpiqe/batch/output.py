@@ -271,7 +271,7 @@ class Output:
                 yield PathsSink(stream, end="\0" if self.form == "paths0" else "\n")
             else:
                 console = Console(file=cast("IO[str]", stream), highlight=False)
-                yield TableSink(console, predictor, name_figures=self.name_figures)
+                yield TableSink(console, predictor, crops=settings.get("crops"), name_figures=self.name_figures)
 
     @contextlib.contextmanager
     def _parquet(

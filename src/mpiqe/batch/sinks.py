@@ -24,7 +24,7 @@ from rich.text import Text
 
 from mpiqe.intervals import LEVEL
 from mpiqe.printable import printable
-from mpiqe.runtimes.base import Predictor, ViewedPredictor, interval_model_of
+from mpiqe.runtimes.base import Predictor, interval_model_of
 from mpiqe.scoring.score import Row, Score, likeliest
 
 INTERVAL = ("interval_low", "interval_high")
@@ -125,7 +125,10 @@ class CsvSink:
 class TableSink:
     """A table for people. The path comes last: only its width is unknown before all rows are."""
 
-    def __init__(self, console: Console, predictor: Predictor, *, name_figures: bool = False) -> None:
+    def __init__(
+        self, console: Console, predictor: Predictor, *, crops: int | None = None, name_figures: bool = False
+    ) -> None:
+        """``crops``: how many each photo is scored by, if that is known."""
         self.console = console
         self.name_figures = name_figures
         self.scale = predictor.scale
@@ -137,8 +140,7 @@ class TableSink:
             self.interval_width = max(2 * self.number_width + len(" to "), len(_INTERVAL_HEAD))
         self.scene_width = _widest("scene", predictor.scenes)
         self.distortion_width = _widest("distortion", predictor.distortions)
-        whole = isinstance(predictor, ViewedPredictor) and predictor.view.kind == "square"
-        self.spread_width = 0 if whole else self.number_width  # one crop has no spread
+        self.spread_width = 0 if crops == 1 else self.number_width  # one crop has no spread
         heads = ["score".rjust(self.number_width), " " * _BAR]
         heads += ["spread".rjust(self.spread_width)] * bool(self.spread_width)
         heads += [_INTERVAL_HEAD.rjust(self.interval_width)] * bool(self.interval_width)

@@ -42,7 +42,11 @@ Weights = Annotated[
 Crops = Annotated[int | None, typer.Option(help="Crops per photo; as in training if not given.", metavar="N")]
 ViewSide = Annotated[
     int | None,
-    typer.Option(help="Downscale photos to at most N x N pixels first; 0: not. Default: the model's own.", metavar="N"),
+    typer.Option(
+        help="Downscale photos to at most N x N pixels first (for a model that sees squares: to N x N); 0: not. "
+        "Default: the model's own.",
+        metavar="N",
+    ),
 ]
 CropMode = Annotated[
     Literal["seeded", "grid", "random"] | None,

@@ -222,14 +222,14 @@ def _clip(options: PretrainOptions, run: RunFolder) -> FrozenCLIP:
 
 
 def _shape(options: PretrainOptions) -> CompactOptions:
-    size = {} if options.image_size is None else {"image_size": options.image_size}
-    return CompactOptions(stem=options.stem, vision_layers=options.layers, **size)
+    size = 224 if options.image_size is None else options.image_size
+    return CompactOptions(stem=options.stem, image_size=size, vision_layers=options.layers)
 
 
 def _groups(student: Student, options: PretrainOptions) -> list[dict[str, Any]]:
     """Parameters by weight decay and by rate: published layers take smaller steps than what starts from noise.
 
-    A stem whose rate is 0 is frozen, so that no gradient of it is computed.
+    The weights of a stem whose rate is 0 are frozen, so that no gradient of them is computed.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in student.named_parameters():
@@ -325,6 +325,7 @@ def _teach(
     about = {"teacher": options.teacher, "data": photos.digest, "seed": options.seed, "precision": options.precision}
     about |= {"photos_of": options.split, "whole": options.train_on_all}
     about |= {"size": clip.image_size, "grid": clip.grid, "hints": hints}
+    about |= {"whole_photos": True} if options.whole_photos else {}  # as before for crops, so that their caches stay
     return fill(folder, photos=len(photos.train), slots=options.slots, about=about, compute=compute, progress=progress)
 
 

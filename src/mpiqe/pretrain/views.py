@@ -122,7 +122,7 @@ class ViewDataset(TorchDataset[Views]):
         shift = tuple(rng.integers(0, _GRID, 2).tolist())
         levels = (light, heavy) if self.made else ()
         if self.whole:
-            shown = rng.uniform(self.smallest, 1.0, 2)
+            shown = rng.uniform(self.smallest, 1.0, 2).tolist()
             small = min(photo_pixels.shape[:2]) < self.size
             larger = resized(photo_pixels, rng.uniform(1.0, _ENLARGED)) if small and self.made else photo_pixels
             made = [

@@ -93,11 +93,11 @@ def _text(
         f"- **Score**: mean opinion score on the scale of {title}, {config.mos_low:.4g} to {config.mos_high:.4g} in "
         "training, higher is better.",
         f"- **Crops**: {config.crops} of a photo, {config.crop_mode}, "
-        + (
-            f"cut from the photo brought down to at most {config.view.side} x {config.view.side} pixels."
-            if config.view.side
-            else "cut at its own resolution."
-        ),
+        + {
+            "native": "cut at its own resolution.",
+            "scaled": f"cut from the photo brought down to at most {config.view.side} x {config.view.side} pixels.",
+            "square": f"cut from the whole photo, resized to {config.view.side} x {config.view.side} pixels.",
+        }[config.view.kind],
     ]
     if config.interval is not None:
         photos = ", ".join(f"{number} of {of}" for of, number in config.interval.photos.items())

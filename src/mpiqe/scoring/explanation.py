@@ -65,7 +65,7 @@ def explain(
 ) -> Explanation:
     """Compute the maps of an image: of its most probable distortion and of the decoder's attention.
 
-    Crops slide over the whole photo in the scorer's view of it, at native resolution or brought down, half a crop apart
+    Crops slide over the whole photo in the scorer's view of it, at native resolution or resized, half a crop apart
     and from edge to edge (``images.sliding_positions``; a photo with a side under a crop's is enlarged as for scoring).
     Where that makes more than ``most_crops`` they move apart, to seven eighths of a crop at most. The maps have the
     photo's size, reduced where its longer side is over ``longest``: a window is some thirty pixels wide, so nothing is

@@ -42,7 +42,8 @@ class Scorer:
     and with any number of workers (``random`` crops apart).
 
     ``crops``: how many per photo. ``view_side``: 0 cuts them at the photo's native resolution, another number from the
-    photo brought down, never up, to at most ``view_side * view_side`` pixels. ``crop_mode`` (D12): ``seeded`` positions
+    photo brought down, never up, to at most ``view_side * view_side`` pixels, or resized to that square if the model
+    sees squares. ``crop_mode`` (D12): ``seeded`` positions
     drawn from ``seed`` and the size alone, ``grid``, or ``random``. Both are the model's own by default, which are
     native and ``seeded`` where the predictor says nothing. ``batch_size`` counts photos, by default as many as suit the
     predictor. ``workers``: how many photos are read at once, by default one for each processor and 16 at most.
@@ -93,13 +94,20 @@ class Scorer:
             faults.append(f"crop_mode must be one of {', '.join(images.CROP_MODES)}, not {crop_mode!r}")
         if view_side is not None and not 0 <= view_side <= LARGEST_SIDE:
             faults.append(f"view_side must be from 0 (native) to {LARGEST_SIDE}, not {view_side}")
+        elif own and own.view.kind == "square" and view_side and view_side < predictor.crop_size:
+            faults.append(
+                f"view_side {view_side}: this model sees whole photos as squares, of at least {predictor.crop_size} "
+                "pixels; 0 cuts crops at the photo's own resolution"
+            )
         if fault := bounds.seconds("read_timeout", read_timeout):
             faults.append(fault)
         if faults or batch_size is None:
             raise ConfigError("; ".join(faults))
         self.predictor = predictor
         self.crops = crops
-        self.view = (own.view if own else NATIVE) if view_side is None else View.of_side(view_side)
+        self.view = own.view if own else NATIVE
+        if view_side is not None:
+            self.view = View.of_side(view_side, square=self.view.kind == "square")
         self.crop_mode = crop_mode
         self.seed = seed
         self.batch_size = batch_size

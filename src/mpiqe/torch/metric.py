@@ -91,6 +91,7 @@ class QualityMetric(nn.Module):
         width, height = pixels.shape[-1], pixels.shape[-2]
         size = self.view.size(width, height, crop=self.crop_size)
         if size != (width, height):
+            imaging.check_view(size, max_pixels=max(self.max_pixels, width * height))
             pixels = resize(pixels, size, how="lanczos", quantize=self.quantize)
         elif min(size) < self.crop_size:
             size = imaging.enlarged_size(width, height, size=self.crop_size, max_pixels=self.max_pixels)

@@ -106,7 +106,7 @@ def assess(
         accelerator=accelerator,
         crops=crops or config.crops,
         crop_mode=crop_mode or config.crop_mode,
-        view=config.view if view_side is None else View.of_side(view_side),
+        view=config.view if view_side is None else View.of_side(view_side, square=config.view.kind == "square"),
     )
     result = measure(predictions)
     if alike := nearly_constant(predictions, low=config.mos_low, high=config.mos_high):

@@ -326,6 +326,8 @@ def _check(run: RunOptions, where: str) -> None:
         faults.append(f"learning_rate = {run.learning_rate}: must be above zero")
     if not run.backbone_rate > 0:
         faults.append(f"backbone_rate = {run.backbone_rate}: must be above zero")
+    if run.view_shape == "square" and run.view_side == 0:
+        faults.append("view_shape = 'square': needs view_side, the square's side in pixels")
     if run.cache_stem and run.workers:
         faults.append(
             f"cache_stem keeps the crops in the training process: it goes with workers = 0, not {run.workers}"

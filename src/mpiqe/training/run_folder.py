@@ -197,7 +197,12 @@ FREE_ON_RESUME = frozenset(
 
 
 _NOTHING = object()
-LEFT_TO_THE_RUN: Mapping[str, Any] = {"learning_rate": None, "scene_labels": True, "distortion_labels": True}
+LEFT_TO_THE_RUN: Mapping[str, Any] = {
+    "learning_rate": None,
+    "scene_labels": True,
+    "distortion_labels": True,
+    "image_size": None,
+}
 """Settings and the value with which a run decides for itself, by its length and its labels, and writes that down."""
 
 

@@ -80,7 +80,7 @@ def stored_stem(
     The crops are those of a score. The file's name tells backbone, data, crops and precision apart. A file that is
     damaged is an error: ``WeightsError``.
     """
-    cut = f"{clip.image_size} {settings.crops} {settings.crop_mode} view {settings.view_side}"
+    cut = f"{clip.image_size} {settings.crops} {settings.crop_mode} view {settings.view.to_json()}"
     about = {"backbone": clip.digest(), "data": dataset.digest, "crops": cut, "precision": settings.precision}
     file = folder / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}.safetensors"
     images = [record.image for record in dataset.records]

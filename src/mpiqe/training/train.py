@@ -168,11 +168,16 @@ def train(
     lines = SetLines(len(sides.sizes)).to(accelerator.device) if settings.set_lines == "learned" else None
     bare = torch.optim.Adam(_groups(model, settings, lines, peak=schedule.peak), lr=schedule.peak)
     optimiser = accelerator.prepare_optimizer(bare)
+    if settings.view_shape == "square" and settings.view_side < model.image_size:
+        raise ConfigError(
+            f"view_side = {settings.view_side}: a square view has at least the side of a crop, which is "
+            f"{model.image_size} with this backbone"
+        )
     crops = CropDataset(
         trained,
         size=model.image_size,
         count=settings.crops,
-        seed=settings.seed,
+        seed=0 if settings.cache_stem else settings.seed,
         crops=settings.crop_mode if settings.cache_stem else "training",  # a single draw: then the crops of a score
         scene_target=settings.scene_target,
         view=settings.view,
