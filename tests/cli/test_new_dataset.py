@@ -57,7 +57,7 @@ def test_an_unknown_name_is_answered_with_it_too(made: None, tmp_path: Path) -> 
         )
     (tmp_path / "roots.toml").write_text('flickr = "."\n')
     done = _in_this_process("reproduce", "table4", "--roots", tmp_path / "roots.toml", "--out", tmp_path / "out")
-    assert "known are live, csiq, kadid, livec, bid, koniq, made, and labels" in done.stderr
+    assert "known are live, csiq, kadid, livec, bid, koniq, made, csv:FILE, and labels" in done.stderr
     done = _in_this_process("data", "check", "made:last", "--root", tmp_path)
     assert "no dataset is called 'made:last'; after made: comes all or first\n" in done.stderr
 

@@ -275,7 +275,7 @@ def test_a_folder_that_does_not_exist_is_not_looked_for_on_the_hub() -> None:
 def test_without_network_the_error_says_which_files_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        WeightsError, match=r"C.from_pretrained\('nobody/no-clip'\).*give that folder in place of the id"
+        WeightsError, match=r"M.from_pretrained\('nobody/no-clip'\).*give that folder in place of the id"
     ):
         FrozenCLIP.from_pretrained("nobody/no-clip")
 

@@ -162,6 +162,14 @@ def test_a_backbone_without_whole_maps_pools_its_tokens_and_can_be_given_them(
     assert (before.pooled_width, whole.pooled_width) == (1632, 2176)
     assert before.digest() != whole.digest()
     torch.testing.assert_close(before.embed(pixels).patches, whole.embed(pixels).patches, atol=0, rtol=0)
+    stem = before.clip.vision_model.embeddings.patch_embedding
+    assert isinstance(stem, EfficientNetStem)
+    maps, pooled = stem.network.maps(pixels), before.embed(pixels).pooled
+    cells = maps[1].unfold(2, 8, 8).unfold(3, 8, 8).flatten(4)  # stride 4, so a token has 8 x 8 places
+    deviation = (cells.var(dim=4, correction=0) + 1e-3).sqrt().mean(dim=(2, 3))
+    assert pooled is not None
+    torch.testing.assert_close(pooled[:, 1280:1304], maps[1].mean(dim=(2, 3)), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(pooled[:, 1304:1328], deviation, rtol=1e-3, atol=1e-4)
     whole.save(tmp_path / "new")
     again = FrozenCLIP.from_pretrained(tmp_path / "new")
     assert again.digest() == whole.digest()

@@ -337,11 +337,11 @@ def test_a_run_on_natural_crops_alone_teaches_no_made_distortion_and_goes_on_as_
     assert {name for name in after if ".network." in name} <= kept
 
 
-def test_a_start_is_taken_to_whole_photos_of_another_size(tmp_path: Path, rated_photos: Path) -> None:
+def test_a_start_is_taken_to_square_photos_of_another_size(tmp_path: Path, rated_photos: Path) -> None:
     common = {"hint_weight": 0.0, "epochs": 1, "warmup_epochs": 0}
     shape = {"stem": "efficientnet-lite0", "image_size": 64, "layers": 1}
     first = _run(tmp_path / "first", _options(rated_photos, made_views=False, **shape, **common))
-    options = _options(rated_photos, start=str(first), image_size=96, whole_photos=True, stem_rate=0.0, **common)
+    options = _options(rated_photos, start=str(first), image_size=96, square_photos=True, stem_rate=0.0, **common)
     clip = FrozenCLIP.from_pretrained(_run(tmp_path / "run", options))
     assert (clip.image_size, clip.grid, clip.pooled_width) == (96, 3, 2176)
     before, after = FrozenCLIP.from_pretrained(first).weights(), clip.weights()

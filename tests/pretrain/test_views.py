@@ -220,7 +220,7 @@ def test_shrinking_leaves_the_crops_size_and_changes_what_they_show(rated_photos
     assert resized(np.zeros((100, 80, 3), np.uint8), 0.5).shape == (50, 40, 3)
 
 
-def test_whole_photos_are_shown_as_squares_and_the_made_ones_in_the_same_frame(rated_photos: Path) -> None:
+def test_square_photos_are_shown_as_squares_and_the_made_ones_in_the_same_frame(rated_photos: Path) -> None:
     views = _views(rated_photos, whole=True)[1, 0].crops
     assert views.shape == (3, 3, 64, 64)
     differences = (views[1:].float() - views[0].float()).abs().mean(dim=(1, 2, 3))

@@ -320,9 +320,9 @@ def test_openvino_gives_a_crop_the_same_answer_in_any_company(precision):
         predictor = mpiqe.load(runtime="openvino", precision=precision).predictor
     except ConfigError as error:
         pytest.skip(str(error))
-    photo = photos_of_scikit_image.coffee()
     size = predictor.crop_size
-    crops = np.stack([photo[i : i + size, 3 * i : 3 * i + size] for i in range(0, 120, 6)])
+    photo = np.asarray(Image.fromarray(photos_of_scikit_image.coffee()).resize((2 * size, 2 * size)))
+    crops = np.stack([photo[i : i + size, 2 * i : 2 * i + size] for i in range(0, 120, 6)])
     together = predictor.predict(crops)
     for count in (1, 3, 8, 16):
         parts = [predictor.predict(crops[start : start + count]) for start in range(0, 20, count)]

@@ -83,7 +83,7 @@ def test_names_of_any_letters_come_back_as_they_were(server):
         (b'{"images": []}', "application/json", "there is no photo"),
         (b'{"images": ["http://127.0.0.1/a.jpg"]}', "application/json", "no URLs are fetched"),
         (b'{"images": [{"url": "http://127.0.0.1/a.jpg"}]}', "application/json", "no URLs are fetched"),
-        (b'{"images": [{"base64": "http://127.0.0.1/a.jpg"}]}', "application/json", "images[0] is no base64"),
+        (b'{"images": [{"base64": "http://127.0.0.1/a.jpg"}]}', "application/json", "images[0] is not base64"),
         (b'{"images": [{"base64": 5}]}', "application/json", "must be texts"),
         (form(), "multipart/form-data; boundary=bound", "there is no photo"),
         (form(("a", b"x"))[:-20], "multipart/form-data; boundary=bound", "cut short"),

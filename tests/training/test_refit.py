@@ -48,7 +48,13 @@ def embedded() -> MPIQE:
 
 
 def test_the_model_then_predicts_what_was_fitted(embedded: MPIQE) -> None:
-    pixels = torch.randint(0, 256, (12, 3, 160, 160), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0,
+        256,
+        (12, 3, embedded.image_size, embedded.image_size),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(0),
+    )
     with torch.no_grad():
         before = embedded(pixels).prediction
         pooled = embedded.clip.embed(embedded.clip.preprocess(pixels)).pooled

@@ -58,21 +58,6 @@ def test_packed_features_are_unpacked_as_they_were(model: MPIQE) -> None:
     assert torch.equal(model(pixels).score, model.forward_embedded(again).score)
 
 
-def test_pooled_features_are_means_and_deviations_of_the_maps(model: MPIQE) -> None:
-    pixels = torch.randint(256, (2, 3, 96, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    stem = model.clip.clip.vision_model.embeddings.patch_embedding
-    values = model.clip.preprocess(pixels)
-    maps = stem.network.maps(values)
-    pooled = model.clip.embed(values).pooled
-    assert pooled is not None
-    assert pooled.shape == (2, model.clip.pooled_width) == (2, 1280 + 2 * (24 + 40 + 112))
-    torch.testing.assert_close(pooled[:, :1280], maps[-1].mean(dim=(2, 3)))
-    torch.testing.assert_close(pooled[:, 1280:1304], maps[1].mean(dim=(2, 3)))
-    cells = maps[1].unfold(2, 8, 8).unfold(3, 8, 8).flatten(4)  # stride 4, so a token has 8 x 8 places
-    deviation = (cells.var(dim=4, correction=0) + 1e-3).sqrt().mean(dim=(2, 3))
-    torch.testing.assert_close(pooled[:, 1304:1328], deviation, rtol=1e-3, atol=1e-4)
-
-
 def test_the_decoder_is_asked_for_what_is_left_of_the_left_out_predictions(model: MPIQE, crops: CropDataset) -> None:
     model.target_mean, model.target_std = 50.0, 10.0
     items, (said,) = fit_heads(model, crops, Accelerator(cpu=True))

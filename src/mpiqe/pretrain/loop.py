@@ -109,7 +109,7 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
         cache=cache,
         smallest=options.smallest,
         made=options.made_views,
-        whole=options.whole_photos,
+        whole=options.square_photos,
     )
     views_each = NATURAL + MADE * options.made_views
     sampler = EpochSampler(len(views), shuffle=True, seed=options.seed)
@@ -150,7 +150,7 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
             reporter.step(run.finite(total, epoch))
         seconds = time.monotonic() - started
         average.eval()
-        agreement = _validate(average, photos.val, accelerator, whole=options.whole_photos)
+        agreement = _validate(average, photos.val, accelerator, whole=options.square_photos)
         row = {
             "epoch": epoch,
             "learning_rate": rate_now,
@@ -274,7 +274,7 @@ def _begin_early(
     for start in range(0, len(photos.train), _SAMPLED_AT_ONCE):
         part = photos.train[start : start + _SAMPLED_AT_ONCE]
         crops = [
-            crops_of(photo.record, [0], size=clip.image_size, seed=options.seed, whole=options.whole_photos)[0]
+            crops_of(photo.record, [0], size=clip.image_size, seed=options.seed, whole=options.square_photos)[0]
             for photo in part
         ]
         pixels = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).to(accelerator.device)
@@ -310,7 +310,7 @@ def _teach(
             crop
             for place in places
             for crop in crops_of(
-                photos.train[place].record, slots, size=clip.image_size, seed=options.seed, whole=options.whole_photos
+                photos.train[place].record, slots, size=clip.image_size, seed=options.seed, whole=options.square_photos
             )
         ]
         pixels = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).to(accelerator.device)
@@ -325,7 +325,7 @@ def _teach(
     about = {"teacher": options.teacher, "data": photos.digest, "seed": options.seed, "precision": options.precision}
     about |= {"photos_of": options.split, "whole": options.train_on_all}
     about |= {"size": clip.image_size, "grid": clip.grid, "hints": hints}
-    about |= {"whole_photos": True} if options.whole_photos else {}  # as before for crops, so that their caches stay
+    about |= {"square_photos": True} if options.square_photos else {}  # as before for crops, so that their caches stay
     return fill(folder, photos=len(photos.train), slots=options.slots, about=about, compute=compute, progress=progress)
 
 

@@ -156,11 +156,11 @@ class PretrainOptions:
     image_size: int | None = option(
         None, "side of a crop in pixels; default 224, or that of the backbone to go on from"
     )
-    whole_photos: bool = option(False, "show whole photos, resized to the square of a crop, in place of crops of them")
+    square_photos: bool = option(False, "show whole photos, resized to the square of a crop, in place of crops of them")
     layers: int = option(6, "transformer layers of the image tower, of a fresh backbone")
     smallest: float = option(
         1.0,
-        "photos are shrunk by a random factor between this and 1 before they are cut; with whole_photos, the least "
+        "photos are shrunk by a random factor between this and 1 before they are cut; with square_photos, the least "
         "share of each side that is shown",
     )
     made_views: bool = option(True, "beside its natural crop, show each photo twice with a made distortion")

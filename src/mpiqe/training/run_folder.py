@@ -75,7 +75,7 @@ class RunFolder:
 
     def refuse_other_settings(self, settings: Mapping[str, Any], *, but: Collection[str] = ()) -> None:
         """Raise ``ConfigError`` with both values of all that differs and changes what is computed; not of ``but``."""
-        before = {**BEFORE_THEY_WERE, **self.settings()}
+        before = {**BEFORE_THEY_WERE, **PRETRAINING_BEFORE, **self.settings()}
         faults = [
             f"{key} was {before.get(key)!r} and is {value!r} now"
             for key, value in parse_json(json.dumps(dict(settings))).items()
@@ -209,7 +209,6 @@ LEFT_TO_THE_RUN: Mapping[str, Any] = {
 BEFORE_THEY_WERE: Mapping[str, Any] = {
     "view_side": 0,
     "view_shape": "photo",
-    "whole_photos": False,
     "crop_mode": "seeded",
     "distortion_scale": "clip",
     "mix_crops": False,
@@ -230,6 +229,10 @@ BEFORE_THEY_WERE: Mapping[str, Any] = {
     "lora_alpha": 16.0,
 }
 """Settings that runs of earlier versions do not name, and what those did."""
+
+
+PRETRAINING_BEFORE: Mapping[str, Any] = {"square_photos": False}
+"""The same of ``mpiqe pretrain``."""
 
 
 def start_or_check(run: RunFolder, settings: Mapping[str, Any], *, digests: Mapping[str, str], resume: bool) -> None:
