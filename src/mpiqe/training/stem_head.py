@@ -232,6 +232,7 @@ def fit_hidden(
     if ranked is not None:
         flat = torch.cat([flat, ranked.features.flatten(0, 1)])
     lowest, highest = targets.min(), targets.max()
+    pairs = 0 if ranked is None else min(_PAIRS, len(ranked.pairs))
     mean, deviation = flat.mean(dim=0), flat.std(dim=0) + 1e-6
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -247,8 +248,8 @@ def fit_hidden(
             crops = torch.randint(features.shape[1], (_BATCH,))
             seen = features[images, crops]
             if ranked is not None:
-                better, worse = ranked.pairs[torch.randint(len(ranked.pairs), (_PAIRS,))].T
-                crops = torch.randint(ranked.features.shape[1], (_PAIRS,))
+                better, worse = ranked.pairs[torch.randint(len(ranked.pairs), (pairs,))].T
+                crops = torch.randint(ranked.features.shape[1], (pairs,))
                 seen = torch.cat([seen, ranked.features[better, crops], ranked.features[worse, crops]])
             made = first(F.dropout((seen - mean) / deviation, _INPUT_DROPOUT))
             if last is not None:
