@@ -1,5 +1,6 @@
 """The model that comes with the package, on the photos that come with the repository."""
 
+import io
 import socket
 from pathlib import Path
 
@@ -70,6 +71,13 @@ def test_a_large_photo_scores_like_the_same_photo_brought_down(scorer: mpiqe.Sco
     photo = Image.open(EXAMPLES / "coffee.jpg").convert("RGB")
     large = photo.resize((4 * photo.width, 4 * photo.height), Image.Resampling.LANCZOS)
     assert scorer(large).score == pytest.approx(scorer(photo).score, abs=0.04 * (scorer.scale.high - scorer.scale.low))
+
+
+def test_the_table_has_a_column_of_the_spread_where_there_is_one(tmp_path: Path) -> None:
+    for crops, view_side in ((1, None), (4, 0)):
+        lines = io.StringIO()
+        mpiqe.score_to([EXAMPLES / "coffee.jpg"], lines, file_format="table", crops=crops, view_side=view_side)
+        assert ("spread" in lines.getvalue()) == (crops > 1)
 
 
 def test_scores_lie_on_the_scale_and_differ(scorer: mpiqe.Scorer) -> None:

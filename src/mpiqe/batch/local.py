@@ -69,7 +69,7 @@ def score_here(
     with Interrupts() as interrupts:
         try:
             with (
-                target.opened(scorer.predictor, earlier=earlier, settings=settings) as opened,
+                target.opened(scorer.predictor, earlier=earlier, settings=settings, crops=scorer.crops) as opened,
                 selected(opened, selection, scorer.scale) as sink,
                 SignatureFile(target.signed, goes_on=earlier is not None) as signatures,
                 counting(tracker, paths, target.final, wanted=count_total, names=names, null=null),

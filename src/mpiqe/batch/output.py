@@ -243,9 +243,17 @@ class Output:
                 merge(self.path)
 
     @contextlib.contextmanager
-    def opened(self, predictor: Predictor, *, earlier: Earlier | None, settings: Mapping[str, Any]) -> Iterator[Sink]:
+    def opened(
+        self,
+        predictor: Predictor,
+        *,
+        earlier: Earlier | None,
+        settings: Mapping[str, Any],
+        crops: int | None = None,
+    ) -> Iterator[Sink]:
         """Open a sink that continues the rows of ``earlier`` or starts anew; rows it took are kept whatever happens.
 
+        ``crops``: how many each photo is scored by; a table of photos of one crop has no column for their spread.
         Raises ``ConfigError`` where those rows were computed with something else than the ``predictor`` computes with,
         or by another version of the model.
         """
@@ -271,7 +279,7 @@ class Output:
                 yield PathsSink(stream, end="\0" if self.form == "paths0" else "\n")
             else:
                 console = Console(file=cast("IO[str]", stream), highlight=False)
-                yield TableSink(console, predictor, crops=settings.get("crops"), name_figures=self.name_figures)
+                yield TableSink(console, predictor, crops=crops, name_figures=self.name_figures)
 
     @contextlib.contextmanager
     def _parquet(
