@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.synthetic import ORIGINAL, VERSIONS, Row, choose, collect, make, square_photos, summarise, table, trend
+from benchmarks.synthetic import ORIGINAL, VERSIONS, Row, choose, collect, make, whole_photos, summarise, table, trend
 from PIL import Image
 
 from benchmarks import synthetic
@@ -145,7 +145,7 @@ def test_a_killed_run_continues_with_the_photos_that_are_not_whole(tmp_path: Pat
     (torn / "settings.json").write_text(json.dumps({"seed": 0}))
     lines = text.splitlines(keepends=True)
     (torn / "rows.csv").write_text("".join(lines[: 1 + len(VERSIONS) + 7]) + lines[200][:9])  # in the second photo
-    assert {row.photo for row in square_photos(torn / "rows.csv")} == {"a.png"}
+    assert {row.photo for row in whole_photos(torn / "rows.csv")} == {"a.png"}
     again, seen = run(torn)
     assert again == straight
     assert seen == 2 * len(VERSIONS)
@@ -158,9 +158,9 @@ def test_the_last_line_without_its_end_is_not_believed(tmp_path: Path) -> None:
     with (tmp_path / "rows.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([Row._fields, *rows])
     text = (tmp_path / "rows.csv").read_text()
-    assert square_photos(tmp_path / "rows.csv") == rows
+    assert whole_photos(tmp_path / "rows.csv") == rows
     (tmp_path / "rows.csv").write_text(text[: -len("2000 compression\n")])
-    assert square_photos(tmp_path / "rows.csv") == []
+    assert whole_photos(tmp_path / "rows.csv") == []
 
 
 def test_a_run_with_other_settings_is_refused(tmp_path: Path, photos: dict[str, Path]) -> None:
@@ -190,7 +190,7 @@ def test_the_command_writes_tables_that_its_rows_give_again(
     assert settings["photos"] == ["b.png"]
     assert len(settings["weights_digest"]) == 64
     assert [len(part) for part in settings["backbone_digest"].split(":")] == [1, 64, 64]
-    assert summarise(square_photos(out / "rows.csv")) == summary
+    assert summarise(whole_photos(out / "rows.csv")) == summary
     with (out / "table.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["kind"] for line in lines] == [*KINDS, "all", *FURTHER_KINDS]

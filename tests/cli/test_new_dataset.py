@@ -36,7 +36,10 @@ def _in_this_process(*arguments: object) -> Result:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "DATASETS", {**registry.DATASETS, "made": MADE})
+    before, after = registry.DATASETS, {**registry.DATASETS, "made": MADE}
+    for name, module in list(sys.modules.items()):  # other tests have imported it by name
+        if name.startswith("mpiqe") and getattr(module, "DATASETS", None) is before:
+            monkeypatch.setattr(module, "DATASETS", after)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,9 @@ def test_a_model_is_trained_and_evaluated_on_it_with_its_own_settings(
 def test_the_docs_table_needs_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
     docs = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
     assert registry.markdown_table() in docs
-    monkeypatch.setattr(registry, "DATASETS", {**registry.DATASETS, "made": MADE})
+    before, after = registry.DATASETS, {**registry.DATASETS, "made": MADE}
+    for name, module in list(sys.modules.items()):  # other tests have imported it by name
+        if name.startswith("mpiqe") and getattr(module, "DATASETS", None) is before:
+            monkeypatch.setattr(module, "DATASETS", after)
     assert "| `made`, `made:first` | [Made-2k](https://example.org/made) | 16 |" in registry.markdown_table()
     assert registry.markdown_table() not in docs
