@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.synthetic import ORIGINAL, VERSIONS, Row, choose, collect, make, whole_photos, summarise, table, trend
+from benchmarks.synthetic import ORIGINAL, VERSIONS, Row, choose, collect, make, summarise, table, trend, whole_photos
 from PIL import Image
 
 from benchmarks import synthetic
