@@ -121,7 +121,7 @@ def test_a_run_with_hidden_units_is_loaded_and_scores(tmp_path: Path, rated_phot
     settings = _settings(rated_photos, lite_folder, stem_head=True, stem_head_width=8, epochs=1, cache_stem=True)
     _train(tmp_path / "run", settings)
     weights = load_file(tmp_path / "run" / "mpiqe.safetensors")
-    assert weights["stem_head.0.weight"].shape == (8, 1632)
+    assert weights["stem_head.0.weight"].shape == (8, 2176)
     assert weights["stem_head.2.weight"].abs().max() > 0
     assert mpiqe.load(tmp_path / "run")(read_csv(rated_photos).records[0].image).score
 
