@@ -25,7 +25,8 @@ def add_lora(encoder: nn.Module, *, rank: int, alpha: float) -> None:
     """
     with needing("to tune a backbone with LoRA, or to load a model that was,"):
         from peft import LoraConfig, inject_adapter_in_model
-    config: Any = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(LAYERS), lora_dropout=0.0, bias="none")
+    scale: Any = alpha  # peft's hint says int; it divides this by the rank, and a fraction is as good
+    config: Any = LoraConfig(r=rank, lora_alpha=scale, target_modules=list(LAYERS), lora_dropout=0.0, bias="none")
     encoder.register_parameter("place", nn.Parameter(torch.empty(0)))  # peft asks a parameter for the device, and
     inject_adapter_in_model(config, encoder)  # frozen weights are buffers
     del encoder.place
