@@ -176,6 +176,32 @@ def test_a_backbone_without_whole_maps_pools_its_tokens_and_can_be_given_them(
     torch.testing.assert_close(again.embed(pixels).pooled, whole.embed(pixels).pooled, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("stages", [None, [1, 2, 3, 4, 5]])
+def test_mirrored_pooling_is_the_mean_over_a_crop_and_its_mirror_image(
+    stem_folder: Path, tmp_path: Path, stages: list[int] | None
+) -> None:
+    before = FrozenCLIP.from_pretrained(_with(stem_folder, tmp_path / "old", "stem_pooled_stages", stages))
+    mirrored = before.with_mirrored_pooling()
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    one, other, both = before.embed(pixels), before.embed(pixels.flip(3)), mirrored.embed(pixels)
+    assert one.pooled is not None
+    assert other.pooled is not None
+    assert not torch.allclose(one.pooled, other.pooled)
+    torch.testing.assert_close(both.pooled, (one.pooled + other.pooled) / 2)
+    torch.testing.assert_close(both.patches, one.patches, atol=0, rtol=0)
+    torch.testing.assert_close(mirrored.embed(pixels.flip(3)).pooled, both.pooled)
+    assert before.digest() != mirrored.digest()
+    mirrored.save(tmp_path / "new")
+    again = FrozenCLIP.from_pretrained(tmp_path / "new")
+    assert again.digest() == mirrored.digest()
+    torch.testing.assert_close(again.embed(pixels).pooled, both.pooled, atol=1e-5, rtol=1e-5)
+
+
+def test_mirrored_pooling_is_refused_where_nothing_is_pooled(tiny_clip: FrozenCLIP) -> None:
+    with pytest.raises(ConfigError, match="mirrored pooling is for an EfficientNet stem"):
+        tiny_clip.with_mirrored_pooling()
+
+
 def test_another_image_size_interpolates_positions_as_transformers_does(stem_folder: Path, tmp_path: Path) -> None:
     clip = FrozenCLIP.from_pretrained(stem_folder)
     larger = clip.for_image_size(160)
@@ -206,7 +232,13 @@ def _with(source: Path, folder: Path, key: str, value: object) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("stem", "efficientnet-b7"), ("patch_size", 16), ("stem_pooled_stages", [1, 2, 99])]
+    ("key", "value"),
+    [
+        ("stem", "efficientnet-b7"),
+        ("patch_size", 16),
+        ("stem_pooled_stages", [1, 2, 99]),
+        ("stem_pooled_mirrored", "yes"),
+    ],
 )
 def test_a_config_that_names_another_stem_is_refused(
     stem_folder: Path, tmp_path: Path, key: str, value: object

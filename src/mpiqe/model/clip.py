@@ -295,6 +295,19 @@ class FrozenCLIP(nn.Module):
             copied.clip.config.vision_config.stem_pooled_stages = list(WHOLE_MAPS)
         return FrozenCLIP(model=copied.clip, tokenizer=self.tokenizer, name=self.name)
 
+    def with_mirrored_pooling(self) -> "FrozenCLIP":
+        """A copy whose EfficientNet stem pools its features over a crop and its mirror image, at twice its work.
+
+        Raises ``ConfigError`` for a backbone without pooled features.
+        """
+        copied = copy.deepcopy(self)
+        stem = copied.clip.vision_model.embeddings.patch_embedding
+        if not isinstance(stem, EfficientNetStem):
+            raise ConfigError(f"{self.name} has no pooled features: mirrored pooling is for an EfficientNet stem")
+        stem.pooled_mirrored = True
+        copied.clip.config.vision_config.stem_pooled_mirrored = True
+        return FrozenCLIP(model=copied.clip, tokenizer=self.tokenizer, name=self.name)
+
     def for_image_size(self, size: int) -> "FrozenCLIP":
         """A copy for crops of another side in pixels, a multiple of the patch's.
 

@@ -50,6 +50,7 @@ class StemCLIPModel(CLIPModel):  # type: ignore[misc]
                 width=vision.hidden_size,
                 folded=getattr(vision, "stem_folded", False),
                 pooled_stages=getattr(vision, "stem_pooled_stages", None),
+                pooled_mirrored=getattr(vision, "stem_pooled_mirrored", False),
             )
         else:
             embeddings.patch_embedding = ConvStem(
@@ -198,13 +199,14 @@ def _read_config(name: str) -> CLIPConfig | SiglipConfig:
             "each stage needs a number; backbones that mpiqe 0.1 pretrained have to be pretrained anew"
         )
     stem, folded = vision.get("stem"), vision.get("stem_folded", False)
-    pooled = vision.get("stem_pooled_stages")
+    pooled, mirrored = vision.get("stem_pooled_stages"), vision.get("stem_pooled_mirrored", False)
     fits = stem in list(VARIANTS) and vision.get("patch_size") == STRIDE and isinstance(folded, bool)
-    fits = fits and pooled in (None, list(WHOLE_MAPS))
+    fits = fits and pooled in (None, list(WHOLE_MAPS)) and isinstance(mirrored, bool)
     if "stem" in vision and not fits:
         raise WeightsError(
             f"the backbone {name!r} has the stem {stem!r}, patch_size {vision.get('patch_size')!r}, stem_folded "
-            f"{folded!r} and stem_pooled_stages {str(pooled)[:60]} in its config.json; "
+            f"{folded!r}, stem_pooled_stages {str(pooled)[:60]} and stem_pooled_mirrored {str(mirrored)[:60]} in its "
+            "config.json; "
             f"stems are {', '.join(VARIANTS)}, with patch_size {STRIDE} and no stem_pooled_stages or {list(WHOLE_MAPS)}"
         )
     usable = usable_config(config, name=name, folder=folder if folder.is_dir() else None)

@@ -204,15 +204,23 @@ class EfficientNetStem(nn.Module):
     A folder asks for it by ``"stem": "efficientnet-lite0"`` in the ``vision_config`` of its ``config.json``; with
     ``"stem_folded": true`` its weights are those after ``fuse``. Its pooled features are the mean of what the tokens
     are projected from or, with ``"stem_pooled_stages": [1, 2, 3, 4, 5]``, the head's mean with mean and deviation of
-    these stages, each over its whole map.
+    these stages, each over its whole map; with ``"stem_pooled_mirrored": true`` their mean over the crop and its mirror
+    image, which costs the stem's work a second time. The tokens are of the crop alone.
     """
 
     pixel_mean, pixel_std = PIXEL_MEAN, PIXEL_STD
 
     def __init__(
-        self, variant: str, *, width: int, folded: bool = False, pooled_stages: Sequence[int] | None = None
+        self,
+        variant: str,
+        *,
+        width: int,
+        folded: bool = False,
+        pooled_stages: Sequence[int] | None = None,
+        pooled_mirrored: bool = False,
     ) -> None:
         super().__init__()
+        self.pooled_mirrored = pooled_mirrored
         self.network = EfficientNetLite(variant)
         self._stages = stages_of(variant)
         self.channels = [*(self._stages[index].channels for index in (0, *_POOLED)), width]
@@ -242,13 +250,27 @@ class EfficientNetStem(nn.Module):
         ``detach_tokens`` no gradient of the tokens reaches the network.
         """
         found = self.network.maps(pixels.contiguous(memory_format=torch.channels_last))
-        grid = found[-1].shape[-1]
         with torch.autocast(pixels.device.type, enabled=False):  # a variance needs more digits than bf16 has
-            statistics = [part for index in _POOLED for part in mean_and_deviation(found[index].float(), grid)]
-            joined = torch.cat([found[-1].float(), *statistics], dim=1)
+            joined = self._joined(found)
             normed = self.norm(joined.detach() if detach_tokens else joined)
-            pooled = joined.mean(dim=(2, 3)) if self.pooled_stages is None else self._whole_maps(found)
+            pooled = self._pooled(found, joined)
+        if self.pooled_mirrored:
+            mirrored = self.network.maps(pixels.flip(3).contiguous(memory_format=torch.channels_last))
+            with torch.autocast(pixels.device.type, enabled=False):
+                pooled = (pooled + self._pooled(mirrored)) / 2
         return [*(found[index] for index in (0, *_POOLED)), self.to_width(normed)], pooled
+
+    def _joined(self, found: list[Tensor]) -> Tensor:
+        """What the tokens are projected from, (B, F, S / 32, S / 32)."""
+        grid = found[-1].shape[-1]
+        statistics = [part for index in _POOLED for part in mean_and_deviation(found[index].float(), grid)]
+        return torch.cat([found[-1].float(), *statistics], dim=1)
+
+    def _pooled(self, found: list[Tensor], joined: Tensor | None = None) -> Tensor:
+        """The pooled features of one orientation; ``joined`` saves computing it again."""
+        if self.pooled_stages is not None:
+            return self._whole_maps(found)
+        return (self._joined(found) if joined is None else joined).mean(dim=(2, 3))
 
     def _whole_maps(self, found: list[Tensor]) -> Tensor:
         parts = [found[-1].float().mean(dim=(2, 3))]

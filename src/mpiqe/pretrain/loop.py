@@ -211,6 +211,11 @@ def _photos(options: PretrainOptions, reporter: Reporter) -> Photos:
 
 
 def _clip(options: PretrainOptions, run: RunFolder) -> FrozenCLIP:
+    begun = _begun(options, run)
+    return begun.with_mirrored_pooling() if options.mirrored_pooling else begun
+
+
+def _begun(options: PretrainOptions, run: RunFolder) -> FrozenCLIP:
     if options.start is not None:
         start = FrozenCLIP.from_pretrained(options.start).with_whole_maps()
         size = options.image_size

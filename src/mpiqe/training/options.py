@@ -157,6 +157,9 @@ class PretrainOptions:
         None, "side of a crop in pixels; default 224, or that of the backbone to go on from"
     )
     square_photos: bool = option(False, "show whole photos, resized to the square of a crop, in place of crops of them")
+    mirrored_pooling: bool = option(
+        False, "pool the features of an EfficientNet stem over a crop and its mirror image, at twice the stem's work"
+    )
     layers: int = option(6, "transformer layers of the image tower, of a fresh backbone")
     smallest: float = option(
         1.0,

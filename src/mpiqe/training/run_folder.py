@@ -231,7 +231,7 @@ BEFORE_THEY_WERE: Mapping[str, Any] = {
 """Settings that runs of earlier versions do not name, and what those did."""
 
 
-PRETRAINING_BEFORE: Mapping[str, Any] = {"square_photos": False}
+PRETRAINING_BEFORE: Mapping[str, Any] = {"square_photos": False, "mirrored_pooling": False}
 """The same of ``mpiqe pretrain``."""
 
 
