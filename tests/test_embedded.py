@@ -49,7 +49,7 @@ def test_every_score_has_an_interval_around_it_and_the_scale_names_the_version(s
     assert score.interval is not None
     low, high = score.interval
     assert low < score.score < high
-    assert scorer.scale.model == "mpiqe-embedded 6"
+    assert scorer.scale.model == "mpiqe-embedded 7"
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])

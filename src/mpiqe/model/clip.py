@@ -295,17 +295,17 @@ class FrozenCLIP(nn.Module):
             copied.clip.config.vision_config.stem_pooled_stages = list(WHOLE_MAPS)
         return FrozenCLIP(model=copied.clip, tokenizer=self.tokenizer, name=self.name)
 
-    def with_mirrored_pooling(self) -> "FrozenCLIP":
+    def with_mirrored_pooling(self, mirrored: bool = True) -> "FrozenCLIP":
         """A copy whose EfficientNet stem pools its features over a crop and its mirror image, at twice its work.
 
-        Raises ``ConfigError`` for a backbone without pooled features.
+        Without ``mirrored`` over the crop alone. Raises ``ConfigError`` for a backbone without pooled features.
         """
         copied = copy.deepcopy(self)
         stem = copied.clip.vision_model.embeddings.patch_embedding
         if not isinstance(stem, EfficientNetStem):
             raise ConfigError(f"{self.name} has no pooled features: mirrored pooling is for an EfficientNet stem")
-        stem.pooled_mirrored = True
-        copied.clip.config.vision_config.stem_pooled_mirrored = True
+        stem.pooled_mirrored = mirrored
+        copied.clip.config.vision_config.stem_pooled_mirrored = mirrored
         return FrozenCLIP(model=copied.clip, tokenizer=self.tokenizer, name=self.name)
 
     def for_image_size(self, size: int) -> "FrozenCLIP":
