@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import STEM
+from tests.tiny import STEM
 
 from mpiqe.data import choose_split, read_csv
 from mpiqe.errors import ConfigError
@@ -337,13 +337,16 @@ def test_a_run_on_natural_crops_alone_teaches_no_made_distortion_and_goes_on_as_
     assert {name for name in after if ".network." in name} <= kept
 
 
-def test_a_start_is_taken_to_square_photos_of_another_size(tmp_path: Path, rated_photos: Path) -> None:
+def test_a_start_is_taken_to_squares_of_another_size_and_mirrored_pooling(tmp_path: Path, rated_photos: Path) -> None:
     common = {"hint_weight": 0.0, "epochs": 1, "warmup_epochs": 0}
     shape = {"stem": "efficientnet-lite0", "image_size": 64, "layers": 1}
     first = _run(tmp_path / "first", _options(rated_photos, made_views=False, **shape, **common))
-    options = _options(rated_photos, start=str(first), image_size=96, square_photos=True, stem_rate=0.0, **common)
+    whole = {"image_size": 96, "square_photos": True, "mirrored_pooling": True}
+    options = _options(rated_photos, start=str(first), stem_rate=0.0, **whole, **common)
     clip = FrozenCLIP.from_pretrained(_run(tmp_path / "run", options))
     assert (clip.image_size, clip.grid, clip.pooled_width) == (96, 3, 2176)
+    pixels = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(clip.embed(pixels.flip(3)).pooled, clip.embed(pixels).pooled)
     before, after = FrozenCLIP.from_pretrained(first).weights(), clip.weights()
     assert all(torch.equal(before[name], after[name]) for name in after if ".network." in name)
     (row,) = _rows(tmp_path / "run")

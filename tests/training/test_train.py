@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.conftest import TINY
+from tests.tiny import TINY
 
 import mpiqe
 from mpiqe import metrics
