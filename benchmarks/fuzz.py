@@ -107,11 +107,12 @@ def main() -> None:
 
     for name in dict.fromkeys((*by_kind, *asked.kinds)):
         tally = by_kind.setdefault(name, Tally(name, count=len(numbers), seed=asked.seed, following=numbers.start))
-        fuzz(
-            KINDS[name], range(tally.following, numbers.stop), seed=asked.seed, keep=asked.keep, tally=tally, save=save
-        )
+        todo = range(tally.following, numbers.stop)
+        try:
+            fuzz(KINDS[name], todo, seed=asked.seed, keep=asked.keep, tally=tally, save=save)
+        finally:  # where it is ended, too
+            save()
         print(_row(tally), flush=True)
-        save()
     tallies = list(by_kind.values())
     for tally in tallies:
         for what, number in Counter((finding.what, finding.detail) for finding in tally.findings).most_common():
@@ -232,19 +233,28 @@ _OFFLINE = {
     "OPENBLAS_NUM_THREADS": "1",
     "no_proxy": "*",
     "PYTHONFAULTHANDLER": "",
+    "AWS_EC2_METADATA_DISABLED": "true",  # stores fail at once, as where there is no network
+    "AWS_MAX_ATTEMPTS": "1",
+    "AWS_ACCESS_KEY_ID": "nobody",
+    "AWS_SECRET_ACCESS_KEY": "nobody",
 }
 
 
 def _events(process: "subprocess.Popen[bytes]", kind: Kind, tally: Tally) -> Iterator[dict[str, Any]]:
-    """What the child says, as it comes; raises ``TimeoutError`` where it is silent for too long."""
+    """What the child says, as it comes; raises ``TimeoutError`` where it is silent for too long.
+
+    Time for which it was ready to run and the machine ran others does not count.
+    """
     assert process.stdout is not None  # noqa: S101 # it is a pipe
     waiting, limit = b"", _START_SECONDS
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        last = time.monotonic()
+        last, kept = time.monotonic(), None
         while True:
             if not selector.select(timeout=1.0):
-                if time.monotonic() - last > limit:
+                waited = kept_waiting(process.pid)
+                kept = waited if kept is None else kept
+                if time.monotonic() - last - (waited - kept) > limit:
                     raise TimeoutError(f"not done after {limit:g} s")
                 continue
             step = os.read(process.stdout.fileno(), 1 << 16)
@@ -253,9 +263,26 @@ def _events(process: "subprocess.Popen[bytes]", kind: Kind, tally: Tally) -> Ite
             *lines, waiting = (waiting + step).split(b"\n")
             for line in lines:
                 event = json.loads(line)
-                last = time.monotonic()
+                last, kept = time.monotonic(), None
                 limit = _STUCK * kind.seconds if "begin" in event else _START_SECONDS  # between two it is our own work
                 yield event
+
+
+def kept_waiting(process: int) -> float:
+    """Seconds for which a process and those that it has started were ready to run, but did not get a processor."""
+    parents: dict[int, int] = {}
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            parents[int(place.parent.name)] = int(place.read_text().rpartition(")")[2].split()[1])
+    family = [process]
+    for each in family:
+        family += [child for child, parent in parents.items() if parent == each]
+    waited = 0
+    for each in family:
+        with contextlib.suppress(OSError):
+            for thread in os.scandir(f"/proc/{each}/task"):
+                waited += int(Path(thread.path, "schedstat").read_text().split()[1])
+    return waited / 1e9
 
 
 def _count(kind: Kind, event: dict[str, Any], tally: Tally) -> None:
@@ -277,4 +304,5 @@ def _count(kind: Kind, event: dict[str, Any], tally: Tally) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the reading process is ended with it
     main()

@@ -1,7 +1,9 @@
 """What ``benchmarks.fuzz`` reads: for each kind of input sound files, and the code that mpiqe reads them with."""
 
 import io
+import json
 import socket
+import struct
 import tarfile
 import threading
 from collections.abc import Callable, Generator, Iterable
@@ -9,7 +11,8 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from benchmarks.memory import Mean
 from PIL import Image
@@ -25,6 +28,11 @@ Use = Callable[[Path], None]
 
 _SIZE = 32
 _MOST_PHOTOS = 50  # that one list or archive is read to
+_SECONDS = 60.0
+"""That a photo or some rows may take by the clock, as ``mpiqe`` has it: on a busy machine sound ones are slow."""
+
+
+_PATIENCE: dict[str, Any] = {"connect_timeout": 1, "read_timeout": 1, "attempts": 2, "pause": 0.01}
 
 
 class Refused(Exception):  # noqa: N818 # it is no error of the code that is tested
@@ -58,6 +66,25 @@ def _photos(_: Path) -> Files:
     return dict(malformed.photos())
 
 
+def _formats(_: Path) -> Files:
+    """What Pillow itself does not read: HEIC, JPEG XL and a camera's DNG."""
+    from tests import made_formats as made
+
+    small = Image.radial_gradient("L").resize((96, 64)).convert("RGB")
+    jpeg = malformed.encoded(small, "JPEG")
+    return {
+        "plain.heic": made.heic(small),
+        "turned.heic": made.heic(small, orientation=6),
+        "alpha.heic": made.heic(small.convert("RGBA")),
+        "plain.jxl": made.jxl(small),
+        "lossless.jxl": made.jxl(small, lossless=True),
+        "alpha.jxl": made.jxl(small.convert("RGBA")),
+        "packed.jxl": made.jxl_of_jpeg(jpeg),
+        "camera.dng": made.dng(small.resize((600, 400))),
+        "turned.dng": made.dng(small.resize((600, 400)), orientation=6),
+    }
+
+
 def _png(level: int = 90) -> bytes:
     return malformed.encoded(Image.new("RGB", (60, 40), (level, level, level)), "PNG")
 
@@ -79,7 +106,7 @@ def _readers() -> Generator[Callable[[Iterable[str | bytes | Photo]], None], Non
     from mpiqe.isolation.pool import Readers
     from mpiqe.scoring.scorer import Scorer
 
-    scorer = Scorer(predictor=Mean(), crops=1, workers=1, read_timeout=10)
+    scorer = Scorer(predictor=Mean(), crops=1, workers=1, read_timeout=_SECONDS)
     with closing(Readers(cutting=scorer.cutting(), timeout=scorer.read_timeout)) as readers:
 
         def read(sources: Iterable[str | bytes | Photo]) -> None:
@@ -109,6 +136,27 @@ def _archives(_: Path) -> Files:
     return files
 
 
+def _zips(_: Path) -> Files:
+    files = {}
+    for name, method, comment in (("stored", ZIP_STORED, b""), ("packed", ZIP_DEFLATED, b"a comment")):
+        file = io.BytesIO()
+        with ZipFile(file, "w", method) as archive:
+            archive.comment = comment
+            for number in range(3):
+                archive.writestr(f"folder/{number}.png", _png(50 * number))
+        files[f"{name}.zip"] = file.getvalue()
+    wide = io.BytesIO()
+    with ZipFile(wide, "w", ZIP_DEFLATED) as archive, archive.open("wide.png", "w", force_zip64=True) as member:
+        member.write(_png())
+    at = wide.getvalue().rindex(b"PK\5\6")
+    count, size, start = struct.unpack_from("<HII", wide.getvalue(), at + 10)
+    end = struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, size, start)
+    locator = struct.pack("<IQI", 0, at, 1)
+    last = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, count, count, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    files["wide.zip"] = wide.getvalue()[:at] + b"PK\6\6" + end + b"PK\6\7" + locator + last
+    return files
+
+
 def _tables(folder: Path) -> Files:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -124,27 +172,67 @@ def _tables(folder: Path) -> Files:
     return files
 
 
+def _arrows(folder: Path) -> Files:
+    """Arrow files and streams, as pyarrow, Feather and Hugging Face's datasets write them."""
+    import pyarrow as pa
+    from pyarrow import feather
+
+    (folder / "a.png").write_bytes(_png())
+    path, images = str(folder / "a.png"), [_png(level) for level in (10, 20, 30)]
+    structs = [{"bytes": images[0], "path": "0.png"}, {"bytes": None, "path": path}, {"bytes": images[1], "path": None}]
+    features = json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})
+    tables = {
+        "path": pa.table({"path": [path] * 3, "kept": [1, 2, 3]}),
+        "image": pa.table({"image": images}),
+        "dictionary": pa.table({"path": pa.array([path] * 3).dictionary_encode()}),
+        "large": pa.table({"image": pa.array(images, pa.large_binary())}),
+        "struct": pa.table({"image": structs}).replace_schema_metadata({"huggingface": features}),
+    }
+    files = {}
+    for name, table in tables.items():
+        for form, make in (("file", pa.ipc.new_file), ("stream", pa.ipc.new_stream)):
+            written = io.BytesIO()
+            with make(written, table.schema) as writer:
+                writer.write_table(table, max_chunksize=2)
+            files[f"{name}-{form}.arrow"] = written.getvalue()
+        for compression in ("lz4", "zstd"):
+            written = io.BytesIO()
+            feather.write_feather(table, written, compression=compression)
+            files[f"{name}-{compression}.arrow"] = written.getvalue()
+    return files
+
+
 def _lists(folder: Path) -> Files:
     (folder / "a.png").write_bytes(_png())
     return {"photos.list": f"{folder / 'a.png'}\n{folder / '*.png'}\n\n{folder / '{a,a}.png'}\n".encode()}
 
 
 @contextmanager
-def _finds(folder: Path, *, mark: str = "") -> Generator[Use, None, None]:
-    from mpiqe.sources.find import Limits, find
+def _opens(folder: Path) -> Generator[Use, None, None]:
+    """An archive or a table, as one of many of the same job: the process that reads tables is the same for all."""
+    from mpiqe.sources.archive import Archive, Shared
+    from mpiqe.sources.photo import Limits
 
-    limits = Limits(max_bytes=1 << 20, timeout=2, connect_timeout=1, read_timeout=1, attempts=2, pause=0.01)
-    with _readers() as read:
+    with _readers() as read, Shared(Limits(max_bytes=1 << 20, timeout=_SECONDS, **_PATIENCE)) as shared:
 
         def use(path: Path) -> None:
-            found = find([f"{mark}{path}"], stdin=io.BytesIO(), limits=limits)
-            read(islice(found, _MOST_PHOTOS))
+            with closing(Archive(str(path), str(path), False, shared).photos()) as photos:
+                read(islice(photos, _MOST_PHOTOS))
 
         yield use
 
 
-def _reads_lists(folder: Path) -> AbstractContextManager[Use]:
-    return _finds(folder, mark="@")
+@contextmanager
+def _reads_lists(folder: Path) -> Generator[Use, None, None]:
+    from mpiqe.sources.find import Limits, find
+
+    limits = Limits(max_bytes=1 << 20, timeout=2, **_PATIENCE)
+    with _readers() as read:
+
+        def use(path: Path) -> None:
+            read(islice(find([f"@{path}"], stdin=io.BytesIO(), limits=limits), _MOST_PHOTOS))
+
+        yield use
 
 
 def _releases(folder: Path) -> Files:
@@ -285,6 +373,7 @@ def _reads_backbones(_: Path) -> Generator[Use, None, None]:
 
 
 def _checkpoint(folder: Path) -> Files:
+    """With its digest, and without one."""
     _backbone(folder)
     from mpiqe.model.build import build_model
     from mpiqe.model.checkpoint import CheckpointConfig, save_checkpoint
@@ -305,7 +394,13 @@ def _checkpoint(folder: Path) -> Files:
         metrics={"val_srcc": None},
     )
     save_checkpoint(folder / "mpiqe.safetensors", build_model(clip, options), config)
-    return {"mpiqe.safetensors": (folder / "mpiqe.safetensors").read_bytes()}
+    content = (folder / "mpiqe.safetensors").read_bytes()
+    length = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:length])
+    del header["__metadata__"]["mpiqe_digest"]  # as mpiqe 0.1 wrote them: no digest stops what has been changed
+    older = json.dumps(header).encode()
+    older += b" " * (-len(older) % 8)
+    return {"mpiqe.safetensors": content, "older.safetensors": struct.pack("<Q", len(older)) + older + content[length:]}
 
 
 @contextmanager
@@ -324,13 +419,36 @@ def _loads(_: Path) -> Generator[Use, None, None]:
     yield use
 
 
-def _exported(_: Path) -> Files:
-    """The embedded model, whose folder is laid out as an exported one; its graph refers to the weights beside it."""
+def _exported(folder: Path) -> Files:
+    """A small graph, with digests and without, and the embedded one, whose weights lie beside it, without.
+
+    A card need not have any, and they stop whatever has been changed in a graph before ONNX Runtime reads it.
+    """
+    from mpiqe.runtimes.export import export
     from mpiqe.scoring.loading import embedded_folder
 
-    home = embedded_folder()
-    kept = [path for path in home.rglob("*") if path.suffix in (".json", ".onnx", ".safetensors")]
-    return {str(path.relative_to(home)): path.read_bytes() for path in sorted(kept)}
+    _checkpoint(folder)
+    graph, home = folder / "graph", embedded_folder()
+    export(folder / "mpiqe.safetensors", graph, photos=[Image.linear_gradient("L").convert("RGB")])
+    card, onnx = (graph / "mpiqe.json").read_bytes(), (graph / "mpiqe.onnx").read_bytes()
+    files = {"small/mpiqe.json": _without_digests(card), "small/mpiqe.onnx": onnx}
+    files |= {"checked/mpiqe.json": card, "checked/mpiqe.onnx": onnx}
+    files["beside/mpiqe.json"] = _without_digests((home / "mpiqe.json").read_bytes())
+    return files | {f"beside/{name}": (home / name).read_bytes() for name in ("mpiqe.onnx", "mpiqe.safetensors")}
+
+
+def _without_digests(card: bytes) -> bytes:
+    return json.dumps({**json.loads(card), "digests": {}}).encode()
+
+
+@contextmanager
+def _loads_graphs(folder: Path) -> Generator[Use, None, None]:
+    with _loads(folder) as load:
+
+        def use(path: Path) -> None:
+            load(path.parent)
+
+        yield use
 
 
 def _answers(_: Path) -> Files:
@@ -352,7 +470,7 @@ def _downloads(folder: Path) -> Generator[Use, None, None]:
     """From a server of ours that answers each request with the file's bytes."""
     from mpiqe.sources.find import Limits, find
 
-    limits = Limits(max_bytes=1 << 20, timeout=2, connect_timeout=1, read_timeout=1, attempts=2, pause=0.01)
+    limits = Limits(max_bytes=1 << 20, timeout=5, connect_timeout=5, read_timeout=5, attempts=2, pause=0.01)
     said = [b""]
     with closing(socket.create_server(("127.0.0.1", 0))) as listener, _readers() as read:
         port = listener.getsockname()[1]
@@ -384,15 +502,18 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("photos", _photos, _reads_photos, apart=True),
-        Kind("archives", _archives, _finds, apart=True),
-        Kind("tables", _tables, _finds, apart=True, may_name_files=True, hosts="public"),
+        Kind("formats", _formats, _reads_photos, apart=True),
+        Kind("archives", _archives, _opens, apart=True),
+        Kind("zips", _zips, _opens, apart=True),
+        Kind("tables", _tables, _opens, apart=True, may_name_files=True, hosts="public"),
+        Kind("arrow", _arrows, _opens, apart=True, may_name_files=True, hosts="public"),
         Kind("lists", _lists, _reads_lists, apart=True, may_name_files=True, hosts="any"),
         Kind("http", _answers, _downloads, apart=True, hosts="loopback"),
         Kind("releases", _releases, _reads_releases, apart=True),
         Kind("labels", _labels, _reads_labels, one_file=False),
         Kind("settings", _settings, _reads_settings, may_name_files=True),
         Kind("checkpoints", _checkpoint, _loads),
-        Kind("exported", _exported, _loads, one_file=False),
+        Kind("exported", _exported, _loads_graphs),
         Kind("backbones", _backbone, _reads_backbones, one_file=False, megabytes=1000),
     )
 }

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import fuzz_zip
+
 _BYTES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\n", b"\r", b'"', b"'", b",", b"{", b"[", b"<", b"%", b"\x1b[2J", b"\xc3")
 _NUMBERS = (
     0,
@@ -27,6 +29,7 @@ _NUMBERS = (
     1 << 62,
     (1 << 64) - 1,
 )
+_LARGE = 2 << 20  # bytes; what has more is made and changed so that it takes no seconds
 _ODD_VALUES: tuple[Any, ...] = (
     None,
     True,
@@ -200,6 +203,11 @@ def _changed(value: Any, draw: random.Random) -> Any:
         if how < 0.6:
             return [*value[:at], _changed(value[at], draw), *value[at + 1 :]]
         return [*value[:at], *value[at + 1 :]] if how < 0.8 else [*value, value[at]]
+    if isinstance(value, str) and value.startswith("{") and draw.random() < 0.8:  # JSON within JSON, as in checkpoints
+        try:
+            return json.dumps(_changed(json.loads(value), draw))
+        except ValueError:
+            pass
     return draw.choice(_ODD_VALUES)
 
 
@@ -257,8 +265,48 @@ def _urls(content: bytes, draw: random.Random, canary: Path) -> bytes:
 
 def _parquet(_: bytes, draw: random.Random, canary: Path) -> bytes:
     """A table of cells as they may come from anywhere."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    pq.write_table(_table(draw, canary), file, compression=draw.choice(("none", "zstd", "gzip")))
+    return file.getvalue()
+
+
+def _arrow(content: bytes, draw: random.Random, canary: Path) -> bytes:
+    """Such a table as Arrow's file or stream, or one with other lengths and offsets, which nothing there checks."""
+    import pyarrow as pa
+
+    if draw.random() < 0.5:
+        return _words(content, draw)
+    file = io.BytesIO()
+    table = _table(draw, canary)
+    compression = draw.choice((None, "lz4", "zstd"))
+    options = pa.ipc.IpcWriteOptions(compression="lz4" if table.nbytes > _LARGE else compression)
+    make = draw.choice((pa.ipc.new_file, pa.ipc.new_stream))
+    with make(file, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=draw.choice((1, 2, 100)))
+    return file.getvalue() if draw.random() < 0.5 else _words(file.getvalue(), draw)
+
+
+def _words(content: bytes, draw: random.Random) -> bytes:
+    """Some whole numbers of four or eight bytes, at places that they are aligned to, replaced by others."""
+    changed = bytearray(content)
+    for _turn in range(draw.choice((1, 1, 2, 4))):
+        form, size = draw.choice((("<I", 4), ("<Q", 8)))
+        last = len(changed) - size + 1
+        anywhere = range(0, last, 4) if last < _LARGE else (*range(0, 4096, 4), *range(last // 4 * 4 - 4096, last, 4))
+        places = [at for at in anywhere if any(changed[at : at + size])]
+        if not places:
+            return bytes(changed)
+        at = draw.choice(places)
+        (value,) = struct.unpack_from(form, changed, at)
+        other = draw.choice((*_NUMBERS, value + 1, value - 1, value + 8, value * 2, value << 16, -value))
+        struct.pack_into(form, changed, at, other & ((1 << 8 * size) - 1))
+    return bytes(changed)
+
+
+def _table(draw: random.Random, canary: Path) -> Any:
+    import pyarrow as pa
 
     column = draw.choice(("path", "url", "image", "bytes", "x\x1b[2J", ""))
     cells: list[Any] = [
@@ -280,12 +328,19 @@ def _parquet(_: bytes, draw: random.Random, canary: Path) -> bytes:
     elif kind == "dictionary":
         made = pa.array(cells, pa.string()).dictionary_encode()
     elif kind == "large":  # small in the file, since they are all the same
-        made = pa.array([b"\0" * draw.choice((1 << 20, 100 << 20))] * draw.choice((1, 8)), pa.binary())
+        made = _large(draw.choice((1 << 20, 1 << 20, 1 << 20, 100 << 20)), draw.choice((1, 8)))
     else:
         made = pa.array(cells, pa.string())
-    file = io.BytesIO()
-    pq.write_table(pa.table({column: made}), file, compression=draw.choice(("none", "zstd", "gzip")))
-    return file.getvalue()
+    return pa.table({column: made})
+
+
+def _large(size: int, count: int) -> Any:
+    """So many cells of so many bytes; more than a few megabytes as one value that all of them refer to."""
+    import pyarrow as pa
+
+    if size < _LARGE:
+        return pa.array([bytes(size)] * count, pa.binary())
+    return pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([bytes(size)], pa.binary()))
 
 
 def _tar(content: bytes, draw: random.Random, canary: Path) -> bytes:
@@ -364,6 +419,8 @@ _FORMATS: dict[str, Callable[[bytes, random.Random, Path], bytes]] = {
     "toml": _toml,
     "list": _urls,
     "parquet": _parquet,
+    "arrow": _arrow,
+    "zip": fuzz_zip.change,
     "tar": _tar,
     "http": _http,
 }

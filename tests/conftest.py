@@ -1,42 +1,34 @@
-"""A CLIP small enough for tests, real photos, and a rated folder of them."""
+"""A CLIP small enough for tests, real photos, and a rated folder of them.
+
+What takes seconds to import is imported where it is used: pytest reads this file in the process that only hands the
+tests out, too.
+"""
 
 import csv
+import gc
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from PIL import Image
-from skimage import data as photos_of_scikit_image
 
-from mpiqe.data.synthetic import distort
 from mpiqe.labels import DISTORTIONS, SCENES
-from mpiqe.model.build import build_model
-from mpiqe.model.clip import FrozenCLIP
-from mpiqe.model.compact import CompactOptions, create_compact
-from mpiqe.model.mpiqe import MPIQE
-from mpiqe.model.options import ModelOptions
 
 if TYPE_CHECKING:
+    import torch
     from playwright.sync_api import Browser
 
+    from mpiqe.model.clip import FrozenCLIP
+    from mpiqe.model.mpiqe import MPIQE
+
+# Every process has one thread: several on one tiny model wait for each other more than they compute. Torch reads this
+# when it is first imported, here, by the other conftest.py files and in the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-TINY = CompactOptions(
-    stem_channels=(),
-    patch_size=8,
-    vision_width=64,
-    vision_layers=3,
-    text_width=64,
-    text_layers=2,
-    joint_width=32,
-    image_size=32,
-)
-STEM = replace(TINY, stem_channels=(8, 16, 64), stem_blocks=(0, 1, 0), vision_layers=1, text_layers=1)
-TINY_OPTIONS = ModelOptions(windows=3, decoder_layers=2)
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
 
@@ -48,16 +40,22 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if named or usable == 1 else min(usable, 8)
 
 
-def pytest_configure() -> None:
-    """Give every process one thread: several on one tiny model wait for each other more than they compute."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
-    torch.set_num_threads(1)
+def pytest_collection_finish() -> None:
+    """Take what is imported and collected by now, a million objects, out of every garbage collection that follows.
+
+    What a test leaves behind is collected, and found by ``gc.get_objects``, as ever.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a GPU where there is none."""
-    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
-        pytest.skip("needs an NVIDIA GPU that torch can use")
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs an NVIDIA GPU that torch can use")
 
 
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config: pytest.Config) -> None:
@@ -97,6 +95,10 @@ def chromium() -> "Iterator[Browser]":
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP of random weights, saved as the hub saves one."""
+    from tests.tiny import TINY
+
+    from mpiqe.model.compact import create_compact
+
     folder = tmp_path_factory.mktemp("backbone") / "tiny-clip"
     words = {word for name in (*SCENES, *DISTORTIONS) for word in name.lower().split()}
     create_compact(folder, words=words, options=TINY, seed=1)
@@ -106,6 +108,10 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def stem_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with a convolutional stem of three stages, whose maps have sides 16, 8 and 4."""
+    from tests.tiny import STEM
+
+    from mpiqe.model.compact import create_compact
+
     folder = tmp_path_factory.mktemp("backbone") / "tiny-stem"
     words = {word for name in (*SCENES, *DISTORTIONS) for word in name.lower().split()}
     create_compact(folder, words=words, options=STEM, seed=2)
@@ -113,24 +119,36 @@ def stem_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tiny_clip(tiny_folder: Path) -> FrozenCLIP:
+def tiny_clip(tiny_folder: Path) -> "FrozenCLIP":
+    from mpiqe.model.clip import FrozenCLIP
+
     return FrozenCLIP.from_pretrained(tiny_folder)
 
 
 @pytest.fixture
-def tiny_model(tiny_clip: FrozenCLIP) -> MPIQE:
+def tiny_model(tiny_clip: "FrozenCLIP") -> "MPIQE":
+    from tests.tiny import TINY_OPTIONS
+
+    from mpiqe.model.build import build_model
+
     return build_model(tiny_clip, TINY_OPTIONS)
 
 
 @pytest.fixture
-def pixels() -> torch.Tensor:
+def pixels() -> "torch.Tensor":
     """Three crops of noise, (3, 3, 32, 32)."""
+    import torch
+
     return torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="session")
 def rated_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CSV of real photos and blurred, noisy and dark versions of them, with made-up ratings; returns the CSV."""
+    from skimage import data as photos_of_scikit_image
+
+    from mpiqe.data.synthetic import distort
+
     folder = tmp_path_factory.mktemp("rated")
     scenes = {"astronaut": "human|indoor scene", "chelsea": "animal", "coffee": "still-life", "rocket": "landscape"}
     rows = []

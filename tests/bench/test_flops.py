@@ -53,6 +53,7 @@ def test_the_plain_model_takes_what_the_formula_says(tiny_clip, options) -> None
     assert counted(lambda: PlainMPIQE(model)(pixels, folded)) == 2 * flops.plain(shape_of(model))
 
 
+@pytest.mark.slow  # 150 million random weights
 def test_vit_b_16_takes_what_the_formula_says(tmp_path) -> None:
     create_untrained(tmp_path, shape_named("vit-b-16"))
     model = build_model(FrozenCLIP.from_pretrained(tmp_path / BACKBONE), ModelOptions())

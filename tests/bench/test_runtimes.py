@@ -1,5 +1,5 @@
 import pytest
-from tests.conftest import TINY, TINY_OPTIONS
+from tests.tiny import TINY, TINY_OPTIONS
 
 from mpiqe.bench.runtimes import Source, build
 from mpiqe.errors import ConfigError

@@ -2,8 +2,12 @@
 
 import gc
 import json
+import os
 import random
+import signal
+import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,11 +24,34 @@ from mpiqe.errors import ImageError
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures by /proc")
 
 
-@pytest.mark.parametrize("name", ["photos", "archives", "http", "labels"])
+@pytest.mark.parametrize("name", ["photos", "formats", "archives", "zips", "arrow", "http", "labels"])
 def test_a_few_mutations_of_each_kind_do_nothing_but_being_refused(name):
     tally = fuzz(KINDS[name], range(12), seed=1)
     assert tally.findings == []
     assert tally.mutations == tally.accepted + tally.refused == 12
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "formats",
+        "archives",
+        "zips",
+        "tables",
+        "arrow",
+        pytest.param("checkpoints", marks=pytest.mark.slow),
+        pytest.param("exported", marks=pytest.mark.slow),
+    ],
+)
+def test_every_file_that_is_changed_is_one_that_mpiqe_reads(name, tmp_path):
+    kind = KINDS[name]
+    for each, content in kind.make(tmp_path).items():
+        path = tmp_path / "files" / each
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    with kind.use(tmp_path) as use:
+        for path in sorted((tmp_path / "files").rglob("*.*")):
+            use(path)
 
 
 def test_a_mutation_is_a_function_of_seed_and_number(tmp_path):
@@ -141,6 +168,27 @@ def test_a_process_that_dies_costs_one_mutation_and_the_next_is_read(monkeypatch
     assert (tally.mutations, tally.accepted) == (6, 4)
 
 
+def test_time_in_which_the_machine_runs_others_does_not_count(monkeypatch, tmp_path):
+    """The stand-in for the child has a processor with three others that never pause: 1.2 s of its own take 4.8."""
+    child = tmp_path / "benchmarks" / "fuzz_child.py"
+    child.parent.mkdir()
+    child.write_text(
+        "import json, os, subprocess, sys, time\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "others = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(3)]\n"
+        "time.sleep(1)\n"
+        "print(json.dumps({'begin': 0, 'file': 'a'}), flush=True)\n"
+        "began = time.process_time()\n"
+        "while time.process_time() < began + 1.2: pass\n"
+        "print(json.dumps({'end': 0, 'file': 'a', 'reason': None, 'findings': [], 'seconds': 0, 'clock': 0,"
+        " 'megabytes': 0}), flush=True)\n"
+        "for other in others: other.kill()\n"
+    )
+    monkeypatch.setattr(fuzz_module, "ROOT", tmp_path)
+    tally = fuzz(Kind("made", KINDS["photos"].make, KINDS["photos"].use, seconds=0.45), range(1))
+    assert (tally.mutations, tally.findings) == (1, [])
+
+
 def test_a_run_that_was_stopped_goes_on_behind_what_its_file_has(monkeypatch, tmp_path, capsys):
     """The stand-in for the child refuses all it reads; the file of the first run is as a stopped one leaves it."""
     child = tmp_path / "benchmarks" / "fuzz_child.py"
@@ -175,6 +223,22 @@ def test_a_run_that_was_stopped_goes_on_behind_what_its_file_has(monkeypatch, tm
     assert tally["took"] >= 50.0
     assert [(each["mutations"], each["following"]) for (each,) in saved] == [(5, 5), (6, 6), (6, 6)]
     assert "photos            6      0       6" in capsys.readouterr().out
+
+
+def test_a_run_that_is_terminated_saves_what_it_has_and_leaves_no_process_behind(tmp_path):
+    file = tmp_path / "fuzz.json"
+    command = [sys.executable, "-m", "benchmarks.fuzz", "--count", "100000", "--kinds", "labels", "--json", str(file)]
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
+    with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (reading := children.read_text().split()):
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait() == 128 + signal.SIGTERM
+    (tally,) = json.loads(file.read_text())
+    assert (tally["kind"], tally["mutations"]) == ("labels", tally["following"])
+    assert not Path(f"/proc/{reading[0]}").exists()
 
 
 def test_a_process_that_is_slow_between_two_mutations_is_no_finding(monkeypatch, tmp_path):

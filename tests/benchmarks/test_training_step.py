@@ -3,7 +3,7 @@ from argparse import Namespace
 import pytest
 import torch
 from benchmarks.training_step import ours, plain
-from tests.conftest import TINY_OPTIONS
+from tests.tiny import TINY_OPTIONS
 
 from mpiqe.bench.photos import write_photos
 from mpiqe.data.record import Record

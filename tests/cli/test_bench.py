@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.conftest import TINY, TINY_OPTIONS
+from tests.tiny import TINY, TINY_OPTIONS
 from typer.testing import CliRunner
 
 from mpiqe.bench import floor, measure, processes

@@ -6,18 +6,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.experiments.conftest import QUICK, livec, roots  # noqa: F401  (fixtures)
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from mpiqe.cli.main import app
+from mpiqe.experiments import runner
 from mpiqe.model.clip import FrozenCLIP
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Path:
-    file = tmp_path / "settings.toml"
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("settings") / "settings.toml"
     file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in QUICK.items()))
     return file
 
@@ -34,6 +36,19 @@ def _scores(out: Path) -> dict[str, str]:
 def _done(out: Path) -> dict[str, int]:
     """Every run that is finished, and when it was."""
     return {str(file.relative_to(out)): file.stat().st_mtime_ns for file in out.rglob("test.json")}
+
+
+@pytest.fixture(scope="module")
+def reported(
+    roots: Path,  # noqa: F811
+    settings: Path,
+    tiny_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[list[str], Path, Result]:
+    """The arguments of a study of table 2 with figure 4, where it has written, and how it ended."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    arguments = _arguments(roots, settings, tiny_folder, out, "table2", "figure4", "--repeats", "1")
+    return arguments, out, CliRunner().invoke(app, arguments)
 
 
 def test_the_plan_is_printed_first_and_alone_if_it_is_all_that_is_asked(
@@ -114,13 +129,9 @@ def test_a_report_alone_begins_no_run_and_says_that_they_are_not_done(
 
 
 def test_the_report_has_ours_beside_the_papers_and_leaves_what_was_not_run_empty(
-    roots: Path,  # noqa: F811
-    settings: Path,
-    tiny_folder: Path,
-    tmp_path: Path,
+    reported: tuple[list[str], Path, Result],
 ) -> None:
-    out = tmp_path / "out"
-    done = CliRunner().invoke(app, _arguments(roots, settings, tiny_folder, out, "table2", "figure4", "--repeats", "1"))
+    _, out, done = reported
     assert done.exit_code == 0, done.output
     with (out / "cells.csv").open(newline="") as lines:
         cells = {(row["row"], row["test"]): row for row in csv.DictReader(lines)}
@@ -159,14 +170,9 @@ def test_a_dataset_with_a_broken_picture_costs_its_cells_alone(
         assert (states[method, "livec"], states[method, "bid"]) == ("run", "not run")
 
 
-def test_other_settings_on_the_same_folder_are_refused(
-    roots: Path,  # noqa: F811
-    settings: Path,
-    tiny_folder: Path,
-    tmp_path: Path,
-) -> None:
-    arguments = _arguments(roots, settings, tiny_folder, tmp_path / "out", "table2", "--repeats", "1")
-    assert CliRunner().invoke(app, arguments).exit_code == 0
+def test_other_settings_on_the_same_folder_are_refused(reported: tuple[list[str], Path, Result]) -> None:
+    arguments, _, done = reported
+    assert done.exit_code == 0
     other = CliRunner().invoke(app, [*arguments, "--epochs", "2"])
     assert other.exit_code == 2
     assert "epochs was 1 and is 2 now" in other.stderr
@@ -189,7 +195,29 @@ def test_nothing_to_read_is_said_in_one_line(tmp_path: Path) -> None:
     assert "roots.toml" in done.stderr
 
 
-@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_an_interrupt_keeps_what_is_done_and_says_how_to_go_on(
+    roots: Path,  # noqa: F811
+    settings: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, do = tmp_path / "out", runner.do
+
+    def do_one(*arguments: Any) -> None:
+        if _done(out):
+            raise KeyboardInterrupt
+        do(*arguments)
+
+    monkeypatch.setattr(runner, "do", do_one)
+    done = CliRunner().invoke(app, _arguments(roots, settings, tiny_folder, out, "table4", "--repeats", "3"))
+    assert done.exit_code == 130
+    assert "stopped; what is done is in" in done.stderr
+    assert len(_done(out)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     roots: Path,  # noqa: F811
     settings: Path,

@@ -264,11 +264,20 @@ def test_rows_that_were_not_finished_are_not_thrown_away(score, photos, tmp_path
     assert not parts_folder(rows).exists()
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.json", "rows.csv.gz", "rows.parquet", "rows.txt"])
-@pytest.mark.parametrize("how", ["killed", "interrupted"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("rows.csv", "killed"),
+        ("rows.txt", "killed"),
+        ("rows.parquet", "interrupted"),
+        *(pytest.param(name, "killed", marks=pytest.mark.slow) for name in ("rows.json", "rows.parquet")),
+        *(
+            pytest.param(name, "interrupted", marks=pytest.mark.slow)
+            for name in ("rows.csv", "rows.jsonl", "rows.json", "rows.csv.gz", "rows.txt")
+        ),
+    ],
+)
 def test_an_overwrite_that_is_stopped_leaves_the_old_rows_and_goes_on(score, photos, tmp_path, monkeypatch, name, how):
-    if name in ("rows.jsonl", "rows.csv.gz") and how == "killed":
-        pytest.skip("as the others")
     rows, whole = tmp_path / name, tmp_path / f"whole.{name}"
     assert score(photos / "03-ü.png", "--output", rows, "--seed", 5)[0] == 0
     assert score(photos, "--output", whole)[0] == 1
@@ -363,7 +372,8 @@ def test_pictures_keep_their_names_over_a_kill(score, photos, tmp_path, monkeypa
     assert not any("broken" in path for path in placed)
 
 
-@pytest.mark.parametrize("form", ["csv", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])])
+@pytest.mark.slow  # what is torn or killed is continued in the quick tests above
+@pytest.mark.parametrize("form", FORMS)
 def test_killed_runs_go_on_to_the_same_file(photos, tmp_path, form):
     list_of_photos = tmp_path / "list.txt"
     list_of_photos.write_text(f"{photos / '03-ü.png'}\n{photos / '05-broken.jpg'}\n" * 150)
@@ -441,7 +451,7 @@ def test_a_second_run_does_not_touch_what_the_first_is_writing(score, photos, tm
         assert score(*[photos / "03-ü.png"] * 3, "--output", rows, "--resume") == (0, "")  # all is there
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["csv", pytest.param("jsonl", marks=pytest.mark.slow), "parquet"])
 def test_a_run_that_was_killed_keeps_nobody_out(score, photos, tmp_path, busy, form):
     rows = tmp_path / f"rows.{form}"
     with busy(rows) as first:

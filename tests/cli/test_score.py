@@ -205,7 +205,7 @@ def endless(folder):
     return start
 
 
-@pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
+@pytest.mark.parametrize("form", ["csv", *(pytest.param(form, marks=pytest.mark.slow) for form in ("table", "jsonl"))])
 def test_a_reader_that_goes_away_is_no_error(endless, form):
     with endless(form) as process:
         assert process.stdout.readline()

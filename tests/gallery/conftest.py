@@ -56,8 +56,11 @@ def mpiqe(monkeypatch, capsys):
 
 @pytest.fixture
 def photos(tmp_path):
+    return save_photos(tmp_path / "photos")
+
+
+def save_photos(folder):
     """Six photos in two folders, three of them taken within a second each of the other, and a file that is none."""
-    folder = tmp_path / "photos"
     for name, level, taken in (
         ("a/IMG_10.jpg", 40, "2024:05:01 10:00:00"),
         ("a/IMG_2.jpg", 80, "2024:05:01 10:00:01"),
@@ -77,11 +80,22 @@ def photos(tmp_path):
     return folder
 
 
-@pytest.fixture
-def page_file(mpiqe, photos, tmp_path):
-    """The page of ``photos``."""
-    assert mpiqe("report", photos, "--out", tmp_path / "page", "--worst", 2)[0] == 1  # of which one cannot be read
-    return tmp_path / "page" / "index.html"
+def make_page(root):
+    """The page of ``save_photos``, which lie in the folder ``photos`` beside it."""
+    arguments = ["mpiqe", "report", str(save_photos(root / "photos")), "--out", str(root / "page"), "--worst", "2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "load", partial(load, isolate=False))
+        patch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as exit_:
+            main()
+    assert exit_.value.code == 1  # one of them cannot be read
+    return root / "page" / "index.html"
+
+
+@pytest.fixture(scope="session")
+def page_file(tmp_path_factory):
+    """A page for all tests that leave its files as they are: what is decided on it stays in the browser's context."""
+    return make_page(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 from PIL import Image
+from tests.gallery.conftest import make_page
 
 from mpiqe.gallery.folder import PageFolder
 from mpiqe.gallery.packing import Contents
@@ -258,17 +259,18 @@ def test_the_map_lies_exactly_on_the_photo(open_page, page_file):
     assert photo["width"] / photo["height"] == pytest.approx(96 / 64, rel=0.01)
 
 
-def test_a_path_is_copied(open_page, page_file, photos):
+def test_a_path_is_copied(open_page, page_file):
     page = open_page(page_file, permissions=["clipboard-read", "clipboard-write"])
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Copy path").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    assert page.evaluate("navigator.clipboard.readText()") == str(photos / "a" / "IMG_10.jpg")
+    assert page.evaluate("navigator.clipboard.readText()") == str(page_file.parents[1] / "photos" / "a" / "IMG_10.jpg")
 
 
-def test_a_photo_that_is_gone_is_shown_by_its_thumbnail(open_page, page_file, photos):
-    (photos / "a" / "IMG_10.jpg").unlink()
-    page = open_page(page_file)
+def test_a_photo_that_is_gone_is_shown_by_its_thumbnail(open_page, tmp_path):
+    file = make_page(tmp_path)
+    (tmp_path / "photos" / "a" / "IMG_10.jpg").unlink()
+    page = open_page(file)
     page.keyboard.press("Enter")
     expect(page.locator("#detail figcaption")).to_contain_text("cannot be shown")
     page.wait_for_function("document.querySelector('.pictures img').naturalWidth === 96")
@@ -276,12 +278,12 @@ def test_a_photo_that_is_gone_is_shown_by_its_thumbnail(open_page, page_file, ph
     page.faults.clear()
 
 
-def test_keys_decide_and_undo(open_page, page_file, photos):
+def test_keys_decide_and_undo(open_page, page_file):
     page = open_page(page_file)
     for key in ("x", "ArrowRight", "4", "p", "ArrowRight", "0", "ArrowRight", "x", "u"):
         page.keyboard.press(key)
     rows = list(csv.DictReader(io.StringIO(exported(page, "csv").decode())))
-    folder = str(photos / "a")
+    folder = str(page_file.parents[1] / "photos" / "a")
     assert rows == [
         {"path": f"{folder}/IMG_10.jpg", "decision": "reject", "rating": ""},
         {"path": f"{folder}/IMG_2.jpg", "decision": "pick", "rating": "4"},

@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tests.conftest import TINY_OPTIONS
+from tests.tiny import TINY_OPTIONS
 from torch import nn
 
 from mpiqe.model.build import build_model

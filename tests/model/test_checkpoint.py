@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tests.conftest import TINY, TINY_OPTIONS
+from tests.tiny import TINY, TINY_OPTIONS
 
 from mpiqe.errors import WeightsError
 from mpiqe.intervals import IntervalModel

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import STEM
 from tests.full_shape import random_model
+from tests.tiny import STEM
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 
 from mpiqe.errors import WeightsError

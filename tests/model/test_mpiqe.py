@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from skimage import data as photos
-from tests.conftest import TINY_OPTIONS
 from tests.model.test_decoder import unfolded
+from tests.tiny import TINY_OPTIONS
 from transformers import CLIPConfig, CLIPModel
 
 from mpiqe import images

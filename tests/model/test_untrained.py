@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from tests.conftest import TINY, TINY_OPTIONS
+from tests.tiny import TINY, TINY_OPTIONS
 from transformers import CLIPConfig
 
 import mpiqe

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import STEM
+from tests.tiny import STEM
 
 from mpiqe.data import choose_split, read_csv
 from mpiqe.errors import ConfigError
@@ -26,14 +26,14 @@ from mpiqe.training.run_folder import RunFolder
 from mpiqe.training.targets import one_hot
 
 
+def _small_options(*, stem: str, **shape: int) -> CompactOptions:
+    return replace(STEM, stem=stem, patch_size=32, **shape) if stem else STEM
+
+
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run itself, on a backbone small enough for a test."""
-
-    def small(*, stem: str, **shape: int) -> CompactOptions:
-        return replace(STEM, stem=stem, patch_size=32, **shape) if stem else STEM
-
-    monkeypatch.setattr(module, "CompactOptions", small)
+    monkeypatch.setattr(module, "CompactOptions", _small_options)
 
 
 @pytest.fixture
@@ -231,11 +231,11 @@ def test_an_interrupted_run_resumes_to_the_same_backbone(
     assert [row["epoch"] for row in rows] == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("epoch", "kept_at"), [("val", [1, 2, 3, 4, 7]), ("last", [1, 2, 3, 4, 5, 6, 7, 8])])
+@pytest.mark.parametrize(("epoch", "epochs", "kept_at"), [("val", 8, [1, 2, 3, 4, 7]), ("last", 5, [1, 2, 3, 4, 5])])
 def test_the_epoch_best_on_validation_is_kept_and_the_latest_while_there_is_no_figure(
-    tmp_path: Path, rated_photos: Path, monkeypatch: pytest.MonkeyPatch, epoch: Epoch, kept_at: list[int]
+    tmp_path: Path, rated_photos: Path, monkeypatch: pytest.MonkeyPatch, epoch: Epoch, epochs: int, kept_at: list[int]
 ) -> None:
-    figures: list[float | None] = [None, None, -0.2, 0.0, -0.1, None, 0.3, 0.3]
+    figures: list[float | None] = [None, None, -0.2, 0.0, -0.1, None, 0.3, 0.3][:epochs]
     wanted, kept = iter(figures), []
     monkeypatch.setattr(module, "measure", lambda predictions: {"srcc": next(wanted)})
 
@@ -243,7 +243,7 @@ def test_the_epoch_best_on_validation_is_kept_and_the_latest_while_there_is_no_f
         weights = (tmp_path / "run" / "backbone" / "model.safetensors").read_bytes()
         kept.append(hashlib.sha256(weights).hexdigest())
 
-    _run(tmp_path / "run", _options(rated_photos, epochs=8, epoch=epoch), reporter=_Told(note))
+    _run(tmp_path / "run", _options(rated_photos, epochs=epochs, epoch=epoch), reporter=_Told(note))
     assert [row["val_srcc"] for row in _rows(tmp_path / "run")] == figures
     changed = [number + 1 for number, digest in enumerate(kept) if number == 0 or digest != kept[number - 1]]
     assert changed == kept_at
@@ -320,16 +320,24 @@ def test_a_published_stem_begins_the_backbone_is_distilled_and_folded(tmp_path: 
         assert any(part in name for name in moved), part
 
 
-def test_a_run_on_natural_crops_alone_teaches_no_made_distortion_and_goes_on_as_a_start(
-    tmp_path: Path, rated_photos: Path
-) -> None:
+@pytest.fixture(scope="module")
+def on_natural_crops(tmp_path_factory: pytest.TempPathFactory, rated_photos: Path) -> Path:
+    """The backbone of a run of one epoch on a published stem, without made distortions."""
     shape = {"stem": "efficientnet-lite0", "image_size": 64, "layers": 1}
-    common = {"hint_weight": 0.0, "epochs": 1, "warmup_epochs": 0}
-    first = _run(tmp_path / "first", _options(rated_photos, made_views=False, **shape, **common))
-    (row,) = _rows(tmp_path / "first")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CompactOptions", _small_options)
+        options = _options(rated_photos, made_views=False, hint_weight=0.0, **shape)
+        return _run(tmp_path_factory.mktemp("natural") / "first", options)
+
+
+def test_a_run_on_natural_crops_alone_teaches_no_made_distortion_and_goes_on_as_a_start(
+    tmp_path: Path, rated_photos: Path, on_natural_crops: Path
+) -> None:
+    first = on_natural_crops
+    (row,) = _rows(first.parent)
     assert row["loss_ranking"] == 0
     assert row["crops_per_second"] == pytest.approx(row["images_per_second"])
-    folder = _run(tmp_path / "run", _options(rated_photos, start=str(first), stem_rate=0.0, **common))
+    folder = _run(tmp_path / "run", _options(rated_photos, start=str(first), stem_rate=0.0, hint_weight=0.0))
     (row,) = _rows(tmp_path / "run")
     assert row["loss_ranking"] > 0
     before, after = (FrozenCLIP.from_pretrained(path).weights() for path in (first, folder))
@@ -337,12 +345,12 @@ def test_a_run_on_natural_crops_alone_teaches_no_made_distortion_and_goes_on_as_
     assert {name for name in after if ".network." in name} <= kept
 
 
-def test_a_start_is_taken_to_squares_of_another_size_and_mirrored_pooling(tmp_path: Path, rated_photos: Path) -> None:
-    common = {"hint_weight": 0.0, "epochs": 1, "warmup_epochs": 0}
-    shape = {"stem": "efficientnet-lite0", "image_size": 64, "layers": 1}
-    first = _run(tmp_path / "first", _options(rated_photos, made_views=False, **shape, **common))
+def test_a_start_is_taken_to_squares_of_another_size_and_mirrored_pooling(
+    tmp_path: Path, rated_photos: Path, on_natural_crops: Path
+) -> None:
+    first = on_natural_crops
     whole = {"image_size": 96, "square_photos": True, "mirrored_pooling": True}
-    options = _options(rated_photos, start=str(first), stem_rate=0.0, **whole, **common)
+    options = _options(rated_photos, start=str(first), stem_rate=0.0, hint_weight=0.0, **whole)
     clip = FrozenCLIP.from_pretrained(_run(tmp_path / "run", options))
     assert (clip.image_size, clip.grid, clip.pooled_width) == (96, 3, 2176)
     pixels = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))

@@ -4,6 +4,7 @@
 they do needs no torch.
 """
 
+import copy
 import json
 import os
 import subprocess
@@ -31,6 +32,19 @@ SCORE = f"""
 import sys, mpiqe
 print(mpiqe.from_pretrained(NAME, **OPTIONS)({PHOTO!r}).score)
 print(sorted({{"torch", "transformers", "safetensors"}} & set(sys.modules)))
+"""
+FOLDERS = """
+import mpiqe
+for name in OPTIONS["names"]:
+    print(mpiqe.load(name).predictor.folder.name)
+"""
+REFUSALS = """
+import mpiqe
+for name, options in OPTIONS["asked"]:
+    try:
+        mpiqe.from_pretrained(name, **options)
+    except mpiqe.WeightsError as error:
+        print("WeightsError:", *str(error).split())
 """
 
 
@@ -73,9 +87,19 @@ def session(tmp_path):
         yield Session(hub, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def uploaded(tmp_path_factory):
+    """A hub that one upload was made to, and the commit."""
+    with closing(Hub()) as hub:
+        commit = Session(hub, tmp_path_factory.mktemp("upload")).run(UPLOAD, token=WRITER)[0]
+    return hub, commit
+
+
 @pytest.fixture
-def published(session):
-    session.commit = session.run(UPLOAD, token=WRITER)[0]
+def published(session, uploaded):
+    """A hub of its own that holds what was uploaded."""
+    hub, session.commit = uploaded
+    session.hub.repos, session.hub.objects = copy.deepcopy(hub.repos), dict(hub.objects)
     return session
 
 
@@ -104,11 +128,9 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(published):
     second = published.run(UPLOAD, token=WRITER, revision="next")[0]
     assert second != published.commit
     published.run(f"from huggingface_hub import HfApi\nHfApi(token={WRITER!r}).create_tag(NAME, tag='v1.0')")
-    where = "import mpiqe\nprint(mpiqe.load(NAME).predictor.folder.name)"
-    assert published.run(where)[0] == published.commit
-    assert published.run(where, name="user/model@next")[0] == second
-    assert published.run(where, name="user/model@v1.0")[0] == published.commit
-    assert published.run(where, name=f"user/model@{second}")[0] == second
+    names = ["user/model", "user/model@next", "user/model@v1.0", f"user/model@{second}"]
+    first = published.commit
+    assert published.run(FOLDERS, names=names)[:4] == [first, second, first, second]
     named = "import mpiqe\nprint(mpiqe.from_pretrained(NAME, **OPTIONS).predictor.folder.name)"
     assert published.run(named, revision="next")[0] == second
     assert "has no revision 'nothing'" in published.run(named, check=False, revision="nothing")
@@ -117,7 +139,7 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(published):
 def test_the_cache_of_datasets_tells_commits_apart_and_loads_the_one_that_it_names(published):
     where = "import mpiqe\nscorer = mpiqe.hf(NAME)\nprint(scorer.version, scorer.scorer.predictor.folder.name)"
     assert published.run(where)[0].split() == [published.commit] * 2
-    second = published.run(UPLOAD, token=WRITER, revision="next")[0]
+    second = published.hub.commit("user/model", "next", {**published.hub.files("user/model"), "notes.txt": b"new"})
     assert published.run(where, name="user/model@next")[0].split() == [second] * 2
     made = "import mpiqe\nprint(mpiqe.hf(NAME).version)"
     assert published.run(made, environment={"HF_HUB_OFFLINE": "1"})[0] == published.commit
@@ -125,13 +147,14 @@ def test_the_cache_of_datasets_tells_commits_apart_and_loads_the_one_that_it_nam
 
 def test_a_private_model_takes_a_token(session, expected):
     session.run(UPLOAD, token=WRITER, private=True)
-    said = session.run(SCORE, check=False)
-    assert said.startswith("WeightsError: the hub has no model 'user/model', or it is private: give a token")
-    assert "or it is private" in session.run(SCORE, check=False, token=OTHER)
+    asked = [("user/model", {}), ("user/model", {"token": OTHER}), ("user/nothing", {"token": WRITER})]
+    nobody, another, nothing = session.run(REFUSALS, asked=asked)[:3]
+    assert nobody.startswith("WeightsError: the hub has no model 'user/model', or it is private: give a token")
+    assert another.startswith("WeightsError: ")
+    assert "or it is private" in another
+    assert "the hub has no model 'user/nothing'" in nothing
     assert float(session.run(SCORE, token=WRITER)[0]) == pytest.approx(expected, abs=1e-4)
     assert session.run(SCORE, environment={"HF_TOKEN": WRITER})
-    said = session.run(SCORE, name="user/nothing", check=False, token=WRITER)
-    assert "the hub has no model 'user/nothing'" in said
 
 
 def test_an_upload_without_a_token_that_may_write_is_refused(session):
@@ -152,7 +175,7 @@ def test_a_download_that_was_cut_off_goes_on(published, expected):
     assert 10_000_000 < begun < (WEIGHTS / name).stat().st_size
 
 
-@pytest.mark.parametrize("name", ["mpiqe.onnx", "backbone/model.safetensors"])
+@pytest.mark.parametrize("name", ["mpiqe.onnx", pytest.param("backbone/model.safetensors", marks=pytest.mark.slow)])
 def test_a_file_of_the_wrong_digest_is_refused(published, expected, name):
     published.hub.damage.add(name)
     said = published.run(SCORE, check=False)

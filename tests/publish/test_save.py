@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
-from tests.conftest import PHOTOS, TINY_OPTIONS
+from tests.conftest import PHOTOS
 from tests.hub_server import Hub
 from tests.publish.test_hub import WRITER, Session
+from tests.tiny import TINY_OPTIONS
 
 import mpiqe
 from mpiqe.errors import ConfigError

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data as photos_of_scikit_image
-from tests.conftest import TINY_OPTIONS
+from tests.tiny import TINY_OPTIONS
 from torch import Tensor
 
 from mpiqe.model.build import build_model

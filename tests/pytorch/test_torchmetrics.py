@@ -72,6 +72,7 @@ def test_it_stands_in_a_collection(run: Path) -> None:
     assert metrics(photo(60, 50)[None])["quality"].item() == pytest.approx(_scores(run, 1)[0], abs=1e-3)
 
 
+@pytest.mark.slow  # two processes that import torch
 def test_two_processes_come_to_one_result(run: Path, tmp_path: Path) -> None:
     started = [
         subprocess.Popen(

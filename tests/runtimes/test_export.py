@@ -437,8 +437,10 @@ def test_a_signal_reaches_its_handler_after_openvino_predictors_are_let_go_of(ex
     ("view", "mode"),
     [
         (View("scaled", 64), "grid"),
-        (View("square", 64), "grid"),
-        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((View("scaled", 40), "seeded"), (View(), "grid"))),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in ((View("square", 64), "grid"), (View("scaled", 40), "seeded"), (View(), "grid"))
+        ),
     ],
 )
 def test_a_graph_keeps_its_models_view_and_its_readme_shows_it_without_this_package(tiny_folder, tmp_path, view, mode):

@@ -96,7 +96,7 @@ def test_other_weights_where_a_pickle_is_read_are_refused(tmp_path, monkeypatch)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="fork")
-@pytest.mark.parametrize("runtime", ["onnx", pytest.param("openvino", marks=pytest.mark.slow), "torch"])
+@pytest.mark.parametrize("runtime", ["onnx", *(pytest.param(r, marks=pytest.mark.slow) for r in ("openvino", "torch"))])
 @pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_a_pool_of_processes_scores(tmp_path, runtime, method):
     from PIL import Image

@@ -43,6 +43,13 @@ REFUSED = {
 MAX_PIXELS = 10_000_000
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _what_was_there_before():
+    """Is neither collected nor counted here, which would take a second a test."""
+    gc.collect()
+    gc.freeze()
+
+
 @contextmanager
 def no_collection():
     gc.collect()

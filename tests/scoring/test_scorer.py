@@ -40,13 +40,18 @@ def test_the_size_is_that_of_the_upright_photo_before_it_is_enlarged(make_scorer
     assert make_scorer()(image).size == (10, 20)
 
 
-def test_a_photo_scores_the_same_alone_in_a_batch_in_any_order_and_with_any_workers(make_scorer, photos):
+@pytest.mark.parametrize(
+    ("workers", "batch_size"),
+    [(1, 1), (3, 4), (2, 10), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1, 4), (8, 64)))],
+)
+def test_a_photo_scores_the_same_alone_in_a_batch_in_any_order_and_with_any_workers(
+    make_scorer, photos, workers, batch_size
+):
     alone = {path: make_scorer(workers=1, batch_size=1)(path) for path in photos}
-    for workers, batch_size in ((1, 1), (1, 4), (3, 4), (8, 64), (2, 10)):
-        shuffled = random.Random(workers).sample(photos, len(photos))  # noqa: S311
-        scorer = make_scorer(workers=workers, batch_size=batch_size)
-        assert scorer(shuffled) == [alone[path] for path in shuffled]
-        assert [row.score for row in scorer.rows(shuffled)] == [alone[path] for path in shuffled]
+    shuffled = random.Random(workers).sample(photos, len(photos))  # noqa: S311
+    scorer = make_scorer(workers=workers, batch_size=batch_size)
+    assert scorer(shuffled) == [alone[path] for path in shuffled]
+    assert [row.score for row in scorer.rows(shuffled)] == [alone[path] for path in shuffled]
 
 
 def test_a_photo_scores_the_same_whatever_it_is_given_as(make_scorer, photos):
@@ -61,7 +66,7 @@ def test_a_photo_scores_the_same_whatever_it_is_given_as(make_scorer, photos):
 
 
 def test_batches_are_full_whatever_the_sizes_of_the_photos(make_scorer, brightness, photos):
-    list(make_scorer(batch_size=4, crops=5).rows(photos))
+    list(make_scorer(batch_size=4, crops=5, isolate=False).rows(photos))
     assert brightness.batches == [20, 20, 10]
 
 
@@ -105,9 +110,8 @@ def test_a_bad_photo_costs_its_own_row_only(make_scorer, photos, tmp_path):
 
 
 def test_photos_that_are_all_bad_ask_nothing_of_the_model(make_scorer, brightness):
-    assert [row.path for row in make_scorer(batch_size=2).rows(f"{i}.jpg" for i in range(7))] == [
-        f"{i}.jpg" for i in range(7)
-    ]
+    names = [f"{i}.jpg" for i in range(7)]
+    assert [row.path for row in make_scorer(batch_size=2, isolate=False).rows(iter(names))] == names
     assert brightness.batches == []
 
 
@@ -150,7 +154,7 @@ def test_an_answer_that_is_no_number_is_the_weights_fault(brightness, photos):
             return super().predict(crops)._replace(score=np.full(len(crops), np.nan, dtype=np.float32))
 
     with pytest.raises(WeightsError, match="not finite"):
-        list(Scorer(predictor=Broken()).rows(photos))
+        list(Scorer(predictor=Broken(), isolate=False).rows(photos))
 
 
 def test_a_model_without_scenes_gives_none(brightness, photos):
@@ -173,7 +177,7 @@ def test_rows_come_for_all_photos_that_the_source_gave_before_it_failed(make_sco
         yield from photos[:number]
         raise LookupError("no more")
 
-    with closing(make_scorer(batch_size=4).rows(paths())) as rows:
+    with closing(make_scorer(batch_size=4, isolate=number == 7).rows(paths())) as rows:
         scored = [next(rows) for _ in range(number)]
         with pytest.raises(LookupError, match="no more"):
             next(rows)

@@ -155,6 +155,24 @@ def test_a_damaged_archive_costs_rows_and_never_more(tmp_path):
     assert reason == "No such file or directory"
 
 
+@pytest.mark.parametrize("offset", [1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
+def test_a_member_that_is_said_to_lie_behind_the_archive_costs_its_own_row(tmp_path, offset):
+    content = directory((b"a.png", 0, b"a", 1, zlib.crc32(b"a")), (b"b.png", 0, b"b", 1, zlib.crc32(b"b")))
+    at = content.index(b"PK\1\2")
+    entry = bytearray(content[at : content.index(b"PK\1\2", at + 1)])
+    entry[42:46] = b"\xff" * 4  # the offset is in the extra field
+    entry[30:32] = struct.pack("<H", 12)
+    entry += struct.pack("<HHQ", 1, 8, offset)
+    rest = content[at + len(entry) - 12 : -22]
+    end = struct.pack("<HHHHIIH", 0, 0, 2, 2, len(entry) + len(rest), at, 0)
+    path = tmp_path / "a.zip"
+    path.write_bytes(content[:at] + entry + rest + b"PK\5\6" + end)
+    assert read(path) == [
+        ("z.zip::a.png", "damaged: the member is not where the directory says"),
+        ("z.zip::b.png", b"b"),
+    ]
+
+
 def test_a_zip_counts_in_a_folder_and_in_a_store(tmp_path):
     import fsspec
 

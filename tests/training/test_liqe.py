@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 import mpiqe
+from mpiqe.cli.main import app
 from mpiqe.errors import ConfigError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.checkpoint import load_checkpoint, read_config
@@ -61,9 +63,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, rated_photos: Path, tiny_
     folder = tmp_path_factory.mktemp("liqe") / "straight"
     settings = _settings(rated_photos, tiny_folder)
     flags = [text for key, value in settings.items() for text in (f"--{key.replace('_', '-')}", str(value))]
-    command = [sys.executable, "-m", "mpiqe", "train", "--out", str(folder), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, ["train", "--out", str(folder), *flags])
+    assert done.exit_code == 0, done.output
     return folder
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from safetensors.torch import load_file
-from tests.conftest import TINY_OPTIONS
+from tests.tiny import TINY_OPTIONS
 from tests.training.test_train import _settings, _train
 
 import mpiqe

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.conftest import TINY
+from tests.tiny import TINY
 
 import mpiqe
 from mpiqe import metrics
@@ -65,6 +65,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory, rated_photos: Path, tiny_
     return folder
 
 
+@pytest.fixture(scope="module")
+def after_one_epoch(tmp_path_factory: pytest.TempPathFactory, rated_photos: Path, tiny_folder: Path) -> Path:
+    """A run of one epoch, to be copied by what continues or damages it."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    _train(folder, _settings(rated_photos, tiny_folder, epochs=1))
+    return folder
+
+
 def test_a_run_folder_holds_all_that_is_needed_to_repeat_it(finished: Path) -> None:
     config = json.loads((finished / "config.json").read_text())
     assert config["settings"]["seed"] == 0
@@ -104,6 +112,7 @@ def test_a_run_is_a_function_of_its_seed(finished: Path, tmp_path: Path, rated_p
     assert not all(torch.equal(tensor, other[name]) for name, tensor in first.items())
 
 
+@pytest.mark.slow  # test_sets.py stops a run within this process and continues it to the same bits
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(
     tmp_path: Path, rated_photos: Path, tiny_folder: Path
 ) -> None:
@@ -145,11 +154,10 @@ def test_ctrl_c_leaves_a_whole_checkpoint_and_says_how_to_go_on(
 
 
 def test_a_batch_in_parts_gives_the_whole_batchs_gradient(
-    finished: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path
+    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path
 ) -> None:
     _train(tmp_path / "parts", _settings(rated_photos, tiny_folder, accumulation=3, epochs=1))
-    _train(tmp_path / "whole", _settings(rated_photos, tiny_folder, epochs=1))
-    parts, whole = (load_file(tmp_path / name / "mpiqe.safetensors") for name in ("parts", "whole"))
+    parts, whole = (load_file(run / "mpiqe.safetensors") for run in (tmp_path / "parts", after_one_epoch))
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor, atol=2e-4, rtol=0, msg=name)
 
@@ -225,10 +233,10 @@ def test_a_run_is_not_resumed_with_other_settings(finished: Path, rated_photos: 
 
 
 def test_a_run_is_resumed_by_the_names_that_earlier_versions_gave_settings(
-    tmp_path: Path, rated_photos: Path, tiny_folder: Path
+    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path
 ) -> None:
     settings, folder = _settings(rated_photos, tiny_folder, epochs=1), tmp_path / "run"
-    _train(folder, settings)
+    shutil.copytree(after_one_epoch, folder)
     config = json.loads((folder / "config.json").read_text())
     for old, new in (("whole", "train_on_all"), ("also", "extra_data")):
         config["settings"][old] = config["settings"].pop(new)
@@ -240,9 +248,11 @@ def test_a_run_is_resumed_by_the_names_that_earlier_versions_gave_settings(
         _train(folder, settings, resume=True)
 
 
-def test_a_damaged_state_is_refused(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+def test_a_damaged_state_is_refused(
+    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
     settings = _settings(rated_photos, tiny_folder, epochs=1)
-    _train(tmp_path / "run", settings)
+    shutil.copytree(after_one_epoch, tmp_path / "run")
     state = tmp_path / "run" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(WeightsError, match=r"state.safetensors cannot be resumed from: damaged"):
@@ -251,10 +261,10 @@ def test_a_damaged_state_is_refused(tmp_path: Path, rated_photos: Path, tiny_fol
 
 @pytest.mark.parametrize("damage", ["cut", "a bit", "gone", "a config that is none"])
 def test_a_damaged_checkpoint_of_a_finished_run_is_written_anew_from_the_state(
-    tmp_path: Path, rated_photos: Path, tiny_folder: Path, damage: str
+    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path, damage: str
 ) -> None:
-    settings, folder = _settings(rated_photos, tiny_folder, epochs=2), tmp_path / "run"
-    _train(folder, settings)
+    settings, folder = _settings(rated_photos, tiny_folder, epochs=1), tmp_path / "run"
+    shutil.copytree(after_one_epoch, folder)
     file = folder / "mpiqe.safetensors"
     whole, test = file.read_bytes(), (folder / "test.json").read_bytes()
     if damage == "gone":
@@ -285,9 +295,11 @@ def test_a_damaged_checkpoint_of_an_epoch_that_the_state_does_not_hold_is_told(
         _train(folder, settings, resume=True)
 
 
-def test_a_state_with_a_flipped_bit_is_refused(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
+def test_a_state_with_a_flipped_bit_is_refused(
+    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
     settings = _settings(rated_photos, tiny_folder, epochs=1)
-    _train(tmp_path / "run", settings)
+    shutil.copytree(after_one_epoch, tmp_path / "run")
     state = tmp_path / "run" / "state.safetensors"
     content = bytearray(state.read_bytes())
     content[-3] ^= 4
@@ -432,11 +444,11 @@ def test_further_sets_are_trained_on_and_test_images_with_whole_alone(
 
 
 def test_further_sets_change_the_weights(
-    tmp_path: Path, rated_photos: Path, further_photos: Path, tiny_folder: Path
+    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, further_photos: Path, tiny_folder: Path
 ) -> None:
-    for name, also in (("alone", []), ("beside", [f"csv:{further_photos}"])):
-        _train(tmp_path / name, _settings(rated_photos, tiny_folder, epochs=1, extra_data=also))
-    alone, beside = (load_file(tmp_path / name / "mpiqe.safetensors") for name in ("alone", "beside"))
+    further = [f"csv:{further_photos}"]
+    _train(tmp_path / "beside", _settings(rated_photos, tiny_folder, epochs=1, extra_data=further))
+    alone, beside = (load_file(run / "mpiqe.safetensors") for run in (after_one_epoch, tmp_path / "beside"))
     assert not all(torch.equal(tensor, beside[name]) for name, tensor in alone.items())
 
 
@@ -519,10 +531,10 @@ def test_a_run_trains_and_tests_with_its_view_and_scoring_takes_it_over(
 
 
 def test_a_run_of_a_version_without_views_is_continued_as_native_alone(
-    tmp_path: Path, rated_photos: Path, tiny_folder: Path
+    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path
 ) -> None:
     settings = _settings(rated_photos, tiny_folder, epochs=1)
-    _train(tmp_path / "run", settings)
+    shutil.copytree(after_one_epoch, tmp_path / "run")
     file = tmp_path / "run" / "config.json"
     config = json.loads(file.read_text())
     for name in ("view_side", "crop_mode"):
@@ -539,9 +551,10 @@ def test_a_side_that_cannot_be_meant_is_refused(side: int) -> None:
         resolve({"view_side": side})
 
 
-def test_a_run_goes_on_to_more_epochs_than_it_began_with(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
-    folder = tmp_path / "run"
-    _train(folder, _settings(rated_photos, tiny_folder, epochs=1))
+def test_a_run_goes_on_to_more_epochs_than_it_began_with(
+    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    folder = shutil.copytree(after_one_epoch, tmp_path / "run")
     _train(folder, _settings(rated_photos, tiny_folder, epochs=3), resume=True)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]

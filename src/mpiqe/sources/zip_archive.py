@@ -27,6 +27,7 @@ _LONGEST_COMMENT = 1 << 16
 _IN_64 = 0xFFFFFFFF
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _UTF8 = 1, 1 << 11
+_NOT_THERE = "damaged: the member is not where the directory says"
 
 Open = Callable[[str], IO[bytes]]
 
@@ -150,10 +151,12 @@ def _content(archive: str, member: Member, opened: Open) -> bytes:
     """The bytes of a member, no more than the directory says and checked against it; raises ``ImageError``."""
     try:
         with opened(archive) as file:
+            if member.offset > file.seek(0, 2) - _LOCAL_SIZE:  # 64 bits of it are more than can be sought
+                raise DamagedError(_NOT_THERE)
             file.seek(member.offset)
             head = _exactly(file, _LOCAL_SIZE)
             if not head.startswith(_LOCAL):
-                raise DamagedError("damaged: the member is not where the directory says")
+                raise DamagedError(_NOT_THERE)
             file.seek(sum(struct.unpack_from("<HH", head, 26)), os.SEEK_CUR)
             packed = _exactly(file, member.packed)
         content = packed if member.method == _STORED else _inflated(packed, member.size)
