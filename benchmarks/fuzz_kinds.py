@@ -434,7 +434,8 @@ def _exported(folder: Path) -> Files:
     files = {"small/mpiqe.json": _without_digests(card), "small/mpiqe.onnx": onnx}
     files |= {"checked/mpiqe.json": card, "checked/mpiqe.onnx": onnx}
     files["beside/mpiqe.json"] = _without_digests((home / "mpiqe.json").read_bytes())
-    return files | {f"beside/{name}": (home / name).read_bytes() for name in ("mpiqe.onnx", "mpiqe.safetensors")}
+    weights = ("mpiqe.onnx", "mpiqe.safetensors", "backbone/model.safetensors")
+    return files | {f"beside/{name}": (home / name).read_bytes() for name in weights}
 
 
 def _without_digests(card: bytes) -> bytes:
@@ -446,7 +447,7 @@ def _loads_graphs(folder: Path) -> Generator[Use, None, None]:
     with _loads(folder) as load:
 
         def use(path: Path) -> None:
-            load(path.parent)
+            load(folder / "files" / path.relative_to(folder / "files").parts[0])
 
         yield use
 

@@ -12,6 +12,7 @@ highest over seeds. The test photos are not looked at.
 import argparse
 import statistics
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -36,9 +37,7 @@ def pooled(clip: FrozenCLIP, records: list[Record]) -> Tensor:
     found = []
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         for batch in loader(photos, batch_size=16, shuffle=False, workers=0):
-            features = clip.embed(clip.preprocess(batch.crops.flatten(0, 1))).pooled
-            if features is None:
-                raise SystemExit(f"{clip.name} has no pooled features: it needs an EfficientNet stem")
+            features = cast("Tensor", clip.embed(clip.preprocess(batch.crops.flatten(0, 1))).pooled)
             found.append(features.float()[:, None])
     return torch.cat(found)
 
@@ -59,6 +58,8 @@ def main() -> None:
     mos = torch.tensor([record.mos for record in train])
     targets, wanted = ((mos - mos.mean()) / mos.std())[:, None], [record.mos for record in val]
     clip = FrozenCLIP.from_pretrained(asked.backbone)
+    if not clip.pooled_width:
+        raise SystemExit(f"{clip.name} has no pooled features: it needs an EfficientNet stem")
     for name, mirrored in (("photo alone", False), ("photo and mirror image", True)):
         backbone = clip.with_mirrored_pooling(mirrored)
         known, shown = pooled(backbone, train), pooled(backbone, val)

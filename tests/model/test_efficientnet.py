@@ -190,7 +190,12 @@ def test_mirrored_pooling_is_the_mean_over_a_crop_and_its_mirror_image(
     torch.testing.assert_close(both.pooled, (one.pooled + other.pooled) / 2)
     torch.testing.assert_close(both.patches, one.patches, atol=0, rtol=0)
     torch.testing.assert_close(mirrored.embed(pixels.flip(3)).pooled, both.pooled)
+    without = mirrored.embed(pixels, pooled=False)
+    assert without.pooled is None
+    torch.testing.assert_close(without.patches, one.patches, atol=0, rtol=0)
+    torch.testing.assert_close(mirrored.folded().embed(pixels).pooled, both.pooled, atol=1e-3, rtol=1e-3)
     assert before.digest() != mirrored.digest()
+    assert before.digest() == mirrored.with_mirrored_pooling(False).digest()
     mirrored.save(tmp_path / "new")
     again = FrozenCLIP.from_pretrained(tmp_path / "new")
     assert again.digest() == mirrored.digest()

@@ -139,6 +139,7 @@ def test_wrong_usage_says_what_is_wrong(options, environment, reason, monkeypatc
     monkeypatch.delenv("MPIQE_TOKEN", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("asyncio.run", lambda *_: pytest.fail("it serves"))
     monkeypatch.setattr(loading, "load", modest_server.load)
     monkeypatch.setattr(sys, "argv", ["mpiqe", "serve", "--port", "0", *options])
     with pytest.raises(SystemExit) as exit_:

@@ -123,6 +123,7 @@ def test_what_is_recorded_of_a_pretraining_gives_the_same_settings_again() -> No
         ({"seed": 1 << 63}, "seed = 9[0-9]+: must be 9223372036854775807 or less"),
         ({"learning_rate": 0.0}, "learning_rate = 0.0: must be above zero"),
         ({"averaging": 1.0}, "averaging = 1.0: must be at least 0 and below 1"),
+        ({"mirrored_pooling": True}, "mirrored_pooling = True: needs stem, or a start that has an EfficientNet stem"),
         ({"hint_weight": -0.5}, "hint_weight = -0.5: must be at least 0"),
         ({"caption_weight": float("nan")}, "caption_weight = nan: must be at least 0"),
     ],

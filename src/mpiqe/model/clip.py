@@ -237,28 +237,33 @@ class FrozenCLIP(nn.Module):
         ``prompts`` (depth, P, W): the tokens that enter before each of the first ``depth`` layers in place of the ones
         before it; those of the last of these layers stay.
         """
-        return self.encode_patches(self.embed(pixels).patches, prompts)
+        return self.encode_patches(self.embed(pixels, pooled=False).patches, prompts)
 
-    def embed(self, pixels: Tensor) -> Embedded:
-        """Preprocessed pixels (B, 3, S, S) -> patch embeddings and, of an EfficientNet stem, its pooled features."""
-        maps, pooled = self.stem_maps(pixels)
-        return Embedded(maps[-1].flatten(2).transpose(1, 2), pooled)
+    def embed(self, pixels: Tensor, *, pooled: bool = True) -> Embedded:
+        """Preprocessed pixels (B, 3, S, S) -> patch embeddings and, of an EfficientNet stem, its pooled features.
+
+        Without ``pooled`` these are left out, and with mirrored pooling half of the stem's work.
+        """
+        maps, features = self.stem_maps(pixels, pooled=pooled)
+        return Embedded(maps[-1].flatten(2).transpose(1, 2), features)
 
     def split_embedded(self, packed: Tensor) -> Embedded:
         """``Embedded.joined`` undone: (B, N W + F) in any floating-point type -> both parts, in fp32."""
         patches, pooled = torch.split(packed.float(), [self.grid**2 * self.vision_width, self.pooled_width], dim=1)
         return Embedded(patches.view(len(packed), -1, self.vision_width), pooled if self.pooled_width else None)
 
-    def stem_maps(self, pixels: Tensor, *, detach_tokens: bool = False) -> tuple[list[Tensor], Tensor | None]:
+    def stem_maps(
+        self, pixels: Tensor, *, detach_tokens: bool = False, pooled: bool = True
+    ) -> tuple[list[Tensor], Tensor | None]:
         """The patch embeddings as maps (B, C, side, side), after those of a convolutional stem's earlier stages.
 
-        The second is ``Embedded.pooled``; ``detach_tokens`` is of an ``EfficientNetStem``.
+        The second is ``Embedded.pooled``; ``detach_tokens`` and ``pooled`` are of an ``EfficientNetStem``.
         """
         stem = self.clip.vision_model.embeddings.patch_embedding
         if self.steady:
             stem.eval()  # its running statistics must stay, even if somebody put this very module in train mode
         if isinstance(stem, EfficientNetStem):
-            return stem.maps_and_pooled(pixels, detach_tokens=detach_tokens)
+            return stem.maps_and_pooled(pixels, detach_tokens=detach_tokens, pooled=pooled)
         return (stem.maps(pixels) if isinstance(stem, ConvStem) else [stem(pixels)]), None
 
     def stem_sides(self) -> dict[int, int]:
@@ -305,7 +310,11 @@ class FrozenCLIP(nn.Module):
         if not isinstance(stem, EfficientNetStem):
             raise ConfigError(f"{self.name} has no pooled features: mirrored pooling is for an EfficientNet stem")
         stem.pooled_mirrored = mirrored
-        copied.clip.config.vision_config.stem_pooled_mirrored = mirrored
+        vision = copied.clip.config.vision_config
+        if mirrored:
+            vision.stem_pooled_mirrored = True
+        elif hasattr(vision, "stem_pooled_mirrored"):
+            del vision.stem_pooled_mirrored
         return FrozenCLIP(model=copied.clip, tokenizer=self.tokenizer, name=self.name)
 
     def for_image_size(self, size: int) -> "FrozenCLIP":

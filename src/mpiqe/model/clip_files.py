@@ -206,8 +206,8 @@ def _read_config(name: str) -> CLIPConfig | SiglipConfig:
         raise WeightsError(
             f"the backbone {name!r} has the stem {stem!r}, patch_size {vision.get('patch_size')!r}, stem_folded "
             f"{folded!r}, stem_pooled_stages {str(pooled)[:60]} and stem_pooled_mirrored {str(mirrored)[:60]} in its "
-            "config.json; "
-            f"stems are {', '.join(VARIANTS)}, with patch_size {STRIDE} and no stem_pooled_stages or {list(WHOLE_MAPS)}"
+            f"config.json; stems are {', '.join(VARIANTS)}, with patch_size {STRIDE}, no stem_pooled_stages or "
+            f"{list(WHOLE_MAPS)}, and stem_pooled_mirrored true or false"
         )
     usable = usable_config(config, name=name, folder=folder if folder.is_dir() else None)
     with refusing(f"cannot load the backbone {name!r}", f"\n{_what_to_do(name)}"):

@@ -46,7 +46,7 @@ class CLIPIQA(nn.Module):
 
     def forward(self, pixels: Tensor, folded: Tensor | None = None) -> MPIQEOutput:
         """uint8 RGB crops (B, 3, S, S) -> scores; there are no scenes and no distortions."""
-        return self.forward_embedded(self.clip.embed(self.clip.preprocess(pixels)), folded)
+        return self.forward_embedded(self.clip.embed(self.clip.preprocess(pixels), pooled=False), folded)
 
     def forward_embedded(self, embedded: Embedded, folded: Tensor | None = None) -> MPIQEOutput:
         """``forward`` from cached outputs of the frozen stem."""

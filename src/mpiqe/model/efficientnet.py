@@ -241,10 +241,12 @@ class EfficientNetStem(nn.Module):
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """The map of a stage of each resolution, the largest first, and the tokens (B, W, S / 32, S / 32)."""
-        return self.maps_and_pooled(pixels)[0]
+        return self.maps_and_pooled(pixels, pooled=False)[0]
 
-    def maps_and_pooled(self, pixels: Tensor, *, detach_tokens: bool = False) -> tuple[list[Tensor], Tensor]:
-        """``maps``, and the pooled features (B, F) in fp32.
+    def maps_and_pooled(
+        self, pixels: Tensor, *, detach_tokens: bool = False, pooled: bool = True
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """``maps``, and the pooled features (B, F) in fp32, ``None`` without ``pooled``.
 
         These are what a linear map needs to rate a crop by: a token's width keeps only part of it. With
         ``detach_tokens`` no gradient of the tokens reaches the network.
@@ -253,12 +255,12 @@ class EfficientNetStem(nn.Module):
         with torch.autocast(pixels.device.type, enabled=False):  # a variance needs more digits than bf16 has
             joined = self._joined(found)
             normed = self.norm(joined.detach() if detach_tokens else joined)
-            pooled = self._pooled(found, joined)
-        if self.pooled_mirrored:
+            features = self._pooled(found, joined) if pooled else None
+        if features is not None and self.pooled_mirrored:
             mirrored = self.network.maps(pixels.flip(3).contiguous(memory_format=torch.channels_last))
             with torch.autocast(pixels.device.type, enabled=False):
-                pooled = (pooled + self._pooled(mirrored)) / 2
-        return [*(found[index] for index in (0, *_POOLED)), self.to_width(normed)], pooled
+                features = (features + self._pooled(mirrored)) / 2
+        return [*(found[index] for index in (0, *_POOLED)), self.to_width(normed)], features
 
     def _joined(self, found: list[Tensor]) -> Tensor:
         """What the tokens are projected from, (B, F, S / 32, S / 32)."""

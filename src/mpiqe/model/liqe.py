@@ -108,7 +108,7 @@ class LIQE(nn.Module):
 
     def joint_logits(self, pixels: Tensor, folded: Tensor) -> Tensor:
         """uint8 RGB crops (B, 3, S, S) -> (B, T), cosines over CLIP's temperature; by quality, scene, distortion."""
-        return self.joint_logits_embedded(self.clip.embed(self.clip.preprocess(pixels)), folded)
+        return self.joint_logits_embedded(self.clip.embed(self.clip.preprocess(pixels), pooled=False), folded)
 
     def joint_logits_embedded(self, embedded: Embedded, folded: Tensor) -> Tensor:
         """``joint_logits`` from cached outputs of the frozen stem."""

@@ -188,7 +188,9 @@ class MPIQE(nn.Module):
 
     def encode_image(self, pixels: Tensor) -> ImageFeatures:
         """uint8 RGB crops (B, 3, S, S) -> CLS and patches through the prompted image tower (Eq. 7), projected."""
-        return self.encode_embedded(self.clip.embed(self.clip.preprocess(pixels)))
+        heads = (self.stem_head, self.scene_head, self.distortion_head)
+        pooled = any(head is not None for head in heads)
+        return self.encode_embedded(self.clip.embed(self.clip.preprocess(pixels), pooled=pooled))
 
     def encode_embedded(self, embedded: Embedded) -> ImageFeatures:
         """``encode_image`` from cached outputs of the stem."""

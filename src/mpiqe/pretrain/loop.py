@@ -66,7 +66,10 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
     photos = _photos(options, reporter)
     digests = {"data": photos.digest}
     if options.start is not None:
-        digests["start"] = FrozenCLIP.from_pretrained(options.start).digest()
+        start = FrozenCLIP.from_pretrained(options.start)
+        if options.mirrored_pooling:
+            start.with_mirrored_pooling()  # refused before anything is written
+        digests["start"] = start.digest()
     start_or_check(run, to_mapping(options), digests=digests, resume=resume)
 
     clip = _clip(options, run)

@@ -294,6 +294,8 @@ def check_pretrain(options: PretrainOptions) -> None:
     )
     if options.image_size is not None and options.image_size % 32:
         faults.append(f"image_size = {options.image_size}: must be a multiple of 32, a patch's side")
+    if options.mirrored_pooling and not (options.stem or options.start):
+        faults.append("mirrored_pooling = True: needs stem, or a start that has an EfficientNet stem")
     if not 0 < options.smallest <= 1:
         faults.append(f"smallest = {options.smallest}: must be above 0 and at most 1")
     if not options.stem_rate >= 0:
