@@ -249,12 +249,13 @@ def _events(process: "subprocess.Popen[bytes]", kind: Kind, tally: Tally) -> Ite
     waiting, limit = b"", _START_SECONDS
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        last, kept = time.monotonic(), None
+        last, credit, before = time.monotonic(), 0.0, dict[str, float]()
         while True:
             if not selector.select(timeout=1.0):
                 waited = kept_waiting(process.pid)
-                kept = waited if kept is None else kept
-                if time.monotonic() - last - (waited - kept) > limit:
+                credit += max((waited[thread] - before[thread] for thread in waited if thread in before), default=0.0)
+                before = waited
+                if time.monotonic() - last - credit > limit:
                     raise TimeoutError(f"not done after {limit:g} s")
                 continue
             step = os.read(process.stdout.fileno(), 1 << 16)
@@ -263,13 +264,16 @@ def _events(process: "subprocess.Popen[bytes]", kind: Kind, tally: Tally) -> Ite
             *lines, waiting = (waiting + step).split(b"\n")
             for line in lines:
                 event = json.loads(line)
-                last, kept = time.monotonic(), None
+                last, credit, before = time.monotonic(), 0.0, {}
                 limit = _STUCK * kind.seconds if "begin" in event else _START_SECONDS  # between two it is our own work
                 yield event
 
 
-def kept_waiting(process: int) -> float:
-    """Seconds for which a process and those that it has started were ready to run, but did not get a processor."""
+def kept_waiting(process: int) -> dict[str, float]:
+    """Seconds for which each thread of a process and of those that it has started was ready to run, but did not run.
+
+    By the thread's folder in /proc. One thread's count: of many that run at once, some always wait for the others.
+    """
     parents: dict[int, int] = {}
     for place in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has ended
@@ -277,12 +281,12 @@ def kept_waiting(process: int) -> float:
     family = [process]
     for each in family:
         family += [child for child, parent in parents.items() if parent == each]
-    waited = 0
+    waited: dict[str, float] = {}
     for each in family:
         with contextlib.suppress(OSError):
             for thread in os.scandir(f"/proc/{each}/task"):
-                waited += int(Path(thread.path, "schedstat").read_text().split()[1])
-    return waited / 1e9
+                waited[thread.path] = int(Path(thread.path, "schedstat").read_text().split()[1]) / 1e9
+    return waited
 
 
 def _count(kind: Kind, event: dict[str, Any], tally: Tally) -> None:

@@ -189,6 +189,22 @@ def test_time_in_which_the_machine_runs_others_does_not_count(monkeypatch, tmp_p
     assert (tally.mutations, tally.findings) == (1, [])
 
 
+@pytest.mark.slow  # eight seconds
+def test_a_hang_in_many_processes_is_found_although_they_wait_for_each_other(monkeypatch, tmp_path):
+    child = tmp_path / "benchmarks" / "fuzz_child.py"
+    child.parent.mkdir()
+    child.write_text(
+        "import json, os, subprocess, sys\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "others = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(3)]\n"
+        "print(json.dumps({'begin': 0, 'file': 'a'}), flush=True)\n"
+        "while True: pass\n"
+    )
+    monkeypatch.setattr(fuzz_module, "ROOT", tmp_path)
+    tally = fuzz(Kind("made", KINDS["photos"].make, KINDS["photos"].use, seconds=0.45), range(1))
+    assert [(each.number, each.what) for each in tally.findings] == [(0, "time")]
+
+
 def test_a_run_that_was_stopped_goes_on_behind_what_its_file_has(monkeypatch, tmp_path, capsys):
     """The stand-in for the child refuses all it reads; the file of the first run is as a stopped one leaves it."""
     child = tmp_path / "benchmarks" / "fuzz_child.py"
@@ -232,8 +248,9 @@ def test_a_run_that_is_terminated_saves_what_it_has_and_leaves_no_process_behind
     environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
     with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        while not (reading := children.read_text().split()):
+        while process.poll() is None and not (reading := children.read_text().split()):
             time.sleep(0.05)
+        assert process.poll() is None
         process.terminate()
         assert process.wait() == 128 + signal.SIGTERM
     (tally,) = json.loads(file.read_text())
