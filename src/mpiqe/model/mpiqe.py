@@ -174,7 +174,7 @@ class MPIQE(nn.Module):
 
     def attention_maps(self, pixels: Tensor, folded: Folded) -> AttentionMaps:
         """uint8 RGB crops (B, 3, S, S) -> similarities of Eq. 10 and attention weights of the decoder."""
-        return self.attention_maps_of(folded, self.encode_image(pixels))
+        return self.attention_maps_of(folded, self.encode_image(pixels, pooled=False))
 
     def attention_maps_of(self, folded: Folded, image: ImageFeatures) -> AttentionMaps:
         """``attention_maps`` from image features."""
@@ -186,11 +186,14 @@ class MPIQE(nn.Module):
             similarity = window_similarity(patches.float(), folded.distortion.float(), windows=self.windows)
         return AttentionMaps(similarity, attention)
 
-    def encode_image(self, pixels: Tensor) -> ImageFeatures:
-        """uint8 RGB crops (B, 3, S, S) -> CLS and patches through the prompted image tower (Eq. 7), projected."""
+    def encode_image(self, pixels: Tensor, *, pooled: bool = True) -> ImageFeatures:
+        """uint8 RGB crops (B, 3, S, S) -> CLS and patches through the prompted image tower (Eq. 7), projected.
+
+        With what the heads read of an EfficientNet stem, if there are heads and ``pooled`` asks for it.
+        """
         heads = (self.stem_head, self.scene_head, self.distortion_head)
-        pooled = any(head is not None for head in heads)
-        return self.encode_embedded(self.clip.embed(self.clip.preprocess(pixels), pooled=pooled))
+        read = pooled and any(head is not None for head in heads)
+        return self.encode_embedded(self.clip.embed(self.clip.preprocess(pixels), pooled=read))
 
     def encode_embedded(self, embedded: Embedded) -> ImageFeatures:
         """``encode_image`` from cached outputs of the stem."""
