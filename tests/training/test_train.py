@@ -261,10 +261,10 @@ def test_a_damaged_state_is_refused(
 
 @pytest.mark.parametrize("damage", ["cut", "a bit", "gone", "a config that is none"])
 def test_a_damaged_checkpoint_of_a_finished_run_is_written_anew_from_the_state(
-    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path, damage: str
+    finished: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path, damage: str
 ) -> None:
-    settings, folder = _settings(rated_photos, tiny_folder, epochs=1), tmp_path / "run"
-    shutil.copytree(after_one_epoch, folder)
+    settings, folder = _settings(rated_photos, tiny_folder), tmp_path / "run"
+    shutil.copytree(finished, folder)
     file = folder / "mpiqe.safetensors"
     whole, test = file.read_bytes(), (folder / "test.json").read_bytes()
     if damage == "gone":
