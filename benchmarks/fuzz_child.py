@@ -51,6 +51,7 @@ def _read(
     work = folder / "files"
     work.mkdir(exist_ok=True)
     (folder / CANARY).write_text("what no input may read")
+    until_done.callback(os.chdir, Path.cwd())
     os.chdir(work)  # where a relative path or pattern of a list leads
     whole = kind.make(folder)
     if kind.apart:

@@ -76,8 +76,10 @@ def read(monkeypatch, folder, use):
     kind = Kind("made", lambda _: {"a.txt": b"some text"}, using)
     monkeypatch.setattr(fuzz_child, "HARD_MEGABYTES", 1 << 20)
     monkeypatch.setattr(fuzz_child.resource, "setrlimit", lambda *_: None)  # this process lives on
+    before = Path.cwd()
     with fuzz_child.ExitStack() as until_done:
         fuzz_child._read(kind, range(5), 0, folder, lambda line: said.append(json.loads(line)), until_done)
+    assert Path.cwd() == before
     return [event for event in said if "end" in event]
 
 
