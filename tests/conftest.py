@@ -118,6 +118,26 @@ def stem_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def lite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small compact backbone with an EfficientNet stem."""
+    from mpiqe.model.compact import CompactOptions, create_compact
+
+    folder = tmp_path_factory.mktemp("lite")
+    words = {word for name in (*SCENES, *DISTORTIONS) for word in name.lower().split()}
+    options = CompactOptions(
+        stem="efficientnet-lite0",
+        image_size=96,
+        vision_width=64,
+        vision_layers=1,
+        text_width=64,
+        text_layers=1,
+        joint_width=32,
+    )
+    create_compact(folder, words=words, options=options)
+    return folder
+
+
 @pytest.fixture
 def tiny_clip(tiny_folder: Path) -> "FrozenCLIP":
     from mpiqe.model.clip import FrozenCLIP

@@ -53,6 +53,19 @@ def test_the_plain_model_takes_what_the_formula_says(tiny_clip, options) -> None
     assert counted(lambda: PlainMPIQE(model)(pixels, folded)) == 2 * flops.plain(shape_of(model))
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("width", [0, 16])
+def test_heads_on_an_efficientnet_stem_take_what_the_formula_says(lite_folder, mirrored, width) -> None:
+    clip = FrozenCLIP.from_pretrained(lite_folder).with_whole_maps().with_mirrored_pooling(mirrored)
+    model = build_model(clip, replace(OPTIONS, stem_head=True, stem_head_width=width, class_heads=True))
+    shape = shape_of(model)
+    pixels = torch.zeros(1, 3, clip.image_size, clip.image_size, dtype=torch.uint8)
+    with torch.no_grad():
+        folded = model.fold()
+    assert counted(lambda: clip.encode_image(clip.preprocess(pixels))) == flops.tower(shape)
+    assert counted(lambda: PlainMPIQE(model)(pixels, folded)) == flops.plain(shape)
+
+
 @pytest.mark.slow  # 150 million random weights
 def test_vit_b_16_takes_what_the_formula_says(tmp_path) -> None:
     create_untrained(tmp_path, shape_named("vit-b-16"))

@@ -102,6 +102,8 @@ def shape_of(model: MPIQE) -> flops.Shape:
     vision = clip.clip.config.vision_config
     banks = (model.scene_prompts, model.distortion_prompts)
     scenes, distortions = (len(bank.classes) if bank else 0 for bank in banks)
+    heads = [head for head in (model.stem_head, model.scene_head, model.distortion_head) if head is not None]
+    layers = [[part for part in head.modules() if isinstance(part, nn.Linear)] for head in heads]
     return flops.Shape(
         image_size=clip.image_size,
         patch_size=vision.patch_size,
@@ -117,4 +119,9 @@ def shape_of(model: MPIQE) -> flops.Shape:
         decoder_layers=len(model.decoder.layers),
         stem_channels=tuple(getattr(vision, "stem_channels", ())),
         stem_blocks=tuple(getattr(vision, "stem_blocks", ())),
+        efficientnet=getattr(vision, "stem", ""),
+        pooled_width=clip.pooled_width,
+        pooled_mirrored=getattr(vision, "stem_pooled_mirrored", False),
+        stem_head_width=layers[0][0].out_features if layers and len(layers[0]) > 1 else 0,
+        stem_heads=tuple(each[-1].out_features for each in layers),
     )

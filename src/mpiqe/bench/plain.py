@@ -29,7 +29,8 @@ class PlainMPIQE(nn.Module):
         clip, bank = self.model.clip, self.model.visual_prompts
         tower, fresh = clip.clip.vision_model, bank.tokens
         length = 0 if fresh is None else bank.length
-        patches, pooled = clip.embed(clip.preprocess(pixels))
+        heads_read = (self.model.stem_head, self.model.scene_head, self.model.distortion_head) != (None, None, None)
+        patches, pooled = clip.embed(clip.preprocess(pixels), pooled=heads_read)
         cls = tower.embeddings.class_embedding.expand(len(patches), 1, -1)
         tokens = tower.pre_layrnorm(torch.cat([cls, patches], dim=1) + tower.embeddings.position_embedding.weight)
         heads = clip.clip.config.vision_config.num_attention_heads

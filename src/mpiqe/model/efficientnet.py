@@ -25,7 +25,7 @@ from mpiqe.model.depthwise import depthwise_conv
 
 STRIDE = 32  # pixels from one place of the last map to the next
 HEAD_CHANNELS = 1280
-_FIRST_CHANNELS = 32
+FIRST_CHANNELS = 32
 _EPSILON = 1e-3  # of every batch normalisation
 PIXEL_MEAN, PIXEL_STD = (127 / 255,) * 3, (128 / 255,) * 3  # input: (pixel - 127) / 128
 _POOLED = (1, 2, 4)  # stages whose means and deviations join the tokens: strides 4, 8 and 16
@@ -86,6 +86,17 @@ def stages_of(variant: str) -> tuple[Stage, ...]:
         )
         for index, stage in enumerate(_STAGES)
     )
+
+
+def token_features(variant: str) -> int:
+    """Channels that a token of ``EfficientNetStem`` is projected from."""
+    return _joined_channels(variant, _POOLED)
+
+
+def _joined_channels(variant: str, stages: Sequence[int]) -> int:
+    """Of the head's mean with mean and deviation of ``stages``."""
+    table = stages_of(variant)
+    return HEAD_CHANNELS + 2 * sum(table[index].channels for index in stages)
 
 
 def _rounded(channels: float) -> int:
@@ -170,8 +181,8 @@ class EfficientNetLite(nn.Module):
         super().__init__()
         if variant not in VARIANTS:
             raise ConfigError(f"no network {variant!r}; there are {', '.join(VARIANTS)}")
-        self.first = ConvNorm(3, _FIRST_CHANNELS, 3, stride=2)
-        stages, before = [], _FIRST_CHANNELS
+        self.first = ConvNorm(3, FIRST_CHANNELS, 3, stride=2)
+        stages, before = [], FIRST_CHANNELS
         for blocks, kernel, stride, expansion, channels in stages_of(variant):
             row = []
             for index in range(blocks):
@@ -222,9 +233,9 @@ class EfficientNetStem(nn.Module):
         super().__init__()
         self.pooled_mirrored = pooled_mirrored
         self.network = EfficientNetLite(variant)
-        self._stages = stages_of(variant)
-        self.channels = [*(self._stages[index].channels for index in (0, *_POOLED)), width]
-        joined = self._features(_POOLED)
+        self._variant, table = variant, stages_of(variant)
+        self.channels = [*(table[index].channels for index in (0, *_POOLED)), width]
+        joined = token_features(variant)
         self.pool_stages(pooled_stages)
         self.norm: nn.Module = nn.BatchNorm2d(joined)
         self.to_width = nn.Conv2d(joined, width, 1)
@@ -234,10 +245,7 @@ class EfficientNetStem(nn.Module):
     def pool_stages(self, stages: Sequence[int] | None) -> None:
         """Take the pooled features from whole maps of ``stages``; ``None``: the mean of the tokens' features."""
         self.pooled_stages = stages
-        self.pooled_width = self._features(_POOLED if stages is None else stages)
-
-    def _features(self, stages: Sequence[int]) -> int:
-        return HEAD_CHANNELS + 2 * sum(self._stages[index].channels for index in stages)
+        self.pooled_width = _joined_channels(self._variant, _POOLED if stages is None else stages)
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """The map of a stage of each resolution, the largest first, and the tokens (B, W, S / 32, S / 32)."""
