@@ -54,10 +54,11 @@ def test_the_plain_model_takes_what_the_formula_says(tiny_clip, options) -> None
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-@pytest.mark.parametrize("width", [0, 16])
-def test_heads_on_an_efficientnet_stem_take_what_the_formula_says(lite_folder, mirrored, width) -> None:
+@pytest.mark.parametrize(("width", "layers"), [(0, 1), (16, 1), (16, 2)])
+def test_heads_on_an_efficientnet_stem_take_what_the_formula_says(lite_folder, mirrored, width, layers) -> None:
     clip = FrozenCLIP.from_pretrained(lite_folder).with_whole_maps().with_mirrored_pooling(mirrored)
-    model = build_model(clip, replace(OPTIONS, stem_head=True, stem_head_width=width, class_heads=True))
+    heads = replace(OPTIONS, stem_head=True, stem_head_width=width, stem_head_layers=layers, class_heads=True)
+    model = build_model(clip, heads)
     shape = shape_of(model)
     pixels = torch.zeros(1, 3, clip.image_size, clip.image_size, dtype=torch.uint8)
     with torch.no_grad():

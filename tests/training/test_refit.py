@@ -1,12 +1,17 @@
 """The head of a model that goes on: a ridge regression on the stem's pooled features and the model's own number."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from tests.tiny import TINY_OPTIONS
 from torch import nn
 
-from mpiqe.model.checkpoint import load_checkpoint
-from mpiqe.model.mpiqe import MPIQE
+from mpiqe.model.build import build_model
+from mpiqe.model.clip import FrozenCLIP
+from mpiqe.model.mpiqe import MPIQE, linear_layers
 from mpiqe.training.refit import fit, put_into, widened
 
 
@@ -40,32 +45,28 @@ def test_a_model_that_knows_the_set_is_kept_and_one_that_does_not_gives_way() ->
     assert fit(features, torch.ones(60), mos).slope == 0
 
 
-@pytest.fixture
-def embedded() -> MPIQE:
-    model, _ = load_checkpoint("embedded")
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_model_then_predicts_what_was_fitted(layers: int, lite_folder: Path) -> None:
+    options = replace(TINY_OPTIONS, stem_head=True, stem_head_width=16, stem_head_layers=layers)
+    model = build_model(FrozenCLIP.from_pretrained(lite_folder), options)
     assert isinstance(model, MPIQE)
-    return model
-
-
-def test_the_model_then_predicts_what_was_fitted(embedded: MPIQE) -> None:
-    pixels = torch.randint(
-        0,
-        256,
-        (12, 3, embedded.image_size, embedded.image_size),
-        dtype=torch.uint8,
-        generator=torch.Generator().manual_seed(0),
-    )
+    head = model.stem_head
+    assert head is not None
+    for layer in linear_layers(head):
+        nn.init.normal_(layer.weight, std=0.1)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (12, 3, model.image_size, model.image_size), dtype=torch.uint8, generator=generator)
     with torch.no_grad():
-        before = embedded(pixels).prediction
-        pooled = embedded.clip.embed(embedded.clip.preprocess(pixels)).pooled
+        before = model(pixels).prediction
+        pooled = model.clip.embed(model.clip.preprocess(pixels)).pooled
         assert pooled is not None
-        embedded.stem_head = widened(embedded.stem_head)  # type: ignore[arg-type]
-        torch.testing.assert_close(embedded(pixels).prediction, before, atol=1e-5, rtol=0)
+        model.stem_head = widened(head)
+        torch.testing.assert_close(model(pixels).prediction, before, atol=1e-5, rtol=0)
         found = fit(pooled, before, torch.linspace(-1, 1, 12) + 0.3 * before.double())
-        put_into(embedded, found)
-        after = embedded(pixels).prediction.double()
+        put_into(model, found)
+        after = model(pixels).prediction.double()
     torch.testing.assert_close(after, found.fitted, atol=1e-3, rtol=0)
-    assert embedded.stem_head[0].out_features == 130  # type: ignore[index, union-attr]
+    assert [layer.out_features for layer in linear_layers(model.stem_head)] == [18] * layers + [1]
 
 
 def test_a_linear_head_needs_no_room() -> None:

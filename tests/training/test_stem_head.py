@@ -132,15 +132,16 @@ def test_a_backbone_without_such_a_stem_is_refused(tiny_clip: FrozenCLIP) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [0, 8])
+@pytest.mark.parametrize(("width", "layers"), [(0, 1), (8, 1), (8, 2)])
 def test_class_heads_name_the_classes_and_the_alignment_is_trained_all_the_same(
-    tmp_path: Path, rated_photos: Path, lite_folder: Path, width: int
+    tmp_path: Path, rated_photos: Path, lite_folder: Path, width: int, layers: int
 ) -> None:
-    settings = _settings(rated_photos, lite_folder, class_heads=True, stem_head_width=width, epochs=1, cache_stem=True)
+    heads = {"class_heads": True, "stem_head_width": width, "stem_head_layers": layers}
+    settings = _settings(rated_photos, lite_folder, **heads, epochs=1, cache_stem=True)
     run = tmp_path / "run"
     _train(run, settings)
     weights = load_file(run / "mpiqe.safetensors")
-    last = "scene_head.2.weight" if width else "scene_head.weight"
+    last = f"scene_head.{2 * layers}.weight" if width else "scene_head.weight"
     assert weights[last].abs().max() > 0
     assert weights[last].shape[0] == 9
     model, _ = load_checkpoint(run)
@@ -189,7 +190,8 @@ def test_pairs_are_the_best_and_any_other_or_two_of_one_class_of_one_reference()
         pairs_of(records[4:])
 
 
-def test_ranked_images_teach_the_order_and_not_their_numbers() -> None:
+@pytest.mark.parametrize("layers", [1, 2])
+def test_ranked_images_teach_the_order_and_not_their_numbers(layers: int) -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(300, 2, 4, generator=generator)
     targets = features[:, :, 0].mean(dim=1, keepdim=True)  # the second feature says nothing of the rated images
@@ -198,7 +200,9 @@ def test_ranked_images_teach_the_order_and_not_their_numbers() -> None:
     worse[:, :, 1] += 1
     ranked = Ranked(torch.cat([made, worse]), torch.tensor([[row, 200 + row] for row in range(200)]))
     heads = [
-        fit_hidden(features, targets, torch.ones(300), width=32, seed=0, loss=F.smooth_l1_loss, ranked=each)
+        fit_hidden(
+            features, targets, torch.ones(300), width=32, layers=layers, seed=0, loss=F.smooth_l1_loss, ranked=each
+        )
         for each in (None, ranked)
     ]
     alone, both = (predict_crops(head, made) - predict_crops(head, worse) for head in heads)

@@ -16,7 +16,7 @@ from mpiqe.errors import ConfigError
 from mpiqe.images import Pixels
 from mpiqe.model.checkpoint import load_checkpoint
 from mpiqe.model.clip import FrozenCLIP
-from mpiqe.model.mpiqe import MPIQE
+from mpiqe.model.mpiqe import MPIQE, linear_layers
 from mpiqe.runtimes.export import quiet_exporter
 from mpiqe.runtimes.torch import TorchPredictor
 from mpiqe.training.device import computes_in_bf16
@@ -103,7 +103,7 @@ def shape_of(model: MPIQE) -> flops.Shape:
     banks = (model.scene_prompts, model.distortion_prompts)
     scenes, distortions = (len(bank.classes) if bank else 0 for bank in banks)
     heads = [head for head in (model.stem_head, model.scene_head, model.distortion_head) if head is not None]
-    layers = [[part for part in head.modules() if isinstance(part, nn.Linear)] for head in heads]
+    layers = [linear_layers(head) for head in heads]
     return flops.Shape(
         image_size=clip.image_size,
         patch_size=vision.patch_size,
@@ -123,5 +123,6 @@ def shape_of(model: MPIQE) -> flops.Shape:
         pooled_width=clip.pooled_width,
         pooled_mirrored=getattr(vision, "stem_pooled_mirrored", False),
         stem_head_width=layers[0][0].out_features if layers and len(layers[0]) > 1 else 0,
+        stem_head_layers=max(1, len(layers[0]) - 1) if layers else 1,
         stem_heads=tuple(each[-1].out_features for each in layers),
     )

@@ -14,8 +14,8 @@ every photo; in layers where prompts go in as the last layer's output, and where
 Then the projection 2 I W D; in each layer of the decoder 4 I D^2 for keys and values, 4 Q I D for attention, 2 Q D^2
 for the output, 16 Q D^2 for its MLP and, in all but the first, 10 Q D^2 + 4 Q^2 D for self-attention and the next
 question; the head and the cosines of Eqs. 8 and 10. With heads on a stem's F pooled features: 2 F H + 2 H C each for H
-hidden units and C outputs (2 F C without hidden ones) and, where features are pooled over the mirror image too, the
-stem's convolutions a second time.
+hidden units and C outputs (2 F C without hidden ones, 2 H^2 more for a second layer of them) and, where features are
+pooled over the mirror image too, the stem's convolutions a second time.
 
 The plain model takes prompts as real tokens: L + P in place of L in every layer that has them.
 """
@@ -52,6 +52,8 @@ class Shape:
     pooled_mirrored: bool = False
     stem_head_width: int = 0
     """H, 0 without hidden units."""
+    stem_head_layers: int = 1
+    """Of hidden units."""
     stem_heads: tuple[int, ...] = ()
     """C of each."""
 
@@ -131,7 +133,11 @@ def pooling(shape: Shape) -> int:
     if not shape.stem_heads:
         return 0
     features, hidden = shape.pooled_width, shape.stem_head_width
-    heads = sum(2 * hidden * (features + outputs) if hidden else 2 * features * outputs for outputs in shape.stem_heads)
+    between = (shape.stem_head_layers - 1) * hidden
+    heads = sum(
+        2 * hidden * (features + between + outputs) if hidden else 2 * features * outputs
+        for outputs in shape.stem_heads
+    )
     return heads + (network(shape) if shape.pooled_mirrored else 0)
 
 

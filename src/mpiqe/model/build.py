@@ -66,6 +66,7 @@ def _build_mpiqe(clip: FrozenCLIP, options: ModelOptions) -> MPIQE:
         linear_head=options.linear_head,
         stem_head=options.stem_head,
         stem_head_width=options.stem_head_width,
+        stem_head_layers=options.stem_head_layers,
         class_heads=options.class_heads,
         windows=options.windows,
         window_temperature=options.window_temperature,
@@ -101,6 +102,7 @@ def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
         "decoder_layers": (1, 64),
         "decoder_heads": (1, clip.joint_width),
         "stem_head_width": (0, 65_536),
+        "stem_head_layers": (1, 8),
         "lora_rank": (1, 1024),
     }
     faults += [

@@ -4,6 +4,7 @@ Axes: B crops, N patches, W vision width, D joint width, S crop side in pixels.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -77,9 +78,9 @@ class MPIQE(nn.Module):
 
     Three parts are not the paper's (D16). With ``linear_head`` a linear map of CLS and the mean patch is added to the
     decoder's number; with ``stem_head`` a linear map of the stem's pooled features, or with ``stem_head_width`` hidden
-    units an MLP, which ``mpiqe train`` fits before the rest and does not change afterwards. With ``class_heads`` two
-    more of that kind name scene and distortion in place of the alignment, which is trained all the same and says where
-    a distortion is.
+    units in each of ``stem_head_layers`` layers an MLP, which ``mpiqe train`` fits before the rest and does not change
+    afterwards. With ``class_heads`` two more of that kind name scene and distortion in place of the alignment, which is
+    trained all the same and says where a distortion is.
 
     Without ``scene_labels`` or ``distortion_labels`` those prompts question the image like the others, but there are no
     logits: nothing taught them their classes.
@@ -100,6 +101,7 @@ class MPIQE(nn.Module):
         linear_head: bool = False,
         stem_head: bool = False,
         stem_head_width: int = 0,
+        stem_head_layers: int = 1,
         class_heads: bool = False,
         windows: int = 7,
         window_temperature: float = 0.05,
@@ -121,17 +123,16 @@ class MPIQE(nn.Module):
             self.linear = nn.Linear(2 * clip.joint_width, 1)
             nn.init.zeros_(self.linear.weight)
             nn.init.zeros_(self.linear.bias)
+        made = partial(make_stem_head, clip.pooled_width, stem_head_width, layers=stem_head_layers)
         self.stem_head: nn.Module | None = None
         if stem_head:
-            self.stem_head = make_stem_head(clip.pooled_width, stem_head_width).requires_grad_(False)
+            self.stem_head = made().requires_grad_(False)
         self.scene_head: nn.Module | None = None
         self.distortion_head: nn.Module | None = None
         if class_heads and scene_prompts is not None:
-            self.scene_head = make_stem_head(clip.pooled_width, stem_head_width, outputs=len(SCENES))
-            self.scene_head.requires_grad_(False)
+            self.scene_head = made(outputs=len(SCENES)).requires_grad_(False)
         if class_heads and distortion_prompts is not None:
-            self.distortion_head = make_stem_head(clip.pooled_width, stem_head_width, outputs=len(DISTORTIONS))
-            self.distortion_head.requires_grad_(False)
+            self.distortion_head = made(outputs=len(DISTORTIONS)).requires_grad_(False)
         self.windows = windows
         self.window_temperature = window_temperature
         self.scene_labels, self.distortion_labels = scene_labels, distortion_labels
@@ -239,9 +240,17 @@ class MPIQE(nn.Module):
         return MPIQEOutput(score, prediction, scenes, distortions, weights, *named)
 
 
-def make_stem_head(features: int, width: int, *, outputs: int = 1) -> nn.Module:
-    """A map of (B, F) features to (B, outputs): linear, or with ``width`` hidden units; zero until it is fitted."""
+def make_stem_head(features: int, width: int, *, outputs: int = 1, layers: int = 1) -> nn.Module:
+    """A map of (B, F) features to (B, outputs), zero until it is fitted: linear, or ``layers`` of ``width`` units."""
     last = nn.Linear(width or features, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(features, width), nn.GELU(), last) if width else last
+    if not width:
+        return last
+    hidden = [nn.Sequential(nn.Linear(before, width), nn.GELU()) for before in (features, *[width] * (layers - 1))]
+    return nn.Sequential(*(part for pair in hidden for part in pair), last)
+
+
+def linear_layers(head: nn.Module) -> list[nn.Linear]:
+    """The layers of what ``make_stem_head`` has made, the first one first."""
+    return [part for part in head.modules() if isinstance(part, nn.Linear)]

@@ -62,6 +62,7 @@ class ModelOptions:
         False, "D16: add a ridge regression on the pooled features of an EfficientNet stem to the decoder's number"
     )
     stem_head_width: int = option(0, "D16: hidden units of stem_head and class_heads, in place of linear maps")
+    stem_head_layers: int = option(1, "D16: hidden layers of stem_head and class_heads, of stem_head_width units each")
     class_heads: bool = option(
         False, "D16: name scene and distortion by maps of an EfficientNet stem's pooled features, not by the alignment"
     )

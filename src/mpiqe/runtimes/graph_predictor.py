@@ -15,18 +15,17 @@ from mpiqe.runtimes.graph import INPUT, GraphCard, read_card
 
 SCORING = ("score", "scene", "distortion")
 LOOKING = ("similarity", "attention")
+_MOST_CROPS, _MOST_PIXELS = 16, 2**19  # of a call: more are no quicker on a CPU and take more memory
 
 
 class GraphPredictor(ABC):
     """The graph of a folder on the CPU, described by the card beside it."""
 
-    crops_at_once = 16
-    """More are no quicker on a CPU and take more memory."""
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.card = card = read_card(folder)
         self.crop_size, self.scale = card.crop_size, card.scale
+        self.crops_at_once = max(1, min(_MOST_CROPS, _MOST_PIXELS // card.crop_size**2))
         self.scenes, self.distortions = card.scenes, card.distortions
         self.window_temperature = card.window_temperature
         self.view, self.crop_mode = card.view, card.crop_mode

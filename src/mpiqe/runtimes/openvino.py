@@ -60,6 +60,7 @@ class OpenVINOPredictor(GraphPredictor):
         self.precision = _precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         self.computes = f"openvino {self.precision} cpu"
         self._crops_a_call = BF16_CROPS if self.precision == "bf16" else None
+        self.crops_at_once = max(self.crops_at_once, self._crops_a_call or 0)
         self._compile = core.compile_model
         self._lock = threading.Lock()
         self._settings = openvino_settings(self.precision, threads=threads)

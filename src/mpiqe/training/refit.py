@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mpiqe.model.mpiqe import MPIQE
+from mpiqe.model.mpiqe import MPIQE, linear_layers, make_stem_head
 from mpiqe.training.ridge import PENALTIES
 
 TRUST = (0.0, 1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -70,29 +70,28 @@ def fit(features: Tensor, predictions: Tensor, targets: Tensor) -> Refit:
 
 
 def widened(head: nn.Module) -> nn.Module:
-    """``head`` with room for a linear map: itself, or for an MLP one with two more hidden units, of no effect yet."""
+    """``head`` with room for a linear map: itself, or two more units in each hidden layer, of no effect yet."""
     if isinstance(head, nn.Linear):
         return head
-    first, activation, last = _layers(head)
-    wider = nn.Sequential(
-        nn.Linear(first.in_features, first.out_features + 2),
-        activation,
-        nn.Linear(last.in_features + 2, last.out_features),
+    before = linear_layers(head)
+    wider = make_stem_head(
+        before[0].in_features, before[0].out_features + 2, outputs=before[-1].out_features, layers=len(before) - 1
     )
     with torch.no_grad():
-        for new, old in zip(_layers(wider)[::2], (first, last), strict=True):
+        for new, old in zip(linear_layers(wider), before, strict=True):
             new.weight.zero_()
             new.bias.zero_()
             new.weight[: old.weight.shape[0], : old.weight.shape[1]] = old.weight
             new.bias[: old.bias.shape[0]] = old.bias
-    return wider.requires_grad_(False).to(first.weight.device)
+    return wider.requires_grad_(False).to(before[0].weight.device)
 
 
 @torch.no_grad()
 def put_into(model: MPIQE, refit: Refit) -> None:
     """Write ``refit`` into the ``stem_head`` of ``model``, which has to be ``widened``."""
     head: Any = model.stem_head
-    last: nn.Linear = head if isinstance(head, nn.Linear) else _layers(head)[2]
+    first, *rest = linear_layers(head)
+    last = rest[-1] if rest else first
     decoders: Any = model.decoder.head[-1]
     for layer in (decoders, model.linear, last):
         if layer is not None:
@@ -100,15 +99,11 @@ def put_into(model: MPIQE, refit: Refit) -> None:
             layer.bias.mul_(refit.slope)
     last.bias.add_(refit.offset)
     weight = refit.weight.to(last.weight)
-    if isinstance(head, nn.Linear):
-        head.weight.add_(weight[None])
-    else:  # gelu(x) - gelu(-x) = x
-        hidden = _layers(head)[0]
-        hidden.weight[-2], hidden.weight[-1] = weight, -weight
-        last.weight[0, -2], last.weight[0, -1] = 1.0, -1.0
-
-
-def _layers(head: Any) -> tuple[Any, Any, Any]:
-    """The two linear layers of an MLP and the activation between them."""
-    first, activation, last = head
-    return first, activation, last
+    if not rest:
+        last.weight.add_(weight[None])
+        return
+    first.weight[-2], first.weight[-1] = weight, -weight
+    for layer in rest[:-1]:  # gelu(x) - gelu(-x) = x
+        layer.weight[-2, -2:] = torch.tensor([1.0, -1.0])
+        layer.weight[-1, -2:] = torch.tensor([-1.0, 1.0])
+    last.weight[0, -2], last.weight[0, -1] = 1.0, -1.0

@@ -18,7 +18,7 @@ from mpiqe.data.crop_dataset import CropDataset, Item, Key, collate
 from mpiqe.data.record import Record
 from mpiqe.errors import DatasetError
 from mpiqe.labels import DISTORTIONS
-from mpiqe.model.mpiqe import MPIQE, make_stem_head
+from mpiqe.model.mpiqe import MPIQE, linear_layers, make_stem_head
 from mpiqe.training.ridge import fit_ridge
 from mpiqe.training.stem_cache import StemCache
 from mpiqe.training.targets import one_hot
@@ -27,7 +27,8 @@ _AT_ONCE = 16  # images
 _FOLDS = 5
 _STEPS, _BATCH = 1500, 128
 _RATE, _DECAY = 1e-3, 1e-2
-_INPUT_DROPOUT, _DROPOUT = 0.3, 0.5
+_INPUT_DROPOUT = {1: 0.3, 2: 0.5}  # by the number of hidden layers; of more as of two
+_DROPOUT = 0.5
 _PAIRS, _RANKING, _SOFTNESS = 256, 2.0, 0.1  # a step; weight; in units of the target's deviation
 _RANGE = 1.0  # weight of how far numbers of ranked images lie outside the range of the targets
 
@@ -105,9 +106,9 @@ def fit_heads(
             labelled = targets.sum(dim=1) > 0
             if not labelled.any():
                 raise DatasetError(f"class_heads needs images with a {name} label to learn from, and no set has one")
-            width = _width(head)
+            shape = _shape(head)
             fitted = fit_hidden(
-                known.features[labelled], targets[labelled], weights[labelled], width=width, seed=seed, loss=_entropy
+                known.features[labelled], targets[labelled], weights[labelled], **shape, seed=seed, loss=_entropy
             )
             head.load_state_dict(fitted.state_dict())
             lines.append(f"the {name} head is fitted to {int(labelled.sum())} labelled images")
@@ -170,12 +171,12 @@ def _fit_stem_head(
             own.bias.copy_(ridge.bias)
         fitted, left_out, said = ridge.fitted, ridge.left_out, f"penalty {ridge.penalty:g}"
     else:
-        width = _width(own)
+        shape = _shape(own)
 
         def fit(rows: Tensor) -> nn.Module:
             column = targets[rows, None].float()
             return fit_hidden(
-                features[rows], column, weights[rows], width=width, seed=seed, loss=F.smooth_l1_loss, ranked=ranked
+                features[rows], column, weights[rows], **shape, seed=seed, loss=F.smooth_l1_loss, ranked=ranked
             )
 
         head = fit(torch.ones(len(targets), dtype=torch.bool))
@@ -185,7 +186,7 @@ def _fit_stem_head(
         for number in range(_FOLDS):
             rest = fold != number
             left_out[~rest] = predict_crops(fit(rest), features[~rest])
-        said = f"{width} hidden units"
+        said = " and ".join([str(shape["width"])] * shape["layers"]) + " hidden units"
     shifts = ((fitted - left_out) * model.target_std).tolist()
     if ranked is None:
         return ShiftedTargets(items, shifts), said
@@ -195,15 +196,10 @@ def _fit_stem_head(
     return ShiftedTargets(items, shifts), f"{said}, {len(ranked.pairs)} pairs"
 
 
-def _width(head: nn.Module) -> int:
-    first, last = _layers(head)
-    return 0 if last is None else first.out_features
-
-
-def _layers(head: nn.Module) -> tuple[nn.Linear, nn.Linear | None]:
-    """The one layer of what ``make_stem_head`` has made, or its first and its last."""
-    layers = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
-    return layers[0], layers[1] if len(layers) > 1 else None
+def _shape(head: nn.Module) -> dict[str, int]:
+    """``width`` and ``layers`` of what ``make_stem_head`` has made."""
+    first, *rest = linear_layers(head)
+    return {"width": first.out_features if rest else 0, "layers": max(1, len(rest))}
 
 
 def _entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -218,6 +214,7 @@ def fit_hidden(
     width: int,
     seed: int,
     loss: Callable[[Tensor, Tensor], Tensor],
+    layers: int = 1,
     ranked: Ranked | None = None,
 ) -> nn.Module:
     """Fit a head of ``make_stem_head`` to single crops (n, K, F); their targets are their images', (n, C).
@@ -236,10 +233,10 @@ def fit_hidden(
     mean, deviation = flat.mean(dim=0), flat.std(dim=0) + 1e-6
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = make_stem_head(features.shape[2], width, outputs=targets.shape[1])
-        first, last = _layers(head)
-        if last is not None:
-            nn.init.kaiming_uniform_(last.weight, a=math.sqrt(5))
+        head = make_stem_head(features.shape[2], width, outputs=targets.shape[1], layers=layers)
+        first, *rest = linear_layers(head)
+        if rest:
+            nn.init.kaiming_uniform_(rest[-1].weight, a=math.sqrt(5))
         optimiser = torch.optim.AdamW(head.parameters(), lr=_RATE, weight_decay=_DECAY)
         for step in range(_STEPS):
             for group in optimiser.param_groups:
@@ -251,9 +248,9 @@ def fit_hidden(
                 better, worse = ranked.pairs[torch.randint(len(ranked.pairs), (pairs,))].T
                 crops = torch.randint(ranked.features.shape[1], (pairs,))
                 seen = torch.cat([seen, ranked.features[better, crops], ranked.features[worse, crops]])
-            made = first(F.dropout((seen - mean) / deviation, _INPUT_DROPOUT))
-            if last is not None:
-                made = last(F.dropout(F.gelu(made), _DROPOUT))
+            made = first(F.dropout((seen - mean) / deviation, _INPUT_DROPOUT[min(layers, 2)]))
+            for layer in rest:
+                made = layer(F.dropout(F.gelu(made), _DROPOUT))
             error = loss(made[:_BATCH], targets[images])
             if ranked is not None:
                 higher, lower = made[_BATCH:].chunk(2)
