@@ -21,11 +21,11 @@ from mpiqe.errors import ConfigError, DatasetError
 from mpiqe.model.build import build_model
 from mpiqe.model.checkpoint import load_checkpoint, read_config
 from mpiqe.model.clip import FrozenCLIP
-from mpiqe.model.mpiqe import MPIQE
+from mpiqe.model.mpiqe import MPIQE, linear_layers
 from mpiqe.training.options import resolve
 from mpiqe.training.ridge import fit_ridge
 from mpiqe.training.stem_cache import StemCache
-from mpiqe.training.stem_head import Ranked, beyond, fit_heads, fit_hidden, pairs_of, predict_crops
+from mpiqe.training.stem_head import Ranked, beyond, fit_heads, fit_hidden, fit_members, pairs_of, predict_crops
 
 
 @pytest.fixture
@@ -246,3 +246,27 @@ def test_the_decoder_is_asked_for_nothing_where_an_image_is_only_ranked(
 def test_ranked_data_without_hidden_units_is_refused(rated_photos: Path) -> None:
     with pytest.raises(ConfigError, match="give stem_head_width too"):
         resolve({"data": f"csv:{rated_photos}", "ranked_data": (f"csv:{rated_photos}",), "stem_head": True})
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_members_are_fitted_one_by_one_and_the_head_is_their_mean(layers: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(60, 2, 5, generator=generator)
+    targets = features[:, :, 0].mean(dim=1, keepdim=True)
+    how = {"layers": layers, "loss": F.smooth_l1_loss}
+    head = fit_members(features, targets, torch.ones(60), width=11, members=3, seed=4, **how)
+    members = [
+        fit_hidden(features, targets, torch.ones(60), width=width, seed=seed, **how)
+        for width, seed in ((4, 4), (4, 1004), (3, 2004))
+    ]
+    flat = features.flatten(0, 1)
+    expected = torch.stack([member(flat) for member in members]).mean(dim=0)
+    torch.testing.assert_close(head(flat), expected)
+    assert [layer.out_features for layer in linear_layers(head)] == [11] * layers + [1]
+    assert not torch.allclose(members[0](flat), members[1](flat), atol=1e-3)
+
+
+def test_more_members_than_hidden_units_are_refused(lite_folder: Path) -> None:
+    options = replace(TINY_OPTIONS, stem_head=True, stem_head_width=2, stem_head_members=3)
+    with pytest.raises(ConfigError, match="stem_head_members=3 share the hidden units of .*, and these are 2"):
+        build_model(FrozenCLIP.from_pretrained(lite_folder), options)

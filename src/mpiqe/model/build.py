@@ -115,6 +115,11 @@ def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
         for name in ("stem_head", "class_heads")
         if getattr(options, name) and not clip.pooled_width
     ]
+    if 1 <= options.stem_head_members <= 64 and options.stem_head_width < options.stem_head_members > 1:
+        faults.append(
+            f"stem_head_members={options.stem_head_members} share the hidden units of stem_head_width, and these are "
+            f"{options.stem_head_width}"
+        )
     if not 0 < options.lora_alpha <= 65_536:
         faults.append(f"lora_alpha={options.lora_alpha} must be above zero and at most 65536")
     if options.window_temperature <= 0:

@@ -63,6 +63,10 @@ class ModelOptions:
     )
     stem_head_width: int = option(0, "D16: hidden units of stem_head and class_heads, in place of linear maps")
     stem_head_layers: int = option(1, "D16: hidden layers of stem_head and class_heads, of stem_head_width units each")
+    stem_head_members: int = option(
+        1,
+        "D16: MLPs that share the hidden units of stem_head and class_heads, fitted one by one; their mean is the head",
+    )
     class_heads: bool = option(
         False, "D16: name scene and distortion by maps of an EfficientNet stem's pooled features, not by the alignment"
     )

@@ -218,6 +218,7 @@ BEFORE_THEY_WERE: Mapping[str, Any] = {
     "stem_head": False,
     "stem_head_width": 0,
     "stem_head_layers": 1,
+    "stem_head_members": 1,
     "class_heads": False,
     "start": None,
     "scene_labels": True,

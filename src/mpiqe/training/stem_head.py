@@ -6,7 +6,7 @@ Axes: n images, K crops of an image, F pooled features.
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -86,13 +86,15 @@ def fit_heads(
     *,
     sizes: Sequence[int] = (),
     pairs: Sequence[tuple[int, int]] = (),
+    members: int = 1,
     seed: int = 0,
 ) -> tuple[CropDataset | StemCache | ShiftedTargets, list[str]]:
     """Fit what ``model`` has of ``stem_head`` and ``class_heads`` to the crops of the first epoch.
 
     ``sizes``: how many of the items each of several sets has, one after another; every set counts equally. With
     ``pairs`` (better, worse) the last set is no rated one: they are indices into it, and all that is learnt of its MOS.
-    Returns the items to train the rest on, and a line about each fit.
+    A head with hidden units is the mean of ``members`` MLPs. Returns the items to train the rest on, and a line about
+    each fit.
     """
     heads = {"scene": model.scene_head, "distortion": model.distortion_head}
     if model.stem_head is None and not any(heads.values()):
@@ -106,8 +108,8 @@ def fit_heads(
             labelled = targets.sum(dim=1) > 0
             if not labelled.any():
                 raise DatasetError(f"class_heads needs images with a {name} label to learn from, and no set has one")
-            shape = _shape(head)
-            fitted = fit_hidden(
+            shape = _shape(head, members)
+            fitted = fit_members(
                 known.features[labelled], targets[labelled], weights[labelled], **shape, seed=seed, loss=_entropy
             )
             head.load_state_dict(fitted.state_dict())
@@ -119,7 +121,7 @@ def fit_heads(
         rated = len(items) - sizes[-1]
         ranked = Ranked(known.features[rated:], torch.tensor(pairs))
         known, weights = _Known(*(column[:rated] for column in known)), weights[:rated]
-    asked, said = _fit_stem_head(model.stem_head, model, items, known, weights, ranked, seed=seed)
+    asked, said = _fit_stem_head(model.stem_head, model, items, known, weights, ranked, members=members, seed=seed)
     return asked, [*lines, f"the stem's head is fitted ({said})"]
 
 
@@ -153,6 +155,7 @@ def _fit_stem_head(
     weights: Tensor,
     ranked: Ranked | None,
     *,
+    members: int,
     seed: int,
 ) -> tuple[ShiftedTargets, str]:
     """Fit ``own``, the model's ``stem_head``, to MOS, and say what is left for the decoder.
@@ -171,11 +174,11 @@ def _fit_stem_head(
             own.bias.copy_(ridge.bias)
         fitted, left_out, said = ridge.fitted, ridge.left_out, f"penalty {ridge.penalty:g}"
     else:
-        shape = _shape(own)
+        shape = _shape(own, members)
 
         def fit(rows: Tensor) -> nn.Module:
             column = targets[rows, None].float()
-            return fit_hidden(
+            return fit_members(
                 features[rows], column, weights[rows], **shape, seed=seed, loss=F.smooth_l1_loss, ranked=ranked
             )
 
@@ -187,6 +190,7 @@ def _fit_stem_head(
             rest = fold != number
             left_out[~rest] = predict_crops(fit(rest), features[~rest])
         said = " and ".join([str(shape["width"])] * shape["layers"]) + " hidden units"
+        said += f", mean of {members} MLPs" if members > 1 else ""
     shifts = ((fitted - left_out) * model.target_std).tolist()
     if ranked is None:
         return ShiftedTargets(items, shifts), said
@@ -196,14 +200,51 @@ def _fit_stem_head(
     return ShiftedTargets(items, shifts), f"{said}, {len(ranked.pairs)} pairs"
 
 
-def _shape(head: nn.Module) -> dict[str, int]:
-    """``width`` and ``layers`` of what ``make_stem_head`` has made."""
+def _shape(head: nn.Module, members: int) -> dict[str, int]:
+    """What ``fit_members`` makes a head of this shape from."""
     first, *rest = linear_layers(head)
-    return {"width": first.out_features if rest else 0, "layers": max(1, len(rest))}
+    return {"width": first.out_features if rest else 0, "layers": max(1, len(rest)), "members": members if rest else 1}
 
 
 def _entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, targets)
+
+
+def fit_members(
+    features: Tensor, targets: Tensor, weights: Tensor, *, width: int, members: int, seed: int, **how: Any
+) -> nn.Module:
+    """The mean of ``members`` MLPs by ``fit_hidden``, as one MLP of ``width`` hidden units in all.
+
+    They differ by their seeds: where each begins, and what it is shown and not shown. None sees another's hidden units.
+    """
+    shares = [width // members + (index < width % members) for index in range(members)]
+    fitted = [
+        fit_hidden(features, targets, weights, width=share, seed=seed + 1000 * index, **how)
+        for index, share in enumerate(shares)
+    ]
+    return fitted[0] if members == 1 else mean_of(fitted)
+
+
+@torch.no_grad()
+def mean_of(heads: Sequence[nn.Module]) -> nn.Module:
+    """One MLP that computes the mean of several of ``make_stem_head`` with equally many layers."""
+    layers = [linear_layers(head) for head in heads]
+    first, *between, last = zip(*layers, strict=True)
+    made = make_stem_head(
+        first[0].in_features,
+        sum(layer.out_features for layer in first),
+        outputs=last[0].out_features,
+        layers=len(between) + 1,
+    )
+    new = linear_layers(made)
+    new[0].weight.copy_(torch.cat([layer.weight for layer in first]))
+    for target, parts in zip(new[1:-1], between, strict=True):
+        target.weight.copy_(torch.block_diag(*(layer.weight for layer in parts)))  # type: ignore[no-untyped-call]
+    for target, parts in zip(new[:-1], [first, *between], strict=True):
+        target.bias.copy_(torch.cat([layer.bias for layer in parts]))
+    new[-1].weight.copy_(torch.cat([layer.weight for layer in last], dim=1) / len(heads))
+    new[-1].bias.copy_(torch.stack([layer.bias for layer in last]).mean(dim=0))
+    return made
 
 
 def fit_hidden(

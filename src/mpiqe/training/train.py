@@ -194,9 +194,8 @@ def train(
             raise ConfigError(f"{run.path / SHIFTS} does not fit the run; it cannot be continued")
         asked = ShiftedTargets(items, shifts)
     elif not settings.start and isinstance(model, MPIQE):
-        asked, fits = fit_heads(
-            model, items, accelerator, sizes=sides.sizes, pairs=pairs_of(sides.ranked), seed=settings.seed
-        )
+        how = {"members": options.model.stem_head_members, "seed": settings.seed}
+        asked, fits = fit_heads(model, items, accelerator, sizes=sides.sizes, pairs=pairs_of(sides.ranked), **how)
         for line in fits:
             reporter.note(line)
     batches = step_loader(asked, sampler, workers=workers, pin=accelerator.device.type == "cuda")
