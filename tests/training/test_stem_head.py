@@ -268,5 +268,5 @@ def test_members_are_fitted_one_by_one_and_the_head_is_their_mean(layers: int) -
 
 def test_more_members_than_hidden_units_are_refused(lite_folder: Path) -> None:
     options = replace(TINY_OPTIONS, stem_head=True, stem_head_width=2, stem_head_members=3)
-    with pytest.raises(ConfigError, match="stem_head_members=3 share the hidden units of .*, and these are 2"):
+    with pytest.raises(ConfigError, match=r"stem_head_members=3 share the hidden units of .*, and these are 2"):
         build_model(FrozenCLIP.from_pretrained(lite_folder), options)
