@@ -1,12 +1,12 @@
 """What pooling over a photo and its mirror image is worth to a head on the stem, on validation photos.
 
     python benchmarks/mirrored.py --data csv:biq2021.csv [--root DIR] [--labels LIQE_DIR] [--split 1]
-        [--backbone embedded] [--seeds 4]
+        [--backbone embedded] [--seeds 4] [--width 128] [--layers 1] [--members 1]
 
-Whole photos, resized to the side of the backbone's crops. Heads of 128 hidden units (`mpiqe train --stem-head
---stem-head-width 128`) are fitted to the pooled features of the split's training photos and asked about its validation
-photos: of the photo alone, and of the mean over photo and mirror image. Printed are the SRCC of each, mean, lowest and
-highest over seeds. The test photos are not looked at.
+Whole photos, resized to the side of the backbone's crops. Heads of ``--width`` hidden units (as `mpiqe train --stem-head
+--stem-head-width 128 --stem-head-layers 1 --stem-head-members 1` has them) are fitted to the pooled features of the
+split's training photos and asked about its validation photos: of the photo alone, and of the mean over photo and mirror
+image. Printed are the SRCC of each, mean, lowest and highest over seeds. The test photos are not looked at.
 """
 
 import argparse
@@ -23,10 +23,8 @@ from mpiqe.data import choose_split, read_dataset
 from mpiqe.data.crop_dataset import CropDataset, loader
 from mpiqe.data.record import Record
 from mpiqe.model.clip import FrozenCLIP
-from mpiqe.training.stem_head import fit_hidden, predict_crops
+from mpiqe.training.stem_head import fit_members, predict_crops
 from mpiqe.view import View
-
-WIDTH = 128
 
 
 def pooled(clip: FrozenCLIP, records: list[Record]) -> Tensor:
@@ -51,6 +49,9 @@ def main() -> None:
     parser.add_argument("--split", type=int, default=1)
     parser.add_argument("--backbone", default="embedded")
     parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=1)
+    parser.add_argument("--members", type=int, default=1)
     asked = parser.parse_args()
     dataset = read_dataset(asked.data, root=asked.root, labels=asked.labels)
     split = choose_split(dataset, asked.split)
@@ -65,7 +66,8 @@ def main() -> None:
         known, shown = pooled(backbone, train), pooled(backbone, val)
         found = []
         for seed in range(asked.seeds):
-            head = fit_hidden(known, targets, torch.ones(len(train)), width=WIDTH, seed=seed, loss=F.smooth_l1_loss)
+            how = {"width": asked.width, "layers": asked.layers, "members": asked.members, "seed": seed}
+            head = fit_members(known, targets, torch.ones(len(train)), loss=F.smooth_l1_loss, **how)
             found.append(metrics.srcc(predict_crops(head, shown).numpy(), wanted))
         spread = f"{min(found):.4f} to {max(found):.4f}, {asked.seeds} seeds"
         print(f"{name}: SRCC {statistics.mean(found):.4f} ({spread}) on {len(val)} validation photos", flush=True)

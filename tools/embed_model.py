@@ -5,7 +5,7 @@
 
 RUN is the folder of `mpiqe train --backbone BACKBONE`. N is the version of the embedded model: `scorer.scale` and run
 files name it, and it has to be another one whenever scores change. Paths of this machine are left out of the copied
-settings, and heads on the stem are kept in half precision. `--graph` writes the graph alone anew, from the embedded
+settings, and weights are kept in half precision. `--graph` writes the graph alone anew, from the embedded
 checkpoint. After either, `benchmarks/bursts.py --calibrate` says anew how far two shots of one scene have to be apart.
 
 The graph `mpiqe.onnx` holds no large weights: it points into the safetensors files beside it, which are raw numbers
@@ -28,7 +28,6 @@ from onnx import TensorProto, helper, numpy_helper
 from mpiqe.atomic import write_atomic
 from mpiqe.model.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from mpiqe.model.clip import FrozenCLIP
-from mpiqe.model.mpiqe import MPIQE
 from mpiqe.model.pretraining_data import PRETRAINING_KEYS
 from mpiqe.publish.folder import without_paths
 from mpiqe.runtimes.export import ScoringGraph, card_for, trace
@@ -68,9 +67,8 @@ def main(run: Path, backbone: Path, version: int) -> None:
     extra = without_paths(config.training.get("extra_data", ()))
     training = {**config.training, "root": "ROOT", "labels": "LABELS", "backbone": "backbone", "extra_data": extra}
     digest = FrozenCLIP.from_pretrained(WEIGHTS / "backbone").digest()  # the run may carry that of an earlier version
-    for head in (model.stem_head, model.scene_head, model.distortion_head) if isinstance(model, MPIQE) else ():
-        if head is not None:
-            head.half()
+    for parameter in model.parameters():
+        parameter.data = parameter.data.half()
     kept = replace(config, backbone="backbone", backbone_digest=digest, training=training, version=f"{NAME} {version}")
     save_checkpoint(WEIGHTS / FILE_NAME, model, kept)
     write_graph()
