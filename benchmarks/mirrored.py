@@ -3,8 +3,8 @@
     python benchmarks/mirrored.py --data csv:biq2021.csv [--root DIR] [--labels LIQE_DIR] [--split 1]
         [--backbone embedded] [--seeds 4] [--width 128] [--layers 1] [--members 1]
 
-Whole photos, resized to the side of the backbone's crops. Heads of ``--width`` hidden units (as `mpiqe train --stem-head
---stem-head-width 128 --stem-head-layers 1 --stem-head-members 1` has them) are fitted to the pooled features of the
+Whole photos, resized to the side of the backbone's crops. Heads of ``--width`` hidden units (`mpiqe train --stem-head
+--stem-head-width 128 --stem-head-layers 1 --stem-head-members 1` has it) are fitted to the pooled features of the
 split's training photos and asked about its validation photos: of the photo alone, and of the mean over photo and mirror
 image. Printed are the SRCC of each, mean, lowest and highest over seeds. The test photos are not looked at.
 """
