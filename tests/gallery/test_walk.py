@@ -98,7 +98,8 @@ def test_photos_are_looked_through_rejected_moved_put_back_and_rated(livec, chro
     side = page.locator("#detail .side")
     expect(side.locator("h2")).to_have_text(by_score[0])
     expect(side).to_contain_text(f"{worst['score']:.1f}")
-    expect(side).to_contain_text(f"{worst['interval_low']:.1f} to {worst['interval_high']:.1f}")
+    ends = f"{worst['interval_low']:.1f} to {worst['interval_high']:.1f}".replace("-", "\N{MINUS SIGN}")
+    expect(side).to_contain_text(ends)
     for kind in ("Distortion", "Scene"):  # the words, the likeliest first, with their probabilities
         bars = side.locator(".shares").filter(has_text=kind).locator("li")
         shares = sorted(worst[kind.lower()].items(), key=lambda share: -share[1])
