@@ -507,6 +507,18 @@ def test_two_tables_are_sorted_by_how_far_they_disagree(mpiqe, open_page, tmp_pa
     page.locator("#grid").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#detail .number")).to_have_text(["10.0", "20.0"])
+    expect(page.locator("#detail .change")).to_have_text("Change: +10.0")
+
+
+def test_numbers_below_zero_have_a_minus_sign(open_page, tmp_path):
+    builder = TableBuilder()
+    builder.add("a.jpg", Score(-3.25, 1.0, {}, {}, (40, 30)))
+    builder.add("b.jpg", Score(5.0, 1.0, {}, {}, (40, 30)))
+    folder = PageFolder(tmp_path / "page", single_file=False)
+    folder.make()
+    folder.write(Contents(title="below zero", tables=[builder.table(name="made", scale=None)]))
+    page = open_page(folder.page)
+    expect(page.locator(".cell .score").first).to_have_text("\N{MINUS SIGN}3.25")
 
 
 @pytest.mark.parametrize("width", [390, 1280, 2560])

@@ -49,6 +49,8 @@ def files(folder):
 def mpiqe(*arguments):
     command = [sys.executable, "-m", "mpiqe", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    print("$ mpiqe", *arguments)  # `pytest -rP` shows what the walk printed
+    print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -96,10 +98,23 @@ def test_photos_are_looked_through_rejected_moved_put_back_and_rated(livec, chro
     side = page.locator("#detail .side")
     expect(side.locator("h2")).to_have_text(by_score[0])
     expect(side).to_contain_text(f"{worst['score']:.1f}")
-    expect(side).to_contain_text(f"{worst['interval_low']:.1f} to {worst['interval_high']:.1f}")
-    likeliest = max(worst["distortion"], key=worst["distortion"].get)
-    expect(side.locator(".shares").filter(has_text="Distortion").locator("li").first).to_contain_text(likeliest)
+    ends = f"{worst['interval_low']:.1f} to {worst['interval_high']:.1f}".replace("-", "\N{MINUS SIGN}")
+    expect(side).to_contain_text(ends)
+    for kind in ("Distortion", "Scene"):  # the words, the likeliest first, with their probabilities
+        bars = side.locator(".shares").filter(has_text=kind).locator("li")
+        shares = sorted(worst[kind.lower()].items(), key=lambda share: -share[1])
+        expect(bars.first).to_contain_text(shares[0][0])
+        told = [int(re.search(r"(\d+) %", text)[1]) for text in bars.all_text_contents()]
+        assert told == pytest.approx([100 * share for _, share in shares[: len(told)]], abs=0.51)
+        assert len(told) == len(shares)
     page.wait_for_function("document.querySelector('#detail .pictures .map')?.naturalWidth > 0")
+    places = side.locator(".map-choice")  # where the distortion sits: the map, which M lays exactly over the photo
+    expect(places.locator("h3")).to_contain_text("Where ")
+    page.keyboard.press("m")
+    photo, over = (page.locator(f"#detail .pictures .box img:nth-child({at})") for at in (1, 2))
+    expect(over).to_be_visible()
+    assert photo.bounding_box() == over.bounding_box()
+    print(f"the worst, {by_score[0]}:", re.sub(r"\s+", " ", side.inner_text()))
 
     # Rejects, a pick and ratings by keys: in the open photo, then in the grid
     for _ in range(2):
@@ -128,8 +143,10 @@ def test_photos_are_looked_through_rejected_moved_put_back_and_rated(livec, chro
 
     # Carried out, and put back
     rejects = tmp_path / "rejects"
-    mpiqe("apply", decisions, "--move", rejects)
+    said = mpiqe("apply", decisions, "--move", rejects)
+    assert all(name in said for name in rejected)
     assert files(photos) == before  # it has only said what it would do
+    assert not rejects.exists()
     mpiqe("apply", decisions, "--move", rejects, "--go")
     assert files(photos) == {name: digest for name, digest in before.items() if name not in rejected}
     (journal,) = rejects.glob("*.jsonl")

@@ -35,19 +35,20 @@ export class Card {
     this.at(".size").textContent = `${width} × ${height} pixels, scored in ${seconds.toFixed(2)} s`;
 
     const digits = card.high - card.low >= 30 ? 1 : card.high - card.low >= 3 ? 2 : 3;
+    const text = (value) => value.toFixed(digits).replace("-", "−");
     const place = (value) => clamp((value - card.low) / (card.high - card.low || 1), 0, 1);
     const middle = place(result.score);
     this.element.classList.add(middle > 2 / 3 ? "good" : middle > 1 / 3 ? "fair" : "poor");
-    this.at(".number b").textContent = result.score.toFixed(digits);
+    this.at(".number b").textContent = text(result.score);
     this.at(".mark").style.left = `${100 * middle}%`;
     const ends = this.at(".ends").children;
-    ends[0].textContent = card.low.toFixed(digits);
-    ends[1].textContent = card.high.toFixed(digits);
+    ends[0].textContent = text(card.low);
+    ends[1].textContent = text(card.high);
     this.at(".whisker").hidden = !result.interval;
     if (result.interval) {
       const [low, high] = result.interval;
-        this.at(".interval").textContent =
-        `${Math.round(100 * card.interval.level)} % interval ${low.toFixed(digits)} to ${high.toFixed(digits)}`;
+      this.at(".interval").textContent =
+        `${Math.round(100 * card.interval.level)} % interval ${text(low)} to ${text(high)}`;
       this.at(".whisker").style.left = `${100 * place(low)}%`;
       this.at(".whisker").style.right = `${100 * (1 - place(high))}%`;
     }

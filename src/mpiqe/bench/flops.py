@@ -22,7 +22,7 @@ The plain model takes prompts as real tokens: L + P in place of L in every layer
 
 from dataclasses import dataclass
 
-from mpiqe.model.efficientnet import FIRST_CHANNELS, HEAD_CHANNELS, STRIDE, stages_of, token_features
+from mpiqe.model.efficientnet_shape import FIRST_CHANNELS, HEAD_CHANNELS, STRIDE, stages_of, token_features
 
 
 @dataclass(frozen=True)

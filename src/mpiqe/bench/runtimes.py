@@ -180,10 +180,10 @@ def _with_torch(source: Source, precision: Precision) -> tuple[Predictor, Look |
 
 
 def _with_onnx(source: Source, precision: Precision) -> tuple[Predictor, Look | None]:
-    import onnxruntime
-
     from mpiqe.runtimes.onnx import OnnxPredictor
+    from mpiqe.runtimes.onnx_runtime import onnx_runtime
 
+    onnxruntime = onnx_runtime()
     eight = precision == "int8"
     predictor = OnnxPredictor(source.int8_graph if eight else source.graph, threads=source.threads)
     bare_graph = source.bare_int8_graph if eight else source.bare_graph

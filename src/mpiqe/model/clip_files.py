@@ -29,7 +29,8 @@ from mpiqe.model.backbone_config import (
     usable_config,
 )
 from mpiqe.model.conv_stem import ConvStem
-from mpiqe.model.efficientnet import STRIDE, VARIANTS, WHOLE_MAPS, EfficientNetStem
+from mpiqe.model.efficientnet import WHOLE_MAPS, EfficientNetStem
+from mpiqe.model.efficientnet_shape import STRIDE, VARIANTS
 from mpiqe.model.options import PAPERS_BACKBONE
 from mpiqe.model.tensor_files import write_safetensors
 from mpiqe.model.torch_weights import TORCH_WEIGHTS, kept_as_safetensors

@@ -9,11 +9,9 @@ Axes: B crops, C channels, S pixels along a crop's side.
 
 import hashlib
 import importlib
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -22,87 +20,20 @@ from torch import Tensor, nn
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.extras import needing
 from mpiqe.model.depthwise import depthwise_conv
+from mpiqe.model.efficientnet_shape import (
+    FIRST_CHANNELS,
+    HEAD_CHANNELS,
+    POOLED,
+    VARIANTS,
+    joined_channels,
+    stages_of,
+    token_features,
+)
 
-STRIDE = 32  # pixels from one place of the last map to the next
-HEAD_CHANNELS = 1280
-FIRST_CHANNELS = 32
 _EPSILON = 1e-3  # of every batch normalisation
 PIXEL_MEAN, PIXEL_STD = (127 / 255,) * 3, (128 / 255,) * 3  # input: (pixel - 127) / 128
-_POOLED = (1, 2, 4)  # stages whose means and deviations join the tokens: strides 4, 8 and 16
 WHOLE_MAPS = (1, 2, 3, 4, 5)
 """Stages whose means and deviations over the whole map can be the pooled features: strides 4 to 32."""
-
-
-class Variant(NamedTuple):
-    """One of the published networks."""
-
-    width: float
-    """Factor on the channels of every stage."""
-    depth: float
-    """Factor on the number of blocks of every stage but the first and the last."""
-    sha256: str
-    """Digest of the file of weights."""
-
-
-VARIANTS: Mapping[str, Variant] = MappingProxyType(
-    {
-        "efficientnet-lite0": Variant(1.0, 1.0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
-        "efficientnet-lite1": Variant(1.0, 1.1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
-        "efficientnet-lite2": Variant(1.1, 1.2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
-    }
-)
-
-
-class Stage(NamedTuple):
-    """A row of the architecture's table: blocks of one width at one resolution."""
-
-    blocks: int
-    kernel: int
-    stride: int
-    """Of the first block; the others have 1."""
-    expansion: int
-    channels: int
-
-
-_STAGES = (  # EfficientNet-B0's table (Tan and Le, ICML 2019)
-    Stage(1, 3, 1, 1, 16),
-    Stage(2, 3, 2, 6, 24),
-    Stage(2, 5, 2, 6, 40),
-    Stage(3, 3, 2, 6, 80),
-    Stage(3, 5, 1, 6, 112),
-    Stage(4, 5, 2, 6, 192),
-    Stage(1, 3, 1, 6, 320),
-)
-
-
-def stages_of(variant: str) -> tuple[Stage, ...]:
-    """The table of one of ``VARIANTS``. Lite keeps the blocks of the first and the last stage at one."""
-    width, depth, _ = VARIANTS[variant]
-    last = len(_STAGES) - 1
-    return tuple(
-        stage._replace(
-            blocks=stage.blocks if index in (0, last) else math.ceil(depth * stage.blocks),
-            channels=_rounded(width * stage.channels),
-        )
-        for index, stage in enumerate(_STAGES)
-    )
-
-
-def token_features(variant: str) -> int:
-    """Channels that a token of ``EfficientNetStem`` is projected from."""
-    return _joined_channels(variant, _POOLED)
-
-
-def _joined_channels(variant: str, stages: Sequence[int]) -> int:
-    """Of the head's mean with mean and deviation of ``stages``."""
-    table = stages_of(variant)
-    return HEAD_CHANNELS + 2 * sum(table[index].channels for index in stages)
-
-
-def _rounded(channels: float) -> int:
-    """To a multiple of 8, and never down by more than a tenth."""
-    nearest = max(8, int(channels + 4) // 8 * 8)
-    return nearest if nearest >= 0.9 * channels else nearest + 8
 
 
 class ConvNorm(nn.Module):
@@ -234,7 +165,7 @@ class EfficientNetStem(nn.Module):
         self.pooled_mirrored = pooled_mirrored
         self.network = EfficientNetLite(variant)
         self._variant, table = variant, stages_of(variant)
-        self.channels = [*(table[index].channels for index in (0, *_POOLED)), width]
+        self.channels = [*(table[index].channels for index in (0, *POOLED)), width]
         joined = token_features(variant)
         self.pool_stages(pooled_stages)
         self.norm: nn.Module = nn.BatchNorm2d(joined)
@@ -245,7 +176,7 @@ class EfficientNetStem(nn.Module):
     def pool_stages(self, stages: Sequence[int] | None) -> None:
         """Take the pooled features from whole maps of ``stages``; ``None``: the mean of the tokens' features."""
         self.pooled_stages = stages
-        self.pooled_width = _joined_channels(self._variant, _POOLED if stages is None else stages)
+        self.pooled_width = joined_channels(self._variant, POOLED if stages is None else stages)
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """The map of a stage of each resolution, the largest first, and the tokens (B, W, S / 32, S / 32)."""
@@ -268,12 +199,12 @@ class EfficientNetStem(nn.Module):
             mirrored = self.network.maps(pixels.flip(3).contiguous(memory_format=torch.channels_last))
             with torch.autocast(pixels.device.type, enabled=False):
                 features = (features + self._pooled(mirrored)) / 2
-        return [*(found[index] for index in (0, *_POOLED)), self.to_width(normed)], features
+        return [*(found[index] for index in (0, *POOLED)), self.to_width(normed)], features
 
     def _joined(self, found: list[Tensor]) -> Tensor:
         """What the tokens are projected from, (B, F, S / 32, S / 32)."""
         grid = found[-1].shape[-1]
-        statistics = [part for index in _POOLED for part in mean_and_deviation(found[index].float(), grid)]
+        statistics = [part for index in POOLED for part in mean_and_deviation(found[index].float(), grid)]
         return torch.cat([found[-1].float(), *statistics], dim=1)
 
     def _pooled(self, found: list[Tensor], joined: Tensor | None = None) -> Tensor:

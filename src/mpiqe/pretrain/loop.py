@@ -22,7 +22,7 @@ from mpiqe.errors import ConfigError
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.clip import FrozenCLIP
 from mpiqe.model.compact import STEM_NETWORK, CompactOptions, create_compact
-from mpiqe.model.efficientnet import HEAD_CHANNELS
+from mpiqe.model.efficientnet_shape import HEAD_CHANNELS
 from mpiqe.model.options import to_mapping
 from mpiqe.pretrain.features import FeatureCache, fill
 from mpiqe.pretrain.objective import OWN, Statistics, Student, objective

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from mpiqe.labels import DISTORTIONS, SCENES
 from mpiqe.model.alignment import distortion_logits, scene_logits
 from mpiqe.model.clip import FrozenCLIP
-from mpiqe.model.efficientnet import HEAD_CHANNELS
+from mpiqe.model.efficientnet_shape import HEAD_CHANNELS
 from mpiqe.model.loss import cross_entropy
 from mpiqe.model.prompts import PromptLearner
 from mpiqe.pretrain.views import NATURAL, QUALITIES, Views

@@ -11,6 +11,7 @@ from mpiqe.images import Pixels
 from mpiqe.runtimes.base import Loaded, Request
 from mpiqe.runtimes.graph import INPUT, ONNX, check_files
 from mpiqe.runtimes.graph_predictor import GraphPredictor, check_ends, first_line, joined
+from mpiqe.runtimes.onnx_runtime import onnx_runtime
 
 _ERRORS_ONLY = 3
 
@@ -38,8 +39,7 @@ class OnnxPredictor(GraphPredictor):
     """
 
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
-        import onnxruntime
-
+        onnxruntime = onnx_runtime()
         super().__init__(folder)
         self.computes = f"onnx {self.card.precision} cpu"
         path = folder / ONNX

@@ -8,6 +8,7 @@ from pathlib import Path
 from mpiqe.errors import WeightsError
 from mpiqe.extras import needing
 from mpiqe.runtimes.graph import ONNX, read_card, write_card
+from mpiqe.runtimes.onnx_runtime import onnx_runtime
 
 
 def quantize(source: Path, target: Path) -> None:
@@ -22,6 +23,8 @@ def quantize(source: Path, target: Path) -> None:
     """
     with needing("to write weights of eight bits"):
         import onnx
+
+        onnx_runtime()
         from onnxruntime.quantization import QuantType, quantize_dynamic
         from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -153,7 +153,7 @@ function rangeKeys(gallery) {
     for (let photo = 0; photo < count; photo++) values[photo] = value(photo);
     return values;
   };
-  const written = (decimals) => (value) => value.toFixed(decimals);
+  const written = (decimals) => (value) => decimal(value, decimals);
   const keys = {};
   if (second) keys.change = { label: "Change, in shares of the scale", values: made((photo) => gallery.change(photo)), text: written(2) };
   keys.score = { label: second ? `Score (${first.name})` : "Score", values: first.score, text: written(first.decimals) };

@@ -3,6 +3,9 @@
 
 const NO_CLASS = 255;
 
+/** A number with so many decimals, and a minus sign that is one. */
+const decimal = (value, decimals) => value.toFixed(decimals).replace("-", "−");
+
 function bytesOf(text) {
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
   const binary = atob(text);
@@ -92,7 +95,7 @@ class Table {
   }
 
   number(value) {
-    return value.toFixed(this.decimals);
+    return decimal(value, this.decimals);
   }
 
   hasInterval(photo) {

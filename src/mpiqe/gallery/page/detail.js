@@ -281,9 +281,9 @@ class Detail {
 /** How the second table's score differs: in units where both have the same, else in shares of the scale. */
 function changeText(gallery, photo) {
   const { first, second } = gallery;
-  const signed = (text) => (text.startsWith("-") ? `−${text.slice(1)}` : `+${text}`);
+  const signed = (text) => (text.startsWith("−") ? text : `+${text}`);
   if (gallery.sameUnits) return `Change: ${signed(first.number(second.score[photo] - first.score[photo]))}`;
-  return `Change: ${signed((gallery.change(photo) * 100).toFixed(0))} % of the scale`;
+  return `Change: ${signed(decimal(gallery.change(photo) * 100, 0))} % of the scale`;
 }
 
 function button(label, onClick, shortcut) {
