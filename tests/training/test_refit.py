@@ -47,6 +47,7 @@ def embedded() -> MPIQE:
     return model
 
 
+@pytest.mark.slow
 def test_the_model_then_predicts_what_was_fitted(embedded: MPIQE) -> None:
     pixels = torch.randint(
         0,
