@@ -24,7 +24,14 @@ from mpiqe.errors import ImageError
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures by /proc")
 
 
-@pytest.mark.parametrize("name", ["photos", "formats", "archives", "zips", "arrow", "http", "labels"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "photos",
+        "zips",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("formats", "archives", "arrow", "http", "labels")),
+    ],
+)
 def test_a_few_mutations_of_each_kind_do_nothing_but_being_refused(name):
     tally = fuzz(KINDS[name], range(12), seed=1)
     assert tally.findings == []
@@ -34,13 +41,12 @@ def test_a_few_mutations_of_each_kind_do_nothing_but_being_refused(name):
 @pytest.mark.parametrize(
     "name",
     [
-        "formats",
         "archives",
         "zips",
-        "tables",
-        "arrow",
-        pytest.param("checkpoints", marks=pytest.mark.slow),
-        pytest.param("exported", marks=pytest.mark.slow),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("formats", "tables", "arrow", "checkpoints", "exported")
+        ),
     ],
 )
 def test_every_file_that_is_changed_is_one_that_mpiqe_reads(name, tmp_path):
@@ -170,6 +176,7 @@ def test_a_process_that_dies_costs_one_mutation_and_the_next_is_read(monkeypatch
     assert (tally.mutations, tally.accepted) == (6, 4)
 
 
+@pytest.mark.slow
 def test_time_in_which_the_machine_runs_others_does_not_count(monkeypatch, tmp_path):
     """The stand-in for the child has a processor with three others that never pause: 1.2 s of its own take 4.8."""
     child = tmp_path / "benchmarks" / "fuzz_child.py"
@@ -243,6 +250,7 @@ def test_a_run_that_was_stopped_goes_on_behind_what_its_file_has(monkeypatch, tm
     assert "photos            6      0       6" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_is_terminated_saves_what_it_has_and_leaves_no_process_behind(tmp_path):
     file = tmp_path / "fuzz.json"
     command = [sys.executable, "-m", "benchmarks.fuzz", "--count", "100000", "--kinds", "labels", "--json", str(file)]
@@ -260,6 +268,7 @@ def test_a_run_that_is_terminated_saves_what_it_has_and_leaves_no_process_behind
     assert not Path(f"/proc/{reading[0]}").exists()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_slow_between_two_mutations_is_no_finding(monkeypatch, tmp_path):
     """The stand-in for the child waits twice as long as a mutation may take, before the second one."""
     child = tmp_path / "benchmarks" / "fuzz_child.py"

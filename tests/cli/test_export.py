@@ -15,7 +15,8 @@ def run(capsys, *arguments):
     return ended.value.code, capsys.readouterr()
 
 
-@pytest.mark.parametrize("model", ["tiny", pytest.param("embedded", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["tiny", "embedded"])
 def test_a_model_is_exported_and_scores_as_before(capsys, tmp_path, monkeypatch, tiny_folder, model):
     monkeypatch.setattr(sys, "argv", [])
     weights = []
@@ -56,11 +57,16 @@ def test_the_light_install_scores_and_explains(tmp_path):
     ("arguments", "extra"),
     [
         (["train", "--data", "livec", "--root", "x", "--out", "y"], "train"),
-        (["evaluate", "x", "--data", "livec", "--root", "y"], "train"),
-        (["score", "examples", "--runtime", "torch"], "train"),
-        (["export", "x"], "train"),
         (["score", "examples", "--runtime", "openvino"], "openvino"),
-        (["score", "examples", "--precision", "bf16"], "openvino"),
+        *(
+            pytest.param(arguments, extra, marks=pytest.mark.slow)
+            for arguments, extra in (
+                (["evaluate", "x", "--data", "livec", "--root", "y"], "train"),
+                (["score", "examples", "--runtime", "torch"], "train"),
+                (["export", "x"], "train"),
+                (["score", "examples", "--precision", "bf16"], "openvino"),
+            )
+        ),
     ],
 )
 def test_the_light_install_says_which_extra_a_command_needs(arguments, extra):

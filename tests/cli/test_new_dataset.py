@@ -43,7 +43,16 @@ def made(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("data",), ("data", "check"), ("train",), ("pretrain",), ("evaluate",), ("reproduce",)], ids=" ".join
+    "arguments",
+    [
+        ("train",),
+        ("reproduce",),
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in [("data",), ("data", "check"), ("pretrain",), ("evaluate",)]
+        ),
+    ],
+    ids=" ".join,
 )
 def test_its_name_is_in_the_help_of_every_command_that_takes_a_dataset(arguments: tuple[str, ...]) -> None:
     text = " ".join(_mpiqe(*arguments, "--help").stdout.split())

@@ -152,6 +152,7 @@ def test_the_report_has_ours_beside_the_papers_and_leaves_what_was_not_run_empty
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_a_dataset_with_a_broken_picture_costs_its_cells_alone(
     livec: Path,  # noqa: F811
     settings: Path,
@@ -195,6 +196,7 @@ def test_nothing_to_read_is_said_in_one_line(tmp_path: Path) -> None:
     assert "roots.toml" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_is_done_and_says_how_to_go_on(
     roots: Path,  # noqa: F811
     settings: Path,

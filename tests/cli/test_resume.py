@@ -66,7 +66,7 @@ def content(path):
     return pq.read_table(path).to_pylist() if path.suffix == ".parquet" else path.read_bytes()
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("form", ["csv", pytest.param("jsonl", marks=pytest.mark.slow)])
 def test_a_file_torn_at_any_byte_becomes_the_same_file(score, photos, tmp_path, form):
     whole, torn = tmp_path / f"whole.{form}", tmp_path / f"torn.{form}"
     assert score(photos, "--output", whole) == (1, FAILED)
@@ -268,9 +268,8 @@ def test_rows_that_were_not_finished_are_not_thrown_away(score, photos, tmp_path
     ("name", "how"),
     [
         ("rows.csv", "killed"),
-        ("rows.txt", "killed"),
         ("rows.parquet", "interrupted"),
-        *(pytest.param(name, "killed", marks=pytest.mark.slow) for name in ("rows.json", "rows.parquet")),
+        *(pytest.param(name, "killed", marks=pytest.mark.slow) for name in ("rows.json", "rows.parquet", "rows.txt")),
         *(
             pytest.param(name, "interrupted", marks=pytest.mark.slow)
             for name in ("rows.csv", "rows.jsonl", "rows.json", "rows.csv.gz", "rows.txt")
@@ -337,7 +336,9 @@ def test_a_pipe_is_written_to_and_has_nothing_beside_it(photos, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
-@pytest.mark.parametrize("options", [["--output", "/dev/stdout", "--format", "json"], ["--output", "pipe.json"]])
+@pytest.mark.parametrize("options", [
+    ["--output", "/dev/stdout", "--format", "json"], pytest.param(["--output", "pipe.json"], marks=pytest.mark.slow)
+])  # fmt: skip
 def test_an_array_is_one_in_a_pipe_too(photos, tmp_path, options):
     os.mkfifo(tmp_path / "pipe.json")
     command = [*PROGRAM, "score", str(photos), *options]
@@ -431,7 +432,7 @@ def everything(folder):
 
 @pytest.mark.parametrize(
     "name",
-    ["rows.csv", pytest.param("rows.jsonl", marks=pytest.mark.slow), "rows.parquet", "rows.txt"],
+    ["rows.csv", *(pytest.param(f"rows.{form}", marks=pytest.mark.slow) for form in ("jsonl", "parquet", "txt"))],
 )
 def test_a_second_run_does_not_touch_what_the_first_is_writing(score, photos, tmp_path, busy, name):
     rows = tmp_path / name
@@ -451,7 +452,7 @@ def test_a_second_run_does_not_touch_what_the_first_is_writing(score, photos, tm
         assert score(*[photos / "03-ü.png"] * 3, "--output", rows, "--resume") == (0, "")  # all is there
 
 
-@pytest.mark.parametrize("form", ["csv", pytest.param("jsonl", marks=pytest.mark.slow), "parquet"])
+@pytest.mark.parametrize("form", ["csv", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])])
 def test_a_run_that_was_killed_keeps_nobody_out(score, photos, tmp_path, busy, form):
     rows = tmp_path / f"rows.{form}"
     with busy(rows) as first:
@@ -478,6 +479,7 @@ def test_where_there_are_no_locks_a_run_goes_on_without(score, photos, tmp_path,
     ]
 
 
+@pytest.mark.slow
 def test_a_file_is_locked_by_whatever_name_it_is_given(score, photos, tmp_path, busy):
     rows, link = tmp_path / "rows.csv", tmp_path / "link.csv"
     link.symlink_to(rows)
@@ -487,6 +489,7 @@ def test_a_file_is_locked_by_whatever_name_it_is_given(score, photos, tmp_path, 
     assert "is being written by another run" in err
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_every_row_and_says_how_to_go_on(photos, tmp_path):
     rows = tmp_path / "rows.parquet"
     command = [*PROGRAM, "score", "-", "--batch-size", "1", "--output", rows]

@@ -193,6 +193,7 @@ def score():
     return run
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_by_name(score, photos, tmp_path):
     rows = tmp_path / "rows.csv"
     assert score(*photos, "--output", rows)[0] == 1
@@ -238,6 +239,7 @@ def test_shards_that_nodes_compute_differently_are_told_and_stay(score, photos, 
     assert finished(rows) == there[:1]
 
 
+@pytest.mark.slow
 def test_rows_without_shards_are_left_to_the_local_engine(score, photos, tmp_path):
     rows = tmp_path / "rows.csv"
     assert score("photos", "--output", rows)[0] == 1
@@ -263,10 +265,12 @@ def test_a_file_that_another_run_writes_is_left_to_it(score, photos, tmp_path):
 
 @pytest.mark.parametrize(("arguments", "said"), [
     ([], "--engine ray writes a file"),
-    (["--output", "rows.txt"], "--engine ray writes a file"),
-    (["--output", "rows.csv", "--explain", "why"], "--explain draws on this machine"),
-    (["--output", "rows.csv", "--device", "cuda"], "scores on processors"),
-    (["--output", "rows.csv", "--shard-size", "0"], "--shard-size must be at least 1"),
+    *(pytest.param(arguments, said, marks=pytest.mark.slow) for arguments, said in (
+        (["--output", "rows.txt"], "--engine ray writes a file"),
+        (["--output", "rows.csv", "--explain", "why"], "--explain draws on this machine"),
+        (["--output", "rows.csv", "--device", "cuda"], "scores on processors"),
+        (["--output", "rows.csv", "--shard-size", "0"], "--shard-size must be at least 1"),
+    )),
 ])  # fmt: skip
 def test_what_a_cluster_cannot_do_is_refused(score, photos, arguments, said):
     status, err = score(*photos, "--engine", "ray", *arguments)

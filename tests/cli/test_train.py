@@ -81,6 +81,7 @@ def bf16_run(tmp_path_factory: pytest.TempPathFactory, rated_photos: Path, tiny_
     return home / "run"
 
 
+@pytest.mark.slow
 def test_evaluate_gives_a_bf16_runs_figures_again_and_fp32_rounds_otherwise(bf16_run: Path, tmp_path: Path) -> None:
     found = []
     for number, precision in enumerate(([], ["--precision", "fp32"])):
@@ -181,6 +182,7 @@ def test_the_help_of_train_names_every_setting_with_its_default() -> None:
         assert words in text
 
 
+@pytest.mark.slow
 def test_without_images_kept_back_train_says_so_and_evaluate_warns(
     rated_photos: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def test_a_run_leaves_its_predictions_and_weights_and_not_the_optimisers_state(m
     assert is_done(study, run)
 
 
+@pytest.mark.slow
 def test_a_linear_probe_learns_from_the_whole_training_side_and_takes_no_steps(make_study: Make, livec: Path) -> None:
     study, run = make_study("lines", settings={"crops": 2}), Run(1, "livec", "linear-probe")
     do(study, run, Silent())
@@ -84,6 +85,7 @@ def test_a_linear_probe_learns_from_the_whole_training_side_and_takes_no_steps(m
     assert outcome.figures["srcc"].median > 0.5  # bright photos are rated well, and a random tower sees brightness
 
 
+@pytest.mark.slow
 def test_what_is_not_trained_sees_photos_as_what_is(make_study: Make, livec: Path) -> None:
     settings = {"crops": 2, "view_side": 32, "crop_mode": "grid"}
     study = make_study("table2", "table3", settings=settings, repeats=1)
@@ -114,6 +116,7 @@ def test_other_settings_are_refused(make_study: Make) -> None:
         refuse_other_study(study, datasets, "0" * 64)
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_dataset_share_what_the_frozen_stem_makes_of_it(
     make_study: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +165,7 @@ def test_one_failing_run_is_told_and_the_others_go_on(make_study: Make) -> None:
     assert (outcomes[FULL].state, outcomes[FULL].repeats) == ("run", 1)
 
 
+@pytest.mark.slow
 def test_table_3_scores_every_image_of_the_other_dataset(make_study: Make, livec: Path, tmp_path: Path) -> None:
     study = make_study("table3", repeats=1)
     study.places["koniq"] = Place("livec", livec)  # stands for a second dataset  # type: ignore[index]
@@ -176,6 +180,7 @@ def test_table_3_scores_every_image_of_the_other_dataset(make_study: Make, livec
     assert outcome.cell.paper == {"srcc": 0.781}
 
 
+@pytest.mark.slow
 def test_a_mixture_is_trained_on_both_sets_and_scores_every_image_of_the_third(make_study: Make, livec: Path) -> None:
     study = make_study("mixture", repeats=1)
     for name in ("bid", "koniq"):
@@ -208,6 +213,7 @@ def test_images_are_looked_at_once_in_a_studys_life(make_study: Make, livec: Pat
     assert "7.bmp" in check_images(study, ["livec"], told.append)["livec"]
 
 
+@pytest.mark.slow
 def test_best_on_test_stands_beside_and_changes_nothing(make_study: Make) -> None:
     study = make_study("table4", repeats=1, settings={"test_each_epoch": True, "epochs": 2})
     run = Run(1, "livec", FULL)

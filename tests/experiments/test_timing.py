@@ -35,6 +35,7 @@ def test_a_linear_probe_looks_at_every_photo_once(make_study: Make) -> None:
     assert expected_seconds(study, [run], {"livec": study.read("livec")}, speeds) == pytest.approx(1162 * 3 * 0.5)
 
 
+@pytest.mark.slow
 def test_each_kind_of_run_is_measured_once_and_one_that_learns_nothing_has_no_learning_speed(make_study: Make) -> None:
     study = make_study("table2", "table4", "lines", datasets=("livec",))
     runs = study.runs()

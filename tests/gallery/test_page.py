@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -20,6 +21,7 @@ try:
 except ModuleNotFoundError:  # the fixture chromium says what to do about it, or fails
     expect = None
 
+SLOW = partial(pytest.param, marks=pytest.mark.slow)
 WORST_FIRST = ["IMG_10.jpg", "IMG_2.jpg", "IMG_3.jpg", "IMG_4.jpg", "wide.png", "tall.png"]
 
 
@@ -54,6 +56,7 @@ def test_the_worst_photo_comes_first(open_page, page_file):
     assert active(page) == "IMG_10.jpg"
 
 
+@pytest.mark.slow
 def test_thumbnails_are_shown(open_page, page_file):
     page = open_page(page_file)
     page.wait_for_function("[...document.querySelectorAll('.cell img')].every((image) => image.naturalWidth > 0)")
@@ -63,10 +66,10 @@ def test_thumbnails_are_shown(open_page, page_file):
     ("key", "order"),
     [
         ("name", ["IMG_2.jpg", "IMG_3.jpg", "IMG_4.jpg", "IMG_10.jpg", "tall.png", "wide.png"]),
-        ("size", ["tall.png", "wide.png", "IMG_2.jpg", "IMG_3.jpg", "IMG_4.jpg", "IMG_10.jpg"]),
-        ("taken", ["IMG_10.jpg", "IMG_2.jpg", "IMG_3.jpg", "IMG_4.jpg", "tall.png", "wide.png"]),
-        ("distortion", ["IMG_10.jpg", "IMG_2.jpg", "IMG_3.jpg", "tall.png", "wide.png", "IMG_4.jpg"]),
-        ("scene", ["tall.png", "wide.png", "IMG_4.jpg", "IMG_10.jpg", "IMG_2.jpg", "IMG_3.jpg"]),
+        SLOW("size", ["tall.png", "wide.png", "IMG_2.jpg", "IMG_3.jpg", "IMG_4.jpg", "IMG_10.jpg"]),
+        SLOW("taken", ["IMG_10.jpg", "IMG_2.jpg", "IMG_3.jpg", "IMG_4.jpg", "tall.png", "wide.png"]),
+        SLOW("distortion", ["IMG_10.jpg", "IMG_2.jpg", "IMG_3.jpg", "tall.png", "wide.png", "IMG_4.jpg"]),
+        SLOW("scene", ["tall.png", "wide.png", "IMG_4.jpg", "IMG_10.jpg", "IMG_2.jpg", "IMG_3.jpg"]),
     ],
 )
 def test_photos_are_sorted_by(open_page, page_file, key, order):
@@ -77,6 +80,7 @@ def test_photos_are_sorted_by(open_page, page_file, key, order):
     assert names(page) == order
 
 
+@pytest.mark.slow
 def test_the_order_can_be_turned_round_and_what_has_no_value_stays_last(open_page, page_file):
     page = open_page(page_file)
     page.locator("#direction").click()
@@ -98,6 +102,7 @@ def test_the_order_of_many_values_is_that_of_python(open_page, page_file):
     assert order == [*known, 7]
 
 
+@pytest.mark.slow
 def test_ranks_of_times_are_exact_before_1970_too_and_equal_ones_share_one(open_page, page_file):
     page = open_page(page_file)
     times = [1.7e9 + 0.25, None, -1.0, 1.7e9, 1.7e9 + 0.25, -1.5, 0.0]
@@ -107,6 +112,7 @@ def test_ranks_of_times_are_exact_before_1970_too_and_equal_ones_share_one(open_
     assert [None if rank is None else rank - min(filter(None, ranks)) for rank in ranks] == [4, None, 1, 3, 4, 0, 2]
 
 
+@pytest.mark.slow
 def test_a_range_is_chosen_by_keys(open_page, page_file):
     page = open_page(page_file)
     page.get_by_label("Score: at most").focus()
@@ -120,6 +126,7 @@ def test_a_range_is_chosen_by_keys(open_page, page_file):
     assert names(page) == WORST_FIRST
 
 
+@pytest.mark.slow
 def test_a_range_is_dragged_on_the_histogram(open_page, page_file):
     page = open_page(page_file)
     plot = page.locator(".range .plot").first.bounding_box()
@@ -176,6 +183,7 @@ def test_the_best_shot_of_a_burst_is_marked_and_tells_how_far_it_is_ahead(open_p
     assert names(page) == ["IMG_3.jpg"]
 
 
+@pytest.mark.slow
 def test_an_open_photo_shows_the_shots_of_its_burst_to_go_to(open_page, page_file):
     page = open_page(page_file)
     page.locator(".cell", has_text="IMG_2.jpg").click()
@@ -195,6 +203,7 @@ def test_an_open_photo_shows_the_shots_of_its_burst_to_go_to(open_page, page_fil
     expect(page.locator(".detail-head .faint")).to_have_text("not among those shown")
 
 
+@pytest.mark.slow
 def test_best_shots_are_picked_and_those_behind_rejected_unless_one_has_decided(open_page, page_file):
     page = open_page(page_file)
     page.keyboard.press("p")  # IMG_10, the worst of the burst
@@ -208,6 +217,7 @@ def test_best_shots_are_picked_and_those_behind_rejected_unless_one_has_decided(
     assert len(exported(page, "csv").decode().splitlines()) == 2  # the heading, and what was picked by hand
 
 
+@pytest.mark.slow
 def test_where_the_best_cannot_be_told_nothing_is_rejected(mpiqe, open_page, photos, tmp_path):
     assert mpiqe("report", photos / "a", "--out", tmp_path / "unsure", "--clear-from", "2")[0] == 0
     page = open_page(tmp_path / "unsure" / "index.html")
@@ -219,6 +229,7 @@ def test_where_the_best_cannot_be_told_nothing_is_rejected(mpiqe, open_page, pho
     assert re.findall(r"(IMG_\d+)\.jpg,(\w+)", rows) == [("IMG_10", "reject"), ("IMG_3", "pick")]  # 2.67 behind
 
 
+@pytest.mark.slow
 def test_photos_without_groups_have_no_mark_and_no_such_view(mpiqe, open_page, photos, tmp_path):
     assert mpiqe("report", photos / "b" / "wide.png", "--out", tmp_path / "alone")[0] == 0
     page = open_page(tmp_path / "alone" / "index.html")
@@ -250,6 +261,7 @@ def test_a_photo_opens_large_with_score_probabilities_and_map(open_page, page_fi
     assert page.evaluate("document.activeElement.id") == "grid"
 
 
+@pytest.mark.slow
 def test_the_map_lies_exactly_on_the_photo(open_page, page_file):
     page = open_page(page_file)
     page.keyboard.press("Enter")
@@ -259,6 +271,7 @@ def test_the_map_lies_exactly_on_the_photo(open_page, page_file):
     assert photo["width"] / photo["height"] == pytest.approx(96 / 64, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_path_is_copied(open_page, page_file):
     page = open_page(page_file, permissions=["clipboard-read", "clipboard-write"])
     page.keyboard.press("Enter")
@@ -267,6 +280,7 @@ def test_a_path_is_copied(open_page, page_file):
     assert page.evaluate("navigator.clipboard.readText()") == str(page_file.parents[1] / "photos" / "a" / "IMG_10.jpg")
 
 
+@pytest.mark.slow
 def test_a_photo_that_is_gone_is_shown_by_its_thumbnail(open_page, tmp_path):
     file = make_page(tmp_path)
     (tmp_path / "photos" / "a" / "IMG_10.jpg").unlink()
@@ -299,6 +313,7 @@ def test_keys_decide_and_undo(open_page, page_file):
     assert "IMG_2.jpg,,4" in exported(page, "csv").decode()
 
 
+@pytest.mark.slow
 def test_a_decision_is_about_all_chosen_photos_at_once(open_page, page_file):
     page = open_page(page_file)
     page.keyboard.press("Shift+ArrowRight")
@@ -316,6 +331,7 @@ def test_a_decision_is_about_all_chosen_photos_at_once(open_page, page_file):
     expect(page.locator("#chosen")).to_have_text("1 chosen")
 
 
+@pytest.mark.slow
 def test_pressing_the_same_key_again_takes_it_back(open_page, page_file):
     page = open_page(page_file)
     page.keyboard.press("p")
@@ -324,6 +340,7 @@ def test_pressing_the_same_key_again_takes_it_back(open_page, page_file):
     assert page.locator(".cell.pick").count() == 0
 
 
+@pytest.mark.slow
 def test_keys_mean_nothing_while_text_is_typed(open_page, page_file):
     page = open_page(page_file)
     page.locator("#search").focus()
@@ -333,6 +350,7 @@ def test_keys_mean_nothing_while_text_is_typed(open_page, page_file):
     expect(page.locator("#decided")).to_contain_text("Nothing is decided yet")
 
 
+@pytest.mark.slow
 def test_decisions_are_made_in_the_open_photo_too(open_page, page_file):
     page = open_page(page_file)
     page.keyboard.press("Enter")
@@ -365,6 +383,7 @@ def test_decisions_stay_in_the_browser_and_come_back_from_a_file(open_page, page
     expect(other.locator(".notice").last).to_contain_text("x.csv holds no decisions")
 
 
+@pytest.mark.slow
 def test_only_the_view_of_what_is_undecided_loses_what_is_decided(open_page, page_file):
     page = open_page(page_file)
     page.keyboard.press("x")
@@ -417,6 +436,7 @@ def test_of_many_photos_only_those_on_the_screen_are_in_the_document(open_page, 
     expect(page.locator(".cell.active")).to_be_in_viewport()
 
 
+@pytest.mark.slow
 def test_photos_lie_beside_each_other_without_overlap(open_page, tmp_path):
     page = open_page(many_photos(tmp_path, 500))
     choose(page, "group", "folder")
@@ -431,7 +451,7 @@ def test_photos_lie_beside_each_other_without_overlap(open_page, tmp_path):
             assert right <= other[0] or left >= other[2] or bottom <= other[1] or top >= other[3]
 
 
-@pytest.mark.parametrize("single_file", [False, True])
+@pytest.mark.parametrize("single_file", [False, SLOW(True)])
 def test_names_are_never_taken_for_markup(mpiqe, open_page, tmp_path, single_file):
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -457,7 +477,7 @@ def test_names_are_never_taken_for_markup(mpiqe, open_page, tmp_path, single_fil
     assert page.locator("h1").count() == 1
 
 
-@pytest.mark.parametrize("single_file", [False, True])
+@pytest.mark.parametrize("single_file", [False, SLOW(True)])
 def test_the_policy_lets_no_other_script_run_and_nothing_be_fetched(mpiqe, open_page, photos, tmp_path, single_file):
     arguments = ["--single-file"] if single_file else []
     mpiqe("report", photos, "--out", tmp_path / "page", *arguments)
@@ -489,6 +509,7 @@ def test_a_single_file_has_everything_in_it(mpiqe, open_page, photos, tmp_path):
     page.wait_for_function("document.querySelector('.pictures .map').naturalWidth > 0")
 
 
+@pytest.mark.slow
 def test_two_tables_are_sorted_by_how_far_they_disagree(mpiqe, open_page, tmp_path):
     for number, scores in enumerate(((10, 50, 90), (20, 10, 90))):
         rows = [
@@ -521,6 +542,7 @@ def test_numbers_below_zero_have_a_minus_sign(open_page, tmp_path):
     expect(page.locator(".cell .score").first).to_have_text("\N{MINUS SIGN}3.25")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280, 2560])
 def test_nothing_is_wider_than_the_screen_and_nothing_jumps(open_page, page_file, width):
     page = open_page(page_file, viewport={"width": width, "height": 800})
@@ -543,6 +565,7 @@ def test_nothing_is_wider_than_the_screen_and_nothing_jumps(open_page, page_file
     assert page.evaluate("window.moved") < 0.02
 
 
+@pytest.mark.slow
 def test_folders_are_named_below_the_deepest_one_that_all_share(open_page, page_file):
     page = open_page(page_file)
     short = page.evaluate(
@@ -553,6 +576,7 @@ def test_folders_are_named_below_the_deepest_one_that_all_share(open_page, page_
     assert short == [["a/", "b/"], ["", "b/"], ["a/"], ["a/", "b/"], [""], ["a\\", "b\\"], []]
 
 
+@pytest.mark.slow
 def test_help_opens_at_its_top_and_has_room_on_a_phone(open_page, page_file):
     page = open_page(page_file, viewport={"width": 390, "height": 600})
     page.locator("#show-help").click()
@@ -561,6 +585,7 @@ def test_help_opens_at_its_top_and_has_room_on_a_phone(open_page, page_file):
     assert page.locator("#help dd").evaluate_all("(all) => all.every((each) => each.clientWidth > 250)")
 
 
+@pytest.mark.slow
 def test_a_phone_has_filters_behind_a_button(open_page, page_file):
     page = open_page(page_file, viewport={"width": 390, "height": 800}, has_touch=True)
     assert page.locator("#panel").is_hidden()
@@ -602,6 +627,7 @@ def contrast(page, selector):
     return (max(lights) + 0.05) / (min(lights) + 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_is_readable_in_light_and_dark(open_page, page_file, scheme):
     page = open_page(page_file, color_scheme=scheme)
@@ -624,12 +650,14 @@ def test_text_is_readable_in_light_and_dark(open_page, page_file, scheme):
     assert (page.evaluate("getComputedStyle(document.body).backgroundColor") == dark) == (scheme == "dark")
 
 
+@pytest.mark.slow
 def test_a_name_that_is_not_utf_8_keeps_its_bytes_in_lists_of_paths(open_page, page_file):
     page = open_page(page_file)
     assert page.evaluate(r"""[...bytesOfName('a\\udcff\u00e9')]""") == [0x61, 0xFF, 0xC3, 0xA9]
     assert page.evaluate(r"""encodeName('\u00e9 #?\\udcff.jpg')""") == "%C3%A9%20%23%3F%FF.jpg"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_page_of_no_photo_or_one_works(mpiqe, open_page, tmp_path, count):
     folder = tmp_path / "photos"

@@ -114,7 +114,9 @@ def test_a_single_photo_and_a_call_are_read_in_this_process(make_scorer, photos,
 
 
 @linux
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "kind", [signal.SIGSEGV, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGKILL, signal.SIGTERM))]
+)
 def test_a_reader_that_dies_costs_one_row_which_names_the_signal(make_scorer, photos, slow, kind):
     scorer = make_scorer(workers=1, batch_size=1)
     alone = scorer(photos)
@@ -160,6 +162,7 @@ def test_a_reader_without_a_parent_to_end_it_ends_itself(slow, monkeypatch):
     assert not alone.alive
 
 
+@pytest.mark.slow
 @linux
 def test_a_parent_that_is_killed_leaves_no_readers(slow):
     code = f"""
@@ -220,7 +223,7 @@ def test_closing_the_rows_waits_for_no_photo(make_scorer, photos, slow):
     assert not readers_of()
 
 
-@pytest.mark.parametrize("isolate", [False, True])
+@pytest.mark.parametrize("isolate", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_closing_the_rows_waits_for_no_server(make_scorer, photos, isolate, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -236,7 +239,7 @@ def test_closing_the_rows_waits_for_no_server(make_scorer, photos, isolate, monk
 
 
 @linux
-@pytest.mark.parametrize("group", [False, True], ids=["kill -INT", "Ctrl-C"])
+@pytest.mark.parametrize("group", [pytest.param(False, marks=pytest.mark.slow), True], ids=["kill -INT", "Ctrl-C"])
 def test_an_interrupt_ends_the_command_and_its_readers_at_once(photos, slow, group):
     program = str(Path(__file__).parents[1] / "cli" / "conftest.py")
     process = subprocess.Popen(

@@ -242,6 +242,7 @@ def test_a_checkpoint_without_a_digest_is_read_as_before(saved: Path, config: Ch
     assert load_checkpoint(saved)[1] == config
 
 
+@pytest.mark.slow
 def test_the_same_checkpoint_has_the_same_bytes(saved: Path, tiny_model: MPIQE, config: CheckpointConfig) -> None:
     code = (
         "import sys, torch; from pathlib import Path; from mpiqe.model.tensor_files import write_safetensors; "

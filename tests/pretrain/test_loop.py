@@ -170,7 +170,7 @@ def test_a_run_with_a_teacher_and_a_further_set_reports_on_each(
     assert {file.stem for file in (tmp_path / "run" / "cache").glob("*.npy")} == {"cls", "patches", "hint8"}
 
 
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("whole", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_test_photos_are_trained_on_with_train_on_all_alone_and_validation_photos_never(
     tmp_path: Path, rated_photos: Path, further_photos: Path, learnt: list[Rated], whole: bool
 ) -> None:
@@ -182,6 +182,7 @@ def test_test_photos_are_trained_on_with_train_on_all_alone_and_validation_photo
         assert [p.record.name for p in learnt if p.group == group] == [records[index].name for index in sorted(wanted)]
 
 
+@pytest.mark.slow
 def test_a_given_backbone_is_where_the_average_starts(
     tmp_path: Path, rated_photos: Path, stem_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +203,7 @@ def test_a_given_backbone_is_where_the_average_starts(
     assert FrozenCLIP.from_pretrained(backbone).tokens("blur") == start.tokens("blur")
 
 
-@pytest.mark.parametrize("teacher", [False, True])
+@pytest.mark.parametrize("teacher", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_interrupted_run_resumes_to_the_same_backbone(
     tmp_path: Path, rated_photos: Path, teacher_folder: Path, teacher: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +232,7 @@ def test_an_interrupted_run_resumes_to_the_same_backbone(
     assert [row["epoch"] for row in rows] == [1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epoch", "epochs", "kept_at"), [("val", 8, [1, 2, 3, 4, 7]), ("last", 5, [1, 2, 3, 4, 5])])
 def test_the_epoch_best_on_validation_is_kept_and_the_latest_while_there_is_no_figure(
     tmp_path: Path, rated_photos: Path, monkeypatch: pytest.MonkeyPatch, epoch: Epoch, epochs: int, kept_at: list[int]
@@ -249,6 +251,7 @@ def test_the_epoch_best_on_validation_is_kept_and_the_latest_while_there_is_no_f
     assert changed == kept_at
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_with_another_further_set(
     tmp_path: Path, rated_photos: Path, further_photos: Path
 ) -> None:
@@ -263,6 +266,7 @@ def test_a_run_is_not_resumed_with_another_further_set(
         _run(tmp_path / "run", options, resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_from_a_backbone_that_has_changed(
     tmp_path: Path, rated_photos: Path, stem_folder: Path
 ) -> None:
@@ -304,6 +308,7 @@ def test_the_average_follows_weights_and_takes_running_statistics_as_they_are(st
     assert dict(slow.clip.clip.named_buffers())[norm].tolist() == [0.25] * 8
 
 
+@pytest.mark.slow
 def test_a_published_stem_begins_the_backbone_is_distilled_and_folded(tmp_path: Path, rated_photos: Path) -> None:
     options = _options(
         rated_photos, stem="efficientnet-lite0", image_size=64, layers=1, smallest=0.75, hint_weight=0.0, epochs=1
@@ -330,6 +335,7 @@ def on_natural_crops(tmp_path_factory: pytest.TempPathFactory, rated_photos: Pat
         return _run(tmp_path_factory.mktemp("natural") / "first", options)
 
 
+@pytest.mark.slow
 def test_a_run_on_natural_crops_alone_teaches_no_made_distortion_and_goes_on_as_a_start(
     tmp_path: Path, rated_photos: Path, on_natural_crops: Path
 ) -> None:
@@ -345,6 +351,7 @@ def test_a_run_on_natural_crops_alone_teaches_no_made_distortion_and_goes_on_as_
     assert {name for name in after if ".network." in name} <= kept
 
 
+@pytest.mark.slow
 def test_a_start_is_taken_to_squares_of_another_size_and_mirrored_pooling(
     tmp_path: Path, rated_photos: Path, on_natural_crops: Path
 ) -> None:
@@ -361,6 +368,7 @@ def test_a_start_is_taken_to_squares_of_another_size_and_mirrored_pooling(
     assert row["val_srcc"] is not None
 
 
+@pytest.mark.slow
 def test_published_layers_take_smaller_steps_than_new_ones(tmp_path: Path, rated_photos: Path) -> None:
     options = _options(
         rated_photos, stem="efficientnet-lite0", image_size=64, layers=1, stem_rate=0.0, hint_weight=0.0, epochs=1

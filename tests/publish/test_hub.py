@@ -114,6 +114,7 @@ def test_a_model_that_was_uploaded_scores_the_same_and_needs_no_torch(published,
     assert loaded == score
 
 
+@pytest.mark.slow
 def test_no_more_is_downloaded_than_the_graph_and_nothing_twice(published):
     published.hub.asked.clear()
     published.run(SCORE)
@@ -124,6 +125,7 @@ def test_no_more_is_downloaded_than_the_graph_and_nothing_twice(published):
     assert not [line for line in published.hub.asked if line.startswith("GET ") and "/api/" not in line]
 
 
+@pytest.mark.slow
 def test_a_revision_is_a_branch_a_tag_or_a_commit(published):
     second = published.run(UPLOAD, token=WRITER, revision="next")[0]
     assert second != published.commit
@@ -136,6 +138,7 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(published):
     assert "has no revision 'nothing'" in published.run(named, check=False, revision="nothing")
 
 
+@pytest.mark.slow
 def test_the_cache_of_datasets_tells_commits_apart_and_loads_the_one_that_it_names(published):
     where = "import mpiqe\nscorer = mpiqe.hf(NAME)\nprint(scorer.version, scorer.scorer.predictor.folder.name)"
     assert published.run(where)[0].split() == [published.commit] * 2
@@ -145,6 +148,7 @@ def test_the_cache_of_datasets_tells_commits_apart_and_loads_the_one_that_it_nam
     assert published.run(made, environment={"HF_HUB_OFFLINE": "1"})[0] == published.commit
 
 
+@pytest.mark.slow
 def test_a_private_model_takes_a_token(session, expected):
     session.run(UPLOAD, token=WRITER, private=True)
     asked = [("user/model", {}), ("user/model", {"token": OTHER}), ("user/nothing", {"token": WRITER})]
@@ -157,6 +161,7 @@ def test_a_private_model_takes_a_token(session, expected):
     assert session.run(SCORE, environment={"HF_TOKEN": WRITER})
 
 
+@pytest.mark.slow
 def test_an_upload_without_a_token_that_may_write_is_refused(session):
     said = session.run(UPLOAD, check=False, token=OTHER)
     assert said.startswith("WeightsError: the hub did not take 'user/model'")
@@ -164,6 +169,7 @@ def test_an_upload_without_a_token_that_may_write_is_refused(session):
     assert "give user/model" in session.run(UPLOAD, name="model", check=False)
 
 
+@pytest.mark.slow
 def test_a_download_that_was_cut_off_goes_on(published, expected):
     name = "backbone/model.safetensors"  # over the 10 MB that huggingface_hub writes at a time
     published.hub.cut.add(name)
@@ -186,6 +192,7 @@ def test_a_file_of_the_wrong_digest_is_refused(published, expected, name):
     assert float(published.run(SCORE, force_download=True)[0]) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_in_the_cache_is_loaded_offline(published):
     score = published.run(SCORE)[0]
     published.hub.asked.clear()
@@ -198,6 +205,7 @@ def test_what_is_in_the_cache_is_loaded_offline(published):
     assert "download mpiqe.safetensors and backbone/" in said
 
 
+@pytest.mark.slow
 def test_a_repository_of_something_else_is_refused(session):
     session.hub.repos["user/other"] = {"private": False, "commits": {}, "refs": {}}
     session.hub.commit("user/other", "main", {"pytorch_model.bin": b"x"})
@@ -208,6 +216,7 @@ def test_a_repository_of_something_else_is_refused(session):
     assert "cannot be used" in session.run(SCORE, name="user/other", check=False)
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_model_of_the_hub(published, expected):
     done = subprocess.run(
         [PYTHON, "-m", "mpiqe", "score", PHOTO, "--weights", "user/model@main", "--format", "jsonl"],

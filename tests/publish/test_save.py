@@ -132,6 +132,7 @@ def test_a_folder_that_holds_something_is_refused(run: Path) -> None:
         save_pretrained(run, run, license="mit")
 
 
+@pytest.mark.slow
 def test_a_graph_comes_with_it_and_is_what_is_loaded(run: Path, tmp_path: Path, rated_photos: Path) -> None:
     photos = sorted(rated_photos.parent.glob("*.png"))[:2]
     saved = save_pretrained(run, tmp_path / "model", license="mit", photos=photos)

@@ -165,6 +165,7 @@ def test_a_connection_without_a_request_is_closed(small, sent):
             pass
 
 
+@pytest.mark.slow
 def test_the_answer_does_not_depend_on_company(start):
     server = start("--workers", "2", PREDICT_SECONDS="0.05")
     photos = [tiles(seed) for seed in range(8)]
@@ -200,6 +201,7 @@ def test_a_full_queue_is_503_with_retry_after_and_takes_again_later(start):
     assert server.counter("mpiqe_queue_photos") == 0
 
 
+@pytest.mark.slow
 def test_too_many_bytes_at_a_time_are_503(start):
     server = start("--max-bytes", "80000000", "--timeout", "20")  # of which 320 MB are held
 
@@ -238,6 +240,7 @@ def test_a_photo_that_waits_too_long_is_503(start):
     assert server.counter("mpiqe_queue_photos") == 0
 
 
+@pytest.mark.slow
 def test_who_goes_away_leaves_no_work_behind(start):
     server = start("--workers", "1", "--batch-size", "1", PREDICT_SECONDS="0.5")
     body = form(*[("a.png", grey(1))] * 20)

@@ -28,7 +28,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104
 TOKEN = "a-token-of-24-characters"  # noqa: S105
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_lets_what_was_taken_be_finished_and_takes_nothing_more(start, number):
     server = start("--batch-size", "1", PREDICT_SECONDS="0.3")
     answers = []
@@ -49,6 +49,7 @@ def test_a_signal_lets_what_was_taken_be_finished_and_takes_nothing_more(start, 
         socket.create_connection(("127.0.0.1", server.port))
 
 
+@pytest.mark.slow
 def test_a_body_that_is_on_its_way_is_taken(start):
     server = start()
     with server.connect() as connection:
@@ -64,6 +65,7 @@ def test_a_body_that_is_on_its_way_is_taken(start):
     assert server.process.wait(10) == 0
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_gives_up_what_is_left(start):
     server = start("--batch-size", "1", PREDICT_SECONDS="1")
     errors = []
@@ -89,6 +91,7 @@ def test_a_second_interrupt_gives_up_what_is_left(start):
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 def test_no_reader_outlives_the_server(start):
     server = start()
     server.post_form(*[(f"{i}", grey(i)) for i in range(8)])
@@ -151,6 +154,7 @@ def test_wrong_usage_says_what_is_wrong(options, environment, reason, monkeypatc
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_it_listens_elsewhere_with_a_token_or_when_told_that_none_is_needed(start):
     assert start("--host", EVERYWHERE, MPIQE_TOKEN=TOKEN).ask("GET", "/health")[0] == 200
     assert start("--host", EVERYWHERE, "--without-token").post(grey(1))[0] == 200
@@ -275,6 +279,7 @@ def test_the_client_in_ten_lines_gets_a_score(server, tmp_path):
     assert done.stdout == f"42.0 {photo}\n42.0 {photo}\n"
 
 
+@pytest.mark.slow
 def test_the_embedded_model_answers_over_http_as_the_scorer_does(start):
     import mpiqe
 

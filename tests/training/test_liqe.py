@@ -135,7 +135,11 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(
     assert [row["loss"] for row in _rows(folder)] == [row["loss"] for row in _rows(straight)]
 
 
-@pytest.mark.parametrize("more", [{}, {"tune": "all", "learning_rate": 1e-3}], ids=["frozen", "tuned"])
+@pytest.mark.parametrize(
+    "more",
+    [pytest.param({}, marks=pytest.mark.slow), {"tune": "all", "learning_rate": 1e-3}],
+    ids=["frozen", "tuned"],
+)
 def test_a_batch_in_parts_takes_the_step_of_the_whole(
     tmp_path: Path, rated_photos: Path, tiny_folder: Path, more: dict[str, object]
 ) -> None:

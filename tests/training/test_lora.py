@@ -102,6 +102,7 @@ def test_a_scorer_gives_what_the_run_found_on_its_test_images(finished: Path, ra
             assert score == pytest.approx(float(row["score"]), abs=1e-2)  # of ratings of 20 to 90
 
 
+@pytest.mark.slow
 def test_a_graph_has_the_changes_merged_into_its_weights(finished: Path, tmp_path: Path) -> None:
     found = export(finished, tmp_path / "graph")
     assert found[0].score < 1e-4
@@ -116,6 +117,7 @@ def test_a_graph_has_the_changes_merged_into_its_weights(finished: Path, tmp_pat
     assert b"lora_A" not in initial
 
 
+@pytest.mark.slow
 def test_another_run_goes_on_from_the_changes_and_not_without_them(
     finished: Path, rated_photos: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -137,9 +137,9 @@ def test_a_step_that_is_too_large_is_said_before_it_is_tried(
 @pytest.mark.parametrize(
     "error",
     [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        pytest.param(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), marks=pytest.mark.slow),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
-        MemoryError(),
+        pytest.param(MemoryError(), marks=pytest.mark.slow),
     ],
     ids=["GPU", "CPU", "Python"],
 )

@@ -209,6 +209,7 @@ def test_a_step_leaves_the_gradient_of_all_its_losses_at_once(tiny_model: MPIQE,
         torch.testing.assert_close(before[name] - trained[name].detach(), gradient, rtol=1e-3, atol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_a_mixture_trains_by_the_command_and_lowers_what_it_compares(
     rated_photos: Path, further_photos: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -258,6 +259,7 @@ def test_without_the_options_a_run_is_the_one_that_it_was(
     assert not {"loss_ranking", "loss_plcc", "set_lines"} & set(_rows(tmp_path / "run")[0])
 
 
+@pytest.mark.slow
 def test_in_how_many_parts_a_batch_is_compared_changes_nothing(
     rated_photos: Path, further_photos: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -273,7 +275,7 @@ def test_in_how_many_parts_a_batch_is_compared_changes_nothing(
         assert second[key] == pytest.approx(first[key], rel=1e-4), key
 
 
-@pytest.mark.parametrize("method", ["mp-iqe", "liqe"])
+@pytest.mark.parametrize("method", ["mp-iqe", pytest.param("liqe", marks=pytest.mark.slow)])
 def test_a_mixture_that_was_stopped_goes_on_to_the_same_bits(
     rated_photos: Path, further_photos: Path, tiny_folder: Path, tmp_path: Path, method: str
 ) -> None:
@@ -292,6 +294,7 @@ def test_a_mixture_that_was_stopped_goes_on_to_the_same_bits(
     )
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_mixture_is_calibrated_on_the_common_scale(
     rated_photos: Path, further_photos: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def test_scores_without_variance_are_said_by_evaluate_too(constant: Path) -> Non
     assert json.loads(done.stdout)["count"] == 16
 
 
+@pytest.mark.slow
 def test_two_epochs_move_the_scores_apart(
     rated_photos: Path, tiny_folder: Path, constant: Path, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_two_epochs_move_the_scores_apart(
     assert json.loads((tmp_path / "now" / "config.json").read_text())["settings"]["learning_rate"] == 5e-4
 
 
+@pytest.mark.slow
 def test_the_length_of_a_run_is_no_reason_to_refuse_its_resume(
     rated_photos: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -99,6 +101,7 @@ def test_a_run_without_labels_tells_none(rated_photos: Path, tiny_folder: Path, 
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.slow
 def test_one_kind_of_label_is_enough_to_tell_that_kind(rated_photos: Path, tiny_folder: Path, tmp_path: Path) -> None:
     with rated_photos.open(newline="") as file:
         rows = [(row["image"], row["mos"], row["scene"]) for row in csv.DictReader(file)]

@@ -73,6 +73,7 @@ def test_a_run_takes_over_what_the_model_is_and_sees_and_brings_its_scores_to_th
     assert all(1 <= score <= 5 for score in new.values())
 
 
+@pytest.mark.slow
 def test_it_learns_from_where_the_model_was_and_resumes_without_it(first: Path, stars: Path, tmp_path: Path) -> None:
     there = shutil.copytree(first, tmp_path / "there")
     asked = ["--from", there, "--data", f"csv:{stars}", "--learning-rate", "1e-3"]
@@ -90,6 +91,7 @@ def test_it_learns_from_where_the_model_was_and_resumes_without_it(first: Path, 
     assert resumed.training["began_from"] == straight.training["began_from"]
 
 
+@pytest.mark.slow
 def test_going_on_from_the_embedded_model_gives_a_model_on_the_new_scale(stars: Path, tmp_path: Path) -> None:
     once = ["--out", tmp_path / "run", "--epochs", "1", "--cache-stem"]
     done = _mpiqe(
@@ -123,6 +125,7 @@ def test_what_does_not_fit_is_refused_with_both_values(first: Path, stars: Path,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_test_images_that_the_model_was_trained_on_are_said(first: Path, rated_photos: Path, tmp_path: Path) -> None:
     data = ["--data", f"csv:{rated_photos}", "--epochs", "1"]
     same = _train("--from", first, *data, "--split", "1", "--out", tmp_path / "same")

@@ -86,6 +86,7 @@ def test_a_cache_of_the_stem_fits_the_same_head(model: MPIQE, crops: CropDataset
     torch.testing.assert_close(model.stem_head.weight, plain, atol=1e-2, rtol=0)  # the cache keeps 16 bits
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_head_as_it_was_fitted_and_scores_with_it(
     tmp_path: Path, rated_photos: Path, lite_folder: Path
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(
     assert list(folder.glob("*.part")) == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_whole_checkpoint_and_says_how_to_go_on(
     tmp_path: Path, rated_photos: Path, tiny_folder: Path
 ) -> None:
@@ -179,6 +180,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, rated_photos: Path, t
     assert (tmp_path / "two" / "predictions.csv").read_text().count("\n") == 5
 
 
+@pytest.mark.slow
 def test_the_best_validation_epoch_is_kept_when_asked_for(
     tmp_path: Path, rated_photos: Path, tiny_folder: Path
 ) -> None:
@@ -202,12 +204,17 @@ def test_the_whole_training_side_trains_without_validation(
     "change",
     [
         {"scene_prompts": False},
-        {"distortion_prompts": False},
-        {"visual_depth": 0},
-        {"target": "raw"},
-        {"batch_unit": "images"},
-        {"mix_crops": False},
         {"batch_unit": "images", "mix_crops": False},
+        *(
+            pytest.param(change, marks=pytest.mark.slow)
+            for change in (
+                {"distortion_prompts": False},
+                {"visual_depth": 0},
+                {"target": "raw"},
+                {"batch_unit": "images"},
+                {"mix_crops": False},
+            )
+        ),
     ],
 )
 def test_every_variant_trains(tmp_path: Path, rated_photos: Path, tiny_folder: Path, change: dict[str, object]) -> None:
@@ -215,6 +222,7 @@ def test_every_variant_trains(tmp_path: Path, rated_photos: Path, tiny_folder: P
     assert figures["count"] == 4
 
 
+@pytest.mark.slow
 def test_raw_targets_start_at_the_mean_rating(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
     _train(tmp_path / "run", _settings(rated_photos, tiny_folder, epochs=1, target="raw", learning_rate=1e-9))
     with (tmp_path / "run" / "predictions.csv").open(newline="") as file:
@@ -259,7 +267,10 @@ def test_a_damaged_state_is_refused(
         _train(tmp_path / "run", settings, resume=True)
 
 
-@pytest.mark.parametrize("damage", ["cut", "a bit", "gone", "a config that is none"])
+@pytest.mark.parametrize(
+    "damage",
+    ["a bit", *(pytest.param(how, marks=pytest.mark.slow) for how in ("cut", "gone", "a config that is none"))],
+)
 def test_a_damaged_checkpoint_of_a_finished_run_is_written_anew_from_the_state(
     finished: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path, damage: str
 ) -> None:
@@ -282,6 +293,7 @@ def test_a_damaged_checkpoint_of_a_finished_run_is_written_anew_from_the_state(
     assert (folder / "test.json").read_bytes() == test
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_of_an_epoch_that_the_state_does_not_hold_is_told(
     tmp_path: Path, rated_photos: Path, tiny_folder: Path
 ) -> None:
@@ -308,6 +320,7 @@ def test_a_state_with_a_flipped_bit_is_refused(
         _train(tmp_path / "run", settings, resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_of_mpiqe_0_1_is_resumed_by_its_digest_of_the_weights_alone(
     tmp_path: Path, rated_photos: Path, tiny_folder: Path
 ) -> None:
@@ -372,6 +385,7 @@ def test_the_split_does_not_depend_on_the_runs_seed_and_is_recorded(
     assert read_config(finished / "mpiqe.safetensors").split == "mpiqe's 1"
 
 
+@pytest.mark.slow
 def test_a_test_side_too_small_for_figures_still_gets_its_predictions(
     tmp_path: Path, rated_photos: Path, tiny_folder: Path
 ) -> None:
@@ -410,7 +424,7 @@ def _sides(table: Path) -> list[list[Record]]:
     return [[dataset.records[index] for index in side] for side in (split.train, split.val, split.test)]
 
 
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("whole", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_further_sets_are_trained_on_and_test_images_with_whole_alone(
     tmp_path: Path,
     rated_photos: Path,
@@ -452,6 +466,7 @@ def test_further_sets_change_the_weights(
     assert not all(torch.equal(tensor, beside[name]) for name, tensor in alone.items())
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_with_another_further_set(
     tmp_path: Path, rated_photos: Path, further_photos: Path, tiny_folder: Path
 ) -> None:
@@ -466,6 +481,7 @@ def test_a_run_is_not_resumed_with_another_further_set(
         _train(tmp_path / "run", settings, resume=True)
 
 
+@pytest.mark.slow
 def test_test_figures_of_every_epoch_pick_nothing(
     finished: Path, rated_photos: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -569,6 +585,7 @@ def test_every_epoch_says_how_far_prompts_and_decoder_went(finished: Path) -> No
         assert 0 < way[0] < way[-1], part
 
 
+@pytest.mark.slow
 def test_a_cached_stem_gives_the_figures_of_the_same_crops(
     tmp_path: Path, rated_photos: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
