@@ -451,6 +451,21 @@ def _xml(content: bytes, draw: random.Random, canary: Path) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+_WHOLE = re.compile(rb"(?=[\s\S]{2}\0{6}|\xff{8})(?!\0{8})")
+"""Where a whole number of 64 bits stands, from -1 to 65,535 and not 0: floats look otherwise."""
+
+
+def _graph(content: bytes, draw: random.Random, canary: Path) -> bytes:
+    """Shapes, axes and places among a graph's constants, which are whole numbers where weights are floats."""
+    changed, places = bytearray(content), [found.start() for found in _WHOLE.finditer(content)]
+    for _turn in range(draw.choice((1, 1, 2, 4)) if places else 0):
+        at = draw.choice(places)
+        (value,) = struct.unpack_from("<q", changed, at)
+        other = draw.choice((*_NUMBERS, value + 1, value - 1, value * 2, value << 20, value << 40, -value, -value - 1))
+        struct.pack_into("<Q", changed, at, other & ((1 << 64) - 1))
+    return bytes(changed)
+
+
 _FORMATS: dict[str, Callable[[bytes, random.Random, Path], bytes]] = {
     "json": _json,
     "safetensors": _safetensors,
@@ -458,6 +473,8 @@ _FORMATS: dict[str, Callable[[bytes, random.Random, Path], bytes]] = {
     "txt": _lines,
     "toml": _toml,
     "xml": _xml,
+    "bin": _graph,
+    "onnx": _graph,
     "list": _urls,
     "parquet": _parquet,
     "arrow": _arrow,
