@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzz_forks import forked
-from benchmarks.fuzz_kinds import CANARY, KINDS, Kind, Refused
+from benchmarks.fuzz_kinds import CANARY, KINDS, Files, Kind, Refused
 
 from benchmarks import fuzz_mutate
 from mpiqe.errors import MPIQEError
 
 HARD_MEGABYTES = 3000
 """Bound on the address space on top of what a kind needs, to protect the machine."""
+SLOW_SHARE = 0.05
 _NOTED = 200
 _ATTEMPTS = 5
 _CODE = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn", "subprocess.Popen"}
@@ -72,7 +73,7 @@ def _read(
     until_done.callback(gc.unfreeze)
     for number in numbers:
         generator = random.Random(f"{seed}/{kind.name}/{number}")  # noqa: S311
-        name = generator.choice(sorted(whole))
+        name = _chosen(kind, whole, generator)
         changed = fuzz_mutate.mutate(name, whole[name], generator, others=whole, canary=folder / CANARY)
         answer(json.dumps({"begin": number, "file": name}) + "\n")
         before, started, clock = _start_measuring(), time.process_time(), time.monotonic()
@@ -101,6 +102,14 @@ def _read(
             "megabytes": round((_peak() - before) / 2**20, 1),
         }
         answer(json.dumps(event) + "\n")
+
+
+def _chosen(kind: Kind, whole: Files, draw: random.Random) -> str:
+    """The file that a mutation changes; seldom one that takes long to read."""
+    if not kind.slow:
+        return draw.choice(sorted(whole))
+    slow = draw.random() < SLOW_SHARE
+    return draw.choice([name for name in sorted(whole) if name.startswith(kind.slow) == slow])
 
 
 def _used(use: Callable[[Path], None], kind: Kind, work: Path, files: dict[str, bytes], name: str) -> str | None:

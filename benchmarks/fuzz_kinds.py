@@ -58,6 +58,8 @@ class Kind:
     """Whether it may name local files: a list or a table of the user's own does."""
     apart: bool = False
     """Whether it is read in processes apart."""
+    slow: tuple[str, ...] = ()
+    """How the names of files begin that take long to read; a twentieth of the mutations is of these."""
     hosts: Literal["none", "public", "loopback", "any"] = "none"
     """What it may lead to: a user's own list to any host, a table to public ones, our server's answers back to it."""
 
@@ -404,7 +406,7 @@ def _checkpoint(folder: Path) -> Files:
 
 
 @contextmanager
-def _loads(_: Path) -> Generator[Use, None, None]:
+def _loads(_: Path) -> Generator[Callable[..., None], None, None]:
     """A model, and the score of a photo by it."""
     import mpiqe
     from mpiqe.batch.sinks import plain_values
@@ -412,30 +414,41 @@ def _loads(_: Path) -> Generator[Use, None, None]:
 
     photo = malformed.encoded(Image.linear_gradient("L"), "PNG")
 
-    def use(path: Path) -> None:
-        scorer = mpiqe.load(path, crops=1)
+    def use(path: Path, runtime: str = "auto") -> None:
+        scorer = mpiqe.load(path, crops=1, runtime=runtime)
         plain_values(Row("photo", scorer(photo), None))
 
     yield use
 
 
-def _exported(folder: Path) -> Files:
-    """A small graph, with digests and without, and the embedded one, whose weights lie beside it, without.
+_AS_OPENVINO = "read-by-openvino"
 
-    A card need not have any, and they stop whatever has been changed in a graph before ONNX Runtime reads it.
+
+def _exported(folder: Path) -> Files:
+    """A small graph of each form, with digests and without, and the embedded one, whose weights lie beside it, without.
+
+    A card need not have any, and they stop whatever has been changed in a graph before a runtime reads it.
     """
     from mpiqe.runtimes.export import export
     from mpiqe.scoring.loading import embedded_folder
 
     _checkpoint(folder)
-    graph, home = folder / "graph", embedded_folder()
-    export(folder / "mpiqe.safetensors", graph, photos=[Image.linear_gradient("L").convert("RGB")])
-    card, onnx = (graph / "mpiqe.json").read_bytes(), (graph / "mpiqe.onnx").read_bytes()
-    files = {"small/mpiqe.json": _without_digests(card), "small/mpiqe.onnx": onnx}
-    files |= {"checked/mpiqe.json": card, "checked/mpiqe.onnx": onnx}
-    files["beside/mpiqe.json"] = _without_digests((home / "mpiqe.json").read_bytes())
+    home, photos = embedded_folder(), [Image.linear_gradient("L").convert("RGB")]
+    export(folder / "mpiqe.safetensors", folder / "onnx", photos=photos)
+    export(folder / "mpiqe.safetensors", folder / "openvino", form="openvino", photos=photos)
+    files = _exported_files(folder / "onnx", "onnx", ("mpiqe.onnx",))
+    files |= _exported_files(folder / "openvino", "openvino", ("mpiqe.xml", "mpiqe.bin"))
+    files |= {f"{_AS_OPENVINO}/{name}": files[f"onnx/{name}"] for name in ("mpiqe.json", "mpiqe.onnx")}
+    files["embedded/mpiqe.json"] = _without_digests((home / "mpiqe.json").read_bytes())
     weights = ("mpiqe.onnx", "mpiqe.safetensors", "backbone/model.safetensors")
-    return files | {f"beside/{name}": (home / name).read_bytes() for name in weights}
+    return files | {f"embedded/{name}": (home / name).read_bytes() for name in weights}
+
+
+def _exported_files(folder: Path, name: str, graph: tuple[str, ...]) -> Files:
+    card = (folder / "mpiqe.json").read_bytes()
+    files = {f"{name}/mpiqe.json": _without_digests(card), f"{name}-checked/mpiqe.json": card}
+    content = {each: (folder / each).read_bytes() for each in graph}
+    return files | {f"{kept}/{each}": content[each] for kept in (name, f"{name}-checked") for each in graph}
 
 
 def _without_digests(card: bytes) -> bytes:
@@ -447,7 +460,8 @@ def _loads_graphs(folder: Path) -> Generator[Use, None, None]:
     with _loads(folder) as load:
 
         def use(path: Path) -> None:
-            load(folder / "files" / path.relative_to(folder / "files").parts[0])
+            name = path.relative_to(folder / "files").parts[0]
+            load(folder / "files" / name, runtime="openvino" if name == _AS_OPENVINO else "auto")
 
         yield use
 
@@ -514,7 +528,7 @@ KINDS = {
         Kind("labels", _labels, _reads_labels, one_file=False),
         Kind("settings", _settings, _reads_settings, may_name_files=True),
         Kind("checkpoints", _checkpoint, _loads),
-        Kind("exported", _exported, _loads_graphs),
+        Kind("exported", _exported, _loads_graphs, slow=("embedded/",)),
         Kind("backbones", _backbone, _reads_backbones, one_file=False, megabytes=1000),
     )
 }

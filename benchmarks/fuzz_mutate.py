@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import random
+import re
 import struct
 import tarfile
 from collections.abc import Callable, Mapping
@@ -411,12 +412,69 @@ def _http(content: bytes, draw: random.Random, canary: Path) -> bytes:
     return b"\r\n".join(lines) + mark + body
 
 
+_XML_VALUES = (r'="([^"]*)"', r"<dim>([^<]*)</dim>")
+_XML_WORDS = (
+    *("f32", "f16", "bf16", "f64", "i64", "i32", "u8", "i4", "u1", "nf4", "string", "dynamic", "boolean"),
+    *("Parameter", "Const", "Result", "Assign", "ReadValue", "If", "Loop", "TensorIterator", "Reshape", "Gather"),
+    *("Convolution", "MatMul", "StringTensorUnpack", "Tile", "TopK", "NonMaxSuppression", "Eye", "Range", "Pad"),
+    *("opset1", "opset8", "opset15", "extension", "floor", "ceil", "?", "?,?", "1..", "0", "1,1,1,1,1,1", "true"),
+)
+
+
+def _xml(content: bytes, draw: random.Random, canary: Path) -> bytes:
+    """Attributes and numbers replaced, often by others of the file, elements left out and doubled."""
+    text = content.decode("utf-8", "replace")
+    if draw.random() < 0.05:
+        deep = draw.choice((900, 100_000))
+        entities = f'<!ENTITY a SYSTEM "file://{canary}"><!ENTITY b "{"&a;" * 9}">'
+        head = f'<?xml version="1.0"?><!DOCTYPE net [{entities}]>'
+        return draw.choice((head + "<net>&b;</net>", "<layer>" * deep, head + text, "<net>" + text + "</net>")).encode()
+    for _turn in range(draw.choice((1, 1, 1, 2, 4))):
+        if draw.random() < 0.25:
+            text = _lines(text.encode("utf-8", "replace"), draw, canary).decode("utf-8", "replace")
+            continue
+        values = [found.span(1) for form in _XML_VALUES for found in re.finditer(form, text)]
+        if not values:
+            return text.encode()
+        start, end = draw.choice(values)
+        other = slice(*draw.choice(values))
+        value = draw.choice(
+            (
+                text[other],
+                draw.choice(_XML_WORDS),
+                str(draw.choice((*_NUMBERS, -1, -2, 1 << 31, 1 << 63, 10**30))),
+                str(draw.choice((*_ODD_VALUES, *_NOT_NUMBERS))),
+                f"{text[start:end]},{text[other]}",
+            )
+        )
+        text = text[:start] + value + text[end:]
+    return text.encode("utf-8", "surrogatepass")
+
+
+_WHOLE = re.compile(rb"(?=[\s\S]{2}\0{6}|\xff{8})(?!\0{8})")
+"""Where a whole number of 64 bits stands, from -1 to 65,535 and not 0: floats look otherwise."""
+
+
+def _graph(content: bytes, draw: random.Random, canary: Path) -> bytes:
+    """Shapes, axes and places among a graph's constants, which are whole numbers where weights are floats."""
+    changed, places = bytearray(content), [found.start() for found in _WHOLE.finditer(content)]
+    for _turn in range(draw.choice((1, 1, 2, 4)) if places else 0):
+        at = draw.choice(places)
+        (value,) = struct.unpack_from("<q", changed, at)
+        other = draw.choice((*_NUMBERS, value + 1, value - 1, value * 2, value << 20, value << 40, -value, -value - 1))
+        struct.pack_into("<Q", changed, at, other & ((1 << 64) - 1))
+    return bytes(changed)
+
+
 _FORMATS: dict[str, Callable[[bytes, random.Random, Path], bytes]] = {
     "json": _json,
     "safetensors": _safetensors,
     "csv": _lines,
     "txt": _lines,
     "toml": _toml,
+    "xml": _xml,
+    "bin": _graph,
+    "onnx": _graph,
     "list": _urls,
     "parquet": _parquet,
     "arrow": _arrow,

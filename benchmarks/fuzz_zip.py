@@ -15,6 +15,8 @@ _FIELDS = {  # of each record: places and sizes of its numbers
     _LOCATOR64: ((4, 4), (8, 8), (16, 4)),
 }
 _VALUES = (0, 1, 2, 8, 9, 12, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF, 1 << 40, (1 << 64) - 1)
+_WIDE_VALUES = (0, 1, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
+_IN_64 = 0xFFFFFFFF  # a number that stands in the extra field of zip64 instead
 _NAMES = (
     b"a.png", b"../../a.png", b"/etc/a.png", b"C:\\a.png", b"a\x1b[2J.png", b"a\0.png", b"a" * 60_000 + b".png",
     b"\xff\xfe.png", b".a.png", b"a.png/b.png", b"a.zip", b"", b"a/", b"x.parquet", b"a\r\nb.png",
@@ -84,12 +86,23 @@ def _member_at(out: bytearray, draw: random.Random, canary: Path, content: bytes
         (b"", b"", struct.pack("<HHQQQ", 1, 24, *(draw.choice(_VALUES) for _ in range(3))), b"\1\0\xff")
     )
     offset = draw.choice((len(out) - shift, len(out) - shift, 0, 0xFFFFFFFF))
+    if draw.random() < 0.4:
+        (size, stated, offset), extra = _in_64((plain_size, len(packed), len(out) - shift), draw)
     out += _LOCAL + struct.pack("<HHHIIIIHH", 20, flags, method, 0, checksum, stated, size, len(name), len(extra))
     out += name + extra + packed
     head = _ENTRY + struct.pack(
         "<HHHHIIIIHHH", 20, 20, flags, method, 0, checksum, stated, size, len(name), len(extra), 0
     )
     return head + struct.pack("<HHII", 0, 0, 0, offset % (1 << 32)) + name + extra
+
+
+def _in_64(numbers: tuple[int, ...], draw: random.Random) -> tuple[list[int], bytes]:
+    """Some of a member's sizes and offset moved to an extra field of zip64 that has these alone, one of them odd."""
+    moved = draw.sample(range(len(numbers)), draw.randint(1, len(numbers)))
+    odd = draw.choice((*moved, None))
+    wide = [draw.choice(_WIDE_VALUES) if at == odd else number for at, number in enumerate(numbers) if at in moved]
+    extra = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide)
+    return [_IN_64 if at in moved else number for at, number in enumerate(numbers)], extra
 
 
 def _small(plain: bytes) -> tuple[int, int, bytes]:

@@ -60,7 +60,8 @@ def describe(source: Source) -> str:
     if isinstance(source, bytes):
         return f"<{len(source)} bytes>"
     if isinstance(source, Image.Image):
-        return os.fsdecode(getattr(source, "filename", "")) or "<PIL image>"
+        name = getattr(source, "filename", "")
+        return (os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else "") or "<PIL image>"
     if is_open_file(source) and isinstance(name := getattr(source, "name", None), (str, bytes)) and name:
         return os.fsdecode(name)
     return f"<{type(source).__name__}>"
@@ -94,8 +95,10 @@ def content_of(file: IO[bytes], max_pixels: int) -> bytes:
             content += step
     except UnicodeDecodeError:
         raise ImageError(None, "the file is opened as text; open it as 'rb'") from None
-    except (OSError, ValueError) as error:  # closed, or opened for writing
-        raise ImageError(None, f"the open file cannot be read: {error}") from error
+    except ImageError:
+        raise
+    except Exception as error:  # closed, opened for writing, or what another library raises for damaged content
+        raise ImageError(None, f"the open file cannot be read: {str(error) or type(error).__name__}") from error
     if len(content) > most:
         raise ImageError(None, f"over {most} bytes, more than a photo of {max_pixels} pixels; raise max_pixels")
     return bytes(content)
@@ -111,7 +114,7 @@ def naming(source: Source) -> Iterator[None]:
         raise ImageError(describe(source), error.reason) from None
     except Exception as error:  # a hostile file makes Pillow raise nearly anything
         release(error)
-        raise ImageError(describe(source), _reason(error)) from error
+        raise ImageError(describe(source), reason_of(error)) from error
 
 
 def release(error: BaseException) -> None:
@@ -129,7 +132,7 @@ def release(error: BaseException) -> None:
         waiting += [cause for cause in causes if cause is not None and id(cause) not in seen]
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """One line, without what a hostile file may have put into it to deceive a terminal."""
     if isinstance(error, MemoryError):
         return "needs more memory than there is to read it"

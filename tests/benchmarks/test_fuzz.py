@@ -1,6 +1,8 @@
 """The fuzzer itself: it reads mutations with the real code, and notices whatever nothing from outside may do."""
 
+import contextlib
 import gc
+import io
 import json
 import os
 import random
@@ -8,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +23,8 @@ from benchmarks.fuzz_mutate import mutate
 from benchmarks import fuzz as fuzz_module
 from benchmarks import fuzz_child
 from mpiqe.errors import ImageError
+from mpiqe.sources import zip_archive
+from mpiqe.sources.photo import Limits
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures by /proc")
 
@@ -69,6 +74,25 @@ def test_a_mutation_is_a_function_of_seed_and_number(tmp_path):
         ]
         assert made[0] == made[1]
         assert len(set(made[0])) > 25
+
+
+def test_mutations_of_zip_archives_move_members_beyond_what_a_file_can_have(tmp_path):
+    """Such a member ended a run once: its place has 64 bits, and no more than 63 can be sought."""
+    files, beyond = KINDS["zips"].make(tmp_path), 0
+    for number in range(2000):
+        changed = mutate("packed.zip", files["packed.zip"], random.Random(number), others=files, canary=tmp_path)  # noqa: S311
+        with contextlib.suppress(zip_archive.DamagedError):
+            members = list(zip_archive._members(io.BytesIO(changed)))
+            beyond += any(each.offset >= 1 << 63 and not zip_archive._fault(each, Limits()) for each in members)
+    assert beyond
+
+
+def test_what_is_slow_to_read_is_a_twentieth_of_the_mutations():
+    kind = Kind("made", KINDS["photos"].make, KINDS["photos"].use, slow=("large/",))
+    files = {"a.txt": b"", "b.txt": b"", "large/a.txt": b"", "large/b.txt": b""}
+    counts = Counter(fuzz_child._chosen(kind, files, random.Random(number)) for number in range(4000))  # noqa: S311
+    assert set(counts) == set(files)
+    assert 100 < counts["large/a.txt"] + counts["large/b.txt"] < 300
 
 
 def read(monkeypatch, folder, use):
@@ -252,20 +276,39 @@ def test_a_run_that_was_stopped_goes_on_behind_what_its_file_has(monkeypatch, tm
 
 @pytest.mark.slow
 def test_a_run_that_is_terminated_saves_what_it_has_and_leaves_no_process_behind(tmp_path):
-    file = tmp_path / "fuzz.json"
+    """The stand-in for the child reads five mutations, and is at the sixth for as long as it lives."""
+    root, told, file = Path(__file__).parents[2], tmp_path / "child", tmp_path / "fuzz.json"
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    (folder / "fuzz.py").write_text((root / "benchmarks" / "fuzz.py").read_text())  # starts the child that is beside it
+    (folder / "fuzz_child.py").write_text(
+        "import array, fcntl, json, os, termios, time\n"
+        "from pathlib import Path\n"
+        "unread = array.array('i', [1])\n"
+        "for number in range(6):\n"
+        "    print(json.dumps({'begin': number, 'file': 'a'}), flush=True)\n"
+        "    if number == 5:\n"
+        "        while unread[0]:\n"
+        "            fcntl.ioctl(1, termios.FIONREAD, unread)\n"
+        "            time.sleep(0.05)\n"
+        "        time.sleep(1)\n"  # what has been read is counted by now
+        f"        Path({str(told) + '.part'!r}).write_text(str(os.getpid()))\n"
+        f"        os.replace({str(told) + '.part'!r}, {str(told)!r})\n"
+        "        time.sleep(600)\n"
+        "    print(json.dumps({'end': number, 'file': 'a', 'reason': None, 'findings': [], 'seconds': 0, 'clock': 0,"
+        " 'megabytes': 0}), flush=True)\n"
+    )
     command = [sys.executable, "-m", "benchmarks.fuzz", "--count", "100000", "--kinds", "labels", "--json", str(file)]
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
-    with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL) as process:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        while process.poll() is None and not (reading := children.read_text().split()):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, root / "src", root)))}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not told.exists():
             time.sleep(0.05)
         assert process.poll() is None
         process.terminate()
         assert process.wait() == 128 + signal.SIGTERM
     (tally,) = json.loads(file.read_text())
-    assert (tally["kind"], tally["mutations"]) == ("labels", tally["following"])
-    assert not Path(f"/proc/{reading[0]}").exists()
+    assert (tally["kind"], tally["mutations"], tally["accepted"], tally["following"]) == ("labels", 5, 5, 5)
+    assert not Path(f"/proc/{told.read_text()}").exists()
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 import io
 import tarfile
 import threading
+import zipfile
+import zlib
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
@@ -10,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import mpiqe
-from mpiqe.errors import ImageError
+from mpiqe.errors import ConfigError, ImageError
 from mpiqe.images import read
+from mpiqe.sources.photo import Photo
 
 
 @pytest.fixture
@@ -75,6 +79,59 @@ def test_an_open_file_that_cannot_be_read_costs_its_row_and_says_why(make_scorer
     assert rows[4].score
     with pytest.raises(ImageError, match="gives str"):
         make_scorer()(io.StringIO("no photo"))
+
+
+class Failing(io.RawIOBase):
+    """An open file whose library raises what it likes: a member of an archive, a packed file, an upload."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def readable(self):
+        return True
+
+    def readinto(self, _):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [EOFError("ends early"), zlib.error("bad block"), zipfile.BadZipFile("bad CRC"), tarfile.ReadError("x")]
+)
+def test_whatever_an_open_file_raises_costs_its_row_alone(make_scorer, photos, error):
+    rows = list(make_scorer().rows([Failing(error), photos[1]]))
+    assert rows[0].error.startswith("the open file cannot be read: ")
+    assert rows[1].score
+    with pytest.raises(ImageError, match="the open file cannot be read"):
+        make_scorer()(Failing(error))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_whatever_fetching_or_naming_a_photo_raises_costs_its_row_alone(make_scorer, photos, several):
+    """64 bits are more than can be sought, a lone surrogate has no bytes, and a file name may be anything in memory."""
+    picture = Image.new("RGB", (60, 40))
+    picture.filename = 3
+    scorer = make_scorer()
+    failing = Photo("far.jpg", partial(fail, OverflowError("too large to convert")))
+    odd = [failing, "\ud800.jpg", "a\0b.jpg", "\ud800/*.jpg", "http://\ud800/x.jpg", Path("\udcff\ud8ff")]
+    for source in odd:
+        rows = list(scorer.rows([source, picture, photos[1]] if several else [source]))
+        assert rows[0].score is None, source
+        assert rows[0].error, source
+        assert all(row.score for row in rows[1:]), source
+        with pytest.raises(ImageError):
+            scorer([source, photos[1]] if several else source)
+    assert scorer(picture)
+    assert "OverflowError: too large to convert" in next(iter(scorer.rows(failing))).error
+
+
+def fail(error):
+    raise error
+
+
+def test_where_no_process_can_be_started_is_told_from_a_photo_that_cannot_be_read(make_scorer, photos, monkeypatch):
+    monkeypatch.setattr("mpiqe.scoring.scorer.Readers.read", lambda *_: fail(ConfigError("no process")))
+    with pytest.raises(ConfigError, match="no process"):
+        list(make_scorer().rows(photos[:2]))
 
 
 def test_an_endless_file_is_refused_and_not_read_to_its_end(make_scorer, monkeypatch):

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpiqe import bounds, images
-from mpiqe.decoding import release
-from mpiqe.errors import ConfigError, ImageError, WeightsError, image_named
+from mpiqe.decoding import reason_of, release
+from mpiqe.errors import ConfigError, ImageError, MPIQEError, WeightsError, image_named
 from mpiqe.images import CropMode, Source, describe
 from mpiqe.isolation.pool import Readers, read_here
 from mpiqe.isolation.process import Cutting, Reading
@@ -351,7 +351,10 @@ def _by_name(names: tuple[str, ...], probabilities: NDArray[np.float64]) -> dict
 def _read(
     read: Callable[[Source], Reading], stopped: threading.Event, source: "Source | Photo"
 ) -> tuple[str, Reading | ImageError]:
-    """The name of a source with what was read of it, or with the reason why it was not; given up once ``stopped``."""
+    """The name of a source with what was read of it, or with the reason why it was not; given up once ``stopped``.
+
+    Whatever fetching and reading raises is that reason, but for the ``ConfigError`` where no process can be started.
+    """
     name = source.name if isinstance(source, Photo) else describe(source)
     try:
         with timeouts.stopped_by(stopped), image_named(name):
@@ -359,6 +362,13 @@ def _read(
     except ImageError as error:
         release(error)
         return name, error
+    except MPIQEError:
+        raise
+    except Exception as error:  # of a library that fetches or unpacks what is foreign
+        release(error)
+        unread = ImageError(name, reason_of(error))
+        unread.__cause__ = error
+        return name, unread
 
 
 def _raising(fault: Exception) -> Iterator[str]:
