@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +63,16 @@ def test_images_outside_the_range_are_no_zero_reward_but_an_error(run: Path, bad
 def test_one_image_is_no_batch(run: Path) -> None:
     with pytest.raises(ImageError, match="batch"):
         mpiqe.reward(run)(photo(40, 40))
+
+
+@pytest.mark.slow
+def test_trls_own_trainer_takes_it() -> None:
+    pytest.importorskip("diffusers", reason="needs TRL as examples/trl_ddpo.py names it, in an environment of its own")
+    trl = pytest.importorskip("trl")
+    if not hasattr(trl, "DDPOTrainer"):
+        pytest.skip(f"TRL {trl.__version__} has no DDPO; examples/trl_ddpo.py names one that has")
+    command = [sys.executable, Path(__file__).resolve().parents[2] / "examples" / "trl_ddpo.py"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout
+    rewards = [line for line in printed.splitlines() if line.startswith("reward of (2, 3, 64, 64) torch.float32, 2 p")]
+    assert len(rewards) == 2  # batches
+    assert "the generator moved by up to" in printed

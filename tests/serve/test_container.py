@@ -1,4 +1,4 @@
-"""The container's file, as far as it can be checked without a container runtime."""
+"""The container's file, as far as it can be checked without a container runtime; docs/serve.md has a run with one."""
 
 import json
 import re
