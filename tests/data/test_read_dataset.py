@@ -15,6 +15,8 @@ from mpiqe.data import (
 )
 from mpiqe.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("labels_read_here")
+
 
 @pytest.fixture(scope="module")
 def koniq_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
