@@ -98,6 +98,7 @@ def test_a_graph_of_a_model_that_uses_cls_alone_has_no_map_as_in_torch(exported,
         predictor.attention_maps(np.zeros((1, 32, 32, 3), dtype=np.uint8))
 
 
+@pytest.mark.slow
 def test_openvino_reads_both_formats_and_agrees(exported, openvino_folder):
     (run, graph), (folder_of_openvino, checked) = exported["whole"], openvino_folder
     assert checked[0].precision == "fp32"
@@ -321,6 +322,7 @@ def test_an_openvino_graph_that_is_no_text_is_refused(exported, tmp_path):
             mpiqe.load(folder, runtime="openvino")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_openvino_gives_a_crop_the_same_answer_in_any_company(precision):
     try:
