@@ -160,6 +160,7 @@ def _off_by(share):
     return wrong
 
 
+@pytest.mark.slow
 def test_a_graph_that_differs_from_torch_is_not_left_as_if_it_were_right(exported, tmp_path, monkeypatch):
     run, _ = exported["whole"]
     monkeypatch.setattr(OnnxPredictor, "predict", _off_by(0.01))
