@@ -104,8 +104,17 @@ def content(path):
     return pq.read_table(path).to_pylist() if path.suffix == ".parquet" else path.read_bytes()
 
 
-@pytest.mark.parametrize("size", [1, 4, 1000])
-@pytest.mark.parametrize("large", [0, archive.LARGE_TAR])
+@pytest.mark.parametrize(
+    ("large", "size"),
+    [
+        (0, 4),
+        (archive.LARGE_TAR, 1),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in ((0, 1), (0, 1000), (archive.LARGE_TAR, 4), (archive.LARGE_TAR, 1000))
+        ),
+    ],
+)
 def test_shards_have_all_photos_in_order_after_a_journey_as_text(sources, monkeypatch, size, large):
     monkeypatch.setattr(archive, "LARGE_TAR", large)
     with Shared(LIMITS) as shared:
@@ -155,7 +164,9 @@ def test_rows_before_a_range_are_not_read(sources, tmp_path):
         assert names(replace(closed, first=5, last=7).photos()) == ["rows.parquet::5", "rows.parquet::6"]
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "form", ["csv", *(pytest.param(form, marks=pytest.mark.slow) for form in ("jsonl", "parquet"))]
+)
 def test_the_parts_become_the_file_of_the_local_engine(sources, tmp_path, monkeypatch, make_scorer, form):
     job, here = job_for(sources, tmp_path, form=form), tmp_path / f"here.{form}"
     paths = [path for path in sources if path != "named.parquet"]  # whose second photo is asked for on the network
@@ -168,7 +179,7 @@ def test_the_parts_become_the_file_of_the_local_engine(sources, tmp_path, monkey
         assert pq.read_schema(job.output).equals(pq.read_schema(here), check_metadata=True)
 
 
-@pytest.mark.parametrize("start", [4, 700, 1500])
+@pytest.mark.parametrize("start", [4, *(pytest.param(start, marks=pytest.mark.slow) for start in (700, 1500))])
 def test_a_table_that_cannot_be_read_on_ends_there_however_it_is_cut(
     sources, tmp_path, monkeypatch, make_scorer, start
 ):

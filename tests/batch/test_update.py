@@ -22,6 +22,7 @@ from mpiqe.batch.summary import Summary
 from mpiqe.sources import local
 
 FORMS = ("csv", "jsonl", "parquet")
+TEXTS_QUICKLY = (*FORMS[:2], pytest.param(FORMS[2], marks=pytest.mark.slow))
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +103,7 @@ def test_without_signatures_or_with_those_of_other_rows_all_is_scored(tmp_path, 
     assert mpiqe.score_to(folder, output, update=True).kept == 6
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TEXTS_QUICKLY)
 def test_rows_of_a_version_without_a_quality_are_made_anew(tmp_path, folder, form, monkeypatch):
     output = tmp_path / f"rows.{form}"
     with monkeypatch.context() as patches:
@@ -176,7 +177,7 @@ def test_rows_of_paths_that_have_come_wait_for_no_further_path(tmp_path, folder)
     assert output.read_text().count("\n") == 4
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TEXTS_QUICKLY)
 def test_rows_that_wait_to_replace_the_output_are_finished_first(tmp_path, folder, form):
     output = tmp_path / f"rows.{form}"
     mpiqe.score_to(folder, output)
@@ -251,7 +252,7 @@ def test_a_kill_leaves_the_output_as_it_was_and_the_next_update_goes_on(tmp_path
     assert beside(output) == []
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TEXTS_QUICKLY)
 def test_a_run_that_was_stopped_is_updated(tmp_path, folder, form):
     output = tmp_path / f"rows.{form}"
 
@@ -297,6 +298,7 @@ def test_names_that_csv_quotes_and_that_are_not_utf_8_are_kept(tmp_path, folder)
     assert output.read_bytes() == lines[0] + output.read_bytes().splitlines(keepends=True)[1] + b"".join(lines[1:])
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_did(tmp_path, folder):
     program = [sys.executable, str(Path(__file__).parents[1] / "cli" / "conftest.py"), "score", str(folder), "--update"]
     command = [*program, "--output", str(tmp_path / "rows.csv")]

@@ -15,6 +15,7 @@ def run(tmp_path_factory):
     return create_untrained(tmp_path_factory.mktemp("tiny"), TINY, options=TINY_OPTIONS)
 
 
+@pytest.mark.slow
 def test_an_exported_folder_is_measured_in_what_it_holds_and_the_rest_is_left_out(run, tmp_path):
     export(run, tmp_path / "vino", form="openvino")
     found, left_out = build(Source(tmp_path / "vino", folder=tmp_path), [])
@@ -27,6 +28,7 @@ def test_an_exported_folder_is_measured_in_what_it_holds_and_the_rest_is_left_ou
         build(Source(tmp_path / "vino", folder=tmp_path), ["onnx-fp32"])
 
 
+@pytest.mark.slow
 def test_weights_of_eight_bits_are_measured_as_such_alone(run, tmp_path):
     export(run, tmp_path / "graph")
     eight = to_int8(tmp_path / "graph", tmp_path / "eight")

@@ -99,6 +99,7 @@ def test_the_photo_and_its_maps_are_in_the_picture(mpiqe, photos, tmp_path):
     assert np.abs(panels[2] - panels[1]).mean() > 3
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_score_whatever_else_is_written(mpiqe, photos, tmp_path):
     plain = mpiqe("score", photos, "--format", "csv")
     assert mpiqe("score", photos, "--format", "csv", "--explain", tmp_path / "by-score") == plain

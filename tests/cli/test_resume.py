@@ -28,6 +28,7 @@ from mpiqe.scoring import loading
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("conftest.py"))]
 FORMS = ("csv", "jsonl", "parquet")
+TEXTS_QUICKLY = (*FORMS[:2], pytest.param(FORMS[2], marks=pytest.mark.slow))
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_photos_that_came_later_are_added(score, photos, tmp_path, form):
     assert content(rows) == content(whole)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TEXTS_QUICKLY)
 def test_nothing_there_is_a_beginning(score, photos, tmp_path, form):
     rows = tmp_path / f"rows.{form}"
     assert score(photos / "03-ü.png", "--output", rows, "--resume")[0] == 0
@@ -187,7 +188,7 @@ def test_settings_that_change_no_row_may_change(score, photos, tmp_path):
     assert score(photos / "03-ü.png", photos / "03-ü.png", "--output", rows, "--resume", "--workers", 1)[0] == 0
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TEXTS_QUICKLY)
 def test_rows_that_would_be_computed_otherwise_are_not_added(score, photos, tmp_path, monkeypatch, form):
     rows, modest = tmp_path / f"rows.{form}", loading.load
     assert score(photos / "03-ü.png", "--output", rows)[0] == 0
@@ -548,7 +549,7 @@ def _as_before(rows, columns):
         rows.write_text("".join(json.dumps(row) + "\n" for row in kept))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TEXTS_QUICKLY)
 def test_rows_without_the_columns_of_the_interval_are_not_continued(score, photos, tmp_path, form):
     rows = tmp_path / f"rows.{form}"
     assert score(photos / "03-ü.png", photos / "05-plain.png", "--output", rows)[0] == 0
@@ -562,7 +563,7 @@ def test_rows_without_the_columns_of_the_interval_are_not_continued(score, photo
     assert rows.read_bytes() == before
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TEXTS_QUICKLY)
 def test_rows_without_a_quality_are_continued_without_one(score, photos, tmp_path, form):
     rows, whole = tmp_path / f"rows.{form}", tmp_path / f"whole.{form}"
     assert score(photos / "00-a, b.png", photos / "03-ü.png", "--output", rows)[0] == 0
@@ -573,7 +574,7 @@ def test_rows_without_a_quality_are_continued_without_one(score, photos, tmp_pat
     assert content(rows) == content(whole)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TEXTS_QUICKLY)
 def test_another_version_of_the_model_is_refused_by_name(score, photos, tmp_path, monkeypatch, form):
     rows, modest = tmp_path / f"rows.{form}", loading.load
 

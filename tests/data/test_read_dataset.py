@@ -15,6 +15,8 @@ from mpiqe.data import (
 )
 from mpiqe.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("labels_read_here")
+
 
 @pytest.fixture(scope="module")
 def koniq_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -41,11 +43,16 @@ def test_each_release_is_read_from_its_root(tmp_path):
     ("spec", "options"),
     [
         ("koniq", {}),
-        ("koniq:512x384", {"size": "512x384"}),
-        ("koniq:1024x768,mos", {}),
-        ("koniq:zscore", {"mos": "zscore"}),
         ("koniq:512x384,zscore", {"size": "512x384", "mos": "zscore"}),
-        ("koniq:zscore,512x384", {"size": "512x384", "mos": "zscore"}),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                ("koniq:512x384", {"size": "512x384"}),
+                ("koniq:1024x768,mos", {}),
+                ("koniq:zscore", {"mos": "zscore"}),
+                ("koniq:zscore,512x384", {"size": "512x384", "mos": "zscore"}),
+            )
+        ),
     ],
 )
 def test_koniq_is_read_in_the_size_and_with_the_mos_asked_for(koniq_root, spec, options):

@@ -238,8 +238,9 @@ def test_closing_the_rows_waits_for_no_server(make_scorer, photos, isolate, monk
         until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fetch for mpiqe")], 3)
 
 
+@pytest.mark.slow
 @linux
-@pytest.mark.parametrize("group", [pytest.param(False, marks=pytest.mark.slow), True], ids=["kill -INT", "Ctrl-C"])
+@pytest.mark.parametrize("group", [False, True], ids=["kill -INT", "Ctrl-C"])
 def test_an_interrupt_ends_the_command_and_its_readers_at_once(photos, slow, group):
     program = str(Path(__file__).parents[1] / "cli" / "conftest.py")
     process = subprocess.Popen(

@@ -159,6 +159,7 @@ def test_options_that_cannot_be_meant_are_refused_together(tiny_clip: FrozenCLIP
         build_model(tiny_clip, options)
 
 
+@pytest.mark.slow
 def test_the_model_can_fit_eight_real_photos(tiny_clip: FrozenCLIP) -> None:
     names = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "moon", "brick")
     crops = [

@@ -142,6 +142,7 @@ def test_it_is_saved_and_read_again_and_has_one_digest(folder: Path, tmp_path: P
     assert FrozenCLIP.from_pretrained(tmp_path / "saved").digest() != clip.digest()
 
 
+@pytest.mark.slow
 def test_a_graph_of_a_model_on_it_gives_the_same_scores(folder: Path, pixels: Tensor) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     model = build_model(FrozenCLIP.from_pretrained(folder), ModelOptions(windows=3, decoder_layers=1)).eval()

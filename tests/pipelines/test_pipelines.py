@@ -184,6 +184,7 @@ def test_a_batch_of_ray_has_the_same_types_whether_or_not_its_photos_can_be_read
     assert "damaged" in bad["error"][0]
 
 
+@pytest.mark.slow
 def test_samples_of_webdataset_pass_with_scores_or_are_left_out(damaged: Path, expected: list[float]) -> None:
     samples = [{"__key__": file.stem, "jpg": file.read_bytes()} for file in (*FILES, damaged)]
     passed = list(mpiqe.webdataset(chunk=3)(iter(samples)))

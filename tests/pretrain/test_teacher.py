@@ -196,6 +196,7 @@ def test_what_is_not_there_is_refused_with_the_next_step(source: str) -> None:
         Teacher.from_pretrained(source)
 
 
+@pytest.mark.slow
 def test_hub_ids_are_read_from_the_cache_without_network(tmp_path: Path) -> None:
     for name, said in (("plain", None), ("told", [0.1, 0.2, 0.3])):
         repository = tmp_path / "hub" / f"models--nobody--{name}"

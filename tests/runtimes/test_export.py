@@ -34,7 +34,6 @@ KINDS = {
     "LIQE": ModelOptions(method="liqe", windows=2),
     "LIQE without scenes": ModelOptions(method="liqe", windows=2, scene_prompts=False),
 }
-LIKE_OTHERS = ("windows that do not divide the patches", "LIQE without scenes")  # which the quick tests leave out
 
 
 def _run(folder, backbone, options, **more):
@@ -71,9 +70,7 @@ def exported(tiny_folder, stem_folder, tmp_path_factory):
     return Exported()
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in LIKE_OTHERS)) for kind in KINDS]
-)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "whole")) for kind in KINDS])
 def test_a_graph_answers_as_torch_does_for_any_number_of_crops(exported, kind):
     run, graph = exported[kind]
     torch_says, onnx_says = mpiqe.load(run).predictor, mpiqe.load(graph).predictor
@@ -92,6 +89,7 @@ def test_a_graph_answers_as_torch_does_for_any_number_of_crops(exported, kind):
                 np.testing.assert_allclose(other, one, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["CLIP-IQA", "LIQE"])
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_a_graph_of_a_model_that_uses_cls_alone_has_no_map_as_in_torch(exported, kind, runtime):
@@ -100,6 +98,7 @@ def test_a_graph_of_a_model_that_uses_cls_alone_has_no_map_as_in_torch(exported,
         predictor.attention_maps(np.zeros((1, 32, 32, 3), dtype=np.uint8))
 
 
+@pytest.mark.slow
 def test_openvino_reads_both_formats_and_agrees(exported, openvino_folder):
     (run, graph), (folder_of_openvino, checked) = exported["whole"], openvino_folder
     assert checked[0].precision == "fp32"
@@ -127,7 +126,9 @@ def openvino_folder(exported, tmp_path_factory):
     return folder, export(exported["whole"][0], folder, form="openvino")
 
 
-@pytest.mark.parametrize("form", ["onnx", pytest.param("onnx int8", marks=pytest.mark.slow), "openvino"])
+@pytest.mark.parametrize(
+    "form", ["onnx", *(pytest.param(form, marks=pytest.mark.slow) for form in ("onnx int8", "openvino"))]
+)
 def test_the_readme_beside_a_graph_runs_without_this_package(request, exported, tmp_path, form):
     if form == "onnx":
         made = exported["whole"][1]
@@ -159,8 +160,9 @@ def _off_by(share):
     return wrong
 
 
+@pytest.mark.slow
 def test_a_graph_that_differs_from_torch_is_not_left_as_if_it_were_right(exported, tmp_path, monkeypatch):
-    run, _ = exported["CLIP-IQA"]
+    run, _ = exported["whole"]
     monkeypatch.setattr(OnnxPredictor, "predict", _off_by(0.01))
     with pytest.raises(WeightsError, match=r"answers otherwise than PyTorch, by 0\.01 of the score's range"):
         export(run, tmp_path / "wrong")
@@ -218,6 +220,7 @@ def test_a_graph_in_eight_bits_is_not_run_as_if_it_were_in_others(eight_bits, tm
         export("embedded", tmp_path / "no", form="openvino", precision="int8")
 
 
+@pytest.mark.slow
 def test_a_model_that_loses_too_much_to_eight_bits_is_not_written(exported, tmp_path, monkeypatch):
     run, _ = exported["whole"]
     monkeypatch.setattr(OnnxPredictor, "predict", _off_by(0.02))
@@ -236,13 +239,13 @@ def test_the_facts_of_the_check_stand_on_the_card(exported):
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_a_flipped_bit_of_a_graph_is_seen_unless_its_card_is_of_mpiqe_0_1(exported, tmp_path, runtime):
-    folder = shutil.copytree(exported["no scenes"][1], tmp_path / "flipped")
+    folder = shutil.copytree(exported["whole"][1], tmp_path / "flipped")
     content = bytearray((folder / "mpiqe.onnx").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "mpiqe.onnx").write_bytes(content)
     with pytest.raises(WeightsError, match=r"mpiqe\.onnx is not the file that its card says: damaged"):
         mpiqe.load(folder, runtime=runtime)
-    shutil.copy(exported["no scenes"][1] / "mpiqe.onnx", folder)
+    shutil.copy(exported["whole"][1] / "mpiqe.onnx", folder)
     card = json.loads((folder / "mpiqe.json").read_text())
     del card["digests"]
     (folder / "mpiqe.json").write_text(json.dumps(card))
@@ -311,7 +314,7 @@ def _foreign_graph(folder, nodes, *, more=(), last=("Identity",)):
 
 
 def test_an_openvino_graph_that_is_no_text_is_refused(exported, tmp_path):
-    folder = shutil.copytree(exported["no scenes"][1], tmp_path / "graph")
+    folder = shutil.copytree(exported["whole"][1], tmp_path / "graph")
     (folder / "mpiqe.onnx").unlink()
     for content in (b"\xff\xfe\xfa<net", b"<net>", b"", bytes(range(256))):
         (folder / "mpiqe.xml").write_bytes(content)
@@ -320,6 +323,7 @@ def test_an_openvino_graph_that_is_no_text_is_refused(exported, tmp_path):
             mpiqe.load(folder, runtime="openvino")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_openvino_gives_a_crop_the_same_answer_in_any_company(precision):
     try:
@@ -347,7 +351,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(exported, tmp_path):
 
 
 def test_damaged_and_foreign_graphs_are_refused(exported, tmp_path):
-    whole, other = exported["whole"][1], exported["no scenes"][1]
+    whole, other = exported["whole"][1], _foreign_graph(tmp_path / "other", [("ReduceMax", [1, 2, 3])])
     for name, content in (("cut", (whole / "mpiqe.onnx").read_bytes()[:5000]), ("empty", b"")):
         folder = shutil.copytree(whole, tmp_path / name)
         (folder / "mpiqe.onnx").write_bytes(content)
@@ -381,6 +385,7 @@ def test_a_run_is_to_be_exported_before_onnx_runs_it(exported):
         mpiqe.load(exported["whole"][0], runtime="onnx")
 
 
+@pytest.mark.slow
 def test_cards_name_the_weights_that_they_were_made_from(exported):
     sources = {read_card(exported[kind][1]).source for kind in ("whole", "no scenes", "CLIP-IQA")}
     assert len(sources) == 3
@@ -426,6 +431,7 @@ print(*heard)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no signal to raise")
 def test_a_signal_reaches_its_handler_after_openvino_predictors_are_let_go_of(exported):
     command = [sys.executable, "-c", _SIGNAL_AFTER_TWO, str(exported["whole"][1])]
@@ -433,14 +439,14 @@ def test_a_signal_reaches_its_handler_after_openvino_predictors_are_let_go_of(ex
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("view", "mode"),
     [
         (View("square", 64), "grid"),
-        *(
-            pytest.param(*each, marks=pytest.mark.slow)
-            for each in ((View("scaled", 64), "grid"), (View("scaled", 40), "seeded"), (View(), "grid"))
-        ),
+        (View("scaled", 64), "grid"),
+        (View("scaled", 40), "seeded"),
+        (View(), "grid"),
     ],
 )
 def test_a_graph_keeps_its_models_view_and_its_readme_shows_it_without_this_package(tiny_folder, tmp_path, view, mode):

@@ -264,6 +264,7 @@ def test_a_model_that_fails_is_500_for_that_photo_and_the_next_is_scored(start):
     assert "RuntimeError: the model fails" in log
 
 
+@pytest.mark.slow
 def test_a_large_photo_of_many_kinds_goes_through(server):
     file = io.BytesIO()
     Image.radial_gradient("L").resize((3000, 2000)).save(file, "JPEG", quality=95)

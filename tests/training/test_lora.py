@@ -80,6 +80,7 @@ def test_changes_are_trained_at_the_full_rate_and_kept_with_the_checkpoint_witho
     assert not any(name.startswith("clip.") for name in tensors if name not in changes)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_bits(
     finished: Path, rated_photos: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from tests.data.liqe_files import AUTHENTIC, assert_labels_are_liqes, assert_spl
 from mpiqe.data import Dataset, read_bid
 from mpiqe.errors import ConfigError, DatasetError
 
+pytestmark = pytest.mark.usefixtures("labels_read_here")
 SPLITS2 = Path("IQA_Database/BID/splits2")
 
 

@@ -10,6 +10,7 @@ from tests.data.liqe_files import assert_labels_are_liqes, assert_splits_are_liq
 from mpiqe.data import DATASETS, Dataset, read_csiq
 from mpiqe.errors import ConfigError, DatasetError
 
+pytestmark = pytest.mark.usefixtures("labels_read_here")
 SPLITS2 = Path("IQA_Database/CSIQ/splits2")
 CLASSES = {  # LIQE's words in csiq_all_clip.txt and the classes of the paper that they mean
     "jpeg2000 compression": "JPEG2000 compression",

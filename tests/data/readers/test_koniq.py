@@ -102,6 +102,7 @@ def test_without_labels_nothing_is_guessed(made):
     assert all(record.scenes == () and record.distortion is None for record in dataset.records)
 
 
+@pytest.mark.slow
 def test_the_variants_are_one_dataset_by_name(made):
     assert {read_koniq(made, size=s, mos=m).name for s in ("1024x768", "512x384") for m in ("mos", "zscore")} == {
         "koniq"

@@ -9,9 +9,11 @@ from scipy.io import loadmat, savemat
 from tests.data import release_folders
 from tests.data.liqe_files import assert_labels_are_liqes, assert_splits_are_liqes
 
-from mpiqe.data import DATASETS, Dataset, read_live
+from mpiqe.data import DATASETS, Dataset, label_files, read_live
+from mpiqe.data.label_process import read_apart
 from mpiqe.errors import DatasetError
 
+pytestmark = pytest.mark.usefixtures("labels_read_here")
 SPLITS2 = Path("IQA_Database/databaserelease2/splits2")
 CLASSES = {  # LIQE's words in live_all_clip.txt and the classes of the paper that they mean
     "jpeg2000 compression": "JPEG2000 compression",
@@ -197,7 +199,8 @@ def test_originals_in_another_number_are_named_by_folder(made):
 
 
 @pytest.mark.parametrize("place", [208, 240, 241, 346])
-def test_a_flipped_bit_that_crashes_the_reader_costs_the_file_and_not_the_process(made, place):
+def test_a_flipped_bit_that_crashes_the_reader_costs_the_file_and_not_the_process(made, place, monkeypatch):
+    monkeypatch.setattr(label_files, "read_apart", read_apart)
     content = bytearray((made / "refnames_all.mat").read_bytes())
     content[place] ^= 16  # SciPy 1.17 then reads where no memory is
     (made / "refnames_all.mat").write_bytes(content)
