@@ -23,7 +23,7 @@ PARSING = {
     "minidom.parse", "url_to_fs", "fsspec.open", "fsspec.filesystem", "OpenerDirector", "urlopen", "HTTPConnection",
     "HeifImageFile", "Decoder", "rawpy.imread", "extract_thumb",
     "pickle.load", "pickle.loads", "pd.read_csv", "pd.read_parquet", "pd.read_excel", "readline", "ConfigParser",
-    "ParserCreate", "MultipartParser", "b64decode",
+    "ParserCreate", "MultipartParser", "b64decode", "mmap.mmap",
 }  # fmt: skip
 OURS = {"FrozenCLIP.from_pretrained", "Teacher.from_pretrained"}  # which their own modules are named for
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.images import Pixels
 from mpiqe.runtimes.base import Loaded, Request
+from mpiqe.runtimes.external_data import check_external_data
 from mpiqe.runtimes.graph import INPUT, ONNX, check_files
 from mpiqe.runtimes.graph_predictor import GraphPredictor, check_ends, first_line, joined
 from mpiqe.runtimes.onnx_runtime import onnx_runtime
@@ -46,6 +47,7 @@ class OnnxPredictor(GraphPredictor):
         if not path.is_file():
             raise WeightsError(f"there is no {ONNX} in {folder}; mpiqe export --format onnx writes one")
         check_files(folder, self.card)
+        check_external_data(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads or 0

@@ -20,6 +20,7 @@ from mpiqe.option_types import ScoringPrecision
 from mpiqe.printable import printable
 from mpiqe.runtimes import registry
 from mpiqe.runtimes.base import Loaded, Request
+from mpiqe.runtimes.external_data import check_external_data
 from mpiqe.runtimes.graph import ONNX, OPENVINO, check_files
 from mpiqe.runtimes.graph_predictor import SCORING, GraphPredictor, check_ends, joined
 from mpiqe.runtimes.openvino_core import openvino_core, openvino_settings
@@ -65,6 +66,10 @@ class OpenVINOPredictor(GraphPredictor):
         self._lock = threading.Lock()
         self._settings = openvino_settings(self.precision, threads=threads)
         check_files(folder, self.card)
+        if paths[0].name == ONNX:
+            check_external_data(paths[0])
+        else:
+            _check_is_xml(paths[0])
         try:
             self._model = core.read_model(paths[0])
             names = [[end.any_name for end in ends] for ends in (self._model.inputs, self._model.outputs)]
@@ -113,6 +118,17 @@ class OpenVINOPredictor(GraphPredictor):
             part = openvino.Model(outputs, self._model.get_parameters())
             self._requests[names] = self._compile(part, "CPU", self._settings).create_infer_request()
         return self._requests[names]
+
+
+def _check_is_xml(path: Path) -> None:
+    """Raise ``WeightsError`` for what OpenVINO would read as another format: it goes by content, not by name."""
+    try:
+        with path.open("rb") as file:
+            is_xml = file.read(1) == b"<"
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror}") from error
+    if not is_xml:
+        raise WeightsError(f"{path} cannot be loaded, damaged or incomplete: it is no XML; export the model anew")
 
 
 def _axis(end: "openvino.Output", index: int) -> int | None:
