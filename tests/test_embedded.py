@@ -79,6 +79,12 @@ def test_a_large_photo_scores_like_the_same_photo_brought_down(scorer: mpiqe.Sco
     assert scorer(large).score == pytest.approx(scorer(photo).score, abs=0.04 * (scorer.scale.high - scorer.scale.low))
 
 
+def test_a_call_takes_as_many_crops_as_half_a_million_pixels_hold() -> None:
+    predictor = mpiqe.load(runtime="onnx").predictor
+    assert predictor.crop_size == 320
+    assert predictor.crops_at_once == 5  # of which ONNX Runtime takes 90 MB each
+
+
 def test_the_table_has_a_column_of_the_spread_where_there_is_one(tmp_path: Path) -> None:
     for crops, view_side in ((1, None), (4, 0)):
         lines = io.StringIO()
