@@ -70,7 +70,10 @@ class Readers:
             return read_here(source, self._cutting)
         with image_named(describe(source)), self._reader() as reader:
             if not isinstance(source, bytes):
-                path = os.fsencode(_absolute(os.fspath(source)))
+                try:
+                    path = os.fsencode(_absolute(os.fspath(source)))
+                except UnicodeEncodeError as error:
+                    raise ImageError(None, "no file system holds such a name") from error
                 return reader.read("path", path, self._cutting, self._leave, self._buffers)
             if len(source) > FILE_BYTES + FILE_BYTES_PER_PIXEL * self._cutting.max_pixels:
                 raise ImageError(

@@ -353,22 +353,26 @@ def _read(
 ) -> tuple[str, Reading | ImageError]:
     """The name of a source with what was read of it, or with the reason why it was not; given up once ``stopped``.
 
-    Whatever fetching and reading raises is that reason, but for the ``ConfigError`` where no process can be started.
+    Whatever fetching it raises is that reason; what reading it raises but for ``ImageError`` is no fault of the photo.
     """
     name = source.name if isinstance(source, Photo) else describe(source)
     try:
         with timeouts.stopped_by(stopped), image_named(name):
-            return name, read(source.source() if isinstance(source, Photo) else source)
+            return name, read(_fetched(source) if isinstance(source, Photo) else source)
     except ImageError as error:
         release(error)
         return name, error
+
+
+def _fetched(photo: Photo) -> str | bytes:
+    """The path or the bytes of a photo; raises ``ImageError`` for whatever a library makes of what is foreign."""
+    try:
+        return photo.source()
     except MPIQEError:
         raise
-    except Exception as error:  # of a library that fetches or unpacks what is foreign
+    except Exception as error:
         release(error)
-        unread = ImageError(name, reason_of(error))
-        unread.__cause__ = error
-        return name, unread
+        raise ImageError(photo.name, reason_of(error)) from error
 
 
 def _raising(fault: Exception) -> Iterator[str]:
