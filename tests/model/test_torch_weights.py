@@ -45,6 +45,7 @@ def test_a_folder_of_each_kind_gives_the_same_backbone(
     assert len(list(cache.glob("*/model.safetensors"))) == (way == "bin")
 
 
+@pytest.mark.slow
 def test_a_hub_id_of_each_kind_works_offline_from_the_hubs_cache(tiny_folder: Path, tmp_path: Path) -> None:
     home, revision = tmp_path / "hf", "0" * 40
     for way in WAYS:

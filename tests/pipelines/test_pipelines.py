@@ -36,6 +36,7 @@ def damaged(tmp_path: Path) -> Path:
     return tmp_path / "damaged.jpg"
 
 
+@pytest.mark.slow
 def test_images_in_every_form_of_a_pipeline_have_the_scorers_scores(expected: list[float]) -> None:
     score = mpiqe.hf()
     images = [Image.open(file).convert("RGB") for file in FILES]

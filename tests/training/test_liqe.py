@@ -137,7 +137,7 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(
 
 @pytest.mark.parametrize(
     "more",
-    [pytest.param({}, marks=pytest.mark.slow), {"tune": "all", "learning_rate": 1e-3}],
+    [{}, pytest.param({"tune": "all", "learning_rate": 1e-3}, marks=pytest.mark.slow)],
     ids=["frozen", "tuned"],
 )
 def test_a_batch_in_parts_takes_the_step_of_the_whole(

@@ -58,6 +58,7 @@ def test_packed_features_are_unpacked_as_they_were(model: MPIQE) -> None:
     assert torch.equal(model(pixels).score, model.forward_embedded(again).score)
 
 
+@pytest.mark.slow
 def test_the_decoder_is_asked_for_what_is_left_of_the_left_out_predictions(model: MPIQE, crops: CropDataset) -> None:
     model.target_mean, model.target_std = 50.0, 10.0
     items, (said,) = fit_heads(model, crops, Accelerator(cpu=True))
@@ -76,6 +77,7 @@ def test_the_decoder_is_asked_for_what_is_left_of_the_left_out_predictions(model
         assert left == pytest.approx(mos - float(ridge.left_out[index]), abs=1e-2)
 
 
+@pytest.mark.slow
 def test_a_cache_of_the_stem_fits_the_same_head(model: MPIQE, crops: CropDataset) -> None:
     accelerator = Accelerator(cpu=True)
     fit_heads(model, crops, accelerator)
@@ -191,6 +193,7 @@ def test_pairs_are_the_best_and_any_other_or_two_of_one_class_of_one_reference()
         pairs_of(records[4:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [1, 2])
 def test_ranked_images_teach_the_order_and_not_their_numbers(layers: int) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -249,7 +252,7 @@ def test_ranked_data_without_hidden_units_is_refused(rated_photos: Path) -> None
         resolve({"data": f"csv:{rated_photos}", "ranked_data": (f"csv:{rated_photos}",), "stem_head": True})
 
 
-@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_members_are_fitted_one_by_one_and_the_head_is_their_mean(layers: int) -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(60, 2, 5, generator=generator)
