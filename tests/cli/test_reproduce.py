@@ -67,6 +67,7 @@ def test_the_plan_is_printed_first_and_alone_if_it_is_all_that_is_asked(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_plan_alone_takes_neither_the_hub_nor_transformers(roots: Path, settings: Path, tmp_path: Path) -> None:  # noqa: F811
     code = (
         "import socket, sys\n"
@@ -128,6 +129,7 @@ def test_a_report_alone_begins_no_run_and_says_that_they_are_not_done(
         assert list(csv.DictReader(lines)) == []
 
 
+@pytest.mark.slow
 def test_the_report_has_ours_beside_the_papers_and_leaves_what_was_not_run_empty(
     reported: tuple[list[str], Path, Result],
 ) -> None:
@@ -171,6 +173,7 @@ def test_a_dataset_with_a_broken_picture_costs_its_cells_alone(
         assert (states[method, "livec"], states[method, "bid"]) == ("run", "not run")
 
 
+@pytest.mark.slow
 def test_other_settings_on_the_same_folder_are_refused(reported: tuple[list[str], Path, Result]) -> None:
     arguments, _, done = reported
     assert done.exit_code == 0
