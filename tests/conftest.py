@@ -34,10 +34,13 @@ PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many processes ``-n auto`` starts: one a processor, but none for a single one or for named files."""
+    """Return how many processes ``-n auto`` starts: three for two processors, none for a single one or for named files.
+
+    More than processors, since tests wait for time limits, servers and processes of their own.
+    """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     named = all(".py" in argument for argument in config.args)
-    return 0 if named or usable == 1 else min(usable, 8)
+    return 0 if named or usable == 1 else min(usable + usable // 2, 8)
 
 
 def pytest_collection_finish() -> None:
