@@ -48,6 +48,7 @@ def test_each_version_has_the_score_of_its_own_pixels(series: list[demo.Series])
         assert dark == sorted(dark, reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["demo.png", "demo.jpg"])
 def test_the_picture_is_small_enough_to_put_into_a_page(series: list[demo.Series], name: str, tmp_path: Path) -> None:
     demo.save(demo.draw(series, Brightness.scale), tmp_path / name)
@@ -70,6 +71,7 @@ def test_a_model_without_classes_can_be_shown(series: list[demo.Series], tmp_pat
     assert demo.table(shown, Bare.scale).splitlines()[1].endswith("0")
 
 
+@pytest.mark.slow
 def test_the_command_draws_and_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(loading, "load", lambda weights: Scorer(predictor=Brightness(), crops=1, workers=1))
     done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "demo.jpg")])

@@ -25,6 +25,7 @@ print(entered)
 """
 
 
+@pytest.mark.slow
 def test_nobody_is_inside_with_another_however_often_the_file_is_made_and_removed(tmp_path):
     command = [sys.executable, "-c", CONTEND, tmp_path / "rows.csv"]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]

@@ -226,6 +226,7 @@ def test_a_folder_that_is_empty_or_cannot_be_listed_drops_no_rows(tmp_path, fold
     assert output.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])])
 def test_a_kill_leaves_the_output_as_it_was_and_the_next_update_goes_on(tmp_path, folder, form):
     output = tmp_path / f"rows.{form}"

@@ -179,6 +179,7 @@ def test_garbage_of_earlier_work_is_not_freed_while_memory_is_measured(monkeypat
     assert all(45 < megabytes < 80 for megabytes in measured), measured
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_costs_one_mutation_and_the_next_is_read(monkeypatch, tmp_path):
     """``fuzz`` starts a stand-in for the child, which dies of SIGSEGV at mutation 1 and hangs at 3."""
     child = tmp_path / "benchmarks" / "fuzz_child.py"

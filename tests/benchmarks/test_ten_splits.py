@@ -105,6 +105,7 @@ def test_an_efficientnet_stem_has_a_second_rival(tmp_path: Path) -> None:
     assert "parameters moved" in to_markdown({**found, "moved": {"moved_contexts": 1.5}})
 
 
+@pytest.mark.slow
 def test_a_split_that_was_killed_goes_on(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
     command = ["--data", f"csv:{rated_photos}", "--backbone", str(tiny_folder), *SMALL, *ON_CPU, "--splits", "1"]
     ten_splits.main([*command, "--out", str(tmp_path / "straight")])

@@ -170,6 +170,7 @@ def test_an_interrupt_waits_for_no_store(start, folder, tmp_path, path, alone):
     interrupted(process)
 
 
+@pytest.mark.slow
 def test_a_store_that_hangs_costs_its_row_and_does_not_keep_the_command_from_its_end(start, folder):
     photos = [str(folder / "a.png"), "slow://a.jpg", str(folder / "b.png")]
     process = start(*photos, "--timeout", "2", "--allow-scheme", "slow")

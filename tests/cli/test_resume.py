@@ -431,6 +431,7 @@ def everything(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["rows.csv", *(pytest.param(f"rows.{form}", marks=pytest.mark.slow) for form in ("jsonl", "parquet", "txt"))],
@@ -453,6 +454,7 @@ def test_a_second_run_does_not_touch_what_the_first_is_writing(score, photos, tm
         assert score(*[photos / "03-ü.png"] * 3, "--output", rows, "--resume") == (0, "")  # all is there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])])
 def test_a_run_that_was_killed_keeps_nobody_out(score, photos, tmp_path, busy, form):
     rows = tmp_path / f"rows.{form}"

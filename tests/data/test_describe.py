@@ -101,6 +101,7 @@ def test_live_challenge_is_described_as_it_was_published(livec_root, liqe_labels
     assert json.loads(json.dumps(asdict(found)))["mos"]["low"] == 3.42
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["live", "csiq", "kadid", "bid", "koniq"])
 def test_every_image_of_a_release_is_in_one_of_its_parts(spec, tmp_path):
     release = getattr(release_folders, spec)(tmp_path, getattr(release_folders, f"made_{spec}")())

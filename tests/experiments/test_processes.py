@@ -17,6 +17,7 @@ with folder_lock(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 def test_a_folder_is_held_by_one_process_and_free_when_it_dies(tmp_path: Path) -> None:
     holder = subprocess.Popen(
@@ -32,6 +33,7 @@ def test_a_folder_is_held_by_one_process_and_free_when_it_dies(tmp_path: Path) -
         pass
 
 
+@pytest.mark.slow
 def test_every_item_is_done_once_whatever_the_number_of_processes() -> None:
     assert sorted(in_processes(abs, range(-7, 0), jobs=2)) == [1, 2, 3, 4, 5, 6, 7]
     assert list(in_processes(abs, [], jobs=2)) == []

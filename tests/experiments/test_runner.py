@@ -150,6 +150,7 @@ def test_several_at_a_time_end_with_the_numbers_of_one_after_another_but_for_rou
         assert scores[0] == pytest.approx(scores[1], abs=0.05), run  # fewer threads a process add up in another order
 
 
+@pytest.mark.slow
 def test_one_failing_run_is_told_and_the_others_go_on(make_study: Make) -> None:
     variants = ("no-visual", "shallow-visual")  # and the full model
     study = make_study("table4", repeats=1, variants=variants, own={"no-visual": {"windows": 7}})  # of 4 x 4 patches

@@ -203,6 +203,7 @@ def test_a_given_backbone_is_where_the_average_starts(
     assert FrozenCLIP.from_pretrained(backbone).tokens("blur") == start.tokens("blur")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_interrupted_run_resumes_to_the_same_backbone(
     tmp_path: Path, rated_photos: Path, teacher_folder: Path, teacher: bool, monkeypatch: pytest.MonkeyPatch

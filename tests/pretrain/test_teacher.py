@@ -56,6 +56,7 @@ def _normalised(crops: Tensor, mean: Any, std: Any) -> Tensor:
 PLAIN = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_gives_its_pooled_feature_its_map_and_the_deepest_map_of_each_side(
     tmp_path: Path, crops: Tensor
 ) -> None:

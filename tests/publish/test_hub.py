@@ -103,6 +103,7 @@ def published(session, uploaded):
     return session
 
 
+@pytest.mark.slow
 def test_a_model_that_was_uploaded_scores_the_same_and_needs_no_torch(published, expected):
     score, light, _ = published.run(SCORE)
     assert float(score) == pytest.approx(expected, abs=1e-4)

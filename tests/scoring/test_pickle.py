@@ -95,6 +95,7 @@ def test_other_weights_where_a_pickle_is_read_are_refused(tmp_path, monkeypatch)
         pickle.loads(content)  # noqa: S301
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="fork")
 @pytest.mark.parametrize("runtime", ["onnx", *(pytest.param(r, marks=pytest.mark.slow) for r in ("openvino", "torch"))])
 @pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])

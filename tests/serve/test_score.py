@@ -186,6 +186,7 @@ def test_the_answer_does_not_depend_on_company(start):
     assert server.counter("mpiqe_batch_photos_sum") == 1 + 8 + 32
 
 
+@pytest.mark.slow
 def test_a_full_queue_is_503_with_retry_after_and_takes_again_later(start):
     server = start("--queue", "2", "--max-files", "2", "--batch-size", "1", PREDICT_SECONDS="1")
     first = threading.Thread(target=lambda: server.post_form(("a.png", grey(1)), ("b.png", grey(2))))

@@ -28,6 +28,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104
 TOKEN = "a-token-of-24-characters"  # noqa: S105
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_lets_what_was_taken_be_finished_and_takes_nothing_more(start, number):
     server = start("--batch-size", "1", PREDICT_SECONDS="0.3")

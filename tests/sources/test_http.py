@@ -221,6 +221,7 @@ def test_redirects_come_to_an_end(base):
     assert sum(Server.asked.values()) == QUICK.redirects + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["dribble", "dribble-headers", "hang", "soon"])
 def test_no_server_takes_longer_than_the_limit_on_the_whole(base, path):
     started = time.monotonic()

@@ -38,6 +38,7 @@ def test_there_are_the_three_recipes() -> None:
         resolve(recipe)  # as it stands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_a_recipe_trains_with_its_own_keys_on_a_small_backbone_of_its_kind(
     number: int, rated_photos: Path, further_photos: Path, tiny_folder: Path, siglip_folder: Path, tmp_path: Path

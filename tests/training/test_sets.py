@@ -275,6 +275,7 @@ def test_in_how_many_parts_a_batch_is_compared_changes_nothing(
         assert second[key] == pytest.approx(first[key], rel=1e-4), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["mp-iqe", pytest.param("liqe", marks=pytest.mark.slow)])
 def test_a_mixture_that_was_stopped_goes_on_to_the_same_bits(
     rated_photos: Path, further_photos: Path, tiny_folder: Path, tmp_path: Path, method: str

@@ -53,6 +53,7 @@ def _scores(run: Path) -> dict[str, float]:
         return {row["image"]: float(row["score"]) for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_a_run_takes_over_what_the_model_is_and_sees_and_brings_its_scores_to_the_new_scale(
     first: Path, stars: Path, tmp_path: Path
 ) -> None:

@@ -104,6 +104,7 @@ def test_a_run_keeps_the_head_as_it_was_fitted_and_scores_with_it(
     assert mpiqe.load(tmp_path / "run")(record.image).score != mpiqe.load(tmp_path / "longer")(record.image).score
 
 
+@pytest.mark.slow
 def test_hidden_units_learn_what_no_line_can_and_the_standardisation_is_in_them() -> None:
     generator = torch.Generator().manual_seed(0)
     features = 5 + 3 * torch.randn(300, 2, 4, generator=generator)
@@ -230,6 +231,7 @@ def test_numbers_of_ranked_images_outside_the_range_of_the_targets_cost_their_di
     assert found.tolist() == [1, 0, 0, 0, 1]
 
 
+@pytest.mark.slow
 def test_the_decoder_is_asked_for_nothing_where_an_image_is_only_ranked(
     rated_photos: Path, lite_folder: Path, crops: CropDataset
 ) -> None:
@@ -252,7 +254,8 @@ def test_ranked_data_without_hidden_units_is_refused(rated_photos: Path) -> None
         resolve({"data": f"csv:{rated_photos}", "ranked_data": (f"csv:{rated_photos}",), "stem_head": True})
 
 
-@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [1, 2])
 def test_members_are_fitted_one_by_one_and_the_head_is_their_mean(layers: int) -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(60, 2, 5, generator=generator)

@@ -64,6 +64,7 @@ def test_every_split_is_liqes(dataset, liqe_labels):
     assert_splits_are_liqes(dataset, liqe_labels / SPLITS2, "koniq10k")
 
 
+@pytest.mark.slow
 def test_the_small_images_and_the_zscores_keep_liqes_labels_and_splits(root, dataset, sets, liqe_labels):
     other = read_koniq(root, liqe_labels, size="512x384", mos="zscore")
     assert [record.name for record in other.records] == [f"512x384/{row['image_name']}" for row in sets]
@@ -79,6 +80,7 @@ def test_every_image_is_there_in_both_sizes(root, dataset):
     assert all(record.image.is_file() for record in small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", [[KONIQ_SCORES], [KONIQ_SETS], [KONIQ_SCORES, KONIQ_SETS]])
 def test_both_label_files_give_the_same_two_mos(images, files, tmp_path):
     root = release_folders.koniq(tmp_path, images, files)

@@ -198,6 +198,7 @@ def test_originals_in_another_number_are_named_by_folder(made):
     assert "leaves 144 distorted images in wn/, the release has 145" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [208, 240, 241, 346])
 def test_a_flipped_bit_that_crashes_the_reader_costs_the_file_and_not_the_process(made, place, monkeypatch):
     monkeypatch.setattr(label_files, "read_apart", read_apart)

@@ -35,6 +35,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset, tiny_folder
     )
 
 
+@pytest.mark.slow
 def test_the_picture_shows_the_worst_rated_test_photos_with_the_runs_own_scores(
     runs: tuple[Path, Path], dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

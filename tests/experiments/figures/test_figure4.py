@@ -115,6 +115,7 @@ def test_a_whole_tuned_backbone_is_compared_with_the_one_it_was(
     assert np.abs(features.tower - same.tower).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [FULL, VISUAL_ONLY])
 def test_the_same_run_makes_the_same_picture(
     options: dict[str, object], dataset: Dataset, tiny_folder: Path, tmp_path: Path
