@@ -1,7 +1,7 @@
 """Draw the pictures of the page of `mpiqe report` in the documentation, and look at all of its views.
 
-    python tools/gallery_pictures.py
-    python tools/gallery_pictures.py --views DIR [--photos FOLDER] [--many 100000]
+    python -m tools.gallery_pictures
+    python -m tools.gallery_pictures --views DIR [--photos FOLDER] [--many 100000]
 
 The first writes docs/gallery.webp, gallery-photo.webp and gallery-bursts.webp: the page of the photos in examples/, one
 of them open, and bursts that are made of them (benchmarks/bursts.py); and docs/web.webp, the page of web/, for which it
