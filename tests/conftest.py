@@ -34,13 +34,15 @@ PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many processes ``-n auto`` starts: three for two processors, none for a single one or for named files.
+    """Return how many processes ``-n auto`` starts: none for a single processor or for named files, else one for each.
 
-    More than processors, since tests wait for time limits, servers and processes of their own.
+    The quick tests have half as many again, since they wait for time limits and for processes of their own; slow ones
+    start clusters, browsers and servers.
     """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     named = all(".py" in argument for argument in config.args)
-    return 0 if named or usable == 1 else min(usable + usable // 2, 8)
+    more = usable // 2 if config.option.markexpr == "not slow" else 0
+    return 0 if named or usable == 1 else min(usable + more, 8)
 
 
 def pytest_collection_finish() -> None:
