@@ -273,7 +273,18 @@ def test_members_are_fitted_one_by_one_and_the_head_is_their_mean(layers: int) -
     assert not torch.allclose(members[0](flat), members[1](flat), atol=1e-3)
 
 
-def test_more_members_than_hidden_units_are_refused(lite_folder: Path) -> None:
-    options = replace(TINY_OPTIONS, stem_head=True, stem_head_width=2, stem_head_members=3)
-    with pytest.raises(ConfigError, match=r"stem_head_members=3 share the hidden units of .*, and these are 2"):
+@pytest.mark.parametrize(
+    ("members", "width", "said"),
+    [
+        (3, 2, r"stem_head_members=3 share the hidden units of .*, and these are 2"),
+        (2, 0, r"stem_head_members=2 share the hidden units of .*, and these are 0"),
+        (0, 8, "stem_head_members=0 is not between 1 and 64"),
+        (65, 128, "stem_head_members=65 is not between 1 and 64"),
+    ],
+)
+def test_members_without_hidden_units_to_share_are_refused(
+    lite_folder: Path, members: int, width: int, said: str
+) -> None:
+    options = replace(TINY_OPTIONS, stem_head=True, stem_head_width=width, stem_head_members=members)
+    with pytest.raises(ConfigError, match=said):
         build_model(FrozenCLIP.from_pretrained(lite_folder), options)

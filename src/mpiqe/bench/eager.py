@@ -102,8 +102,7 @@ def shape_of(model: MPIQE) -> flops.Shape:
     vision = clip.clip.config.vision_config
     banks = (model.scene_prompts, model.distortion_prompts)
     scenes, distortions = (len(bank.classes) if bank else 0 for bank in banks)
-    heads = [head for head in (model.stem_head, model.scene_head, model.distortion_head) if head is not None]
-    layers = [linear_layers(head) for head in heads]
+    layers = [linear_layers(head) for head in model.pooled_heads]
     return flops.Shape(
         image_size=clip.image_size,
         patch_size=vision.patch_size,

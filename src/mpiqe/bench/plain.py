@@ -29,8 +29,7 @@ class PlainMPIQE(nn.Module):
         clip, bank = self.model.clip, self.model.visual_prompts
         tower, fresh = clip.clip.vision_model, bank.tokens
         length = 0 if fresh is None else bank.length
-        heads_read = (self.model.stem_head, self.model.scene_head, self.model.distortion_head) != (None, None, None)
-        patches, pooled = clip.embed(clip.preprocess(pixels), pooled=heads_read)
+        patches, pooled = clip.embed(clip.preprocess(pixels), pooled=bool(self.model.pooled_heads))
         cls = tower.embeddings.class_embedding.expand(len(patches), 1, -1)
         tokens = tower.pre_layrnorm(torch.cat([cls, patches], dim=1) + tower.embeddings.position_embedding.weight)
         heads = clip.clip.config.vision_config.num_attention_heads

@@ -103,6 +103,7 @@ def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
         "decoder_heads": (1, clip.joint_width),
         "stem_head_width": (0, 65_536),
         "stem_head_layers": (1, 8),
+        "stem_head_members": (1, 64),
         "lora_rank": (1, 1024),
     }
     faults += [
@@ -115,7 +116,7 @@ def _check(clip: FrozenCLIP, options: ModelOptions) -> None:
         for name in ("stem_head", "class_heads")
         if getattr(options, name) and not clip.pooled_width
     ]
-    if 1 <= options.stem_head_members <= 64 and options.stem_head_width < options.stem_head_members > 1:
+    if options.stem_head_members > max(1, options.stem_head_width):
         faults.append(
             f"stem_head_members={options.stem_head_members} share the hidden units of stem_head_width, and these are "
             f"{options.stem_head_width}"

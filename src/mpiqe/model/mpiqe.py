@@ -145,6 +145,12 @@ class MPIQE(nn.Module):
         """Side of a crop in pixels."""
         return self.clip.image_size
 
+    @property
+    def pooled_heads(self) -> list[nn.Module]:
+        """The heads that read the stem's pooled features (D16), ``stem_head`` first."""
+        heads = (self.stem_head, self.scene_head, self.distortion_head)
+        return [head for head in heads if head is not None]
+
     def text_features(self, *, pad_to: int = 0) -> tuple[Tensor | None, Tensor | None]:
         """V^s (9, D) and V^d (11, D), one pass for all 20 prompts, cut to the longest (at least ``pad_to`` tokens)."""
         banks = [bank() if bank else None for bank in (self.scene_prompts, self.distortion_prompts)]
@@ -192,8 +198,7 @@ class MPIQE(nn.Module):
 
         With what the heads read of an EfficientNet stem, if there are heads and ``pooled`` asks for it.
         """
-        heads = (self.stem_head, self.scene_head, self.distortion_head)
-        read = pooled and any(head is not None for head in heads)
+        read = pooled and bool(self.pooled_heads)
         return self.encode_embedded(self.clip.embed(self.clip.preprocess(pixels), pooled=read))
 
     def encode_embedded(self, embedded: Embedded) -> ImageFeatures:

@@ -34,9 +34,8 @@ def check_external_data(graph: Path) -> None:
     """Raise ``WeightsError`` where an ONNX graph names a file for weights that is not one of its folder."""
     try:
         with graph.open("rb") as file:
-            content = mmap.mmap(
-                file.fileno(), 0, access=mmap.ACCESS_READ
-            )  # most of it is weights, which are passed over
+            # most of it may be weights, which are passed over
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         names = set(_locations(memoryview(content))) if content.find(_LOCATION) >= 0 else set()
     except OSError as error:
         raise WeightsError(f"cannot read {graph}: {error.strerror}") from error
@@ -59,10 +58,8 @@ def _fault(graph: Path, name: str) -> str | None:
         is_file = stat.S_ISREG(file.stat().st_mode)
     except (OSError, RuntimeError, ValueError) as error:  # not there, a link to itself, letters that no file system has
         return f"which cannot be read ({getattr(error, 'strerror', None) or type(error).__name__})"
-    folders = {
-        graph.parent.resolve(),
-        graph.resolve().parent,
-    }  # the cache of a hub has links to files in another folder
+    # the cache of a hub has links to files in another folder
+    folders = {graph.parent.resolve(), graph.resolve().parent}
     if not any(file.is_relative_to(folder) for folder in folders):
         return "a link to outside of its folder"
     return None if is_file else "which is no regular file"
