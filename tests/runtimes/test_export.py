@@ -33,6 +33,9 @@ KINDS = {
     "CLIP-IQA": ModelOptions(method="clip-iqa", windows=2),
     "LIQE": ModelOptions(method="liqe", windows=2),
     "LIQE without scenes": ModelOptions(method="liqe", windows=2, scene_prompts=False),
+    "heads on the photo and its mirror image": ModelOptions(
+        windows=2, decoder_layers=1, stem_head=True, stem_head_width=8, stem_head_layers=2, class_heads=True
+    ),
 }
 
 
@@ -56,13 +59,16 @@ def _run(folder, backbone, options, **more):
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_folder, stem_folder, tmp_path_factory):
+def exported(tiny_folder, stem_folder, lite_folder, tmp_path_factory):
     """Each kind of model as a run folder and as an ONNX folder, made when it is first asked for: seconds each."""
 
     class Exported(dict):
         def __missing__(self, kind):
-            root = tmp_path_factory.mktemp("kind")
-            run = _run(root / "run", stem_folder if kind == "whole" else tiny_folder, KINDS[kind])
+            root, backbone = tmp_path_factory.mktemp("kind"), stem_folder if kind == "whole" else tiny_folder
+            if KINDS[kind].stem_head:
+                backbone = root / "backbone"
+                FrozenCLIP.from_pretrained(lite_folder).with_mirrored_pooling().save(backbone)
+            run = _run(root / "run", backbone, KINDS[kind])
             export(run, root / "graph")
             self[kind] = (run, root / "graph")
             return self[kind]
@@ -77,9 +83,9 @@ def test_a_graph_answers_as_torch_does_for_any_number_of_crops(exported, kind):
     assert isinstance(onnx_says, OnnxPredictor)
     assert (onnx_says.scenes, onnx_says.distortions) == (torch_says.scenes, torch_says.distortions)
     assert (onnx_says.scale, onnx_says.crop_size) == (torch_says.scale, torch_says.crop_size)
-    photo = photos_of_scikit_image.coffee()
+    photo, side = photos_of_scikit_image.coffee(), torch_says.crop_size
     for count in (1, 2, 7):
-        crops = np.stack([photo[i : i + 32, 3 * i : 3 * i + 32] for i in range(count)])
+        crops = np.stack([photo[i : i + side, 3 * i : 3 * i + side] for i in range(count)])
         for one, other in zip(torch_says.predict(crops), onnx_says.predict(crops), strict=True):
             assert one.shape == other.shape
             np.testing.assert_allclose(other, one, atol=1e-3, rtol=0)
