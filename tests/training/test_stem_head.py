@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from tests.tiny import TINY_OPTIONS
 from tests.training.test_train import _settings, _train
+from torch import Tensor
 
 import mpiqe
 from mpiqe.data import choose_split, read_csv
@@ -214,6 +215,21 @@ def test_ranked_images_teach_the_order_and_not_their_numbers(layers: int) -> Non
     assert float((alone > 0).double().mean()) < 0.8
     assert float((both > 0).double().mean()) > 0.95
     assert float(torch.corrcoef(torch.stack([predict_crops(heads[1], features), targets[:, 0].double()]))[0, 1]) > 0.5
+
+
+def test_ranked_images_are_compared_without_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped: list[int] = []
+    dropout = F.dropout
+
+    def note(values: Tensor, p: float) -> Tensor:
+        dropped.append(len(values))
+        return dropout(values, p)
+
+    monkeypatch.setattr(F, "dropout", note)
+    features, targets = torch.randn(20, 1, 3), torch.randn(20, 1)
+    ranked = Ranked(torch.randn(50, 1, 3), torch.tensor([[0, 1], [2, 3]]))
+    fit_hidden(features, targets, torch.ones(20), width=4, layers=2, seed=0, loss=F.smooth_l1_loss, ranked=ranked)
+    assert set(dropped) == {128}  # rated images of a step
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ _STEPS, _BATCH = 1500, 128
 _RATE, _DECAY = 1e-3, 1e-2
 _INPUT_DROPOUT = {1: 0.3, 2: 0.5}  # by the number of hidden layers; of more as of two
 _DROPOUT = 0.5
-_PAIRS, _RANKING, _SOFTNESS = 256, 2.0, 0.1  # a step; weight; in units of the target's deviation
+_PAIRS, _RANKING, _SOFTNESS = 64, 2.0, 0.1  # a step; weight; in units of the target's deviation
 _RANGE = 1.0  # weight of how far numbers of ranked images lie outside the range of the targets
 
 
@@ -263,8 +263,10 @@ def fit_hidden(
     AdamW with dropout on ``loss`` of predictions and targets; images are drawn in proportion to ``weights`` (n,), a
     crop of each at random; a function of the seed. Of ``ranked`` images the better one of a pair is to have the higher
     number (logistic, as RankIQA, Liu et al. 2017), both asked of the same crop, and none a number outside the range of
-    the targets: heavy distortions lie far from all rated images, where a head could give any. The standardisation of
-    the features, those of ranked images included, is part of the first layer in what is returned.
+    the targets: heavy distortions lie far from all rated images, where a head could give any. Ranked images see no
+    dropout: what it makes of two images of one reference differs by more than faint distortions do, and a head that has
+    to rank them all the same grows worse on rated images. The standardisation of the features, those of ranked images
+    included, is part of the first layer in what is returned.
     """
     flat = features.flatten(0, 1)
     if ranked is not None:
@@ -284,19 +286,20 @@ def fit_hidden(
                 group["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * step / _STEPS))
             images = torch.multinomial(weights, _BATCH, replacement=True)
             crops = torch.randint(features.shape[1], (_BATCH,))
-            seen = features[images, crops]
+            made = first(F.dropout((features[images, crops] - mean) / deviation, _INPUT_DROPOUT[min(layers, 2)]))
+            for layer in rest:
+                made = layer(F.dropout(F.gelu(made), _DROPOUT))
+            error = loss(made, targets[images])
             if ranked is not None:
                 better, worse = ranked.pairs[torch.randint(len(ranked.pairs), (pairs,))].T
                 crops = torch.randint(ranked.features.shape[1], (pairs,))
-                seen = torch.cat([seen, ranked.features[better, crops], ranked.features[worse, crops]])
-            made = first(F.dropout((seen - mean) / deviation, _INPUT_DROPOUT[min(layers, 2)]))
-            for layer in rest:
-                made = layer(F.dropout(F.gelu(made), _DROPOUT))
-            error = loss(made[:_BATCH], targets[images])
-            if ranked is not None:
-                higher, lower = made[_BATCH:].chunk(2)
+                both = torch.cat([ranked.features[better, crops], ranked.features[worse, crops]])
+                ranks = first((both - mean) / deviation)
+                for layer in rest:
+                    ranks = layer(F.gelu(ranks))
+                higher, lower = ranks.chunk(2)
                 error = error + _RANKING * _SOFTNESS * F.softplus((lower - higher) / _SOFTNESS).mean()
-                error = error + _RANGE * beyond(made[_BATCH:], lowest, highest).mean()
+                error = error + _RANGE * beyond(ranks, lowest, highest).mean()
             optimiser.zero_grad()
             torch.autograd.backward(error)
             optimiser.step()
