@@ -1,11 +1,11 @@
 """How fast does the embedded model score a folder, under each runtime, and how much of that is reading?
 
-    python benchmarks/score.py [--photos 200] [--repeats 5]
+    python benchmarks/score.py [--photos 200] [--repeats 5] [--crops 8 ..]
 
 Photos of 500 x 500 pixels, JPEG quality 90, cut from those in examples/, in a temporary folder. Each repeat scores all
 of them, files to rows as `mpiqe score` does, the start of the reading processes included, with the model's own number
-of crops and with 8, under each runtime in turn, and reads all of them without scoring; printed are medians, lowest and
-highest.
+of crops and with those of ``--crops``, under each runtime in turn, and reads all of them without scoring; printed are
+medians, lowest and highest.
 """
 
 import argparse
@@ -29,12 +29,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--photos", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--crops", type=int, nargs="*", default=[])
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         paths = _photos(Path(folder), asked.photos)
         works: dict[str, Callable[[], object]] = {}
         for runtime, precision in (("onnx", "fp32"), ("openvino", "bf16"), ("torch", "fp32"), ("torch", "bf16")):
-            for crops in (None, 8):
+            for crops in (None, *asked.crops):
                 scorer = mpiqe.load(runtime=runtime, precision=precision, crops=crops)
                 works[f"{runtime} {precision}, {scorer.crops} crops each"] = partial(_score, scorer, paths)
         works["reading alone, one thread"] = lambda: [images.read(path) for path in paths]

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage import data as photos_of_scikit_image
+from typer.testing import CliRunner
 
 from mpiqe import images
+from mpiqe.cli.main import app
 from mpiqe.data import read_csv
 from mpiqe.data.synthesize import Made, plan, stand_in, synthesize
 from mpiqe.data.synthetic import ALL_KINDS, FURTHER_KINDS, KINDS
@@ -113,3 +115,18 @@ def test_further_kinds_have_names_of_their_own_and_stay_out_of_kadids_table(tmp_
     assert len(labels) == 1 + 1 + 30
     assert sum(",JPEG compression," in line for line in labels) == 10  # twice and with full chroma, five levels each
     assert (tmp_path / "set" / "dmos.csv").read_text().splitlines() == ["dist_img,ref_img,dmos,var"]
+
+
+def test_only_the_kinds_that_are_named_are_made_and_an_unknown_one_is_refused(
+    tmp_path: Path, clean: list[Path]
+) -> None:
+    command = ["data", "synthesize", str(clean[0].parent), str(tmp_path / "set"), "--each", "10"]
+    found = CliRunner().invoke(app, [*command, "--kind", "JPEG, twice", "--kind", "WebP"])
+    assert found.exit_code == 0, found.output
+    codes = {ALL_KINDS[kind].code for kind in ("JPEG, twice", "WebP")}
+    made = [path.stem.split("_") for path in (tmp_path / "set" / "images").iterdir()]
+    assert {int(parts[1]) for parts in made if len(parts) > 1} == codes
+    assert len(made) == 3 + 3 * 10
+    refused = CliRunner().invoke(app, [*command, "--kind", "JPG"])
+    assert refused.exit_code == 2
+    assert "no distortion 'JPG'; kinds are gaussian blur; " in refused.output

@@ -265,6 +265,25 @@ def test_the_decoder_is_asked_for_nothing_where_an_image_is_only_ranked(
         assert (item.mos - 50) / 10 == pytest.approx(answer, rel=1e-3, abs=1e-2)
 
 
+@pytest.mark.slow
+def test_a_set_counts_for_the_score_as_the_square_root_of_its_number_of_images(
+    lite_folder: Path, crops: CropDataset
+) -> None:
+    model = build_model(FrozenCLIP.from_pretrained(lite_folder), replace(TINY_OPTIONS, stem_head=True))
+    assert isinstance(model, MPIQE)
+    model.target_mean, model.target_std = 50.0, 10.0
+    sizes = (2, len(crops) - 2)
+    fit_heads(model, crops, Accelerator(cpu=True), sizes=sizes)
+    with torch.no_grad():
+        pooled = [model.clip.embed(model.clip.preprocess(crops[1, index].crops)).pooled for index in range(len(crops))]
+    features = torch.stack([each.mean(dim=0) for each in pooled if each is not None])
+    mos = torch.tensor([crops[1, index].mos for index in range(len(crops))], dtype=torch.float64)
+    counts = torch.cat([torch.full((size,), size**-0.5) for size in sizes])
+    expected = fit_ridge(features, (mos - 50) / 10, weights=counts)
+    assert model.stem_head is not None
+    torch.testing.assert_close(model.stem_head(features)[:, 0].double(), expected.fitted, atol=1e-3, rtol=1e-3)
+
+
 def test_ranked_data_without_hidden_units_is_refused(rated_photos: Path) -> None:
     with pytest.raises(ConfigError, match="give stem_head_width too"):
         resolve({"data": f"csv:{rated_photos}", "ranked_data": (f"csv:{rated_photos}",), "stem_head": True})

@@ -27,6 +27,7 @@ def synthesize(
     each: Annotated[int, typer.Option(help="versions of each photo, drawn from the 25 types x 5 levels")] = 125,
     seed: Annotated[int, typer.Option(help="random seed")] = 0,
     further: Annotated[bool, typer.Option("--further", help="also WebP, AVIF, JPEG twice, thumbnails ..")] = False,
+    kind: Annotated[list[str] | None, typer.Option(help="only this type (JPEG, WebP ..); several: once each")] = None,
 ) -> None:
     """A synthetic set from clean photos: KADID-10k's 25 distortions in five levels, in its layout.
 
@@ -38,11 +39,12 @@ def synthesize(
     from mpiqe.cli.progress_line import ProgressLine
     from mpiqe.data import read_dataset
     from mpiqe.data.synthesize import synthesize as make
-    from mpiqe.data.synthetic import ALL_KINDS, KINDS
+    from mpiqe.data.synthetic import ALL_KINDS, KINDS, kinds_named
     from mpiqe.errors import DatasetError
     from mpiqe.sources.find import photo_files, standard_input
     from mpiqe.sources.passed_over import PassedOver, described
 
+    asked = kinds_named(kind) if kind else ALL_KINDS if further else KINDS
     left_out = PassedOver()
     if clean.startswith("csv:"):
         records = sorted(read_dataset(clean).records, key=lambda record: (-record.mos, record.name))
@@ -66,7 +68,7 @@ def synthesize(
                 with line.aside():
                     typer.echo(f"mpiqe: left out: {fault}", err=True)
 
-        number = make(photos, out, each=each, seed=seed, kinds=ALL_KINDS if further else KINDS, progress=progress)
+        number = make(photos, out, each=each, seed=seed, kinds=asked, progress=progress)
     typer.echo(
         f"{out}: {number} images of {len(photos) - failed} photos; train on them with --extra-data csv:{out}/labels.csv"
     )

@@ -6,7 +6,7 @@ is drawn before its strength is used, so that a seed means the same angle, direc
 """
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -48,6 +48,14 @@ def distort(image: Pixels, kind: str, level: int, *, seed: int) -> Pixels:
 def class_of(kind: str) -> str | None:
     """The distortion class (of ``mpiqe.labels.DISTORTIONS``) that ``kind`` belongs to; none where there is none."""
     return ALL_KINDS[kind].distortion
+
+
+def kinds_named(names: Iterable[str]) -> dict[str, Kind]:
+    """Those of ``ALL_KINDS``, in its order; raises ``ConfigError`` for a name that is not among them."""
+    asked = set(names)
+    if unknown := sorted(asked - ALL_KINDS.keys()):
+        raise ConfigError(f"no distortion {', '.join(map(repr, unknown))}; kinds are {'; '.join(ALL_KINDS)}")
+    return {name: kind for name, kind in ALL_KINDS.items() if name in asked}
 
 
 def _to_uint8(values: npt.NDArray[Any]) -> Pixels:

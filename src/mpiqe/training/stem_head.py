@@ -91,8 +91,9 @@ def fit_heads(
 ) -> tuple[CropDataset | StemCache | ShiftedTargets, list[str]]:
     """Fit what ``model`` has of ``stem_head`` and ``class_heads`` to the crops of the first epoch.
 
-    ``sizes``: how many of the items each of several sets has, one after another; every set counts equally. With
-    ``pairs`` (better, worse) the last set is no rated one: they are indices into it, and all that is learnt of its MOS.
+    ``sizes``: how many of the items each of several sets has, one after another. Every set counts equally for
+    ``class_heads``, and for ``stem_head`` as the square root of its number of images. With ``pairs`` (better, worse)
+    the last set is no rated one: they are indices into it, and all that is learnt of its MOS.
     A head with hidden units is the mean of ``members`` MLPs. Returns the items to train the rest on, and a line about
     each fit.
     """
@@ -121,6 +122,7 @@ def fit_heads(
         rated = len(items) - sizes[-1]
         ranked = Ranked(known.features[rated:], torch.tensor(pairs))
         known, weights = _Known(*(column[:rated] for column in known)), weights[:rated]
+    weights = weights.sqrt()  # of 1 / size
     asked, said = _fit_stem_head(model.stem_head, model, items, known, weights, ranked, members=members, seed=seed)
     return asked, [*lines, f"the stem's head is fitted ({said})"]
 
