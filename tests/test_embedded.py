@@ -10,6 +10,7 @@ from PIL import Image
 
 import mpiqe
 from mpiqe import images
+from mpiqe.demo import score_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES, WEIGHTS = ROOT / "examples", Path(mpiqe.__file__).parent / "weights"
@@ -50,12 +51,20 @@ def test_noise_blur_and_jpeg_are_called_by_their_names(scores: dict[str, mpiqe.S
     assert all(max(each, key=each.__getitem__) == name for each in found)
 
 
+@pytest.mark.slow
+def test_each_curve_of_the_demo_falls_at_every_level(scorer: mpiqe.Scorer) -> None:
+    for series in score_photos(scorer):
+        for kind, versions in series.versions.items():
+            curve = [series.score.score, *(score.score for _, score in versions)]
+            assert curve == sorted(set(curve), reverse=True), (series.name, kind, curve)
+
+
 def test_every_score_has_an_interval_around_it_and_the_scale_names_the_version(scorer: mpiqe.Scorer) -> None:
     score = scorer(EXAMPLES / "coffee.jpg")
     assert score.interval is not None
     low, high = score.interval
     assert low < score.score < high
-    assert scorer.scale.model == "mpiqe-embedded 7"
+    assert scorer.scale.model == "mpiqe-embedded 8"
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
