@@ -27,7 +27,7 @@ def synthesize(
     each: Annotated[int, typer.Option(help="versions of each photo, drawn from the 25 types x 5 levels")] = 125,
     seed: Annotated[int, typer.Option(help="random seed")] = 0,
     further: Annotated[bool, typer.Option("--further", help="also WebP, AVIF, JPEG twice, thumbnails ..")] = False,
-    kind: Annotated[list[str] | None, typer.Option(help="only this type (JPEG, WebP ..); several: once each")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="only this type (JPEG, WebP ..); may be repeated")] = None,
 ) -> None:
     """A synthetic set from clean photos: KADID-10k's 25 distortions in five levels, in its layout.
 
