@@ -1,3 +1,4 @@
+import csv
 import hashlib
 from itertools import pairwise
 from pathlib import Path
@@ -162,3 +163,12 @@ def test_no_name_is_lost_and_every_place_is_possible():
     orders = [shuffled("abcd", str(key)) for key in range(200)]
     assert {tuple(sorted(order)) for order in orders} == {("a", "b", "c", "d")}
     assert len({tuple(order) for order in orders}) == 24
+
+
+def test_the_sides_of_biq2021_that_the_embedded_model_knows_are_split_1_of_the_table_it_was_trained_with() -> None:
+    with (Path(__file__).parents[2] / "tools" / "biq2021_split_1.csv").open(newline="", encoding="utf-8") as lines:
+        sides = {f"/work/shared/data/biq2021_crops/images/{row['image']}": row["side"] for row in csv.DictReader(lines)}
+    records = tuple(Record(Path(name), name, 0.0) for name in sides)
+    split = own_split(Dataset("biq2021", records), 1)
+    for side in ("train", "val", "test"):
+        assert {records[index].name for index in getattr(split, side)} == {n for n, s in sides.items() if s == side}

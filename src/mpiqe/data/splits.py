@@ -46,6 +46,7 @@ def liqe_split(dataset: Dataset, number: int) -> Split:
 def own_split(dataset: Dataset, number: int, *, seed: int = 0) -> Split:
     """The project's split ``number`` (1 to 10): 70 % train, 10 % val, 20 % test, the same on every machine.
 
+    It is drawn by the records' names, which are paths as a table writes them: relative ones are the same everywhere.
     Images of one reference stay on one side, and so do the dataset's twins; any other image without a reference is a
     content of its own, and it is contents that are counted. Raises ``DatasetError`` for fewer than three contents.
     """
