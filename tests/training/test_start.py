@@ -104,7 +104,7 @@ def test_going_on_from_the_embedded_model_gives_a_model_on_the_new_scale(stars: 
     config = read_config(tmp_path / "run" / "mpiqe.safetensors")
     assert config.backbone == "embedded"
     assert config.training["began_from"]["source"] == "embedded"
-    assert config.options.stem_head_width == 130
+    assert config.options.stem_head_width == 384 + 2
     done = _mpiqe("train", "--resume", "--out", tmp_path / "run", "--epochs", "2")
     assert done.exit_code == 0, done.output
     score = mpiqe.load(tmp_path / "run", device="cpu")(stars.parent / "coffee-0-.png")
