@@ -217,6 +217,7 @@ def test_ranked_images_teach_the_order_and_not_their_numbers(layers: int) -> Non
     assert float(torch.corrcoef(torch.stack([predict_crops(heads[1], features), targets[:, 0].double()]))[0, 1]) > 0.5
 
 
+@pytest.mark.slow
 def test_ranked_images_are_compared_without_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     dropped: list[int] = []
     dropout = F.dropout
