@@ -120,13 +120,15 @@ def test_further_kinds_have_names_of_their_own_and_stay_out_of_kadids_table(tmp_
 def test_only_the_kinds_that_are_named_are_made_and_an_unknown_one_is_refused(
     tmp_path: Path, clean: list[Path]
 ) -> None:
-    command = ["data", "synthesize", str(clean[0].parent), str(tmp_path / "set"), "--each", "10"]
+    command = ["data", "synthesize", str(clean[0].parent), str(tmp_path / "set")]  # all 10 versions
     found = CliRunner().invoke(app, [*command, "--kind", "JPEG, twice", "--kind", "WebP"])
     assert found.exit_code == 0, found.output
     codes = {ALL_KINDS[kind].code for kind in ("JPEG, twice", "WebP")}
     made = [path.stem.split("_") for path in (tmp_path / "set" / "images").iterdir()]
     assert {int(parts[1]) for parts in made if len(parts) > 1} == codes
     assert len(made) == 3 + 3 * 10
+    both = CliRunner().invoke(app, [*command, "--kind", "WebP", "--further"])
+    assert (both.exit_code, "not both" in both.output) == (2, True)
     refused = CliRunner().invoke(app, [*command, "--kind", "JPG"])
     assert refused.exit_code == 2
     assert "no distortion 'JPG'; kinds are gaussian blur; " in refused.output

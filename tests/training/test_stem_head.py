@@ -227,8 +227,9 @@ def test_ranked_images_are_compared_without_dropout(monkeypatch: pytest.MonkeyPa
         return dropout(values, p)
 
     monkeypatch.setattr(F, "dropout", note)
-    features, targets = torch.randn(20, 1, 3), torch.randn(20, 1)
-    ranked = Ranked(torch.randn(50, 1, 3), torch.tensor([[0, 1], [2, 3]]))
+    generator = torch.Generator().manual_seed(0)
+    features, targets = torch.randn(20, 1, 3, generator=generator), torch.randn(20, 1, generator=generator)
+    ranked = Ranked(torch.randn(50, 1, 3, generator=generator), torch.tensor([[0, 1], [2, 3]]))
     fit_hidden(features, targets, torch.ones(20), width=4, layers=2, seed=0, loss=F.smooth_l1_loss, ranked=ranked)
     assert set(dropped) == {128}  # rated images of a step
 

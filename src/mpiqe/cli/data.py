@@ -24,7 +24,9 @@ def synthesize(
     clean: Annotated[str, typer.Argument(help="folder of clean photos, or csv:FILE with the columns image,mos")],
     out: Annotated[Path, typer.Argument(help="folder to write the set to")],
     count: Annotated[int | None, typer.Option(help="number of photos: the best rated, or a folder's first")] = None,
-    each: Annotated[int, typer.Option(help="versions of each photo, drawn from the 25 types x 5 levels")] = 125,
+    each: Annotated[
+        int | None, typer.Option(help="versions of each photo, drawn from the types x 5 levels; default 125 or all")
+    ] = None,
     seed: Annotated[int, typer.Option(help="random seed")] = 0,
     further: Annotated[bool, typer.Option("--further", help="also WebP, AVIF, JPEG twice, thumbnails ..")] = False,
     kind: Annotated[list[str] | None, typer.Option(help="only this type (JPEG, WebP ..); may be repeated")] = None,
@@ -39,12 +41,15 @@ def synthesize(
     from mpiqe.cli.progress_line import ProgressLine
     from mpiqe.data import read_dataset
     from mpiqe.data.synthesize import synthesize as make
-    from mpiqe.data.synthetic import ALL_KINDS, KINDS, kinds_named
-    from mpiqe.errors import DatasetError
+    from mpiqe.data.synthetic import ALL_KINDS, KINDS, LEVELS, kinds_named
+    from mpiqe.errors import ConfigError, DatasetError
     from mpiqe.sources.find import photo_files, standard_input
     from mpiqe.sources.passed_over import PassedOver, described
 
+    if kind and further:
+        raise ConfigError("give --kind or --further, not both: --kind takes the further types too")
     asked = kinds_named(kind) if kind else ALL_KINDS if further else KINDS
+    versions = min(125, LEVELS * len(asked)) if each is None else each
     left_out = PassedOver()
     if clean.startswith("csv:"):
         records = sorted(read_dataset(clean).records, key=lambda record: (-record.mos, record.name))
@@ -68,7 +73,7 @@ def synthesize(
                 with line.aside():
                     typer.echo(f"mpiqe: left out: {fault}", err=True)
 
-        number = make(photos, out, each=each, seed=seed, kinds=asked, progress=progress)
+        number = make(photos, out, each=versions, seed=seed, kinds=asked, progress=progress)
     typer.echo(
         f"{out}: {number} images of {len(photos) - failed} photos; train on them with --extra-data csv:{out}/labels.csv"
     )
