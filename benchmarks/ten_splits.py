@@ -3,7 +3,10 @@
     python benchmarks/ten_splits.py --root DIR --labels LIQE_DIR --backbone B --out OUT [--splits 1-10] [--epochs 30 ..]
 
 Settings of `mpiqe train` come from --config (TOML) and from flags of the same names. {split} in --backbone stands for
-the number of the split, for backbones that must not have seen its test images.
+the number of the split, for backbones that must not have seen its test images. With --try-learning-rate and
+--try-epochs each split takes, of all their combinations, the one with the highest SRCC on its own validation images
+after the last epoch; choice.json of the split has them all. The others stay in OUT/candidates; what they score on test
+images is not read.
 
 `probe` is a ridge regression on the mean, over the crops that evaluation takes, of CLS and mean patch after CLIP's
 projection, side by side, standardised on the images that it learns from (`mpiqe.training.linear_probe`). `pooled` is
@@ -22,11 +25,14 @@ import csv
 import hashlib
 import io
 import json
+import math
 import statistics
 import sys
 import typing
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +63,9 @@ PROBE_NOTES = "probe.json"
 RIVALS = {PROBE: "probe.csv", POOLED: "pooled.csv"}
 NAMES = {"mpiqe": "MP-IQE", "probe": "probe", "pooled": "pooled"}
 FIGURES = metrics.NAMES
+CHOICE, CANDIDATES = "choice.json", "candidates"
+CHOSEN = ("learning_rate", "epochs")
+"""What --try-learning-rate and --try-epochs choose."""
 _OWN = ("split", "splits", "backbone")  # not flags of their own here
 
 
@@ -77,17 +86,22 @@ def cached_features(
     return {name: np.asarray(values.numpy()) for name, values in load_file(file).items()}
 
 
-def do_split(options: TrainOptions, out: Path, reporter: Reporter) -> None:
-    """Train and test MP-IQE where that is not done, then its rivals."""
+def do_split(
+    options: TrainOptions, out: Path, reporter: Reporter, *, candidates: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Train and test MP-IQE where that is not done, then its rivals.
+
+    Of ``candidates`` the settings that are best on the split's validation images are taken; without any, ``options``.
+    """
     settings = options.run
     run = RunFolder(out / f"split-{settings.split:02}")
-    begun = (run.path / CONFIG).exists()
-    if begun and (run.path / TEST).exists():
-        run.refuse_other_settings(options.to_mapping())
+    if (run.path / TEST).exists():
+        run.refuse_other_settings(options.to_mapping(), but=CHOSEN if candidates else ())
         reporter.note(f"split {settings.split}: MP-IQE is done")
+    elif candidates:
+        choose(options, candidates, run, out / CANDIDATES / run.path.name, reporter)
     else:
-        reporter.note(f"split {settings.split}: training MP-IQE on {settings.backbone}")
-        train(options, run, resume=begun, reporter=reporter)
+        train_one(options, run, reporter)
     clip = FrozenCLIP.from_pretrained(settings.backbone)
     before = run.config()["backbone_digest"]
     if not same_backbone(before, clip.digest()):
@@ -114,6 +128,40 @@ def do_split(options: TrainOptions, out: Path, reporter: Reporter) -> None:
             "features": values.shape[1],
         }
     run.write_json(PROBE_NOTES, notes)  # last: it says that the probe is done
+
+
+def train_one(options: TrainOptions, run: RunFolder, reporter: Reporter) -> None:
+    """Train and test MP-IQE in ``run``, or go on with what was begun there."""
+    settings = options.run
+    if (run.path / TEST).exists():
+        run.refuse_other_settings(options.to_mapping())
+        return
+    reporter.note(f"split {settings.split}: training MP-IQE on {settings.backbone} in {run.path}")
+    train(options, run, resume=(run.path / CONFIG).exists(), reporter=reporter)
+
+
+def choose(
+    options: TrainOptions, candidates: Sequence[Mapping[str, Any]], run: RunFolder, folder: Path, reporter: Reporter
+) -> None:
+    """Train every candidate in ``folder`` and make the best one on validation images ``run``, with ``CHOICE`` in it.
+
+    Raises:
+        ConfigError: the options keep no validation images back.
+    """
+    if not options.run.validation:
+        raise ConfigError("--try-learning-rate and --try-epochs choose on validation images: not with --no-validation")
+    tried: list[dict[str, Any]] = []
+    for candidate in candidates:
+        name = "-".join(f"{key}={value:g}" for key, value in candidate.items())
+        one = RunFolder(folder / name)
+        train_one(replace(options, run=replace(options.run, **candidate)), one, reporter)
+        last = one.metrics()[-1]
+        tried.append({**candidate, "val_srcc": last["val_srcc"], "val_plcc": last["val_plcc"], "folder": name})
+    best = max(tried, key=lambda one: -math.inf if one["val_srcc"] is None else one["val_srcc"])
+    chosen = RunFolder(folder / best["folder"])
+    shown = [{key: value for key, value in one.items() if key != "folder"} for one in tried]
+    chosen.write_json(CHOICE, {"tried": shown, "chosen": {name: best[name] for name in candidates[0]}})
+    chosen.path.rename(run.path)
 
 
 def to_csv(names: Sequence[str], mos: Floats, probed: Probed) -> str:
@@ -200,6 +248,12 @@ def to_markdown(result: dict[str, Any]) -> str:
             f"{part.removeprefix('moved_').replace('_', ' ')} {value:.2f}" for part, value in result["moved"].items()
         ]
         lines += ["", f"MP-IQE's parameters moved, in units of their initial deviation: {', '.join(parts)}."]
+    if result.get("chosen"):
+        settings = Counter(
+            " and ".join(f"{name} {value:g}" for name, value in one.items()) for one in result["chosen"].values()
+        )
+        parts = [f"{text} ({times} splits)" for text, times in settings.most_common()]
+        lines += ["", f"Chosen by SRCC on each split's own validation images: {', '.join(parts)}."]
     return "\n".join([*lines, ""])
 
 
@@ -230,6 +284,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--splits", type=split_numbers, default="1-10", help="1-10, or 1,3,5-7")
     parser.add_argument("--backbone", help="CLIP by hub id or folder; {split} stands for the split's number")
     parser.add_argument("--config", type=Path, help="TOML file of settings; flags go before it")
+    parser.add_argument("--try-learning-rate", type=float, nargs="+", default=[], metavar="X", help="to choose from")
+    parser.add_argument("--try-epochs", type=int, nargs="+", default=[], metavar="N", help="to choose from")
     settings = parser.add_argument_group("settings of mpiqe train")
     for kind in (RunOptions, ModelOptions, LossOptions):
         hints = typing.get_type_hints(kind)
@@ -244,23 +300,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _notes(options: TrainOptions, out: Path, numbers: Sequence[int]) -> dict[str, Any]:
-    """What is not in the predictions: from what they came. Splits of other settings are refused."""
-    shared = {key: value for key, value in options.to_mapping().items() if key not in ("split", "backbone")}
-    digests, alphas = {}, {}
+def _notes(options: TrainOptions, out: Path, numbers: Sequence[int], *, own: Sequence[str] = ()) -> dict[str, Any]:
+    """What is not in the predictions: from what they came. Splits of other settings, but ``own``, are refused."""
+    shared = {key: value for key, value in options.to_mapping().items() if key not in ("split", "backbone", *own)}
+    digests, alphas, choices = {}, {}, {}
     for number in numbers:
         run = RunFolder(out / f"split-{number:02}")
         run.refuse_other_settings(shared)
         digests[number] = run.config()["backbone_digest"]
         notes = json.loads((run.path / PROBE_NOTES).read_text(encoding="utf-8"))
         alphas[number] = {rival: notes[rival]["alpha"] for rival in RIVALS if rival in notes}
-    return {"settings": shared, "backbone_digests": digests, "alphas": alphas, "versions": versions()}
+        if own:
+            choices[number] = run.read_json(CHOICE)["chosen"]
+    chosen = {"chosen": choices} if own else {}
+    return {"settings": shared, **chosen, "backbone_digests": digests, "alphas": alphas, "versions": versions()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what is not done yet, split by split; the summary is written after each."""
     given = vars(_parser().parse_args(arguments))
     out, numbers, config, backbone = (given.pop(name) for name in ("out", "splits", "config", "backbone"))
+    rates, epochs = given.pop("try_learning_rate"), given.pop("try_epochs")
+    own = {name: values for name, values in zip(CHOSEN, (rates, epochs), strict=True) if values}
+    candidates = [dict(zip(own, values, strict=True)) for values in product(*own.values())] if own else []
     given = {**(read_toml(config) if config else {}), **given}
     backbone = backbone or given.get("backbone", RunOptions().backbone)
     with TerminalReporter() as reporter:
@@ -268,12 +330,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options = resolve({**given, "split": number, "backbone": backbone.replace("{split}", str(number))})
             precision = resolve_precision(device=options.run.device, precision=options.run.precision)
             options = replace(options, run=replace(options.run, precision=precision))  # as `train` writes it down
-            do_split(options, out, reporter)
+            do_split(options, out, reporter, candidates=candidates)
             found = {**summary(out), "moved": moved(out)}
-            notes = {"backbone": backbone, **_notes(options, out, [of["split"] for of in found["splits"]])}
+            done = [of["split"] for of in found["splits"]]
+            notes = {"backbone": backbone, **_notes(options, out, done, own=tuple(own))}
+            text = to_markdown({**found, **notes})
             RunFolder(out).write_json("summary.json", {**found, **notes})
-            RunFolder(out).write_text("summary.md", to_markdown(found))
-    print(to_markdown(found))
+            RunFolder(out).write_text("summary.md", text)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,34 @@ def test_an_efficientnet_stem_has_a_second_rival(tmp_path: Path) -> None:
     assert "parameters moved" in to_markdown({**found, "moved": {"moved_contexts": 1.5}})
 
 
+def test_each_split_chooses_on_its_own_validation_images(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--data", f"csv:{rated_photos}", "--backbone", str(tiny_folder), *SMALL, *ON_CPU, "--splits", "1"]
+    command += ["--out", str(tmp_path), "--try-learning-rate", "1e-4", "3e-2", "--try-epochs", "1"]
+    command += ["--warmup-epochs", "0"]
+    ten_splits.main(command)
+    split = tmp_path / "split-01"
+    told = json.loads((split / "choice.json").read_text())
+    tried = {one["learning_rate"]: one["val_srcc"] for one in told["tried"]}
+    assert set(tried) == {1e-4, 3e-2}
+    best = max(tried, key=lambda rate: tried[rate])
+    assert tried[best] != min(tried.values())  # else any choice would do
+    assert told["chosen"] == {"learning_rate": best, "epochs": 1}
+    settings = json.loads((split / "config.json").read_text())["settings"]
+    assert (settings["learning_rate"], settings["epochs"]) == (best, 1)
+    last = json.loads((split / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["val_srcc"] == tried[best]
+    (left,) = (tmp_path / "candidates" / "split-01").iterdir()
+    assert left.name != f"learning_rate={best:g}-epochs=1"
+    written = (split / "predictions.csv").stat().st_mtime_ns
+    ten_splits.main(command)  # again: nothing is left to do
+    assert (split / "predictions.csv").stat().st_mtime_ns == written
+    assert f"learning_rate {best:g} and epochs 1 (1 splits)" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="not with --no-validation"):
+        ten_splits.main([*command, "--out", str(tmp_path / "other"), "--no-validation"])
+
+
 @pytest.mark.slow
 def test_a_split_that_was_killed_goes_on(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
     command = ["--data", f"csv:{rated_photos}", "--backbone", str(tiny_folder), *SMALL, *ON_CPU, "--splits", "1"]
