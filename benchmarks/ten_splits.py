@@ -43,7 +43,7 @@ from scipy.stats import wilcoxon
 
 from mpiqe import metrics
 from mpiqe.cli.reporter import TerminalReporter
-from mpiqe.data import Dataset, choose_split, describe_split, fraction, read_dataset, without_val
+from mpiqe.data import Dataset, check, choose_split, describe_split, fraction, read_dataset, without_val
 from mpiqe.errors import ConfigError, DatasetError, MPIQEError
 from mpiqe.experiments.protocol import measure, read_predictions, summarize
 from mpiqe.model.backbone_digest import same_backbone
@@ -57,6 +57,7 @@ from mpiqe.training.linear_probe import POOLED, PROBE, Floats, Probed, extract_f
 from mpiqe.training.options import RunOptions, TrainOptions, read_toml, resolve
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import CONFIG, PREDICTIONS, TEST, RunFolder, as_path
+from mpiqe.training.stem_cache import Stored, stored_stem
 from mpiqe.training.train import train
 
 PROBE_NOTES = "probe.json"
@@ -99,9 +100,9 @@ def do_split(
         run.refuse_other_settings(options.to_mapping(), but=CHOSEN if candidates else ())
         reporter.note(f"split {settings.split}: MP-IQE is done")
     elif candidates:
-        choose(options, candidates, run, out / CANDIDATES / run.path.name, reporter)
+        choose(options, candidates, run, out, reporter)
     else:
-        train_one(options, run, reporter)
+        train_one(options, run, out, reporter)
     clip = FrozenCLIP.from_pretrained(settings.backbone)
     before = run.config()["backbone_digest"]
     if not same_backbone(before, clip.digest()):
@@ -130,31 +131,56 @@ def do_split(
     run.write_json(PROBE_NOTES, notes)  # last: it says that the probe is done
 
 
-def train_one(options: TrainOptions, run: RunFolder, reporter: Reporter) -> None:
+def train_one(options: TrainOptions, run: RunFolder, out: Path, reporter: Reporter) -> None:
     """Train and test MP-IQE in ``run``, or go on with what was begun there."""
     settings = options.run
     if (run.path / TEST).exists():
         run.refuse_other_settings(options.to_mapping())
         return
     reporter.note(f"split {settings.split}: training MP-IQE on {settings.backbone} in {run.path}")
-    train(options, run, resume=(run.path / CONFIG).exists(), reporter=reporter)
+    stored = cached_stem(options, out / "stem", reporter)
+    train(
+        options, run, resume=(run.path / CONFIG).exists(), checked=stored is not None, stored=stored, reporter=reporter
+    )
+
+
+def cached_stem(options: TrainOptions, folder: Path, reporter: Reporter) -> Stored | None:
+    """What the frozen stem makes of every image, for the runs of all splits; ``None`` without ``cache_stem``."""
+    settings = options.run
+    if not settings.cache_stem or options.model.tune != "prompts" or settings.extra_data:
+        return None
+    dataset = read_dataset(settings.data, root=as_path(settings.root), labels=as_path(settings.labels))
+    if not folder.exists():
+        check(dataset)
+    accelerator = accelerator_for(device=settings.device, precision=settings.precision)
+    clip = FrozenCLIP.from_pretrained(settings.backbone)
+    clip.fuse()
+
+    def progress(done: int, total: int) -> None:
+        if done % 400 == 0 or done == total:
+            reporter.note(f"the stem has embedded {done} of {total} images")
+
+    return stored_stem(
+        folder, dataset, clip.to(accelerator.device), settings, accelerator=accelerator, progress=progress
+    )
 
 
 def choose(
-    options: TrainOptions, candidates: Sequence[Mapping[str, Any]], run: RunFolder, folder: Path, reporter: Reporter
+    options: TrainOptions, candidates: Sequence[Mapping[str, Any]], run: RunFolder, out: Path, reporter: Reporter
 ) -> None:
-    """Train every candidate in ``folder`` and make the best one on validation images ``run``, with ``CHOICE`` in it.
+    """Train every candidate and make the best one on validation images ``run``, with ``CHOICE`` in it.
 
     Raises:
         ConfigError: the options keep no validation images back.
     """
     if not options.run.validation:
         raise ConfigError("--try-learning-rate and --try-epochs choose on validation images: not with --no-validation")
+    folder = out / CANDIDATES / run.path.name
     tried: list[dict[str, Any]] = []
     for candidate in candidates:
         name = "-".join(f"{key}={value:g}" for key, value in candidate.items())
         one = RunFolder(folder / name)
-        train_one(replace(options, run=replace(options.run, **candidate)), one, reporter)
+        train_one(replace(options, run=replace(options.run, **candidate)), one, out, reporter)
         last = one.metrics()[-1]
         tried.append({**candidate, "val_srcc": last["val_srcc"], "val_plcc": last["val_plcc"], "folder": name})
     best = max(tried, key=lambda one: -math.inf if one["val_srcc"] is None else one["val_srcc"])

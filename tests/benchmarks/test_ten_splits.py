@@ -110,7 +110,7 @@ def test_each_split_chooses_on_its_own_validation_images(
 ) -> None:
     command = ["--data", f"csv:{rated_photos}", "--backbone", str(tiny_folder), *SMALL, *ON_CPU, "--splits", "1"]
     command += ["--out", str(tmp_path), "--try-learning-rate", "1e-4", "3e-2", "--try-epochs", "1"]
-    command += ["--warmup-epochs", "0"]
+    command += ["--warmup-epochs", "0", "--cache-stem"]
     ten_splits.main(command)
     split = tmp_path / "split-01"
     told = json.loads((split / "choice.json").read_text())
@@ -125,6 +125,7 @@ def test_each_split_chooses_on_its_own_validation_images(
     assert last["val_srcc"] == tried[best]
     (left,) = (tmp_path / "candidates" / "split-01").iterdir()
     assert left.name != f"learning_rate={best:g}-epochs=1"
+    assert len(list((tmp_path / "stem").iterdir())) == 1  # for both runs
     written = (split / "predictions.csv").stat().st_mtime_ns
     ten_splits.main(command)  # again: nothing is left to do
     assert (split / "predictions.csv").stat().st_mtime_ns == written
