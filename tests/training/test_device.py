@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mpiqe.training.device import peak_memory_mb
+from mpiqe.option_types import Precision
+from mpiqe.training.device import about_emulation, peak_memory_mb
 
 CPU = torch.device("cpu")
 
@@ -23,3 +24,19 @@ def test_on_windows_psutil_tells_the_peak(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "resource", None)
     monkeypatch.setitem(sys.modules, "psutil", SimpleNamespace(Process=lambda: windows))
     assert peak_memory_mb(CPU) == 300
+
+
+@pytest.mark.parametrize(
+    ("precision", "features", "said"),
+    [
+        ("bf16", {}, True),
+        ("bf16", {"avx512_bf16": True}, False),
+        ("fp32", {}, False),
+    ],
+)
+def test_bf16_that_the_cpu_only_imitates_is_told(
+    monkeypatch: pytest.MonkeyPatch, precision: Precision, features: dict[str, bool], said: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
+    told = about_emulation(device="cpu", precision=precision)
+    assert ("--precision fp32" in told if told else False) == said

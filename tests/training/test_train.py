@@ -223,6 +223,18 @@ def test_every_variant_trains(tmp_path: Path, rated_photos: Path, tiny_folder: P
 
 
 @pytest.mark.slow
+def test_a_run_in_bf16_on_a_cpu_without_it_says_that_it_is_slow(
+    tmp_path: Path, rated_photos: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    notes: list[str] = []
+    reporter = Silent()
+    monkeypatch.setattr(reporter, "note", notes.append)
+    settings = _settings(rated_photos, tiny_folder, precision="bf16", epochs=1, warmup_epochs=0)
+    train(resolve(settings), RunFolder(tmp_path), reporter=reporter)
+    assert any("no bf16 instructions" in note for note in notes)
+
+
 def test_raw_targets_start_at_the_mean_rating(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
     _train(tmp_path / "run", _settings(rated_photos, tiny_folder, epochs=1, target="raw", learning_rate=1e-9))
     with (tmp_path / "run" / "predictions.csv").open(newline="") as file:

@@ -21,6 +21,7 @@ from mpiqe.experiments.study import Run, Study
 from mpiqe.experiments.variants import FULL, MIXTURE, VARIANTS
 from mpiqe.model.backbone_digest import weights_digest
 from mpiqe.model.checkpoint import versions
+from mpiqe.training.device import about_emulation
 from mpiqe.training.movement import MOVED, MOVED_PARTS
 from mpiqe.training.options import RunOptions
 from mpiqe.training.reporter import Reporter
@@ -50,6 +51,10 @@ def reproduce(
     study = replace(study, unreadable={**study.unreadable, **broken})  # it costs their own cells, and no other
     faults = dict(study.unreadable)
     left = [run for run in study.runs() if begun and not is_done(study, run)]
+    asked = [study.options(run).run for run in left]
+    for slow in dict.fromkeys(about_emulation(device=one.device, precision=one.precision) for one in asked):
+        if slow:
+            say(slow)
     for number, done in enumerate(do_all(study, left, jobs=jobs, reporter=reporter), start=1):
         passed = time.monotonic() - started
         ahead = timedelta(seconds=round(passed / number * (len(left) - number)))

@@ -28,7 +28,13 @@ from mpiqe.pretrain.features import FeatureCache, fill
 from mpiqe.pretrain.objective import OWN, Statistics, Student, objective
 from mpiqe.pretrain.teacher import Teacher
 from mpiqe.pretrain.views import MADE, NATURAL, QUALITIES, Rated, ViewDataset, Views, crops_of, rate
-from mpiqe.training.device import accelerator_for, peak_memory_mb, quick_attention, resolve_precision
+from mpiqe.training.device import (
+    about_emulation,
+    accelerator_for,
+    peak_memory_mb,
+    quick_attention,
+    resolve_precision,
+)
 from mpiqe.training.evaluate import Prediction, beats, measure
 from mpiqe.training.options import PretrainOptions, check_pretrain
 from mpiqe.training.reporter import Reporter
@@ -61,6 +67,8 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
     check_pretrain(options)
     options = replace(options, precision=resolve_precision(device=options.device, precision=options.precision))
     accelerator = accelerator_for(device=options.device, precision=options.precision)
+    if slow := about_emulation(device=options.device, precision=options.precision):
+        reporter.note(slow)
     if accelerator.num_processes > 1:
         raise ConfigError("mpiqe pretrain runs in one process; start it without torchrun")
     photos = _photos(options, reporter)

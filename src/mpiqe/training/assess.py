@@ -14,7 +14,7 @@ from mpiqe.errors import ConfigError
 from mpiqe.intervals import IntervalModel
 from mpiqe.model.checkpoint import CheckpointConfig, load_checkpoint
 from mpiqe.option_types import ModelCropMode, Precision, SplitSource
-from mpiqe.training.device import accelerator_for
+from mpiqe.training.device import about_emulation, accelerator_for
 from mpiqe.training.evaluate import Prediction, measure, measure_interval, nearly_constant, predict
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import CONFIG
@@ -93,6 +93,8 @@ def assess(
     records = tuple(dataset.records[index] for index in indices)
     precision = precision or _precision(weights, config, dataset, device, reporter)
     accelerator = accelerator_for(device=device, precision=precision)
+    if slow := about_emulation(device=device, precision=precision):
+        reporter.note(slow)
     reporter.note(
         f"{dataset.name}: {len(records)} images, checkpoint trained on {config.dataset}, split {config.split}"
     )

@@ -37,6 +37,14 @@ def accelerator_for(*, device: str, precision: Precision) -> Accelerator:
     return Accelerator(cpu=cpu, mixed_precision="no" if precision in ("fp32", "tf32") else precision)
 
 
+def about_emulation(*, device: str, precision: Precision) -> str | None:
+    """A sentence where bf16 is asked of a CPU that has no instructions for it, else ``None``."""
+    asked = precision == "bf16" and _on_cpu(device)
+    if not asked or not hasattr(torch.cpu, "get_capabilities") or computes_in_bf16(cpu=True):
+        return None
+    return "careful: this CPU has no bf16 instructions and imitates them, many times slower than --precision fp32"
+
+
 def workers_for(device: torch.device) -> int:
     """How many processes decode where nobody says: one beside a CPU that computes, up to eight for a GPU."""
     if device.type == "cpu":

@@ -29,7 +29,14 @@ from mpiqe.model.loss import Counts, Loss, Losses
 from mpiqe.model.mpiqe import MPIQE
 from mpiqe.model.tensor_files import check_safetensors
 from mpiqe.training.batches import StepSampler, step_loader
-from mpiqe.training.device import accelerator_for, peak_memory_mb, quick_attention, resolve_precision, workers_for
+from mpiqe.training.device import (
+    about_emulation,
+    accelerator_for,
+    peak_memory_mb,
+    quick_attention,
+    resolve_precision,
+    workers_for,
+)
 from mpiqe.training.evaluate import (
     Prediction,
     beats,
@@ -104,6 +111,8 @@ def train(
     options = replace(options, run=replace(options.run, precision=precision))  # what a resumed run has to keep to
     settings = options.run
     accelerator = accelerator_for(device=settings.device, precision=settings.precision)
+    if slow := about_emulation(device=settings.device, precision=precision):
+        reporter.note(slow)
     dataset, sides = _data(settings, reporter, decode=accelerator.is_main_process and not checked)
     begun = resume and (run.path / STATE).exists()
     start = read_start(settings.start) if settings.start and not begun else None
