@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -86,6 +87,17 @@ def test_a_fresh_backbone_begins_with_the_published_weights(stem_folder: Path) -
     for name, tensor in published_weights("efficientnet-lite0").items():
         if tensor.is_floating_point():
             assert torch.equal(weights[f"vision_model.embeddings.patch_embedding.network.{name}"], tensor), name
+
+
+def test_a_config_without_the_patch_size_that_is_the_default_of_transformers_loads(
+    stem_folder: Path, tmp_path: Path
+) -> None:
+    """As transformers 4 saves it."""
+    folder = shutil.copytree(stem_folder, tmp_path / "backbone")
+    config = json.loads((folder / "config.json").read_text())
+    assert config["vision_config"].pop("patch_size", 32) == 32
+    (folder / "config.json").write_text(json.dumps(config))
+    assert FrozenCLIP.from_pretrained(folder).grid == FrozenCLIP.from_pretrained(stem_folder).grid
 
 
 def test_pixels_are_normalised_as_the_published_network_wants_them(stem_folder: Path) -> None:

@@ -201,11 +201,12 @@ def _read_config(name: str) -> CLIPConfig | SiglipConfig:
         )
     stem, folded = vision.get("stem"), vision.get("stem_folded", False)
     pooled, mirrored = vision.get("stem_pooled_stages"), vision.get("stem_pooled_mirrored", False)
-    fits = stem in list(VARIANTS) and vision.get("patch_size") == STRIDE and isinstance(folded, bool)
+    side = vision.get("patch_size", 32)  # transformers 4 leaves out of config.json what is its default
+    fits = stem in list(VARIANTS) and side == STRIDE and isinstance(folded, bool)
     fits = fits and pooled in (None, list(WHOLE_MAPS)) and isinstance(mirrored, bool)
     if "stem" in vision and not fits:
         raise WeightsError(
-            f"the backbone {name!r} has the stem {stem!r}, patch_size {vision.get('patch_size')!r}, stem_folded "
+            f"the backbone {name!r} has the stem {stem!r}, patch_size {side!r}, stem_folded "
             f"{folded!r}, stem_pooled_stages {str(pooled)[:60]} and stem_pooled_mirrored {str(mirrored)[:60]} in its "
             f"config.json; stems are {', '.join(VARIANTS)}, with patch_size {STRIDE}, no stem_pooled_stages or "
             f"{list(WHOLE_MAPS)}, and stem_pooled_mirrored true or false"
