@@ -1,9 +1,11 @@
 """``mpiqe apply`` as a person uses it: tables in, photos moved, rated and put back."""
 
+import errno
 import gzip
 import io
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mpiqe.apply import transfer
+from mpiqe.apply.transfer import is_second_name, move
 from mpiqe.apply.xmp import read_packet
 from mpiqe.batch.sinks import CsvSink, kept_names
 from mpiqe.cli.main import main
@@ -222,6 +226,88 @@ def test_undo_of_a_copy_keeps_the_last_one_of_a_photo(mpiqe, photos):
     assert "the original" in err
     assert "it differs from" in err
     assert files("out") == ["out/a.jpg", "out/b.jpg"]
+
+
+@pytest.mark.parametrize(("listed", "target"), [("photos/x/a.jpg", "alias"), ("alias/a.jpg", "photos/x")])
+def test_a_photo_whose_folder_is_the_target_by_another_path_is_left(mpiqe, photos, listed, target):
+    Path("alias").symlink_to(photos / "x")
+    Path("list").write_text(f"{listed}\n")
+    status, _, err = mpiqe("apply", "list", "--move", target, "--go")
+    assert (status, (photos / "x/a.jpg").read_bytes()) == (1, b"x/a.jpg")
+    assert f"left alone: {listed}: is in " in err
+
+
+def test_one_name_that_two_paths_lead_to_is_no_second_name(photos, tmp_path):
+    (tmp_path / "alias").symlink_to(photos / "x")
+    one, other = str(photos / "x/a.jpg"), str(tmp_path / "alias/a.jpg")
+    os.link(one, tmp_path / "elsewhere.jpg")
+    assert is_second_name(one, str(tmp_path / "elsewhere.jpg"))
+    assert not is_second_name(one, other)
+    with pytest.raises(FileExistsError):
+        move(one, other, str(tmp_path / "alias/a.part"))
+    assert Path(one).read_bytes() == b"x/a.jpg"
+
+
+@pytest.mark.parametrize("action", ["--move", "--copy"])
+def test_undo_keeps_a_photo_whose_old_folder_leads_to_the_new_one(mpiqe, photos, action):
+    Path("list").write_text("photos/x/a.jpg\n")
+    _, out, _ = mpiqe("apply", "list", action, "out", "--go")
+    shutil.rmtree(photos / "x")
+    (photos / "x").symlink_to(Path("out").resolve())
+    status, said, err = mpiqe("apply", "--undo", journal_in(out))
+    assert (status, said) == (1, "put back 0 of 1 file\n")
+    assert "is the same file" in err
+    assert Path("out/a.jpg").read_bytes() == b"x/a.jpg"
+
+
+@pytest.mark.parametrize("action", ["move", "copy"])
+def test_a_sidecar_stays_with_its_photo(mpiqe, photos, monkeypatch, action):
+    (photos / "x/a.jpg.xmp").write_bytes(b"edits")
+    Path("list").write_text("photos/x/a.jpg\nphotos/x/b.jpg\n")
+    real = getattr(transfer, action)
+
+    def fails(source, target, temporary):
+        if source.endswith("a.jpg"):
+            raise OSError(errno.EFBIG, "File too large")
+        real(source, target, temporary)
+
+    monkeypatch.setattr(transfer, action, fails)
+    status, out, err = mpiqe("apply", "list", f"--{action}", "out", "--go")
+    assert status == 1
+    assert "2 files of these failed" in out
+    assert "photos/x/a.jpg: File too large" in err
+    assert "photos/x/a.jpg.xmp: stays with a.jpg" in err
+    assert files("out") == ["out/b.jpg"]
+    assert (photos / "x/a.jpg.xmp").read_bytes() == b"edits"
+    monkeypatch.undo()
+    monkeypatch.chdir(photos.parent)
+    assert mpiqe("apply", "--undo", journal_in(out))[1] == "put back 1 of 1 file\n"
+    assert files("out") == []
+
+
+def test_a_photo_stays_with_a_sidecar_that_cannot_be_moved(mpiqe, photos, monkeypatch):
+    (photos / "x/a.jpg.xmp").write_bytes(b"edits")
+    Path("list").write_text("photos/x/a.jpg\n")
+
+    def fails(*_):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(transfer, "move", fails)
+    status, _, err = mpiqe("apply", "list", "--move", "out", "--go")
+    assert status == 1
+    assert "photos/x/a.jpg: stays with a.jpg.xmp" in err
+    assert (photos / "x/a.jpg").exists()
+
+
+def test_a_folder_that_cannot_be_made_costs_its_own_photos(mpiqe, photos):
+    Path("out").mkdir()
+    Path("out/x").symlink_to("nowhere")
+    Path("list").write_text("photos/x/a.jpg\nphotos/y/a.jpg\n")
+    status, out, err = mpiqe("apply", "list", "--move", "out", "--go")
+    assert (status, files("out")) == (1, ["out/y/a.jpg"])
+    assert "1 file of these failed" in out
+    assert "out/x is not a folder" in err
+    assert (photos / "x/a.jpg").exists()
 
 
 def test_links_lead_to_the_photos(mpiqe, photos):

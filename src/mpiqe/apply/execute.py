@@ -1,14 +1,16 @@
 """Carry out a plan; each step is written to the journal before it is done."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 from mpiqe.apply import transfer
 from mpiqe.apply.journal import Journal
-from mpiqe.apply.places import FileAction, Plan
+from mpiqe.apply.places import FileAction, Plan, Step
 from mpiqe.apply.sidecars import SidecarEdit
 from mpiqe.errors import ConfigError
 
@@ -33,16 +35,56 @@ def check_room(plan: Plan, action: FileAction, folder: str) -> None:
 
 
 def move_files(plan: Plan, action: FileAction, journal: Journal, *, on_step: OnStep) -> Failures:
-    """Move, copy or link the files of a plan; a step that fails leaves its source as it was, and the others go on."""
+    """Move, copy or link the files of a plan; a step that fails leaves its source as it was, and the others go on.
+
+    A photo and its sidecars stay together: where one of them fails, those before it are put back and those behind it
+    are left.
+    """
     failures: Failures = []
-    for number, step in enumerate(plan.steps):
-        temporary = temporary_of(step.target, journal.identity, number)
+    for photo, group in groupby(enumerate(plan.steps), key=lambda each: each[1].photo):
+        done: list[tuple[int, Step]] = []
+        failed: str | None = None
+        for number, step in group:
+            if failed is not None:
+                failures.append((step.source, f"stays with {failed}"))
+            elif (reason := _do(journal, action, number, step)) is None:
+                done.append((number, step))
+            else:
+                failures.append((step.source, reason))
+                failed = os.path.basename(step.source)
+            on_step()
+        if failed is not None:
+            failures += _put_back(journal, action, done, because=os.path.basename(photo))
+    return failures
+
+
+def _do(journal: Journal, action: FileAction, number: int, step: Step) -> str | None:
+    temporary = temporary_of(step.target, journal.identity, number)
+    about = {"step": number, "action": action, "from": step.source, "to": step.target, "temporary": temporary}
+
+    def work() -> None:
         _make_folders(os.path.dirname(step.target), journal)
-        about = {"step": number, "action": action, "from": step.source, "to": step.target, "temporary": temporary}
-        reason = _attempt(journal, about, partial(_transfer, action, step.source, step.target, temporary))
-        if reason is not None:
-            failures.append((step.source, reason))
-        on_step()
+        _transfer(action, step.source, step.target, temporary)
+
+    return _attempt(journal, about, work)
+
+
+def _put_back(journal: Journal, action: FileAction, done: Iterable[tuple[int, Step]], *, because: str) -> Failures:
+    """Take back the steps of sidecars whose photo could not follow; all of them are failures."""
+    failures: Failures = []
+    for number, step in done:
+        journal.announce({"undo": number})
+        reason = f"stays with {because}"
+        try:
+            if action == "move":
+                transfer.move(step.target, step.source, temporary_of(step.source, journal.identity, number))
+            else:
+                os.unlink(step.target)
+        except OSError as error:
+            reason = f"is {step.target} now: {because} could not follow, nor this be put back ({error.strerror})"
+        else:
+            journal.note({"failed": number, "reason": reason})
+        failures.append((step.source, reason))
     return failures
 
 
@@ -97,7 +139,7 @@ def _make_folders(folder: str, journal: Journal) -> None:
             os.mkdir(each)
         except FileExistsError as error:
             if not os.path.isdir(each):
-                raise ConfigError(f"{each} is not a folder; name another one") from error
+                raise NotADirectoryError(errno.ENOTDIR, f"{each} is not a folder") from error
 
 
 def _nearest(folder: str) -> str:

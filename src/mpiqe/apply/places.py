@@ -2,14 +2,15 @@
 
 import os
 import stat
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import count
 from typing import Literal
 
 from mpiqe.apply.decisions import Entry, Table
+from mpiqe.apply.transfer import folded, is_second_name
 
 FileAction = Literal["move", "copy", "link"]
 
@@ -22,6 +23,8 @@ class Step:
     target: str
     size: int
     """Bytes of the source."""
+    photo: str
+    """The photo that it is of, or is a sidecar of."""
 
 
 @dataclass
@@ -75,6 +78,7 @@ def plan_files(table: Table, entries: Iterable[Entry], *, folder: str, root: str
     be on a file system that ignores capitals, gets ``-2`` and so on. A photo's sidecars go with it.
     """
     folder = os.path.abspath(folder)
+    real_folder = os.path.realpath(folder)
     base = os.path.abspath(root) if root else os.getcwd()
     found, left = files_of(entries, base)
     plan = Plan(left=left)
@@ -83,8 +87,9 @@ def plan_files(table: Table, entries: Iterable[Entry], *, folder: str, root: str
     )
     names = _Names()
     sidecars = _Sidecars()
+    real = lru_cache(1)(os.path.realpath)  # of a photo's folder: links among the folders lead to the same place
     for entry, path in found:
-        if path.startswith(os.path.join(folder, "")):
+        if _is_within(path, folder) or _is_within(os.path.join(real(os.path.dirname(path)), ""), real_folder):
             plan.left.append((entry.path, f"is in {folder} already"))
             continue
         within = os.path.relpath(os.path.dirname(path), common)
@@ -93,11 +98,15 @@ def plan_files(table: Table, entries: Iterable[Entry], *, folder: str, root: str
         companions = sidecars.of(path)
         target, *others = names.free(os.path.join(folder, within), os.path.basename(path), path, companions)
         for (sidecar, _), other in zip(companions, others, strict=True):
-            plan.steps.append(Step(sidecar, other, os.path.getsize(sidecar)))
+            plan.steps.append(Step(sidecar, other, os.path.getsize(sidecar), path))
         # the photo last: if a run is killed in between, the next one still finds it, and its name
-        plan.steps.append(Step(path, target, os.path.getsize(path)))
+        plan.steps.append(Step(path, target, os.path.getsize(path), path))
         plan.photos += 1
     return plan
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path.startswith(os.path.join(folder, ""))
 
 
 def _common_folder(paths: Iterable[str]) -> str:
@@ -115,31 +124,24 @@ class _Names:
         self._taken: set[str] = set()
 
     def free(self, folder: str, name: str, source: str, sidecars: list[tuple[str, bool]]) -> list[str]:
-        """Paths in ``folder`` for a photo and its sidecars, where there is nothing, or already the source itself."""
+        """Paths in ``folder`` for a photo and its sidecars, where there is nothing, or a second name of the source.
+
+        The latter is what a run leaves that was killed between two steps of a move.
+        """
         stem, end = os.path.splitext(name)
         sources = [source, *(sidecar for sidecar, _ in sidecars)]
         for number in count(1):
             target = os.path.join(folder, name if number == 1 else f"{stem}-{number}{end}")
             stems = target, os.path.splitext(target)[0]
             targets = [target, *(f"{stems[not is_whole]}.xmp" for _, is_whole in sidecars)]
-            if any(_folded(path) in self._taken for path in targets):
+            if any(folded(path) in self._taken for path in targets):
                 continue
-            if all(not os.path.lexists(new) or _is_same(old, new) for old, new in zip(sources, targets, strict=True)):
-                self._taken |= set(map(_folded, targets))
+            if all(
+                not os.path.lexists(new) or is_second_name(old, new) for old, new in zip(sources, targets, strict=True)
+            ):
+                self._taken |= set(map(folded, targets))
                 return targets
         raise AssertionError("count() has no end")
-
-
-def _folded(path: str) -> str:
-    return unicodedata.normalize("NFC", path).casefold()
-
-
-def _is_same(source: str, target: str) -> bool:
-    """Whether the target is the source by another name: an earlier run was killed between two steps of a move."""
-    try:
-        return os.path.samestat(os.lstat(source), os.lstat(target))
-    except OSError:
-        return False
 
 
 class _Sidecars:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import sys
+import unicodedata
 
 from mpiqe.regular_files import open_regular
 
@@ -30,7 +31,8 @@ _NO_LINKS = {
 def move(source: str, target: str, temporary: str) -> None:
     """Move a file; ``temporary`` is a free name beside ``target`` for a copy, if one has to be made.
 
-    Raises ``OSError``, ``FileExistsError`` where the target is another file; the source is as it was then.
+    Raises ``OSError``, ``FileExistsError`` where the target is another file, or the source itself by another path; the
+    source is as it was then.
     """
     before = os.lstat(source)
     if not _linked(source, target):
@@ -61,6 +63,29 @@ def copy(source: str, target: str, temporary: str) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def is_second_name(one: str, other: str) -> bool:
+    """Whether two paths are two names of one file, so that either may go and the file stays.
+
+    Not so for one name that two paths lead to: a link among the folders, a folder mounted twice, a file system that
+    ignores capitals.
+    """
+    try:
+        about = os.lstat(one)
+        return about.st_nlink > 1 and os.path.samestat(about, os.lstat(other)) and not _is_one_entry(one, other)
+    except OSError:
+        return False
+
+
+def _is_one_entry(one: str, other: str) -> bool:
+    (folder, name), (other_folder, other_name) = os.path.split(one), os.path.split(other)
+    return folded(name) == folded(other_name) and os.path.samestat(os.stat(folder), os.stat(other_folder))
+
+
+def folded(path: str) -> str:
+    """A path as a file system compares it that ignores capitals."""
+    return unicodedata.normalize("NFC", path).casefold()
 
 
 def link(source: str, target: str) -> None:
@@ -119,7 +144,7 @@ def _linked(source: str, target: str) -> bool:
     try:
         os.link(source, target, follow_symlinks=False)
     except FileExistsError:
-        if not os.path.samestat(os.lstat(source), os.lstat(target)):
+        if not is_second_name(source, target):
             raise
     except OSError as error:
         if error.errno not in _NO_LINKS:

@@ -12,6 +12,8 @@ from typing import Any
 from mpiqe.apply import transfer
 from mpiqe.apply.journal import Recorded, continued
 
+_ONE_FILE = "stays: {} is the same file, by a link among the folders"
+
 
 @dataclass
 class Undone:
@@ -74,9 +76,11 @@ def _move(step: dict[str, Any], recorded: Recorded, number: int) -> str | None:
         if not os.path.lexists(target):
             _unlink(temporary)
             return None
-        if os.path.samestat(os.lstat(source), os.lstat(target)):  # killed between its two names
+        if transfer.is_second_name(source, target):  # killed between its two names
             os.unlink(target)
             return None
+        if os.path.samestat(os.lstat(source), os.lstat(target)):
+            return _ONE_FILE.format(source)
         in_between = number not in recorded.done or number in recorded.undo
         if in_between and transfer.same_content(source, target):  # killed between the copy and the removal
             os.unlink(target)
@@ -103,6 +107,8 @@ def _copy(step: dict[str, Any], recorded: Recorded, number: int) -> str | None:
             return f"stays: the original {source} is gone"
         if not reserved and not transfer.same_content(source, target):
             return f"stays: it differs from {source}"
+        if os.path.samestat(os.lstat(source), os.lstat(target)) and not transfer.is_second_name(source, target):
+            return _ONE_FILE.format(source)
         os.unlink(target)
     _unlink(temporary)
     return None
