@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import socket
 import struct
 import tarfile
@@ -434,6 +435,8 @@ def _exported(folder: Path) -> Files:
 
     _checkpoint(folder)
     home, photos = embedded_folder(), [Image.linear_gradient("L").convert("RGB")]
+    for form in ("onnx", "openvino"):  # of the process before, where a mutation ended that
+        shutil.rmtree(folder / form, ignore_errors=True)
     export(folder / "mpiqe.safetensors", folder / "onnx", photos=photos)
     export(folder / "mpiqe.safetensors", folder / "openvino", form="openvino", photos=photos)
     files = _exported_files(folder / "onnx", "onnx", ("mpiqe.onnx",))

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 from skimage import data as photos_of_scikit_image
@@ -317,6 +319,22 @@ def _foreign_graph(folder, nodes, *, more=(), last=("Identity",)):
     )
     write_card(folder, card)
     return folder
+
+
+def test_a_graph_whose_axes_do_not_fit_is_refused_before_openvino_reads_it(exported, tmp_path):
+    """OpenVINO 2026.4.1 reads it and dies of SIGSEGV: the model is loaded in a process apart."""
+    folder = shutil.copytree(exported["whole"][1], tmp_path / "graph")
+    graph = onnx.load(folder / "mpiqe.onnx")
+    (norm, *_) = [node for node in graph.graph.node if node.op_type == "ReduceL2"]
+    (axes,) = [tensor for tensor in graph.graph.initializer if tensor.name == norm.input[1]]
+    axes.CopyFrom(onnx.numpy_helper.from_array(np.array([127]), axes.name))
+    onnx.save(graph, folder / "mpiqe.onnx")
+    write_card(folder, replace(read_card(folder), digests={}))
+    program = f"from mpiqe import load; load({str(folder)!r}, runtime='openvino')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr  # not by a signal
+    assert "WeightsError" in done.stderr
+    assert "axis must be in [-rank, rank-1]" in done.stderr
 
 
 def test_an_openvino_graph_that_is_no_text_is_refused(exported, tmp_path):

@@ -226,6 +226,12 @@ def test_fewer_crops_than_in_calibration_have_no_interval(make_scorer, brightnes
     assert make_scorer(crops=5)(photos[0]).interval is not None
 
 
+def test_another_view_than_in_calibration_has_no_interval(make_scorer, brightness, photos):
+    brightness.interval_model = IntervalModel(level=0.9, quantile=12.5, crops=4)
+    assert make_scorer(crops=4, view_side=64)(photos[0]).interval is None
+    assert make_scorer(crops=4, view_side=0)(photos[0]).interval is not None  # its own: crops at native resolution
+
+
 @pytest.mark.parametrize(
     ("option", "values", "most"),
     [

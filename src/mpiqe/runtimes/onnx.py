@@ -40,7 +40,6 @@ class OnnxPredictor(GraphPredictor):
     """
 
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
-        onnxruntime = onnx_runtime()
         super().__init__(folder)
         self.computes = f"onnx {self.card.precision} cpu"
         path = folder / ONNX
@@ -48,14 +47,8 @@ class OnnxPredictor(GraphPredictor):
             raise WeightsError(f"there is no {ONNX} in {folder}; mpiqe export --format onnx writes one")
         check_files(folder, self.card)
         check_external_data(path)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
-        options.intra_op_num_threads = threads or 0
-        try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions have no common class of their own
-            raise WeightsError(f"{path} cannot be loaded, damaged or incomplete: {first_line(error)}") from error
-        self._wanted_only = onnxruntime.RunOptions()
+        self._session = open_session(path, threads=threads)
+        self._wanted_only = onnx_runtime().RunOptions()
         self._wanted_only.add_run_config_entry("only_execute_path_to_fetches", "1")
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         check_ends(
@@ -75,6 +68,20 @@ class OnnxPredictor(GraphPredictor):
         calls = [crops] if self.card.precision == "fp32" else [crop[None] for crop in crops]
         found: list[list[Any]] = [self._session.run(wanted, {INPUT: call}, self._wanted_only) for call in calls]
         return {name: joined(parts) for name, parts in zip(wanted, zip(*found, strict=True), strict=True)}
+
+
+def open_session(path: Path, *, threads: int | None = None, optimised: bool = True) -> Any:
+    """ONNX Runtime's session for a graph on the CPU. Raises ``WeightsError`` for one that it refuses."""
+    onnxruntime = onnx_runtime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads or 0
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common class of their own
+        raise WeightsError(f"{path} cannot be loaded, damaged or incomplete: {first_line(error)}") from error
 
 
 def _axis(shape: list[Any] | None, index: int) -> Any:

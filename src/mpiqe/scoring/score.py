@@ -24,7 +24,8 @@ class Score:
     interval: tuple[float, float] | None = None
     """Low and high: of photos like the validation photos, 90 % have their MOS in it.
 
-    ``None`` for a model without calibration, and with fewer crops per photo than it was calibrated with.
+    ``None`` for a model without calibration, and with fewer crops per photo, or another view of it,
+    than it was calibrated with.
     """
     quality: float | None = None
     """Position of ``score`` on the scale, from 0 (worst) to 1 (best), whatever the scale's unit and direction are.

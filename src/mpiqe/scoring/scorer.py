@@ -105,7 +105,7 @@ class Scorer:
             raise ConfigError("; ".join(faults))
         self.predictor = predictor
         self.crops = crops
-        self.view = own.view if own else NATIVE
+        self.view = self._calibrated_view = own.view if own else NATIVE
         if view_side is not None:
             self.view = View.of_side(view_side, square=self.view.kind == "square")
         self.crop_mode = crop_mode
@@ -305,8 +305,8 @@ class Scorer:
         )
         means, spreads = score.mean(axis=1), score.std(axis=1)
         interval = interval_model_of(self.predictor)
-        if interval is not None and self.crops < interval.crops:
-            interval = None  # fewer crops, larger errors
+        if interval is not None and (self.crops < interval.crops or self.view != self._calibrated_view):
+            interval = None  # fewer crops, or other ones, have other errors
         return [
             Score(
                 score=float(means[i]),
