@@ -49,6 +49,11 @@ class Eager:
         model.clip.fuse()
 
     @property
+    def crops(self) -> int:
+        """Crops per photo that it was trained with."""
+        return self._config.crops
+
+    @property
     def computes_in_bf16(self) -> bool:
         """Whether the processor does so in hardware."""
         return computes_in_bf16(cpu=True)

@@ -39,6 +39,8 @@ PIPELINE_SECONDS = 2.0
 PLAIN_AT_ONCE = 64
 """Crops that the plain model takes in one call, as torch's predictor does."""
 """The same for files to rows, which come a batch at a time."""
+RANDOM_CROPS = 8
+"""Of a model with random weights, as in the paper."""
 Note = Callable[[str], object]
 
 
@@ -48,7 +50,8 @@ class Settings:
 
     weights: str | None = None
     backbone: str | None = None
-    crops: int = 8
+    crops: int | None = None
+    """Per photo; the model's own number if not given, 8 of a random one."""
     repeats: int = 5
     runtimes: tuple[str, ...] = ()
     """By name; all that are installed, if none is named."""
@@ -60,6 +63,8 @@ class _Subjects:
 
     scored: Sequence[Subject]
     plain: Look | None
+    crops: int
+    """Per photo, the model's own."""
     about: dict[str, Any]
     left_out: dict[str, str]
 
@@ -75,16 +80,17 @@ def measure(settings: Settings, note: Note) -> Report:
         weights = _weights(settings, folder, note)
         note("building the model under each runtime")
         subjects = _subjects(settings, weights, folder)
+        count = settings.crops or subjects.crops
         photos = {size: write_photos(folder, size=size, number=PHOTOS) for size in SIZES}
         note("decoding")
         decoding = [_decode(size, paths, settings.repeats) for size, paths in photos.items()]
         paths = photos[SIZES[0]]
-        crops = _crops(paths, size=subjects.scored[0].predictor.crop_size, count=settings.crops)
-        batch = _batch(subjects, crops, settings.crops)
-        note(f"models, {batch} photos of {settings.crops} crops at a time")
-        by, floor, plain, timed = _models(subjects, crops[: batch * settings.crops], batch, settings.repeats)
+        crops = _crops(paths, size=subjects.scored[0].predictor.crop_size, count=count)
+        batch = _batch(subjects, crops, count)
+        note(f"models, {batch} photos of {count} crops at a time")
+        by, floor, plain, timed = _models(subjects, crops[: batch * count], batch, settings.repeats)
         note("files to rows")
-        pipelines = _pipelines(subjects, timed, photos, crops[: batch * settings.crops], settings)
+        pipelines = _pipelines(subjects, timed, photos, crops[: batch * count], count, settings.repeats)
         note("start-up and memory")
         start_up, memory, left_out = _processes(paths, weights, settings)
     return Report(
@@ -92,6 +98,7 @@ def measure(settings: Settings, note: Note) -> Report:
         model={"name": settings.backbone or settings.weights or "embedded", **subjects.about},
         settings={
             **asdict(settings),
+            "crops": count,
             "batch": batch,
             "photos": f"{PHOTOS} made photos of each size, JPEG quality {QUALITY}",
         },
@@ -111,7 +118,7 @@ def measure(settings: Settings, note: Note) -> Report:
 
 def _check(settings: Settings) -> None:
     checked = (
-        bounds.whole_number("crops", settings.crops, most=bounds.MOST_CROPS),
+        None if settings.crops is None else bounds.whole_number("crops", settings.crops, most=bounds.MOST_CROPS),
         bounds.whole_number("repeats", settings.repeats, most=_MOST_REPEATS),
     )
     faults = [fault for fault in checked if fault]
@@ -132,7 +139,7 @@ def _weights(settings: Settings, folder: Path, note: Note) -> str | None:
 
     shape = shape_named(settings.backbone.removeprefix(RANDOM))
     note(f"making random weights of {settings.backbone}")
-    return str(create_untrained(folder / "untrained", shape, crops=settings.crops))
+    return str(create_untrained(folder / "untrained", shape, crops=settings.crops or RANDOM_CROPS))
 
 
 def _subjects(settings: Settings, weights: str | None, folder: Path) -> _Subjects:
@@ -141,14 +148,14 @@ def _subjects(settings: Settings, weights: str | None, folder: Path) -> _Subject
     if source.eager is None:
         reason = "it needs a checkpoint, torch and transformers"
         left_out |= dict.fromkeys(("plain eager fp32 model", "share of the matrix product"), reason)
-        return _Subjects(scored, None, {"operations": None}, left_out)
+        return _Subjects(scored, None, source.crops, {"operations": None}, left_out)
     shape = source.eager.shape
     about = {
         "shape": asdict(shape),
         "operations": {"tower": flops.tower(shape), "mpiqe": flops.mpiqe(shape), "plain": flops.plain(shape)},
         "formula": flops.__doc__,
     }
-    return _Subjects(scored, source.eager.plain(), about, left_out)
+    return _Subjects(scored, source.eager.plain(), source.crops, about, left_out)
 
 
 def _decode(size: tuple[int, int], paths: Sequence[Path], repeats: int) -> Decoding:
@@ -209,7 +216,8 @@ def _pipelines(
     models: dict[str, Timed],
     photos: dict[tuple[int, int], list[Path]],
     crops: images.Pixels,
-    settings: Settings,
+    count: int,
+    repeats: int,
 ) -> dict[str, Pipelines]:
     """Files of each size to rows for each predictor, in turns with its bare tower.
 
@@ -217,21 +225,21 @@ def _pipelines(
     """
     found = {}
     for each in subjects.scored:
-        usual = Scorer(predictor=each.predictor, crops=settings.crops).batch_size
+        usual = Scorer(predictor=each.predictor, crops=count).batch_size
         size, rate = min(usual, max(2, round(SECONDS * models[each.name].rate))), models[each.name].rate
-        scorer = Scorer(predictor=each.predictor, crops=settings.crops, batch_size=size)
+        scorer = Scorer(predictor=each.predictor, crops=count, batch_size=size)
         skip = size * max(1, round(SECONDS / 2 * rate / size))  # meanwhile the readers start
         amount = size * max(3, round(PIPELINE_SECONDS * rate / size))
         taken: dict[tuple[int, int], list[float]] = {of: [] for of in photos}
         bare: list[float] = []
-        for _ in range(settings.repeats):
+        for _ in range(repeats):
             if each.bare is not None:
                 bare.append(seconds(partial(_in_parts, each.bare, crops, each.predictor.crops_at_once)))
             for of, paths in photos.items():
                 taken[of].append(_steady(scorer, paths, skip=skip, photos=amount))
         found[each.name] = Pipelines(
             {of: Timed(tuple(spent), amount) for of, spent in taken.items()},
-            Timed(tuple(bare), len(crops) / settings.crops) if bare else None,
+            Timed(tuple(bare), len(crops) / count) if bare else None,
         )
     return found
 

@@ -20,12 +20,13 @@ sys.exit(abs(child.returncode))
 """
 
 
-def score_command(photos: Sequence[Path], *, weights: str | None, crops: int) -> list[str]:
+def score_command(photos: Sequence[Path], *, weights: str | None, crops: int | None) -> list[str]:
     """``mpiqe score`` on ``photos``, as one types it."""
     chosen = [] if weights is None else ["--weights", weights]
+    chosen += [] if crops is None else ["--crops", str(crops)]
     return [
         *(sys.executable, "-m", "mpiqe", "score", *map(str, photos)),
-        *("--format", "csv", "--crops", str(crops), *chosen),
+        *("--format", "csv", *chosen),
     ]
 
 

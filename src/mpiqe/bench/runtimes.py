@@ -67,6 +67,11 @@ class Source:
 
         return Eager(self.weights)
 
+    @property
+    def crops(self) -> int:
+        """Crops per photo that the model is made for."""
+        return self.eager.crops if self.eager else read_card(self.graph).crops
+
     @cached_property
     def graph(self) -> Path:
         """The folder of its graph; raises ``ConfigError`` where it would have to be exported and cannot be."""

@@ -26,7 +26,9 @@ def bench(
         str | None,
         typer.Option(help="random:vit-b-16 (-b-32, -l-14): random weights of that shape.", metavar="B"),
     ] = None,
-    crops: Annotated[int, typer.Option(help="Crops per photo.", metavar="N")] = 8,
+    crops: Annotated[
+        int | None, typer.Option(help="Crops per photo; the model's own number if not given.", metavar="N")
+    ] = None,
     repeats: Annotated[int, typer.Option(help="How often each piece of work is measured.", metavar="N")] = 5,
     runtime: Annotated[
         list[str] | None,
