@@ -206,6 +206,8 @@ def test_a_photo_is_read_alike_from_path_bytes_pillow_array_and_tensors(tmp_path
             Image.fromarray(photo()),
             photo(),
             photo()[::-1][::-1],
+            photo() / 255,
+            photo().transpose(2, 0, 1) / 255,
             torch.from_numpy(photo()).permute(2, 0, 1),
             torch.from_numpy(photo()).permute(2, 0, 1) / 255,
             (torch.from_numpy(photo()).permute(2, 0, 1) / 255).double().requires_grad_(),
@@ -452,8 +454,9 @@ def test_pillows_own_pixel_limit_neither_refuses_nor_warns_but_for_webp(monkeypa
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        (np.zeros((4, 4), dtype=np.uint8), r"\(H, W, 3\) uint8 or .*, this is \(4, 4\) uint8"),
-        (np.zeros((4, 4, 3)), "float64"),
+        (np.zeros((4, 4), dtype=np.uint8), r"\(H, W, 3\) or .*, this is \(4, 4\) uint8"),
+        (np.zeros((4, 4, 3), dtype=np.int16), "int16"),
+        (np.full((4, 4, 3), 255.0), r"in \[0, 1\], this is 255 to 255"),
         (np.zeros((0, 4, 3), dtype=np.uint8), "4 x 0 pixels"),
         (torch.zeros(4, 4, 3), r"\(3, H, W\)"),
         (torch.zeros(3, 4, 4, dtype=torch.int8), r"a tensor must be .*torch\.int8"),

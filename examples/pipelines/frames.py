@@ -1,4 +1,4 @@
-"""Scores beside a column of paths: pip install mpiqe pandas polars. Run it in examples/."""
+"""Scores beside a column of paths: pip install . pandas polars (in the repository). Run it in examples/."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Scores in Ray Data: pip install "mpiqe[ray]". Run it in examples/."""
+"""Scores in Ray Data: pip install ".[ray]" (in the repository). Run it in examples/."""
 
 from pathlib import Path
 

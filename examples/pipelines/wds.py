@@ -1,4 +1,4 @@
-"""Scores in a WebDataset pipeline: pip install mpiqe webdataset. Run it in examples/."""
+"""Scores in a WebDataset pipeline: pip install . webdataset (in the repository). Run it in examples/."""
 
 import tempfile
 from pathlib import Path

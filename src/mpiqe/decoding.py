@@ -184,11 +184,13 @@ def open_photo(
     if not isinstance(source, np.ndarray):
         raise ImageError(None, "not a path, bytes, an open file, a PIL image, an array or a tensor")
     if source.ndim == 3 and source.shape[0] == 3 != source.shape[2]:
-        source = _channels_last(source)
+        source = source.transpose(1, 2, 0)
+    if source.ndim == 3 and source.shape[2] == 3:
+        source = _eight_bits(source)
     if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
         raise ImageError(
             None,
-            "an array must be (H, W, 3) uint8 or (3, H, W) uint8 or floating point, "
+            "an array must be (H, W, 3) or (3, H, W), uint8 or floating point in [0, 1], "
             f"this is {source.shape} {source.dtype}",
         )
     _check_size(source.shape[1], source.shape[0], max_pixels)
@@ -339,12 +341,12 @@ def _tensor_pixels(tensor: "torch.Tensor") -> Pixels:
             None, f"a tensor must be (3, H, W), uint8 or floating point, this is {tuple(tensor.shape)} {tensor.dtype}"
         )
     values = tensor.detach().cpu()
-    return _channels_last((values.float() if values.is_floating_point() else values).numpy())  # NumPy has no bfloat16
+    planes = (values.float() if values.is_floating_point() else values).numpy()  # NumPy has no bfloat16
+    return _eight_bits(planes.transpose(1, 2, 0))
 
 
-def _channels_last(planes: NDArray[Any]) -> Pixels:
-    """Turn (3, H, W), floating point in [0, 1] or of another kind, into (H, W, 3) uint8 or of that other kind."""
-    values = planes.transpose(1, 2, 0)
+def _eight_bits(values: NDArray[Any]) -> Pixels:
+    """Turn floating point in [0, 1] into uint8; anything else stays as it is."""
     if not np.issubdtype(values.dtype, np.floating):
         pixels: Pixels = values
         return pixels

@@ -174,3 +174,12 @@ def test_no_photos_and_missing_ones_are_errors(best, photos):
     (photos / "none").mkdir()
     assert best(photos / "none")[0] == 2
     assert "there is no image" in best(photos / "none")[2]
+    assert best("nosuch")[0] == 2
+    assert "nosuch: there is no such file or folder" in best("nosuch")[2]
+
+
+def test_photos_without_a_time_are_alone_and_other_ways_to_group_are_named(best, photos):
+    status, out, err = best(photos)
+    assert status == 0
+    assert out == "0 groups of 0 photos, 0 with a clear best; 6 alone, not shown\n"
+    assert "--group-by similarity or folder" in err

@@ -55,6 +55,13 @@ def test_photos_are_left_out_by_name(mpiqe, photos, tmp_path):
     assert names(tmp_path / "page") == ["IMG_2.jpg", "IMG_3.jpg"]
 
 
+def test_a_name_that_leads_nowhere_is_an_error_and_no_page(mpiqe, tmp_path):
+    status, _, err = mpiqe("report", tmp_path / "scores.parquet", "--out", tmp_path / "page")
+    assert status == 2
+    assert "scores.parquet: there is no such file or folder" in err
+    assert not (tmp_path / "page").exists()
+
+
 def test_nothing_to_show_is_an_error(mpiqe, tmp_path):
     (tmp_path / "empty").mkdir()
     status, _, err = mpiqe("report", tmp_path / "empty", "--out", tmp_path / "page")

@@ -69,6 +69,7 @@ def best(
     from mpiqe.sources.find import photo_files, standard_input
     from mpiqe.sources.passed_over import PassedOver, described, no_image
 
+    photos.refuse_missing(paths)
     left_out = PassedOver()
     files = list(dict.fromkeys(map(str, photo_files(paths, stdin=standard_input(paths), left_out=left_out))))
     if not files:
@@ -105,6 +106,12 @@ def best(
         typer.echo(json.dumps([_values(group, number, group_by) for number, group in enumerate(shown, 1)], indent=1))
     else:
         _show(shown, scorer.scale, alone=sum(len(group.shots) == 1 for group in found), singles=singles)
+    if group_by == "time" and not any(len(group.shots) > 1 for group in found):
+        typer.echo(
+            f"mpiqe: no two photos were taken within {within:g} s by the times in their EXIF, and a photo without one "
+            "stays alone; --group-by similarity or folder groups them otherwise",
+            err=True,
+        )
     if decisions is not None:
         _decide([group for group in found if len(group.shots) > 1], decisions)
     if failed:
@@ -152,7 +159,8 @@ def _show(groups: "list[Best]", scale: "Scale", *, alone: int, singles: bool) ->
     tell = sum(group.can_tell for group in groups)
     bursts = sum(len(group.shots) > 1 for group in groups)
     hidden = "" if singles else ", not shown"
-    typer.echo(f"{bursts} groups of {together} photos, {tell} with a clear best; {alone} alone{hidden}")
+    groups_said = f"{bursts} group{'' if bursts == 1 else 's'}"
+    typer.echo(f"{groups_said} of {together} photos, {tell} with a clear best; {alone} alone{hidden}")
 
 
 def _decide(groups: "list[Best]", path: Path) -> None:

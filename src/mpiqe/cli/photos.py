@@ -1,8 +1,10 @@
 """Options and progress display that ``mpiqe score`` and ``mpiqe explain`` share."""
 
 import io
+import os
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -104,6 +106,19 @@ Address = Annotated[
 Timeout = Annotated[
     float, typer.Option(help="Seconds to fetch a photo from a server or store, and to read it.", metavar="S")
 ]
+
+
+def refuse_missing(paths: Iterable[str]) -> None:
+    """Raise ``ConfigError`` where nothing of what was named is there, as after a typing error."""
+    named = list(paths)
+    missing = [path for path in named if _is_plain(path) and not os.path.lexists(path)]
+    if missing and len(missing) == len(named):
+        raise ConfigError(f"{printable(missing[0])}: there is no such file or folder")
+
+
+def _is_plain(path: str) -> bool:
+    """Whether it names a file or folder, and no list, address, archive's member or pattern."""
+    return path != "-" and not path.startswith("@") and not any(mark in path for mark in ("::", "://", "*", "?", "["))
 
 
 def sum_up(

@@ -76,6 +76,7 @@ def report(
     from mpiqe.gallery.report import write_report
     from mpiqe.gallery.shots import Grouping
 
+    photos.refuse_missing(paths)
     with photos.Display() as display:
         result = write_report(
             paths,

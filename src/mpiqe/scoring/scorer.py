@@ -172,7 +172,7 @@ class Scorer:
         """Return the ``Score`` of one photo, or a list of them, in order, for several.
 
         A photo is a path, an address (``https://host/x.jpg``), the bytes of a file, an open file or ``io.BytesIO``, a
-        PIL image, an array (H, W, 3) uint8, or a torch tensor or array (3, H, W), uint8 or floating point in [0, 1].
+        PIL image, an array (H, W, 3) or (3, H, W) or a torch tensor (3, H, W), uint8 or floating point in [0, 1].
         A batch of N, a tensor or array (N, 3, H, W) or an array (N, H, W, 3), is N photos. Raises ``ImageError`` naming
         the first photo that cannot be read, a folder or pattern for one; ``rows`` goes on past such photos, and
         takes those.
