@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mpiqe.apply.xmp import read_packet
+from mpiqe.apply.xmp import changed, read_packet
 from mpiqe.batch.sinks import CsvSink, kept_names
 from mpiqe.cli.main import main
 from mpiqe.scoring.score import Row, Score
@@ -325,6 +325,17 @@ def test_a_sidecar_that_is_none_is_left_as_it_is(mpiqe, photos):
     assert (photos / "x/b.jpg.xmp").exists()
 
 
+@pytest.mark.parametrize("value", ["inf", "1e999"])
+def test_a_sidecar_whose_rating_is_infinite_gets_ours_and_the_run_goes_on(mpiqe, photos, value):
+    sidecar = photos / "x/b.jpg.xmp"
+    sidecar.write_bytes(changed(None, rating=3, ours={}).replace(b'Rating="3"', f'Rating="{value}"'.encode()))
+    Path("d.csv").write_text("path,rating\nphotos/x/a.jpg,4\nphotos/x/b.jpg,2\nphotos/y/a.jpg,1\n")
+    status, out, err = mpiqe("apply", "d.csv", "--xmp", "--go")
+    assert (status, err) == (0, "")
+    assert "wrote 3 sidecars, 0 need no change" in out
+    assert read_packet(sidecar.read_bytes()).rating == 2
+
+
 @pytest.mark.parametrize(
     ("before", "separator"),
     [
@@ -377,6 +388,8 @@ def test_lines_of_a_table_may_end_in_a_carriage_return(mpiqe, photos):
         (["old.csv", "--xmp"], "scores without the column quality"),
         (["bad.csv", "--xmp"], "bad.csv, line 3: rating = '6': it must be a whole number from 0 to 5, or empty"),
         (["bad.csv", "--xmp"], "bad.csv, line 2: decision = 'maybe'"),
+        (["long.json", "--xmp"], "000 is not a number"),
+        (["long.jsonl", "--move", "a", "--worst", "1"], "long.jsonl, line 1: score = 1000"),
         (["d.csv", "--xmp", "--stars", "1,2"], "--stars '1,2': give four rising qualities"),
         (["--undo", "d.csv"], "d.csv is not a journal of mpiqe apply"),
         (["--undo", "none"], "cannot read the journal"),
@@ -391,6 +404,8 @@ def test_what_cannot_be_meant_is_a_usage_error(mpiqe, photos, arguments, message
     Path("l.txt").write_text("photos/x/a.jpg\n")
     Path("old.csv").write_text("path,score\nphotos/x/a.jpg,4\n")
     Path("bad.csv").write_text("path,decision,rating\nphotos/x/a.jpg,maybe,\nphotos/x/b.jpg,pick,6\n")
+    Path("long.json").write_text('[{"path":"a.jpg","rating":1' + "0" * 400 + "}]")
+    Path("long.jsonl").write_text('{"path":"a.jpg","score":1' + "0" * 400 + "}\n")
     before = files()
     status, out, err = mpiqe("apply", *arguments)
     assert (status, out) == (2, "")
