@@ -482,7 +482,19 @@ def test_lines_of_a_table_may_end_in_a_carriage_return(mpiqe, photos):
         (["d.csv", "--xmp", "--stars", "1,2"], "--stars '1,2': give four rising qualities"),
         (["--undo", "d.csv"], "d.csv is not a journal of mpiqe apply"),
         (["--undo", "none"], "cannot read the journal"),
-        (["--undo", "d.csv", "--go"], "--undo JOURNAL stands alone"),
+        (["--undo", "d.csv", "--go"], "--undo JOURNAL stands alone; leave out --go"),
+        (["--undo", "d.csv", "l.txt", "--xmp"], "--undo JOURNAL stands alone; leave out FILE, --xmp"),
+        (
+            ["--undo", "d.csv", "--flat", "--reject-below", "0", "--replace-ratings", "--sidecar", "adobe"],
+            "leave out --flat, --sidecar, --reject-below, --replace-ratings",
+        ),
+        (
+            ["d.csv", "--move", "a", "--stars", "0.1,0.2,0.3,0.4", "--reject-below", "7", "--replace-ratings"],
+            "with --move, leave out --stars, --reject-below, --replace-ratings, of use only with --xmp",
+        ),
+        (["d.csv", "--copy", "a", "--sidecar", "darktable"], "with --copy, leave out --sidecar, of use only with"),
+        (["d.csv", "--xmp", "--flat"], "with --xmp, leave out --flat, of use only with --move, --copy and --link"),
+        (["d.csv", "--xmp", "--act-on", "0", "--reject-below", "7"], "--reject-below must be a quality from 0 to 1"),
         (["d.csv", "--move", "d.csv"], "d.csv is not a folder"),
     ],
 )  # fmt: skip
