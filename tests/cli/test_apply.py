@@ -480,6 +480,7 @@ def test_lines_of_a_table_may_end_in_a_carriage_return(mpiqe, photos):
         (["long.json", "--xmp"], "000 is not a number"),
         (["long.jsonl", "--move", "a", "--worst", "1"], "long.jsonl, line 1: score = 1000"),
         (["d.csv", "--xmp", "--stars", "1,2"], "--stars '1,2': give four rising qualities"),
+        (["d.csv", "--xmp", "--stars", "0.1,nan,0.5,0.6"], "--stars '0.1,nan,0.5,0.6': give four rising qualities"),
         (["--undo", "d.csv"], "d.csv is not a journal of mpiqe apply"),
         (["--undo", "none"], "cannot read the journal"),
         (["--undo", "d.csv", "--go"], "--undo JOURNAL stands alone; leave out --go"),

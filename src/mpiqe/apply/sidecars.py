@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 from mpiqe.apply import transfer, xmp
@@ -42,7 +43,8 @@ class Thresholds:
             values = STARS if stars is None else tuple(float(part) for part in stars.split(","))
         except ValueError:
             values = ()
-        if len(values) != 4 or list(values) != sorted(set(values)) or not values[0] >= 0 or not values[-1] <= 1:
+        are_rising = all(low < high for low, high in pairwise(values))  # as written, NaN is refused too
+        if len(values) != 4 or not are_rising or not values[0] >= 0 or not values[-1] <= 1:
             raise ConfigError(f"--stars {stars!r}: give four rising qualities from 0 to 1, as 0.2,0.4,0.6,0.8")
         if reject_below is not None and not 0 <= reject_below <= 1:
             raise ConfigError(f"--reject-below must be a quality from 0 to 1, not {reject_below:g}")
