@@ -73,6 +73,13 @@ def test_the_rating_of_a_history_is_not_the_photos():
     assert read_packet(DARKTABLE.replace(b'   xmp:Rating="3"\n', b"")).rating is None
 
 
+@pytest.mark.parametrize("value", ["", "four", "nan", "inf", "-inf", "1e999"])
+def test_a_rating_that_is_no_finite_number_is_none_and_is_replaced(value):
+    packet = DARKTABLE.replace(b'xmp:Rating="3"', f'xmp:Rating="{value}"'.encode())
+    assert read_packet(packet).rating is None
+    assert read_packet(changed(read_packet(packet), rating=4, ours=OURS)).rating == 4
+
+
 def test_no_rating_leaves_the_one_that_is_there():
     assert read_packet(changed(read_packet(DARKTABLE), rating=None, ours=OURS)).rating == 3
     new = changed(None, rating=None, ours=OURS)

@@ -15,7 +15,7 @@ import pytest
 
 from mpiqe.apply import transfer
 from mpiqe.apply.transfer import is_second_name, move
-from mpiqe.apply.xmp import read_packet
+from mpiqe.apply.xmp import changed, read_packet
 from mpiqe.batch.sinks import CsvSink, kept_names
 from mpiqe.cli.main import main
 from mpiqe.scoring.score import Row, Score
@@ -390,6 +390,95 @@ def test_a_persons_rating_stays_unless_a_person_decided_otherwise(mpiqe, photos)
     assert read_packet(sidecar.read_bytes()).rating == 2
 
 
+def test_a_persons_rating_that_equals_ours_stays_theirs(mpiqe, photos):
+    sidecar = photos / "x/a.jpg.xmp"
+    theirs = changed(None, rating=3, ours={})
+    sidecar.write_bytes(theirs)
+    for quality in (0.5, 0.9):  # 3 stars, 5 stars
+        Path("scores.csv").write_text(f"path,score,quality\nphotos/x/a.jpg,1,{quality}\n")
+        _, out, _ = mpiqe("apply", "scores.csv", "--xmp", "--go")
+        packet = read_packet(sidecar.read_bytes())
+        assert packet.rating == 3
+        assert packet.ours == {"Score": "1.0", "Quality": str(quality)}
+        assert "1 rating of others stay; --replace-ratings replaces them" in out
+    mpiqe("apply", "scores.csv", "--xmp", "--go", "--replace-ratings")
+    assert read_packet(sidecar.read_bytes()).ours["Rating"] == "5"
+
+
+def test_a_rating_that_stays_keeps_the_bytes_of_its_number(mpiqe, photos):
+    sidecar = photos / "x/a.jpg.xmp"
+    sidecar.write_bytes(changed(None, rating=3, ours={}).replace(b'Rating="3"', b'Rating="2.6"'))
+    Path("scores.csv").write_text("path,score,quality\nphotos/x/a.jpg,1,0.9\n")
+    assert mpiqe("apply", "scores.csv", "--xmp", "--go")[0] == 0
+    assert b'xmp:Rating="2.6"' in sidecar.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("reject", "options"),
+    [
+        ("path,decision\nphotos/x/a.jpg,reject\n", []),
+        ("path,decision,score,quality\nphotos/x/a.jpg,reject,70,0.7\n", []),
+        ("path,score,quality\nphotos/x/a.jpg,10,0.1\n", ["--reject-below", 0.3]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("pick", "rating", "ours"),
+    [
+        ("path,decision\nphotos/x/a.jpg,pick\n", 0, None),
+        ("path,decision,score,quality\nphotos/x/a.jpg,pick,70,0.7\n", 4, "4"),
+        ("path,decision,rating\nphotos/x/a.jpg,pick,2\n", 2, None),
+    ],
+)
+@pytest.mark.parametrize("scored_between", [False, True])
+def test_a_photo_that_mpiqe_rejected_is_no_longer_rejected_once_it_is_picked(
+    mpiqe, photos, reject, options, pick, rating, ours, scored_between
+):
+    Path("d.csv").write_text(reject)
+    assert mpiqe("apply", "d.csv", "--xmp", "--go", *options)[0] == 0
+    sidecar = photos / "x/a.jpg.xmp"
+    assert read_packet(sidecar.read_bytes()).rating == -1
+    if scored_between:
+        Path("scores.csv").write_text("path,score,quality\nphotos/x/a.jpg,10,0.1\n")
+        mpiqe("apply", "scores.csv", "--xmp", "--go", *options)
+        assert read_packet(sidecar.read_bytes()).rating == -1  # a score does not take a decision back
+    Path("d.csv").write_text(pick)
+    _, out, _ = mpiqe("apply", "d.csv", "--xmp", "--go")
+    packet = read_packet(sidecar.read_bytes())
+    assert (packet.rating, packet.ours["Decision"], packet.ours.get("Rating")) == (rating, "pick", ours)
+    assert "of others" not in out
+    assert "wrote 0 sidecars, 1 need no change" in mpiqe("apply", "d.csv", "--xmp", "--go")[1]
+
+
+@pytest.mark.parametrize("columns", ["path,decision", "path,decision,quality"])
+def test_what_another_program_rejected_stays_so_when_picked_and_that_is_said(mpiqe, photos, columns):
+    sidecar = photos / "x/a.jpg.xmp"
+    sidecar.write_bytes(changed(None, rating=-1, ours={}))
+    Path("d.csv").write_text(f"{columns}\nphotos/x/a.jpg,pick{',0.9' if 'quality' in columns else ''}\n")
+    _, out, _ = mpiqe("apply", "d.csv", "--xmp", "--go")
+    assert read_packet(sidecar.read_bytes()).rating == -1
+    assert "1 rating of others stay; --replace-ratings replaces them" in out
+    mpiqe("apply", "d.csv", "--xmp", "--go", "--replace-ratings")
+    assert read_packet(sidecar.read_bytes()).rating == (5 if "quality" in columns else 0)
+
+
+def test_a_low_quality_does_not_reject_a_pick(mpiqe, photos):
+    Path("d.csv").write_text("path,decision,score,quality\nphotos/x/a.jpg,pick,10,0.1\nphotos/x/b.jpg,,10,0.1\n")
+    _, out, _ = mpiqe("apply", "d.csv", "--xmp", "--act-on", "pick,undecided", "--reject-below", "0.3")
+    assert "create  photos/x/a.jpg.xmp  rating 1" in out
+    assert "create  photos/x/b.jpg.xmp  rating -1" in out
+
+
+def test_our_rating_is_still_known_as_ours_after_a_pick_without_a_score(mpiqe, photos):
+    Path("scores.csv").write_text("path,score,quality\nphotos/x/a.jpg,50,0.5\n")
+    Path("d.csv").write_text("path,decision\nphotos/x/a.jpg,pick\n")
+    for table in ("scores.csv", "d.csv"):
+        assert mpiqe("apply", table, "--xmp", "--go")[0] == 0
+    Path("scores.csv").write_text("path,score,quality\nphotos/x/a.jpg,90,0.9\n")
+    _, out, _ = mpiqe("apply", "scores.csv", "--xmp", "--go")
+    assert read_packet((photos / "x/a.jpg.xmp").read_bytes()).rating == 5
+    assert "of others" not in out
+
+
 def test_adobes_sidecars_have_no_suffix_of_the_photo_and_are_not_shared(mpiqe, photos):
     (photos / "x/a.png").write_bytes(b"another a")
     Path("d.csv").write_text("path,rating\nphotos/x/a.jpg,4\nphotos/x/a.png,2\n")
@@ -409,6 +498,17 @@ def test_a_sidecar_that_is_none_is_left_as_it_is(mpiqe, photos):
     reason = "it has a document type declaration, which XMP does not allow"
     assert err == f"mpiqe: left alone: photos/x/a.jpg: a.jpg.xmp: {reason}\n"
     assert (photos / "x/b.jpg.xmp").exists()
+
+
+@pytest.mark.parametrize("value", ["inf", "1e999"])
+def test_a_sidecar_whose_rating_is_infinite_gets_ours_and_the_run_goes_on(mpiqe, photos, value):
+    sidecar = photos / "x/b.jpg.xmp"
+    sidecar.write_bytes(changed(None, rating=3, ours={}).replace(b'Rating="3"', f'Rating="{value}"'.encode()))
+    Path("d.csv").write_text("path,rating\nphotos/x/a.jpg,4\nphotos/x/b.jpg,2\nphotos/y/a.jpg,1\n")
+    status, out, err = mpiqe("apply", "d.csv", "--xmp", "--go")
+    assert (status, err) == (0, "")
+    assert "wrote 3 sidecars, 0 need no change" in out
+    assert read_packet(sidecar.read_bytes()).rating == 2
 
 
 @pytest.mark.parametrize(
@@ -463,10 +563,25 @@ def test_lines_of_a_table_may_end_in_a_carriage_return(mpiqe, photos):
         (["old.csv", "--xmp"], "scores without the column quality"),
         (["bad.csv", "--xmp"], "bad.csv, line 3: rating = '6': it must be a whole number from 0 to 5, or empty"),
         (["bad.csv", "--xmp"], "bad.csv, line 2: decision = 'maybe'"),
+        (["long.json", "--xmp"], "000 is not a number"),
+        (["long.jsonl", "--move", "a", "--worst", "1"], "long.jsonl, line 1: score = 1000"),
         (["d.csv", "--xmp", "--stars", "1,2"], "--stars '1,2': give four rising qualities"),
+        (["d.csv", "--xmp", "--stars", "0.1,nan,0.5,0.6"], "--stars '0.1,nan,0.5,0.6': give four rising qualities"),
         (["--undo", "d.csv"], "d.csv is not a journal of mpiqe apply"),
         (["--undo", "none"], "cannot read the journal"),
-        (["--undo", "d.csv", "--go"], "--undo JOURNAL stands alone"),
+        (["--undo", "d.csv", "--go"], "--undo JOURNAL stands alone; leave out --go"),
+        (["--undo", "d.csv", "l.txt", "--xmp"], "--undo JOURNAL stands alone; leave out FILE, --xmp"),
+        (
+            ["--undo", "d.csv", "--flat", "--reject-below", "0", "--replace-ratings", "--sidecar", "adobe"],
+            "leave out --flat, --sidecar, --reject-below, --replace-ratings",
+        ),
+        (
+            ["d.csv", "--move", "a", "--stars", "0.1,0.2,0.3,0.4", "--reject-below", "7", "--replace-ratings"],
+            "with --move, leave out --stars, --reject-below, --replace-ratings, of use only with --xmp",
+        ),
+        (["d.csv", "--copy", "a", "--sidecar", "darktable"], "with --copy, leave out --sidecar, of use only with"),
+        (["d.csv", "--xmp", "--flat"], "with --xmp, leave out --flat, of use only with --move, --copy and --link"),
+        (["d.csv", "--xmp", "--act-on", "0", "--reject-below", "7"], "--reject-below must be a quality from 0 to 1"),
         (["d.csv", "--move", "d.csv"], "d.csv is not a folder"),
     ],
 )  # fmt: skip
@@ -477,6 +592,8 @@ def test_what_cannot_be_meant_is_a_usage_error(mpiqe, photos, arguments, message
     Path("l.txt").write_text("photos/x/a.jpg\n")
     Path("old.csv").write_text("path,score\nphotos/x/a.jpg,4\n")
     Path("bad.csv").write_text("path,decision,rating\nphotos/x/a.jpg,maybe,\nphotos/x/b.jpg,pick,6\n")
+    Path("long.json").write_text('[{"path":"a.jpg","rating":1' + "0" * 400 + "}]")
+    Path("long.jsonl").write_text('{"path":"a.jpg","score":1' + "0" * 400 + "}\n")
     before = files()
     status, out, err = mpiqe("apply", *arguments)
     assert (status, out) == (2, "")

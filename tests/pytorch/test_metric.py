@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,8 @@ def test_a_score_does_not_depend_on_the_batch(run: Path) -> None:
 def test_the_gradient_is_that_of_finite_differences(
     run: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    metric = create_metric(run, device="cpu", quantize=False).double()
+    metric = create_metric(run, device="cpu", quantize=False)
+    metric.model.double()  # the metric itself stays in fp32
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # the last steps of the model are in fp32 otherwise
     images = (photo(*size)[None].double() / 255 * 0.8 + 0.1).requires_grad_()
     metric(images).sum().backward()
@@ -114,6 +116,38 @@ def test_autocast_and_inference_mode_around_it_change_nothing(run: Path) -> None
     metric(image).sum().backward()  # what inference mode has kept is no obstacle
     assert image.grad is not None
     assert image.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda module: module.to(torch.bfloat16),
+        lambda module: module.to("cpu", torch.float16),
+        lambda module: module.half(),
+        lambda module: module.double(),
+        lambda module: module.type(torch.float16),
+        lambda module: nn.Sequential(module).bfloat16()[0],
+    ],
+)
+def test_it_stays_in_fp32_whatever_type_it_is_brought_to(run: Path, convert: Callable[[nn.Module], nn.Module]) -> None:
+    metric = create_metric(run, device="cpu")
+    images = photo(50, 50)[None]
+    expected = metric(images)
+    loss = QualityLoss(metric)
+    expected_loss = loss(images)
+    types = [buffer.dtype for buffer in metric.buffers()]
+    assert convert(metric) is metric
+    assert torch.equal(metric(images), expected)
+    assert convert(loss) is loss
+    assert torch.equal(loss(images), expected_loss)
+    assert torch.equal(metric.to(torch.float32)(images), expected)
+    assert [buffer.dtype for buffer in metric.buffers()] == types
+
+
+def test_a_change_of_type_and_device_at_once_changes_the_device_alone(run: Path) -> None:
+    metric = create_metric(run, device="cpu").to("meta", torch.float16)
+    assert {buffer.device.type for buffer in metric.buffers()} == {"meta"}
+    assert {buffer.dtype for buffer in metric.buffers() if buffer.is_floating_point()} == {torch.float32}
 
 
 def test_random_crops_are_drawn_from_torchs_generator(run: Path) -> None:
@@ -192,3 +226,8 @@ def test_losses_are_reduced_as_asked(run: Path) -> None:
     torch.testing.assert_close(create_metric(run, as_loss=True, device="cpu", loss_reduction="sum")(images), each.sum())
     with pytest.raises(ConfigError, match="median"):
         create_metric(run, as_loss=True, device="cpu", loss_reduction="median")
+
+
+def test_an_unknown_reduction_is_refused_without_as_loss_too(run: Path) -> None:
+    with pytest.raises(ConfigError, match="loss_reduction must be one of mean, sum, none, not 'median'"):
+        create_metric(run, device="cpu", loss_reduction="median")

@@ -158,7 +158,7 @@ def _number(name: str, value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON's integers may have more digits than a float holds
         raise ValueError(f"{name} = {value!r} is not a number") from None
     if not math.isfinite(number) or isinstance(value, bool):
         raise ValueError(f"{name} = {value!r} is not a number")

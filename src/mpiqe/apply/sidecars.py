@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 from mpiqe.apply import transfer, xmp
@@ -22,6 +23,7 @@ Style = Literal["darktable", "adobe"]
 """``NAME.EXT.xmp``, as darktable and digiKam have it, or ``NAME.xmp``, as Adobe's programs have it."""
 
 REJECTED = -1
+UNRATED = 0
 STARS = (0.2, 0.4, 0.6, 0.8)
 """Qualities from which on a photo has 2, 3, 4 and 5 stars; below the first it has one."""
 
@@ -41,15 +43,16 @@ class Thresholds:
             values = STARS if stars is None else tuple(float(part) for part in stars.split(","))
         except ValueError:
             values = ()
-        if len(values) != 4 or list(values) != sorted(set(values)) or not values[0] >= 0 or not values[-1] <= 1:
+        are_rising = all(low < high for low, high in pairwise(values))  # as written, NaN is refused too
+        if len(values) != 4 or not are_rising or not values[0] >= 0 or not values[-1] <= 1:
             raise ConfigError(f"--stars {stars!r}: give four rising qualities from 0 to 1, as 0.2,0.4,0.6,0.8")
         if reject_below is not None and not 0 <= reject_below <= 1:
             raise ConfigError(f"--reject-below must be a quality from 0 to 1, not {reject_below:g}")
         return cls(values, reject_below)
 
-    def rating(self, quality: float) -> int:
-        """-1, or 1 to 5."""
-        if self.reject_below is not None and quality < self.reject_below:
+    def rating(self, quality: float, *, may_reject: bool = True) -> int:
+        """-1, or 1 to 5; without ``may_reject`` 1 to 5."""
+        if may_reject and self.reject_below is not None and quality < self.reject_below:
             return REJECTED
         return 1 + sum(quality >= threshold for threshold in self.stars)
 
@@ -72,7 +75,7 @@ class SidecarEdit:
     rating: int | None
     """``xmp:Rating`` in ``content``."""
     kept_rating: bool = False
-    """Whether a rating that somebody else gave stays in place of ours."""
+    """Whether the rating is one that somebody else gave, and ours was not written."""
 
     def to_json(self) -> dict[str, Any]:
         """What the journal says of it."""
@@ -114,7 +117,7 @@ class SidecarPlan:
     ratings: Counter[int | None] = field(default_factory=Counter)
     """How many sidecars have which rating, those that need no change included."""
     kept: int = 0
-    """Ratings of others that stay in place of ours."""
+    """Ratings of others that stay, and ours was not written."""
     unchanged: int = 0
     other_style: int = 0
     """Photos that have a sidecar of the other style."""
@@ -133,7 +136,7 @@ class SidecarPlan:
         self.left += left
         taken: dict[str, str] = {}
         for entry, photo in found:
-            if _rating(entry, self.thresholds)[0] is None and not _values(entry, "", None):
+            if _rating(entry, self.thresholds)[0] is None and not _values(entry):
                 self.left.append((entry.path, "has no score and no decision"))
                 continue
             path = _sidecar_of(photo, self.style)
@@ -159,14 +162,22 @@ class SidecarPlan:
     def _edit(self, entry: Entry, photo: str, path: str) -> SidecarEdit:
         before = read_regular(path, xmp.MOST_BYTES) if os.path.lexists(path) else None
         packet = None if before is None else xmp.read_packet(before)
-        rating, is_ours = _rating(entry, self.thresholds)
-        kept = False
-        if packet is not None and packet.rating and is_ours and not self.replace_ratings:
-            kept = packet.rating != rating and str(packet.rating) != packet.ours.get("Rating")
-            rating = packet.rating if kept else rating
-        values = _values(entry, self.table.model, None if kept or not is_ours else rating)
+        rating, is_decided = _rating(entry, self.thresholds)
+        old = packet.rating if packet else None
+        is_from_score, is_from_reject = _origin(packet)
+        is_pick = entry.decision == "pick"
+        if is_pick and rating is None and old == REJECTED:
+            rating = UNRATED
+        may_replace = is_decided or is_from_score or (is_pick and is_from_reject) or self.replace_ratings
+        kept = rating is not None and bool(old) and not may_replace
+        if kept:
+            rating = None
+        shown = old if rating is None else rating
+        is_ours = is_from_score if rating is None else not is_decided
+        # an earlier decision to reject stays with its rating, so that a later pick knows that both are ours
+        decision = "reject" if rating is None and is_from_reject else ""
+        values = _values(entry, model=self.table.model, rating=(shown or None) if is_ours else None, decision=decision)
         content = xmp.changed(packet, rating=rating, ours=values)
-        shown = rating if rating is not None else packet.rating if packet else None
         return SidecarEdit(path, photo, before, content, shown, kept)
 
 
@@ -175,18 +186,30 @@ def _sidecar_of(photo: str, style: Style) -> str:
 
 
 def _rating(entry: Entry, thresholds: Thresholds) -> tuple[int | None, bool]:
-    """The rating of an entry, and whether it follows from the score and not from what a person decided."""
+    """The rating of an entry, and whether a person decided it; otherwise it follows from the score."""
     if entry.decision == "reject":
-        return REJECTED, False
+        return REJECTED, True
     if entry.rating is not None:
-        return entry.rating, False
+        return entry.rating, True
     if entry.quality is not None:
-        return thresholds.rating(entry.quality), True
+        return thresholds.rating(entry.quality, may_reject=entry.decision != "pick"), False
     return None, False
 
 
-def _values(entry: Entry, model: str, rating: int | None) -> dict[str, str]:
-    """Our properties, ``NAME`` to text. ``Rating`` is one that follows from the score, so that we know it as ours."""
+def _origin(packet: xmp.Packet | None) -> tuple[bool, bool]:
+    """Whether an earlier run wrote the packet's rating: for a score, and for a decision to reject."""
+    if packet is None or packet.rating is None:
+        return False, False
+    is_from_score = packet.ours.get("Rating") == str(packet.rating)
+    return is_from_score, packet.rating == REJECTED and packet.ours.get("Decision") == "reject"
+
+
+def _values(entry: Entry, *, model: str = "", rating: int | None = None, decision: str = "") -> dict[str, str]:
+    """Our properties, ``NAME`` to text.
+
+    ``rating``: one that follows from a score, so that later runs know it as ours. ``decision``: that of an earlier run,
+    for an entry that has none.
+    """
     values: dict[str, object] = {
         "Score": entry.score,
         "Quality": entry.quality,
@@ -194,7 +217,7 @@ def _values(entry: Entry, model: str, rating: int | None) -> dict[str, str]:
         "IntervalHigh": entry.interval and entry.interval[1],
         "Distortion": entry.distortion,
         "Model": model,
-        "Decision": entry.decision,
+        "Decision": entry.decision or decision,
         "Rating": rating,
     }
     return {name: printable(str(value)) for name, value in values.items() if value not in (None, "")}

@@ -92,11 +92,11 @@ class Packet:
 
     @property
     def rating(self) -> int | None:
-        """``xmp:Rating``; ``None`` where there is none, or one that is no number."""
+        """``xmp:Rating``; ``None`` where there is none, or one that is no finite number."""
         for each in self._ratings():
             try:
                 return round(float(each.value))
-            except ValueError:
+            except (ValueError, OverflowError):  # round() of NaN and of an infinity
                 return None
         return None
 

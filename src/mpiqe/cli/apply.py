@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -56,9 +56,9 @@ def apply(
     ] = None,
     flat: Annotated[bool, typer.Option("--flat", help="Put all into DIR itself, without their folders.")] = False,
     sidecar: Annotated[
-        Literal["darktable", "adobe"],
-        typer.Option(help="darktable: NAME.EXT.xmp, digiKam's too; adobe: NAME.xmp.", metavar="S"),
-    ] = "darktable",
+        Literal["darktable", "adobe"] | None,
+        typer.Option(help="darktable: NAME.EXT.xmp, digiKam's too; adobe: NAME.xmp. [default: darktable]", metavar="S"),
+    ] = None,
     stars: Annotated[
         str | None,
         typer.Option(help="Qualities from which on 2, 3, 4 and 5 stars are given. [default: 0.2,0.4,0.6,0.8]"),
@@ -83,33 +83,58 @@ def apply(
 
     Exit status: 0 all was done, 1 some photos were left alone, 2 wrong usage.
     """
+    folders = {"move": move, "copy": copy, "link": link}
+    of_folders = {"--flat": flat}
+    of_xmp = {
+        "--sidecar": sidecar,
+        "--stars": stars,
+        "--reject-below": reject_below,
+        "--replace-ratings": replace_ratings,
+    }
     if undo is not None:
-        others = (table, move, copy, link, act_on, min_score, max_score, worst, best, root, journal, stars)
-        if any(other is not None for other in others) or xmp or go:
-            raise ConfigError("--undo JOURNAL stands alone")
+        others = {
+            "FILE": table,
+            **{f"--{name}": folder for name, folder in folders.items()},
+            "--xmp": xmp,
+            "--go": go,
+            "--act-on": act_on,
+            "--min-score": min_score,
+            "--max-score": max_score,
+            "--worst": worst,
+            "--best": best,
+            "--root": root,
+            **of_folders,
+            **of_xmp,
+            "--journal": journal,
+        }
+        if given := _given(others):
+            raise ConfigError(f"--undo JOURNAL stands alone; leave out {given}")
         _undo(undo)
         return
-    folders = {"move": move, "copy": copy, "link": link}
     actions = [*(name for name, folder in folders.items() if folder is not None), *["xmp"] * xmp]
     if table is None or len(actions) != 1:
         raise ConfigError("give FILE and one of --move DIR, --copy DIR, --link DIR and --xmp; or --undo JOURNAL")
+    (action,) = actions
+    if given := _given(of_folders if action == "xmp" else of_xmp):
+        where = "--move, --copy and --link" if action == "xmp" else "--xmp"
+        raise ConfigError(f"with --{action}, leave out {given}, of use only with {where}")
     from mpiqe.apply.choice import chosen
     from mpiqe.apply.decisions import read_decisions
     from mpiqe.apply.places import plan_files
     from mpiqe.apply.sidecars import SidecarPlan, Thresholds
     from mpiqe.sources.find import standard_input
 
+    thresholds = Thresholds.parse(stars, reject_below)
     read = read_decisions(table, standard_input([table]).read() if table == "-" else None)
     selection = selection_options.of(min_score=min_score, max_score=max_score, worst=worst, best=best)
-    (action,) = actions
     entries, words = chosen(read, action=action, act_on=act_on, selection=selection)
     if not entries:
         counts = ", ".join(f"{number} {state}" for state, number in read.counts.items() if number)
         typer.echo(f"nothing to do: no photo of {table} is {words}" + (f" ({counts})" if counts else ""))
         return
     if action == "xmp":
-        thresholds = Thresholds.parse(stars, reject_below)
-        plan = SidecarPlan(read, entries, os.path.abspath(root or "."), sidecar, thresholds, replace_ratings)
+        style = sidecar or "darktable"
+        plan = SidecarPlan(read, entries, os.path.abspath(root or "."), style, thresholds, replace_ratings)
         _write_sidecars(plan, go=go, journal=journal)
     else:
         folder = str(folders[action])
@@ -118,6 +143,11 @@ def apply(
         what = f"{_number(files.photos, 'photo')} of {len(read.entries)} ({words})"
         what += f" and {_number(sidecars, 'sidecar')}" if sidecars else ""
         _transfer(cast("FileAction", action), files, folder, what=what, go=go, journal=journal)
+
+
+def _given(options: Mapping[str, object]) -> str:
+    """The names of the options that were given."""
+    return ", ".join(name for name, value in options.items() if value is not None and value is not False)
 
 
 def _transfer(action: "FileAction", plan: "Plan", folder: str, *, what: str, go: bool, journal: Path | None) -> None:

@@ -8,7 +8,7 @@ import torch
 from mpiqe.images import DEFAULT_MAX_PIXELS
 from mpiqe.option_types import CropMode
 from mpiqe.scoring.loading import load
-from mpiqe.torch.loss import QualityLoss, Reduction
+from mpiqe.torch.loss import QualityLoss, Reduction, check_reduction
 from mpiqe.torch.metric import QualityMetric
 
 
@@ -68,8 +68,10 @@ def create_metric(
     ``view_side``, ``seed``, ``backbone`` and ``max_pixels`` are those of ``mpiqe.load``, ``quantize`` that of
     ``QualityMetric``.
 
-    Raises ``WeightsError`` and ``ConfigError`` as ``mpiqe.load`` does; an exported graph has no gradient.
+    Raises ``WeightsError`` and ``ConfigError`` as ``mpiqe.load`` does, and ``ConfigError`` for another
+    ``loss_reduction``, also without ``as_loss``; an exported graph has no gradient.
     """
+    check_reduction(loss_reduction)
     scorer = load(
         weights,
         backbone=backbone,

@@ -10,6 +10,12 @@ from mpiqe.torch.metric import Images, QualityMetric
 Reduction = Literal["mean", "sum", "none"]
 
 
+def check_reduction(reduction: str) -> None:
+    """Raise ``ConfigError`` for what is no ``Reduction``."""
+    if reduction not in get_args(Reduction):
+        raise ConfigError(f"loss_reduction must be one of {', '.join(get_args(Reduction))}, not {reduction!r}")
+
+
 class QualityLoss(nn.Module):
     """(best - score) / (best - worst): 0 at the best rating of the training set, 1 at the worst; lower is better.
 
@@ -24,8 +30,7 @@ class QualityLoss(nn.Module):
 
     def __init__(self, metric: QualityMetric, *, reduction: Reduction = "mean") -> None:
         super().__init__()
-        if reduction not in get_args(Reduction):
-            raise ConfigError(f"loss_reduction must be one of {', '.join(get_args(Reduction))}, not {reduction!r}")
+        check_reduction(reduction)
         self.metric = metric
         self.reduction = reduction
 

@@ -3,7 +3,7 @@
 Axes: N images, H, W their pixels, K crops of an image, S pixels along a crop's side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,10 +28,12 @@ class QualityMetric(nn.Module):
     these require a gradient. The model's own weights do not: they are buffers that no optimiser sees and no
     ``state_dict`` holds, and the module stays in eval mode whatever ``train()`` is told.
 
-    It computes in fp32 under ``torch.autocast`` too. ``quantize``: floating-point pixels are rounded to 8 bits, as
-    ``Scorer`` rounds them and as a file would, with a gradient that passes the rounding; without, the score is a
-    continuous function of the pixels, on example photos up to 5 % of the range away. ``random`` crops are drawn anew at
-    every call, from torch's generator.
+    It computes in fp32 under ``torch.autocast`` too, and its buffers keep their types: ``.to``, ``.half()`` and
+    ``.double()``, of the module or of one that holds it, change the device alone.
+
+    ``quantize``: floating-point pixels are rounded to 8 bits, as ``Scorer`` rounds them and as a file would, with a
+    gradient that passes the rounding; without, the score is a continuous function of the pixels, on example photos up
+    to 5 % of the range away. ``random`` crops are drawn anew at every call, from torch's generator.
 
     ``scorer`` must have been loaded with the runtime ``torch``; raises ``ConfigError`` for another. The metric takes
     its model over: the scorer is not to be used any more. ``create_metric`` does both.
@@ -65,6 +67,16 @@ class QualityMetric(nn.Module):
     def train(self, mode: bool = True) -> "QualityMetric":
         """Stay in eval mode."""
         return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "QualityMetric":
+        """Move as ``.to``, ``.cuda`` and ``.half`` ask, of this module or of one that holds it; keep every type."""
+
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        super()._apply(move, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def forward(self, images: Images) -> Tensor:
         """(N, 3, H, W) or a list of (3, H, W), uint8 or floating point in [0, 1] -> scores (N,) fp32; N >= 1.
