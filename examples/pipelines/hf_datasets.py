@@ -1,4 +1,4 @@
-"""Scores in Hugging Face's datasets, held and streamed: pip install . datasets (in the repository). Run in examples/."""
+"""Scores in Hugging Face's datasets, held and streamed: pip install . datasets (in the repository). For examples/."""
 
 from pathlib import Path
 
