@@ -177,8 +177,17 @@ def score_to(
     if cluster:
         cluster.check(target, figures=figures is not None, device=device)
     stdin, left_out, scores = standard_input(paths), PassedOver(), Scores()
+    empty: list[str] = []
     found = find(
-        paths, stdin=stdin, limits=limits, column=column, output=target.final, left_out=left_out, kept=kept, null=null
+        paths,
+        stdin=stdin,
+        limits=limits,
+        column=column,
+        output=target.final,
+        left_out=left_out,
+        kept=kept,
+        null=null,
+        empty=empty,
     )
     folder = FigureFolder(Path(figures)) if figures is not None else None
     if folder:
@@ -201,6 +210,7 @@ def score_to(
                 scores=scores,
                 names=names,
                 null=null,
+                empty=empty,
                 waits=waits,
             )
         took = time.monotonic() - began
