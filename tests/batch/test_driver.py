@@ -1,5 +1,6 @@
 """A job with ``engine="ray"`` whose nodes are this process: what the driver does, without a cluster."""
 
+import contextlib
 import json
 from contextlib import contextmanager
 
@@ -79,3 +80,25 @@ def test_what_a_node_left_out_and_what_the_rows_come_to_reach_the_driver(tmp_pat
     mpiqe.score_to(folder, tmp_path / "rows.json", **again, overwrite=True)
     assert [row["score"] for row in json.loads((tmp_path / "rows.json").read_text())] == [100, None, 200]
     assert not list(tmp_path.glob("rows.json.new*"))
+
+
+def test_a_job_that_overwrites_unfinished_shards_starts_anew_and_leaves_them_until_it_has_rows(tmp_path, folder):
+    def interrupt(progress):
+        if progress.done:
+            raise KeyboardInterrupt
+
+    output, here = tmp_path / "rows.csv", tmp_path / "here.csv"
+    ray = {"engine": "ray", "shard_size": 3}
+    with pytest.raises(JobInterrupted):
+        mpiqe.score_to(folder, output, **ray, on_progress=interrupt)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(mpiqe.ConfigError, match="there is no image"):
+        mpiqe.score_to(tmp_path / "empty", output, **ray, overwrite=True)
+    assert len(list(parts_folder(output).glob("shard-*"))) == 1
+    for options in ({"on_progress": interrupt}, {}):  # the first leaves shards of other options beside the output
+        with contextlib.suppress(JobInterrupted):
+            mpiqe.score_to(folder, output, **ray, overwrite=True, crops=3 if options else 2, **options)
+    mpiqe.score_to(folder, here, crops=2)
+    assert output.read_bytes() == here.read_bytes()
+    assert not parts_folder(output).exists()
+    assert not list(tmp_path.glob("rows.csv.new*"))

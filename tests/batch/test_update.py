@@ -226,6 +226,111 @@ def test_a_folder_that_is_empty_or_cannot_be_listed_drops_no_rows(tmp_path, fold
     assert output.read_bytes() == before
 
 
+@pytest.fixture
+def two(tmp_path, folder, monkeypatch):
+    """An output with six rows of ``photos`` and three of ``b``, folders in the working directory."""
+    (tmp_path / "b").mkdir()
+    for level in (10, 20, 30):
+        save(tmp_path / "b" / f"p{level}.png", level)
+    monkeypatch.chdir(tmp_path)
+    mpiqe.score_to(["photos", "b"], "rows.csv")
+    return tmp_path / "rows.csv"
+
+
+def unmount(folder):
+    """Leave the folder empty, as where a disk is not mounted."""
+    folder.rename(folder.with_name("elsewhere"))
+    folder.mkdir()
+
+
+def refused(sources, output, match, **options):
+    """Whether an update ends with such an error and leaves all as it was."""
+    before = {path.name: path.read_bytes() for path in output.parent.iterdir() if path.is_file()}
+    with pytest.raises(ConfigError, match=match):
+        mpiqe.score_to(sources, output, update=True, **options)
+    after = {path.name: path.read_bytes() for path in output.parent.iterdir() if path.is_file()}
+    return {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize("path", ["b", "./b", "b/", "{tmp_path}/b", "b/*.png", "{{b,c}}"])
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "last"])
+def test_a_path_of_several_that_has_nothing_any_more_drops_no_rows(two, path, is_first):
+    path = path.format(tmp_path=two.parent)
+    if "{" in path:
+        (two.parent / "c").mkdir()
+    sources = [path, "photos"] if is_first else ["photos", path]
+    unmount(two.parent / "b")
+    assert refused(sources, two, r"there is nothing to score in .*b.*, and .*rows\.csv has rows of it")
+    assert beside(two) == []
+    if "{" not in path:
+        (two.parent / "b").rmdir()
+        assert refused(sources, two, r"b/?(\*\.png, and | is not there, so the rows of )")
+        assert beside(two) == []
+    assert mpiqe.score_to("photos", two, update=True) == JobResult(6, 0, kept=6, dropped=3)  # it is not named any more
+
+
+def test_a_path_that_is_not_there_and_was_never_scored_drops_no_rows(two, monkeypatch):
+    (two.parent / "cwd").mkdir()
+    monkeypatch.chdir(two.parent / "cwd")  # where "photos" is something else
+    for path in ("photos", "x.png", "x.tar"):
+        assert refused(path, two, rf"{path} is not there, so the rows of .*rows\.csv are left as they are")
+        assert refused([two.parent / "photos", path], two, rf"{path} is not there")
+    assert beside(two) == []
+
+
+def test_an_archive_and_a_link_that_lead_nowhere_drop_no_rows(tmp_path, folder):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(folder / "p10.png", "p10.png")
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "list").write_text(f"{tmp_path / 'a.tar'}\n{tmp_path / 'link'}\n")
+    output = tmp_path / "rows.jsonl"
+    mpiqe.score_to(f"@{tmp_path / 'list'}", output)
+    for path in (tmp_path / "a.tar", folder):
+        path.rename(tmp_path / "elsewhere")
+        assert refused(f"@{tmp_path / 'list'}", output, "is not there, so the rows of")
+        (tmp_path / "elsewhere").rename(path)
+    assert mpiqe.score_to(f"@{tmp_path / 'list'}", output, update=True) == JobResult(7, 0, kept=7)
+
+
+@pytest.mark.parametrize("named", ["folders", "files"])
+@pytest.mark.parametrize("is_there", [True, False], ids=["void", "missing"])
+def test_a_list_of_what_lies_on_a_disk_that_is_not_mounted_drops_no_rows(two, named, is_there):
+    files = sorted(two.parent.glob("photos/*")) + sorted(two.parent.glob("b/*"))
+    listed = files if named == "files" else [two.parent / "photos", two.parent / "b"]
+    (two.parent / "list").write_text("".join(f"{path}\n" for path in listed))
+    mpiqe.score_to("@list", two, update=True)
+    unmount(two.parent / "b")
+    if not is_there:
+        (two.parent / "b").rmdir()
+    assert refused("@list", two, "nothing to score in .*b, and" if named == "folders" and is_there else "is not there")
+    if named == "files":
+        assert refused(files, two, "p10.png is not there")
+
+
+def test_a_folder_that_is_emptied_during_an_update_drops_no_rows(two):
+    save(two.parent / "photos" / "new.png", 1)
+
+    def empty(step):
+        if step.done == 0:
+            unmount(two.parent / "b")
+
+    assert refused(["photos", "b"], two, "there is nothing to score in b, and", on_progress=empty)
+
+
+def test_a_named_photo_that_was_deleted_gets_the_row_of_a_new_run(two, tmp_path):
+    files = [f"b/p{level}.png" for level in (10, 20, 30)]
+    mpiqe.score_to(["photos", *files], two, update=True)
+    (tmp_path / "b" / "p20.png").unlink()
+    for sources in (["photos", *files], ["photos", "missing/*.png", "photos/*.tif", *files]):
+        (tmp_path / "list").write_text("\n".join(sources))
+        for named in (sources, "@list"):
+            result = mpiqe.score_to(named, two, update=True)
+            assert (result.failed, result.kept) == (1 if sources[1:] == files else 3, 8)
+    mpiqe.score_to("@list", tmp_path / "new.csv")
+    assert rows_of(two) == rows_of(tmp_path / "new.csv")
+    assert mpiqe.score_to(["photos", "b"], two, update=True).dropped == 3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])])
 def test_a_kill_leaves_the_output_as_it_was_and_the_next_update_goes_on(tmp_path, folder, form):

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import mpiqe
 from mpiqe.batch import figures, output, parquet_sink
 from mpiqe.batch.parquet_sink import parts_folder
 from mpiqe.batch.resume import settings_file
@@ -27,6 +28,7 @@ from mpiqe.cli.main import main
 from mpiqe.scoring import loading
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("conftest.py"))]
+REAL_LOAD = loading.load
 FORMS = ("csv", "jsonl", "parquet")
 TEXTS_QUICKLY = (*FORMS[:2], pytest.param(FORMS[2], marks=pytest.mark.slow))
 
@@ -263,6 +265,54 @@ def test_rows_that_were_not_finished_are_not_thrown_away(score, photos, tmp_path
     assert score(photos, "--output", rows, "--overwrite")[0] == 1
     assert len(content(rows)) == 13
     assert not parts_folder(rows).exists()
+
+
+@pytest.mark.parametrize("is_new", [False, True], ids=["unfinished", "unfinished-overwrite"])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.json"])
+def test_an_overwrite_that_cannot_begin_leaves_unfinished_rows(score, photos, tmp_path, monkeypatch, name, is_new):
+    rows, whole = tmp_path / name, tmp_path / f"whole.{name}"
+    assert score(photos, "--output", whole)[0] == 1
+    if is_new:
+        assert score(photos / "03-ü.png", "--output", rows)[0] == 0
+
+    def stop(progress):
+        if progress.done == 5:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        mpiqe.score_to(photos, rows, overwrite=is_new, on_progress=stop)
+    (tmp_path / "empty").mkdir()
+    before = everything(tmp_path)
+    status, err = score(tmp_path / "empty", "--output", rows, "--overwrite")
+    assert (status, "there is no image in" in err) == (2, True)
+    with monkeypatch.context() as patches:
+        patches.setattr(loading, "load", REAL_LOAD)
+        status, err = score(photos, "--output", rows, "--overwrite", "--weights", "no/such/run")
+    assert (status, "no checkpoint 'no/such/run'" in err) == (2, True)
+    assert everything(tmp_path) == before
+    assert score(photos, "--output", rows, "--resume") == (1, FAILED)
+    assert content(rows) == content(whole)
+
+
+def test_an_overwrite_that_is_stopped_leaves_the_parts_of_an_unfinished_run(score, photos, tmp_path):
+    rows, whole = tmp_path / "rows.parquet", tmp_path / "whole.parquet"
+    assert score(photos, "--output", whole)[0] == 1
+
+    def stop(progress):
+        if progress.done == 5:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        mpiqe.score_to(photos, rows, crops=3, on_progress=stop)
+    before = everything(parts_folder(rows))
+    assert before
+    with pytest.raises(LookupError):
+        mpiqe.score_to(photos, rows, overwrite=True, on_progress=stop)
+    assert everything(parts_folder(rows)) == before
+    assert score(photos, "--output", rows, "--resume") == (1, FAILED)
+    assert content(rows) == content(whole)
+    assert not parts_folder(rows).exists()
+    assert not list(tmp_path.glob("*.new*"))
 
 
 @pytest.mark.parametrize(

@@ -300,6 +300,38 @@ def test_columns_of_a_table_are_kept_in_its_rows(score, tmp_path, folder, form):
     assert "keep" in err
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_column_to_keep_that_is_named_twice_is_there_once(score, tmp_path, form):
+    pq.write_table(pa.table({"image": [png(10)], "id": [7], "label": ["a"]}), tmp_path / "t.parquet")
+    rows, once = tmp_path / f"rows.{form}", tmp_path / f"once.{form}"
+    assert score(tmp_path / "t.parquet", "--keep", "id,id,label", "--keep", "id", "--output", rows)[0] == 0
+    assert score(tmp_path / "t.parquet", "--keep", "id,label", "--output", once)[0] == 0
+    if form == "parquet":
+        assert pq.read_table(rows).equals(pq.read_table(once))
+    else:
+        assert rows.read_bytes() == once.read_bytes()
+    assert score(tmp_path / "t.parquet", "--keep", "id,label,id", "--output", rows, "--resume")[0] == 0
+
+
+@pytest.mark.parametrize("kept", ["path,table_path", "table_path,path", "id,table_scene_day,scene_day"])
+def test_columns_to_keep_that_would_have_one_name_are_refused(score, tmp_path, kept):
+    values = {
+        "image": [png(10)],
+        "id": [7],
+        "path": ["p"],
+        "table_path": ["q"],
+        "scene_day": [1],
+        "table_scene_day": [2],
+    }
+    pq.write_table(pa.table(values), tmp_path / "t.parquet")
+    status, _, err = score(tmp_path / "t.parquet", "--keep", kept, "--output", tmp_path / "rows.csv")
+    first, second = kept.split(",")[-2:]
+    name = max(first, second, key=len)
+    assert (status, f"the columns {first!r} and {second!r} would both be called {name!r}" in err) == (2, True)
+    assert not (tmp_path / "rows.csv").exists()
+    assert score(tmp_path / "t.parquet", "--keep", first, "--output", tmp_path / "rows.csv")[0] == 0
+
+
 def test_a_column_to_keep_that_a_table_has_not_is_said(score, tmp_path):
     pq.write_table(pa.table({"image": [png(10)], "id": [1]}), tmp_path / "t.parquet")
     status, out, _ = score(tmp_path / "t.parquet", "--keep", "nothing", "--format", "csv")

@@ -19,7 +19,7 @@ from mpiqe.batch.ray.driver import SHARD_SIZE, Cluster
 from mpiqe.batch.remote import RemoteOutput
 from mpiqe.batch.resume import KEEP, identity
 from mpiqe.batch.selection import Selection
-from mpiqe.batch.sinks import Stream
+from mpiqe.batch.sinks import Stream, checked_kept
 from mpiqe.batch.summary import Scores, Summary
 from mpiqe.batch.update import is_there, update_here
 from mpiqe.errors import ConfigError
@@ -134,7 +134,7 @@ def score_to(
     """
     paths = [os.fspath(source) for source in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     _check(max_bytes, timeout, engine)
-    kept = tuple(keep)
+    kept = checked_kept(keep)
     began = time.monotonic()
     is_path = isinstance(output, (str, os.PathLike))
     reach = Reach.of(paths, schemes=allow_scheme, hosts=allow_host)
@@ -177,8 +177,17 @@ def score_to(
     if cluster:
         cluster.check(target, figures=figures is not None, device=device)
     stdin, left_out, scores = standard_input(paths), PassedOver(), Scores()
+    empty: list[str] = []
     found = find(
-        paths, stdin=stdin, limits=limits, column=column, output=target.final, left_out=left_out, kept=kept, null=null
+        paths,
+        stdin=stdin,
+        limits=limits,
+        column=column,
+        output=target.final,
+        left_out=left_out,
+        kept=kept,
+        null=null,
+        empty=empty,
     )
     folder = FigureFolder(Path(figures)) if figures is not None else None
     if folder:
@@ -201,6 +210,7 @@ def score_to(
                 scores=scores,
                 names=names,
                 null=null,
+                empty=empty,
                 waits=waits,
             )
         took = time.monotonic() - began

@@ -185,7 +185,7 @@ class Output:
         remote.begin(resume=self.resume, overwrite=self.overwrite, is_unfinished=is_unfinished)
 
     def _settle(self, final: Path) -> None:
-        """Choose where the rows are written, and remove what is started anew."""
+        """Choose where the rows are written."""
         new = beside(final)
         is_unfinished = waits_beside(final, self.form)
         is_there = is_occupied(final, self.made_as)
@@ -202,12 +202,20 @@ class Output:
             raise ConfigError(
                 f"{final} is there already: --resume continues it, --overwrite replaces it; or name another --output"
             )
-        self.path = new if is_there or self.made_as.is_made_at_the_end else final
+        has_parts = self.overwrite and parts_folder(final).exists()  # they stay until the new rows are there
+        self.path = new if is_there or has_parts or self.made_as.is_made_at_the_end else final
+
+    def start_anew(self) -> None:
+        """Remove the unfinished rows that lie where new ones are going to be written; ``opened`` does this.
+
+        Not before there is something to score, and a model to score it with: else these rows are lost for nothing.
+        """
+        if self.resume or self.final is None or not self._is_file:
+            return
+        new = beside(self.final)
         remove_parts(new)
         for leftover in (new, settings_file(new), signatures_file(new)):
             leftover.unlink(missing_ok=True)
-        if self.overwrite:
-            remove_parts(final)
 
     def _put_in_place(self, rows: Path, final: Path) -> None:
         with self._writable(final):
@@ -219,10 +227,11 @@ class Output:
                 whole.replace(final)
                 rows.unlink()
             move(rows, final)
+            remove_parts(final)
 
     def earlier(self) -> Earlier | None:
         """Return the rows to continue, if there can be any; raises ``ConfigError`` where some would be lost."""
-        if self.path is None:
+        if self.path is None or self.overwrite:
             return None
         refuse_shards(self.path)
         if self.resume:
@@ -261,6 +270,7 @@ class Output:
         if earlier and self.path:
             check_settings(self.path, settings)
         self._is_opened = True
+        self.start_anew()
         if self.form == "parquet" and self.path:
             with self._parquet(self.path, predictor, earlier, settings) as sink:
                 yield sink

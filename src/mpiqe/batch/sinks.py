@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.text import Text
 
+from mpiqe.errors import ConfigError
 from mpiqe.intervals import LEVEL
 from mpiqe.printable import printable
 from mpiqe.runtimes.base import Predictor, interval_model_of
@@ -231,6 +232,23 @@ def encode_name(name: str) -> str:
 def decode_name(written: str) -> str:
     """The name of a file as ``encode_name`` was given it, for ``open``."""
     return os.fsdecode(_ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), os.fsencode(written)))
+
+
+def checked_kept(keep: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns of tables to keep, each once, in the order in which they are named first.
+
+    Raises ``ConfigError`` where two of them would have one name in rows (``kept_names``).
+    """
+    kept = tuple(dict.fromkeys(keep))
+    columns: dict[str, str] = {}
+    for column, name in zip(kept, kept_names(kept), strict=True):
+        if name in columns:
+            raise ConfigError(
+                f"--keep: the columns {columns[name]!r} and {column!r} would both be called {name!r} in the rows; "
+                "leave one of them away, or rename it in the table"
+            )
+        columns[name] = column
+    return kept
 
 
 def kept_names(kept: Iterable[str]) -> tuple[str, ...]:

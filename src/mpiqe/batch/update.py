@@ -9,6 +9,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from io import BytesIO
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,8 +33,11 @@ from mpiqe.batch.sinks import COLUMNS, CsvSink, JsonLinesSink, Sink, decode_name
 from mpiqe.batch.summary import Scores
 from mpiqe.errors import ConfigError
 from mpiqe.scoring import loading
-from mpiqe.sources.find import Photo
+from mpiqe.sources.find import Limits, Photo, find_closed
+from mpiqe.sources.kinds import is_archive
 from mpiqe.sources.names import Names
+from mpiqe.sources.patterns import has_braces, is_wild, split_wild
+from mpiqe.sources.urls import scheme
 
 
 class Updated(NamedTuple):
@@ -62,14 +66,16 @@ def update_here(
     scores: Scores,
     names: Names,
     null: bool,
+    empty: list[str],
     waits: Callable[[], bool] | None,
 ) -> Updated:
     """Write the rows of what is ``found``, in that order, in place of those of ``output``.
 
     A row is copied if it has a score and the size and time of the file are those that it was made of. Rows of images
-    that are not found any more are dropped. Raises ``ConfigError`` for rows that were made with other settings, for
-    those of an unfinished run that wait to replace them, for nothing to score, and for a folder that cannot be listed:
-    its rows would be dropped.
+    that are not found any more are dropped. ``empty`` is that of ``find``. Raises ``ConfigError`` for rows that were
+    made with other settings, for those of an unfinished run that wait to replace them, and for nothing to score; and
+    where rows would be dropped because a disk is not mounted: for a path that is not there, for a folder that cannot be
+    listed, and for one in which nothing is found any more.
     """
     if waits_beside(output, form):
         raise unfinished(output)
@@ -82,6 +88,7 @@ def update_here(
     now = {**settings, VERSION: scorer.scale.model, COMPUTES: scorer.predictor.computes}
     check_settings(output, now)
     known = _Known([output, *(part for part in _beside(output) if _has_settings(part, now))], form)
+    _check_paths(paths, known, output, names)
     beside = next(path for number in count(1) if not _leftovers(path := _numbered(output, number)))
     tracker, kept = Tracker(on_progress, scores=scores), 0
     waiting: deque[tuple[_Place, Signature] | None] = deque()
@@ -103,7 +110,7 @@ def update_here(
                         tracker.add_many(1, failed=0)
 
                 tracker.report()
-                changed = _changed(chain([first], found), known, waiting, copy)
+                changed = _changed(_checked(chain([first], found), known, output, empty), known, waiting, copy)
                 with closing(scorer.rows(signatures.noted(changed), waits=waits)) as rows:
                     for row in rows:
                         waiting.popleft()
@@ -124,6 +131,82 @@ def update_here(
         for leftover in _leftovers(path):
             leftover.unlink(missing_ok=True)
     return Updated(tracker, kept, known.unused())
+
+
+def _check_paths(paths: list[str], known: "_Known", output: Path, names: Names) -> None:
+    """Raise ``ConfigError`` at once for a path of which ``_checked`` would say so after hours of scoring, perhaps."""
+    for path in paths:
+        if path == "-" or path.startswith("@") or scheme(path) is not None:
+            continue
+        is_pattern = is_wild(path) or has_braces(path)
+        if os.path.isdir(path) or is_pattern:
+            empty: list[str] = []
+            limits = Limits(names=names)
+            with closing(find_closed([path], stdin=BytesIO(), limits=limits, output=output, empty=empty)) as inside:
+                next(inside, None)
+            _check_empty(empty, known, output)
+        elif not os.path.exists(path):
+            if not known.has(path):
+                raise _gone(path, output)
+            _check_missing(path, known, output)
+
+
+def _checked(found: Iterator[Photo], known: "_Known", output: Path, empty: list[str]) -> Iterator[Photo]:
+    """Yield what is ``found``, as long as nothing is missing whose rows would be dropped, or lose their scores."""
+    for photo in found:
+        _check_empty(empty, known, output)
+        path = _named(photo)
+        if path is not None and not os.path.exists(path):
+            _check_missing(path, known, output)
+        yield photo
+    _check_empty(empty, known, output)
+
+
+def _check_missing(path: str, known: "_Known", output: Path) -> None:
+    """Raise ``ConfigError`` for a path that is not there, unless it is one photo that was removed from its folder."""
+    folder = os.path.dirname(path)
+    if known.has_below(path) or (_is_void(folder) and known.has_below(folder)):
+        raise _gone(path, output)
+
+
+def _check_empty(empty: list[str], known: "_Known", output: Path) -> None:
+    """Raise ``ConfigError`` if there are rows of a folder in which nothing was found.
+
+    The same for the folder that a pattern begins with, where nothing matches the pattern and the folder is void.
+    """
+    for path in empty:
+        is_folder = os.path.isdir(path) or not is_wild(path)
+        folder = path if is_folder else split_wild(path.replace(os.sep, "/"))[0]
+        if known.has_below(folder) and (is_folder or _is_void(folder)):
+            raise ConfigError(
+                f"there is nothing to score in {path}, and {output} has rows of it, which are left as they are; is its "
+                "disk mounted? To drop these rows, do not name it any more"
+            )
+    empty.clear()
+
+
+def _named(photo: Photo) -> str | None:
+    """The path of a file or an archive on this machine that was named itself, and not found in a folder."""
+    if photo.file is not None:
+        return photo.file if photo.folder is None else None
+    is_archive_itself = photo.fault is not None and is_archive(photo.name) and "::" not in photo.name
+    return photo.name if is_archive_itself and scheme(photo.name) is None else None
+
+
+def _is_void(folder: str) -> bool:
+    """Whether there is no such folder, or nothing at all in it, as where a disk is not mounted."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True
+
+
+def _gone(path: str, output: Path) -> ConfigError:
+    return ConfigError(
+        f"{path} is not there, so the rows of {output} are left as they are; is its disk mounted? To go on without it, "
+        "and to drop its rows, do not name it any more"
+    )
 
 
 def _changed(
@@ -178,10 +261,16 @@ class _Known:
         self._signatures = [read_signatures(output) for output in outputs]
         self._places: dict[str, _Place | None] = {}
         self._found: set[str] = set()
+        self._failed: set[str] = set()  # have no score in any of the outputs
+        self._folders: set[str] | None = None
         for number, output in enumerate(outputs):
             earlier = EarlierParquet(output) if form == "parquet" else EarlierText(output, form)
             for row_number, row in enumerate(earlier):
                 position = earlier.start if isinstance(earlier, EarlierText) else row_number
+                if not row.failed:
+                    self._failed.discard(row.path)
+                elif row.path not in self._places:
+                    self._failed.add(row.path)
                 place = None
                 if row.score is not None and earlier.columns == COLUMNS:  # else it is scored again
                     place = _Place(number, position, row.path, row.score)
@@ -206,6 +295,25 @@ class _Known:
             record = record_at(self._outputs[place.source], place.position, self._form)
             sink.stream.write(record.decode("utf-8", "surrogateescape"))
             sink.stream.flush()
+
+    def has(self, path: str) -> bool:
+        """Whether there is a row of that name."""
+        return encode_name(path) in self._places
+
+    def has_below(self, folder: str) -> bool:
+        """Whether there are scores of what lies in a folder or an archive, at any depth and however it is written.
+
+        Paths that are relative are taken as from the working directory.
+        """
+        if self._folders is None:
+            self._folders = set()
+            names = (decode_name(path).partition("::") for path in self._places.keys() - self._failed)
+            for holds in {archive if inside else os.path.dirname(archive) for archive, inside, _ in names}:
+                above = os.path.abspath(holds)
+                while above not in self._folders:
+                    self._folders.add(above)
+                    above = os.path.dirname(above)
+        return os.path.abspath(folder) in self._folders
 
     def unused(self) -> int:
         """Return of how many paths there was a row and no photo."""

@@ -63,6 +63,7 @@ def find(
     left_out: PassedOver | None = None,
     kept: Sequence[str] = (),
     null: bool = False,
+    empty: list[str] | None = None,
 ) -> Iterator[Photo]:
     """Yield the photos that ``paths`` stand for, lazily and always in the same order.
 
@@ -85,11 +86,20 @@ def find(
 
     ``output`` is a file that is being written and is passed over in folders. ``left_out`` counts what scans of folders
     and patterns leave out, and photos whose names are not wanted (``limits.names``). ``kept`` are columns of tables
-    whose values photos have with them.
+    whose values photos have with them. ``empty`` gets each folder in which nothing is found, and each pattern that
+    nothing matches.
 
     Raises ``ConfigError``, at once, for a list that is not there, and later for a package that is needed but missing.
     """
-    finder = _Finder(limits=limits or Limits(), column=column, output=output, left_out=left_out, kept=kept, null=null)
+    finder = _Finder(
+        limits=limits or Limits(),
+        column=column,
+        output=output,
+        left_out=left_out,
+        kept=kept,
+        null=null,
+        empty=empty,
+    )
     return finder.photos(_checked(paths), stdin)
 
 
@@ -103,9 +113,18 @@ def find_closed(
     left_out: PassedOver | None = None,
     kept: Sequence[str] = (),
     null: bool = False,
-) -> Iterator[Photo | Archive]:
+    empty: list[str] | None = None,
+) -> Generator[Photo | Archive, None, None]:
     """Find what ``find`` finds, but leave archives closed."""
-    finder = _Finder(limits=limits or Limits(), column=column, output=output, left_out=left_out, kept=kept, null=null)
+    finder = _Finder(
+        limits=limits or Limits(),
+        column=column,
+        output=output,
+        left_out=left_out,
+        kept=kept,
+        null=null,
+        empty=empty,
+    )
     return finder.closed(_checked(paths), stdin)
 
 
@@ -166,12 +185,14 @@ class _Finder:
         left_out: PassedOver | None = None,
         kept: Sequence[str] = (),
         null: bool = False,
+        empty: list[str] | None = None,
     ) -> None:
         self.limits = limits
         self.output = None if output is None else os.path.realpath(output)
         self.asks_stores = asks_stores
         self.null = null
         self.left_out = left_out or PassedOver()
+        self.empty = [] if empty is None else empty
         self.shared = Shared(limits, column, self.left_out, kept=kept)
 
     def closed(self, paths: Iterable[str], stdin: IO[bytes]) -> Generator[Photo | Archive, None, None]:
@@ -226,18 +247,17 @@ class _Finder:
 
     def _wanted(self, path: str, is_typed: bool) -> Iterator[Photo | Archive]:
         """What a path stands for, without the photos whose names are not wanted; an archive looks at its own."""
-        for source in self._all(path, is_typed):
-            if isinstance(source, Photo) and source.fault is None and not self.limits.names.wanted(source.name):
-                self.left_out.add(passed_over.FILTERED)
-            else:
-                yield source
-
-    def _all(self, path: str, is_typed: bool) -> Iterator[Photo | Archive]:
-        if patterns.has_braces(path) and not os.path.lexists(path):
-            for each in patterns.expand_braces(path):
-                yield from self._one(each, is_typed)
-        else:
-            yield from self._one(path, is_typed)
+        has_braces = patterns.has_braces(path) and not os.path.lexists(path)
+        for each in patterns.expand_braces(path) if has_braces else (path,):
+            is_empty = True
+            for source in self._one(each, is_typed):
+                if isinstance(source, Photo) and source.fault is None and not self.limits.names.wanted(source.name):
+                    self.left_out.add(passed_over.FILTERED)
+                else:
+                    is_empty = False
+                    yield source
+            if is_empty and os.path.isdir(each):
+                self.empty.append(each)
 
     def _one(self, path: str, is_typed: bool) -> Iterator[Photo | Archive]:
         if scheme(path) is not None and not os.path.lexists(path):
@@ -292,6 +312,7 @@ class _Finder:
             else:
                 yield file_photo(entry.path, folder or ".")
         if none:
+            self.empty.append(pattern)
             yield unreadable(pattern, "nothing matches this pattern")
 
     def _matched_table(self, path: str) -> Iterator[Photo | Archive]:

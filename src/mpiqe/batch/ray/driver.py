@@ -88,13 +88,14 @@ class Cluster:
         shard_settings = {**settings, "shard_size": self.shard_size, "columns": len(COLUMNS)}
         if not target.resume:
             target.earlier()  # refuses to throw rows away
-        parts = {part.number: part for part in finished(output)}
+        parts = {part.number: part for part in finished(output)} if target.resume else {}
         if parts:
             check_settings(output, shard_settings)
         computes = common(output, parts.values())
         with ExitStack() as until_done:
             processors = until_done.enter_context(cluster(self.address))
             if not parts:
+                target.start_anew()
                 _begin(output, shard_settings)
             job = Job(
                 paths=tuple(_kept(paths, stdin, parts_folder(output))),
