@@ -183,18 +183,19 @@ def open_photo(
         source = _tensor_pixels(source)
     if not isinstance(source, np.ndarray):
         raise ImageError(None, "not a path, bytes, an open file, a PIL image, an array or a tensor")
-    if source.ndim == 3 and source.shape[0] == 3 != source.shape[2]:
-        source = source.transpose(1, 2, 0)
-    if source.ndim == 3 and source.shape[2] == 3:
-        source = _eight_bits(source)
-    if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+    pixels: NDArray[Any] = source
+    if pixels.ndim == 3 and pixels.shape[0] == 3 != pixels.shape[2]:
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        pixels = _eight_bits(pixels)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ImageError(
             None,
             "an array must be (H, W, 3) or (3, H, W), uint8 or floating point in [0, 1], "
-            f"this is {source.shape} {source.dtype}",
+            f"this is {pixels.shape} {pixels.dtype}",
         )
-    _check_size(source.shape[1], source.shape[0], max_pixels)
-    return decoded_image(Image.fromarray(np.ascontiguousarray(source)))
+    _check_size(pixels.shape[1], pixels.shape[0], max_pixels)
+    return decoded_image(Image.fromarray(np.ascontiguousarray(pixels)))
 
 
 def load_plugins() -> None:
