@@ -223,6 +223,8 @@ def test_another_image_size_interpolates_positions_as_transformers_does(stem_fol
     clip = FrozenCLIP.from_pretrained(stem_folder)
     larger = clip.for_image_size(160)
     embeddings = clip.clip.vision_model.embeddings
+    if not hasattr(embeddings, "interpolate_pos_encoding"):
+        pytest.skip("this version of transformers does not interpolate CLIP's positions")
     table = torch.nn.Embedding.from_pretrained(embeddings.position_embedding.weight)
     embeddings.position_embedding = table
     expected = embeddings.interpolate_pos_encoding(torch.zeros(1, 1 + 25, clip.vision_width), 160, 160)

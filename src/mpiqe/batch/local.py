@@ -60,7 +60,7 @@ def score_here(
     if after_cluster:
         raise ConfigError(
             f"{target.path} has {tracker.done} rows and no shards, and there are more photos; the same command without "
-            "--engine ray scores them, and with --overwrite in place of --resume all are scored anew"
+            "--engine ray scores them, and with --overwrite all are scored anew"
         )
     scorer = loading.load(**options)
     scores.higher_is_better = scorer.scale.higher_is_better

@@ -127,7 +127,7 @@ class EarlierParquet:
             except (OSError, ValueError) as error:  # pyarrow's own are among these
                 raise ConfigError(
                     f"{part} is none that mpiqe score has written, or damaged ({' '.join(str(error).split())}); "
-                    "name another --output, or start anew with --overwrite in place of --resume"
+                    "name another --output, or start anew with --overwrite"
                 ) from error
 
     def written(self, path: str) -> str:

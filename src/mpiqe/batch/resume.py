@@ -114,7 +114,7 @@ class EarlierText:
     def _other_columns(self) -> ConfigError:
         return ConfigError(
             f"{self.path} has other columns after {COLUMNS[-1]!r}: give the same --keep, or start anew with "
-            "--overwrite in place of --resume"
+            "--overwrite"
         )
 
     def _foreign(self, number: int) -> ConfigError:
@@ -125,7 +125,7 @@ def foreign(output: Path, number: int, form: str) -> ConfigError:
     """Return the error for a row that is not as ``mpiqe score`` writes it."""
     return ConfigError(
         f"{output}: row {number} is none that mpiqe score writes as {form}, so it cannot be continued; "
-        "name another --output, or start anew with --overwrite in place of --resume"
+        "name another --output, or start anew with --overwrite"
     )
 
 
@@ -139,7 +139,7 @@ def columns_of_before(path: Path) -> ConfigError:
     """Return the error for rows of a version that had no intervals."""
     return ConfigError(
         f"{path} was written by an earlier mpiqe, without the columns {' and '.join(INTERVAL)}, so it cannot be "
-        "continued; name another --output, or start anew with --overwrite in place of --resume"
+        "continued; name another --output, or start anew with --overwrite"
     )
 
 
@@ -150,7 +150,7 @@ def check_order(output: Path, number: int, there: str, found: str | None) -> Non
     now = "there is no such photo any more" if found is None else f"that photo is now {found!r}"
     raise ConfigError(
         f"{output}: row {number} is {there!r}, but {now}; --resume needs the same photos in the same order: "
-        "name those, or start anew with --overwrite in place of --resume"
+        "name those, or start anew with --overwrite"
     )
 
 
@@ -164,7 +164,7 @@ def refuse_foreign(output: Path) -> None:
     if output.is_file() and output.stat().st_size and not settings_file(output).is_file():
         raise ConfigError(
             f"{output} is there without {settings_file(output).name}, so nobody knows how it was made, or by what; "
-            "name another --output, or start anew with --overwrite in place of --resume"
+            "name another --output, or start anew with --overwrite"
         )
 
 
@@ -184,7 +184,7 @@ def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{file} cannot be read ({type(error).__name__}), and without it nobody knows how {output} was made; "
-            "start anew with --overwrite in place of --resume"
+            "start anew with --overwrite"
         ) from error
     before = before if isinstance(before, dict) else {}
     before = {name: value for name, value in before.items() if name in settings or name not in (COMPUTES, VERSION)}

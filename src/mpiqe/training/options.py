@@ -78,7 +78,7 @@ class RunOptions:
         (), "a set whose MOS only ranks the images of one reference: csv:FILE; needs --stem-head-width; may be repeated"
     )
     labels_as_published: bool = option(False, LABELS_AS_PUBLISHED_HELP)
-    fraction: float = option(1.0, "share of the training images to use (Table 5)")
+    fraction: float = option(1.0, "share of the training images to use (Table 5); extra_data is used whole")
     validation: bool = option(
         True,
         "keep the split's validation images out of training and report on them; "
