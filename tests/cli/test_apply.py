@@ -188,6 +188,14 @@ def test_what_cannot_be_moved_is_named_and_the_rest_is_moved(mpiqe, photos):
     ]
 
 
+def test_a_table_of_another_folder_says_how_its_paths_are_meant(mpiqe, photos):
+    Path("d.csv").write_text(DECIDED.replace("photos/", ""))
+    status, _, err = mpiqe("apply", "d.csv", "--move", "out")
+    assert status == 1
+    assert err.splitlines()[-1].endswith("run this in the same folder, or give --root")
+    assert mpiqe("apply", "d.csv", "--move", "out", "--root", "photos")[2] == ""
+
+
 def test_names_that_are_not_utf_8_come_through(mpiqe, photos):
     name = b"photos/caf\xe9 \\udc41.jpg"
     Path(os.fsdecode(name)).write_bytes(b"odd")

@@ -1,10 +1,12 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.pytorch.conftest import photo
 from torch import nn
 
@@ -231,3 +233,9 @@ def test_losses_are_reduced_as_asked(run: Path) -> None:
 def test_an_unknown_reduction_is_refused_without_as_loss_too(run: Path) -> None:
     with pytest.raises(ConfigError, match="loss_reduction must be one of mean, sum, none, not 'median'"):
         create_metric(run, device="cpu", loss_reduction="median")
+
+
+@pytest.mark.parametrize("given", ["photo.jpg", Path("photo.jpg"), ["a.jpg", "b.jpg"], Image.new("RGB", (60, 50)), 3])
+def test_what_is_no_tensor_is_told_where_to_go(run: Path, given: Any) -> None:
+    with pytest.raises(ImageError, match=r"this is \w+; for paths and other images take mpiqe\.load"):
+        create_metric(run, device="cpu")(given)

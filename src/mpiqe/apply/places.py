@@ -13,6 +13,8 @@ from mpiqe.apply.decisions import Entry, Table
 from mpiqe.apply.transfer import folded, is_second_name
 
 FileAction = Literal["move", "copy", "link"]
+NOT_THERE = "is not there"
+"""Why a photo is left that is no file of this machine."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def _why_not_there(path: str) -> str:
         return "is in an archive; unpack it first"
     if "://" in path:
         return "is not on this machine"
-    return "is not there"
+    return NOT_THERE
 
 
 def plan_files(table: Table, entries: Iterable[Entry], *, folder: str, root: str | None, flat: bool) -> Plan:

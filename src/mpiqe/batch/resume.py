@@ -113,8 +113,7 @@ class EarlierText:
 
     def _other_columns(self) -> ConfigError:
         return ConfigError(
-            f"{self.path} has other columns after {COLUMNS[-1]!r}: give the same --keep, or start anew with "
-            "--overwrite"
+            f"{self.path} has other columns after {COLUMNS[-1]!r}: give the same --keep, or start anew with --overwrite"
         )
 
     def _foreign(self, number: int) -> ConfigError:

@@ -241,8 +241,15 @@ def _telling_undo(journal: Path) -> Iterator[None]:
 
 def _end(left: list[tuple[str, str]]) -> None:
     """Name what was left alone on the standard error, and end with status 1 if there is any."""
+    from mpiqe.apply.places import NOT_THERE
+
     for path, reason in left:
         typer.echo(f"mpiqe: left alone: {_shown(path)}: {printable(reason)}", err=True)
+    if left and all(reason == NOT_THERE for _, reason in left):
+        typer.echo(
+            "mpiqe: a table has the paths of the command that made it: run this in the same folder, or give --root",
+            err=True,
+        )
     if left:
         raise typer.Exit(1)
 

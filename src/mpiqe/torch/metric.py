@@ -3,7 +3,7 @@
 Axes: N images, H, W their pixels, K crops of an image, S pixels along a crop's side.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -84,7 +84,7 @@ class QualityMetric(nn.Module):
         Images come to the device of the metric. Raises ``ImageError`` for other shapes and types, for values outside
         [0, 1] or not finite, and for images over ``max_pixels``.
         """
-        batches = [images] if isinstance(images, Tensor) else [image[None] for image in images]
+        batches = _batches(images)
         if not batches:
             raise ImageError(None, "a batch without an image has no score")
         with torch.autocast(self._device().type, enabled=False):
@@ -152,6 +152,21 @@ class QualityMetric(nn.Module):
                 self._folded = self.model.fold()
             self._folded_as = (scale.device, scale.dtype)
         return self._folded
+
+
+def _batches(images: Images) -> list[Tensor]:
+    """One batch, or one of a single image for each of a list."""
+    if isinstance(images, Tensor):
+        return [images]
+    listed = list(images) if isinstance(images, Iterable) and not isinstance(images, str) else [images]
+    for image in listed:
+        if not isinstance(image, Tensor):
+            raise ImageError(
+                None,
+                f"a metric takes a tensor (N, 3, H, W) or a list of tensors (3, H, W), this is {type(image).__name__}; "
+                "for paths and other images take mpiqe.load()(path)",
+            )
+    return [image[None] for image in listed]
 
 
 def _generator() -> np.random.Generator:
