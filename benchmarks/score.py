@@ -5,7 +5,7 @@
 Photos of 500 x 500 pixels, JPEG quality 90, cut from those in examples/, in a temporary folder. Each repeat scores all
 of them, files to rows as `mpiqe score` does, the start of the reading processes included, with the model's own number
 of crops and with those of ``--crops``, under each runtime in turn, and reads all of them without scoring; printed are
-medians, lowest and highest.
+medians, lowest and highest. On a processor without bf16 that precision is left out.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from PIL import Image
 import mpiqe
 from mpiqe import images
 from mpiqe.bench.timing import interleaved, line
+from mpiqe.training.device import computes_in_bf16
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -34,7 +35,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = _photos(Path(folder), asked.photos)
         works: dict[str, Callable[[], object]] = {}
+        bf16 = computes_in_bf16(cpu=True)
         for runtime, precision in (("onnx", "fp32"), ("openvino", "bf16"), ("torch", "fp32"), ("torch", "bf16")):
+            if precision == "bf16" and not bf16:
+                print(f"{runtime} bf16 is left out: this processor has no instructions for it")
+                continue
             for crops in (None, *asked.crops):
                 scorer = mpiqe.load(runtime=runtime, precision=precision, crops=crops)
                 works[f"{runtime} {precision}, {scorer.crops} crops each"] = partial(_score, scorer, paths)

@@ -65,6 +65,16 @@ def test_links_between_files_of_the_repository_lead_somewhere() -> None:
     assert not broken, "\n".join(broken)
 
 
+def test_every_file_that_a_page_includes_is_there() -> None:
+    """A formatter of code once tore the marks of an include apart; the page then showed them."""
+    for page in (ROOT / "docs").rglob("*.md"):
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if "--8" in line:
+                included = re.fullmatch(r'--8<-- "([^":]+)(?::\w+)?"', line)
+                assert included, f"{page}: {line}"
+                assert (ROOT / included[1]).is_file(), f"{page}: {line}"
+
+
 def test_the_version_is_stated_once() -> None:
     (version,) = re.findall(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     stated = [
