@@ -414,6 +414,12 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path, content, reason):
     assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_a_list_of_photos_without_its_mark_is_told_of_it(tmp_path):
+    (tmp_path / "photos.txt").write_text("a.jpg\nb.jpg\n")
+    with pytest.raises(ImageError, match="put @ before its name"):
+        read(tmp_path / "photos.txt")
+
+
 def test_what_is_no_file_is_refused_by_name(tmp_path):
     with pytest.raises(ImageError, match=r"missing\.jpg: No such file"):
         read(tmp_path / "missing.jpg")

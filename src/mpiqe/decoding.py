@@ -46,6 +46,7 @@ _STEP = 1 << 20  # bytes
 _DIVISORS = (8, 4, 2)  # libjpeg decodes blocks of 8 x 8 pixels as 1 x 1, 2 x 2 or 4 x 4 for less work
 _SCAN_OF_ALL = b"\x00\x0c\x03"  # how the header of a JPEG's scan begins that has all of its three components
 _SCAN_HEADER = 12  # bytes of it
+_LISTS = (".txt", ".lst", ".list")  # how a file with a line for each photo is likely to be called
 _PLUGINS = ("Jpeg", "Png", "WebP", "Avif", "Tiff", "Gif", "Bmp", "Jpeg2K", "Ppm")  # of Pillow, for these
 SUFFIXES = formats.SUFFIXES | frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"}
@@ -248,7 +249,9 @@ def _from_file(
             return _loaded(image, max_pixels, admit, enough)
     if kind == "AVIF":
         raise formats.without_avif()
-    raise ImageError(None, f"not an image in a format that mpiqe reads ({', '.join((*FORMATS, *formats.FURTHER))})")
+    known = ", ".join((*FORMATS, *formats.FURTHER))
+    as_list = "; if it is a list of photos, put @ before its name" if name.endswith(_LISTS) else ""
+    raise ImageError(None, f"not an image in a format that mpiqe reads ({known}){as_list}")
 
 
 def _from_jxl(file: IO[bytes], max_pixels: int, admit: Admit | None, enough: Enough | None) -> DecodedImage:
