@@ -10,10 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from scipy.stats import pearsonr
-from torch import Tensor
+from tests.training.first_step import assert_same_gradients, first_gradients
 from torch.nn.functional import smooth_l1_loss
-from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 from typer.testing import CliRunner
 
 from mpiqe.cli.main import app
@@ -267,25 +265,11 @@ def test_in_how_many_parts_a_batch_is_compared_changes_nothing(
     rated_photos: Path, further_photos: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
     settings = _settings(rated_photos, further_photos, tiny_folder, **MIXTURE, epochs=1, learning_rate=1e-3)
-    gradients: list[list[Tensor]] = []
-
-    def note(optimiser: Optimizer, *_: Any) -> None:
-        given = [parameter.grad for group in optimiser.param_groups for parameter in group["params"]]
-        gradients.append([grad.clone() for grad in given if grad is not None])
-
-    first_steps = []
-    handle = register_optimizer_step_pre_hook(note)
-    try:
-        for name, parts in (("whole", 1), ("parts", 3)):
-            _train(tmp_path / name, {**settings, "accumulation": parts})
-            first_steps.append(gradients[0])
-            gradients.clear()
-    finally:
-        handle.remove()
-    # Gradients, not weights: Adam's steps are as long for a gradient that is rounding alone as for any other.
-    largest = max(float(grad.abs().max()) for grad in first_steps[0])
-    for whole, part in zip(*first_steps, strict=True):
-        torch.testing.assert_close(part, whole, rtol=1e-3, atol=1e-5 * largest)
+    with first_gradients() as whole:
+        _train(tmp_path / "whole", settings)
+    with first_gradients() as parts:
+        _train(tmp_path / "parts", {**settings, "accumulation": 3})
+    assert_same_gradients(parts, whole)
     first, second = (_rows(tmp_path / name)[0] for name in ("whole", "parts"))
     for key in ("loss", "loss_ranking", "loss_plcc", "loss_score"):
         assert second[key] == pytest.approx(first[key], rel=1e-4), key
