@@ -278,7 +278,7 @@ def to_markdown(result: dict[str, Any]) -> str:
         settings = Counter(
             " and ".join(f"{name} {value:g}" for name, value in one.items()) for one in result["chosen"].values()
         )
-        parts = [f"{text} ({times} splits)" for text, times in settings.most_common()]
+        parts = [f"{text} ({times} split{'' if times == 1 else 's'})" for text, times in settings.most_common()]
         lines += ["", f"Chosen by SRCC on each split's own validation images: {', '.join(parts)}."]
     return "\n".join([*lines, ""])
 

@@ -129,7 +129,7 @@ def test_each_split_chooses_on_its_own_validation_images(
     written = (split / "predictions.csv").stat().st_mtime_ns
     ten_splits.main(command)  # again: nothing is left to do
     assert (split / "predictions.csv").stat().st_mtime_ns == written
-    assert f"learning_rate {best:g} and epochs 1 (1 splits)" in capsys.readouterr().out
+    assert f"learning_rate {best:g} and epochs 1 (1 split)" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="not with --no-validation"):
         ten_splits.main([*command, "--out", str(tmp_path / "other"), "--no-validation"])
 
