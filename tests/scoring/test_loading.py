@@ -50,7 +50,7 @@ def test_weights_that_are_not_there_are_named(tmp_path):
 
 
 def test_a_package_without_the_embedded_model_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(loading, "files", lambda package: tmp_path)
+    monkeypatch.setattr(loading, "PACKAGE_FOLDER", tmp_path / "weights")
     with pytest.raises(mpiqe.WeightsError, match=r"mpiqe\.json is missing.*a run folder"):
         mpiqe.load()
 

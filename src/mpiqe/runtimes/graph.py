@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field
+from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
@@ -22,6 +23,8 @@ from mpiqe.runtimes.registry import GraphForm
 from mpiqe.view import NATIVE, View
 
 CARD = "mpiqe.json"
+PACKAGE_FOLDER = Path(str(files("mpiqe") / "weights"))
+"""Of the embedded model."""
 ONNX = "mpiqe.onnx"
 OPENVINO, OPENVINO_WEIGHTS = "mpiqe.xml", "mpiqe.bin"
 FORMAT = "mpiqe-graph-1"

@@ -8,7 +8,6 @@ ones of a call are filled up with black ones.
 """
 
 import threading
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from mpiqe.printable import printable
 from mpiqe.runtimes import registry
 from mpiqe.runtimes.base import Loaded, Request
 from mpiqe.runtimes.external_data import check_external_data
-from mpiqe.runtimes.graph import ONNX, OPENVINO, check_files
+from mpiqe.runtimes.graph import ONNX, OPENVINO, PACKAGE_FOLDER, check_files
 from mpiqe.runtimes.graph_predictor import SCORING, GraphPredictor, check_ends, joined
 from mpiqe.runtimes.onnx import open_session
 from mpiqe.runtimes.openvino_core import openvino_core, openvino_settings
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 BF16_CROPS = 8
 """In every call in bf16. More would cost photos of few crops more, and calls of fewer are slower for all."""
-
-_OWN = Path(str(files("mpiqe") / "weights")).resolve()  # its graph comes with the package
 
 
 def load(request: Request) -> Loaded:
@@ -72,7 +69,7 @@ class OpenVINOPredictor(GraphPredictor):
         check_files(folder, self.card)
         if paths[0].name == ONNX:
             check_external_data(paths[0])
-            if folder.resolve() != _OWN:  # OpenVINO dies of a graph whose axes do not fit, ONNX Runtime says so
+            if folder.resolve() != PACKAGE_FOLDER.resolve():  # OpenVINO dies of axes that do not fit
                 open_session(paths[0], threads=1, optimised=False)
         else:
             _check_is_xml(paths[0])

@@ -1,7 +1,6 @@
 """Load a scorer by the name of its weights."""
 
 from dataclasses import dataclass
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
@@ -13,7 +12,7 @@ from mpiqe.images import DEFAULT_MAX_PIXELS
 from mpiqe.option_types import CropMode, ScoringPrecision
 from mpiqe.runtimes import registry
 from mpiqe.runtimes.base import Loaded, Predictor, Request
-from mpiqe.runtimes.graph import CARD, FILE_OF, read_card
+from mpiqe.runtimes.graph import CARD, FILE_OF, PACKAGE_FOLDER, read_card
 from mpiqe.runtimes.registry import AUTO, RuntimeSpec
 from mpiqe.scoring.from_hub import CHECKPOINT, hub_weights
 from mpiqe.scoring.scorer import Scorer
@@ -218,7 +217,7 @@ def _reads(spec: RuntimeSpec, graph: Path | None) -> bool:
 
 def embedded_folder() -> Path:
     """Return the folder of the embedded model; raises ``WeightsError`` for an install without it."""
-    folder = Path(str(files("mpiqe") / "weights"))
+    folder = PACKAGE_FOLDER
     if not (folder / CARD).is_file():
         raise WeightsError(
             f"this copy of mpiqe was installed without the embedded model ({folder / CARD} is missing); install a "
