@@ -45,6 +45,13 @@ def test_liqe_is_trained_as_by_its_authors_whatever_a_study_says_of_the_losses_o
     assert study.options(Run(1, "livec", FULL)).loss.score_weight == 1.0
 
 
+def test_a_study_that_caches_the_stem_trains_the_stem_in_some_runs(make_study: Make) -> None:
+    study = make_study("table1", "lines", datasets=("livec",), settings={"cache_stem": True}, repeats=1)
+    cached = {run.variant: study.options(run).run.cache_stem for run in study.runs()}
+    assert {variant for variant, kept in cached.items() if not kept} == {"liqe", "tune-all"}
+    assert cached["liqe-frozen"]
+
+
 def test_the_study_of_readings_changes_one_at_a_time(make_study: Make) -> None:
     study = make_study("readings", repeats=1)
     assert [run.variant for run in study.runs()] == [FULL, *READINGS]

@@ -78,6 +78,8 @@ def test_settings_that_contradict_each_other_are_refused_in_one_message() -> Non
         resolve({"epochs": 0, "epoch": "val", "validation": False})
     with pytest.raises(ConfigError, match="batch_size = 20 crops is no multiple of crops = 8"):
         resolve({"batch_unit": "crops", "mix_crops": False, "batch_size": 20})
+    with pytest.raises(ConfigError, match="cache_stem keeps what a frozen stem makes"):
+        resolve({"cache_stem": True, "tune": "all"})
     assert resolve({"batch_unit": "crops", "batch_size": 20}).run.batch_size == 20
 
 

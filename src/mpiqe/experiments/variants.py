@@ -31,6 +31,8 @@ class Variant:
 
 # LIQE has losses of its own, which what a study sets for MP-IQE's does not reach
 _LIQE = {"method": "liqe", **to_mapping(LossOptions())}
+# what a study's cache_stem keeps is of no use where the stem is trained
+_TUNE_ALL = {"tune": "all", "cache_stem": False}
 _NO_TEXT = {"scene_prompts": False, "distortion_prompts": False}
 _CLIP_IQA = {"method": "clip-iqa", **_NO_TEXT, "score_weight": 1.0}
 
@@ -65,9 +67,9 @@ VARIANTS: Mapping[str, Variant] = {
     "clip-iqa-plus": Variant("CLIP-IQA+", {**_CLIP_IQA, "context_length": 16, "learning_rate": 2e-3}),
     "visual-only": Variant("visual-only", {**_NO_TEXT, "decoder_layers": 1}),
     # both towers at this rate, as the original
-    LIQE: Variant("LIQE", {**_LIQE, "tune": "all", "learning_rate": 5e-6, "backbone_rate": 1.0}),
+    LIQE: Variant("LIQE", {**_LIQE, **_TUNE_ALL, "learning_rate": 5e-6, "backbone_rate": 1.0}),
     "liqe-frozen": Variant("LIQE on frozen towers", _LIQE),
-    "tune-all": Variant("full fine-tuning", {"tune": "all"}),
+    "tune-all": Variant("full fine-tuning", _TUNE_ALL),
     PROBE: Variant("linear probe", {**_NO_TEXT, "visual_depth": 0}, by="probe"),
     **{without(name): Variant(f"MP-IQE, all datasets but {name}", leaves_out=name) for name in DATASETS},
     "eq10-literal": Variant("Eq. 10 as printed, without CLIP's temperature", {"distortion_scale": "none"}),

@@ -222,6 +222,8 @@ def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions
     _check(options.run, where)
     if options.run.ranked_data and not (options.model.stem_head and options.model.stem_head_width):
         raise ConfigError(f"{where}: ranked_data is learnt by stem_head with hidden units; give stem_head_width too")
+    if options.run.cache_stem and options.model.tune == "all":
+        raise ConfigError(f"{where}: cache_stem keeps what a frozen stem makes of crops; tune = 'all' changes the stem")
     if options.model.method == "liqe":
         _check_liqe(options, where)
     _check_sets(options, where)

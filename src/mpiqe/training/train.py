@@ -395,8 +395,6 @@ def _crops(
     """New crops each epoch, or one draw of them behind the frozen stem."""
     if not options.run.cache_stem:
         return crops
-    if options.model.tune == "all":
-        raise ConfigError("cache_stem keeps what a frozen stem makes of crops; with tune = 'all' the stem changes")
 
     def progress(done: int, total: int) -> None:
         if done % 800 == 0 or done == total:
