@@ -36,7 +36,7 @@ from mpiqe.torch import QualityLoss, create_metric
 EVERY = 5  # steps from one measurement to the next
 RATE = 1 / 255  # Adam's: a level a step
 NOISE = 2 / 255
-SIZES = (320, 288, 256)  # of the views of an ensemble
+SIZES = (320, 352, 384)  # of the views of an ensemble; less than a crop of the embedded model (320) is refused
 COLUMNS = ("way", "step", "score", "mirrored", "psnr", "ssim", "noise")
 
 
