@@ -162,6 +162,48 @@ def test_nothing_is_written_over_and_capitals_do_not_clash(mpiqe, photos):
     }
 
 
+@pytest.mark.parametrize("action", ["copy", "link"])
+def test_a_second_name_of_a_photo_in_the_target_is_a_name_that_is_taken(mpiqe, photos, action):
+    Path("out").mkdir()
+    os.link(photos / "x/a.jpg", "out/a.jpg")
+    status, _, err = mpiqe("apply", "-", f"--{action}", "out", "--go", stdin=b"photos/x/a.jpg\n")
+    assert (status, err) == (0, "")
+    assert Path("out/a-2.jpg").read_bytes() == b"x/a.jpg"
+    assert os.path.samefile("out/a.jpg", photos / "x/a.jpg")
+
+
+def test_undo_of_a_move_to_an_older_name_of_the_photo_keeps_both(mpiqe, photos):
+    Path("out").mkdir()
+    (photos / "x/a.jpg.xmp").write_bytes(b"its sidecar")
+    for name in ("a.jpg", "a.jpg.xmp"):
+        os.link(photos / "x" / name, Path("out") / name)
+    before = files()
+    out = mpiqe("apply", "-", "--move", "out", "--go", stdin=b"photos/x/a.jpg\n")[1]
+    assert not {"photos/x/a.jpg", "photos/x/a.jpg.xmp"} & set(files())
+    for _ in range(2):
+        assert mpiqe("apply", "--undo", journal_in(out))[0] == 0
+        assert files() == before
+        assert os.path.samefile("out/a.jpg", photos / "x/a.jpg")
+
+
+def test_an_older_name_of_a_photo_stays_where_its_move_fails(mpiqe, photos, monkeypatch):
+    Path("out").mkdir()
+    (photos / "x/a.jpg.xmp").write_bytes(b"its sidecar")
+    for name in ("a.jpg", "a.jpg.xmp"):
+        os.link(photos / "x" / name, Path("out") / name)
+    before, unlink = files(), os.unlink
+
+    def failing(path, **options):
+        if str(path).endswith("x/a.jpg"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", failing)
+    status, _, err = mpiqe("apply", "-", "--move", "out", "--go", stdin=b"photos/x/a.jpg\n")
+    assert (status, files()) == (1, before)
+    assert "Read-only file system" in err
+
+
 def test_what_cannot_be_moved_is_named_and_the_rest_is_moved(mpiqe, photos):
     os.symlink("x/a.jpg", photos / "link.jpg")
     Path("out").mkdir()

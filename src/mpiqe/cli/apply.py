@@ -138,11 +138,13 @@ def apply(
         _write_sidecars(plan, go=go, journal=journal)
     else:
         folder = str(folders[action])
-        files = plan_files(read, entries, folder=folder, root=None if root is None else str(root), flat=flat)
+        base = None if root is None else str(root)
+        file_action = cast("FileAction", action)
+        files = plan_files(read, entries, action=file_action, folder=folder, root=base, flat=flat)
         sidecars = len(files.steps) - files.photos
         what = f"{_number(files.photos, 'photo')} of {len(read.entries)} ({words})"
         what += f" and {_number(sidecars, 'sidecar')}" if sidecars else ""
-        _transfer(cast("FileAction", action), files, folder, what=what, go=go, journal=journal)
+        _transfer(file_action, files, folder, what=what, go=go, journal=journal)
 
 
 def _given(options: Mapping[str, object]) -> str:
