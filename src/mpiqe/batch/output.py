@@ -85,7 +85,7 @@ class Output:
     going to be written, if not all. ``keep``: further columns.
 
     Raises ``ConfigError`` for invalid combinations: Parquet without a file, ``resume`` without a file that scripts
-    read or with a selection, an unknown suffix.
+    read or with a selection, ``keep`` for a table or paths, an unknown suffix.
     """
 
     def __init__(
@@ -120,6 +120,11 @@ class Output:
             )
         if resume and not self.can_resume:
             raise ConfigError("--resume continues a file: give --output FILE, as csv, jsonl, json or parquet")
+        if keep and self.form in ("table", "paths", "paths0"):
+            raise ConfigError(
+                "--keep adds columns to rows of csv, jsonl, json and parquet; give such a --format or --output, or "
+                "leave it away"
+            )
         if path and self._is_file and path.is_symlink():
             self.path = self.final = Path(os.path.realpath(path))
 
