@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mpiqe.apply import transfer
+from mpiqe.apply import sidecars, transfer
 from mpiqe.apply.transfer import is_second_name, move
 from mpiqe.apply.xmp import changed, read_packet
 from mpiqe.batch.sinks import CsvSink, kept_names
@@ -202,6 +202,25 @@ def test_an_older_name_of_a_photo_stays_where_its_move_fails(mpiqe, photos, monk
     status, _, err = mpiqe("apply", "-", "--move", "out", "--go", stdin=b"photos/x/a.jpg\n")
     assert (status, files()) == (1, before)
     assert "Read-only file system" in err
+
+
+def test_a_photo_that_may_not_be_seen_is_not_said_to_be_missing(mpiqe, photos):
+    long = "photos/" + "x" * 300 + ".jpg"
+    status, _, err = mpiqe("apply", "-", "--move", "out", stdin=long.encode() + b"\n")
+    assert (status, err) == (1, f"mpiqe: left alone: {long}: File name too long\n")
+
+
+def test_a_sidecar_that_could_not_be_written_is_not_counted_as_written(mpiqe, photos, monkeypatch):
+    Path("d.csv").write_text(DECIDED)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sidecars.SidecarEdit, "write", full)
+    status, out, err = mpiqe("apply", "d.csv", "--xmp", "--go")
+    assert status == 1
+    assert "wrote 0 sidecars, 4 failed, 0 need no change" in out
+    assert err.count("No space left on device") == 4
 
 
 def test_what_cannot_be_moved_is_named_and_the_rest_is_moved(mpiqe, photos):

@@ -54,8 +54,11 @@ def files_of(entries: Iterable[Entry], root: str) -> tuple[list[tuple[Entry, str
         seen.add(path)
         try:
             mode = os.lstat(path).st_mode
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             left.append((entry.path, _why_not_there(entry.path)))
+            continue
+        except OSError as error:  # a folder above it may not be entered, or it has too long a name
+            left.append((entry.path, error.strerror or str(error)))
             continue
         if stat.S_ISLNK(mode):
             left.append((entry.path, "is a symbolic link; act on the file that it leads to"))
