@@ -45,7 +45,7 @@ def group_photos(
 
 
 def check_limits(by: str, *, within: float, most_bits: int) -> None:
-    """Raise ``ConfigError`` for a way to group that is none, for limits that cannot be, and for those of another way."""
+    """Raise ``ConfigError`` for a way to group that is none, limits that cannot be or of another way."""
     if by not in get_args(GroupBy):
         raise ConfigError(f"--group-by must be one of {', '.join(get_args(GroupBy))}, not {by!r}")
     if not 0 <= within < float("inf"):
