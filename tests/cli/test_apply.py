@@ -1,5 +1,6 @@
 """``mpiqe apply`` as a person uses it: tables in, photos moved, rated and put back."""
 
+import codecs
 import errno
 import gzip
 import io
@@ -202,6 +203,29 @@ def test_an_older_name_of_a_photo_stays_where_its_move_fails(mpiqe, photos, monk
     status, _, err = mpiqe("apply", "-", "--move", "out", "--go", stdin=b"photos/x/a.jpg\n")
     assert (status, files()) == (1, before)
     assert "Read-only file system" in err
+
+
+@pytest.mark.parametrize("separator", [",", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_tables_in_utf_16_are_read_as_excel_saves_them(mpiqe, photos, encoding, separator):
+    text = DECIDED.replace(",", separator) + f"photos/\N{SNOWMAN}.jpg{separator}reject{separator}\n"
+    (photos / "\N{SNOWMAN}.jpg").write_bytes(b"snow")
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    Path("d.csv").write_bytes(mark + text.encode(encoding))
+    status, out, err = mpiqe("apply", "d.csv", "--move", "out")
+    assert (status, err) == (0, "")
+    assert "would move 3 photos of 5" in out
+    Path("d.csv").write_bytes(mark + text.encode(encoding)[:-1])
+    assert mpiqe("apply", "d.csv", "--move", "out")[0::2] == (
+        2, "mpiqe: d.csv begins as UTF-16 does and is not; save it in UTF-8\n"
+    )  # fmt: skip
+
+
+def test_a_value_that_is_no_path_does_not_fill_the_screen(mpiqe, photos):
+    Path("d.json").write_text(json.dumps({"path": {str(number): "a.jpg" for number in range(1000)}, "score": 1}))
+    status, _, err = mpiqe("apply", "d.json", "--xmp")
+    assert (status, len(err) < 200) == (2, True)
+    assert "is not the path of a photo" in err
 
 
 def test_a_photo_that_may_not_be_seen_is_not_said_to_be_missing(mpiqe, photos):
@@ -632,7 +656,7 @@ def test_lines_of_a_table_may_end_in_a_carriage_return(mpiqe, photos):
         (["old.csv", "--xmp"], "scores without the column quality"),
         (["bad.csv", "--xmp"], "bad.csv, line 3: rating = '6': it must be a whole number from 0 to 5, or empty"),
         (["bad.csv", "--xmp"], "bad.csv, line 2: decision = 'maybe'"),
-        (["long.json", "--xmp"], "000 is not a number"),
+        (["long.json", "--xmp"], "000.. is not a number"),
         (["long.jsonl", "--move", "a", "--worst", "1"], "long.jsonl, line 1: score = 1000"),
         (["d.csv", "--xmp", "--stars", "1,2"], "--stars '1,2': give four rising qualities"),
         (["d.csv", "--xmp", "--stars", "0.1,nan,0.5,0.6"], "--stars '0.1,nan,0.5,0.6': give four rising qualities"),
