@@ -1,4 +1,6 @@
+import errno
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -423,8 +425,24 @@ def test_a_list_of_photos_without_its_mark_is_told_of_it(tmp_path):
 def test_what_is_no_file_is_refused_by_name(tmp_path):
     with pytest.raises(ImageError, match=r"missing\.jpg: No such file"):
         read(tmp_path / "missing.jpg")
-    with pytest.raises(ImageError, match="not a regular file"):
+    with pytest.raises(ImageError, match="a folder and no image"):
         read(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_says_why(tmp_path, monkeypatch):
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr("os.scandir", refused)
+    with pytest.raises(ImageError, match="Permission denied"):
+        read(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes that have a name")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ImageError, match="not a regular file"):
+        read(tmp_path / "a.jpg")
 
 
 def test_a_huge_header_is_refused_before_anything_is_decoded(tmp_path):

@@ -166,7 +166,11 @@ def open_photo(
     cannot decode, as the photo's methods do: call them within ``naming``.
     """
     if isinstance(source, (str, os.PathLike)):
-        if not stat.S_ISREG(os.stat(source).st_mode):  # a pipe would block
+        mode = os.stat(source).st_mode
+        if stat.S_ISDIR(mode):
+            os.scandir(source).close()  # raises where it cannot be listed; else it would stand for what is in it
+            raise ImageError(None, "a folder and no image")
+        if not stat.S_ISREG(mode):  # a pipe would block
             raise ImageError(None, "not a regular file")
         with open(source, "rb") as file:
             return _from_file(file, max_pixels, admit, enough, name=os.fsdecode(source))

@@ -71,8 +71,9 @@ def _apply(root: Path, mode: str) -> None:
             plan = SidecarPlan(table, entries, str(root), "darktable", Thresholds(), False)
             assert write_sidecars(plan.edits(), journal, on_step=lambda: None) == []
         else:
-            files = plan_files(table, entries, folder=str(root / "out"), root=None, flat=False)
-            assert move_files(files, action, journal, on_step=lambda: None) == []  # type: ignore[arg-type]
+            how: Any = action
+            files = plan_files(table, entries, action=how, folder=str(root / "out"), root=None, flat=False)
+            assert move_files(files, how, journal, on_step=lambda: None) == []
 
 
 def _undo(root: Path, _mode: str) -> None:

@@ -13,6 +13,8 @@ from mpiqe import JobInterrupted, JobResult
 from mpiqe.batch.parquet_sink import parts_folder
 from mpiqe.batch.ray import driver, worker
 from mpiqe.batch.ray.parts import part_named
+from mpiqe.errors import WeightsError
+from mpiqe.scoring import loading
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +104,31 @@ def test_a_job_that_overwrites_unfinished_shards_starts_anew_and_leaves_them_unt
     assert output.read_bytes() == here.read_bytes()
     assert not parts_folder(output).exists()
     assert not list(tmp_path.glob("rows.csv.new*"))
+
+
+@pytest.mark.parametrize("is_local", [False, True], ids=["shards", "rows"])
+def test_an_overwrite_that_cannot_begin_leaves_the_rows_of_an_unfinished_one(tmp_path, folder, monkeypatch, is_local):
+    def interrupt(progress):
+        if progress.done:
+            raise KeyboardInterrupt
+
+    def failing(**_):
+        raise WeightsError("no such model")
+
+    output, ray = tmp_path / "rows.csv", {"engine": "ray", "shard_size": 3}
+    mpiqe.score_to(folder, output)
+    with pytest.raises(JobInterrupted):
+        mpiqe.score_to(folder, output, overwrite=True, on_progress=interrupt, **({} if is_local else ray))
+    there = {path.name: path.read_bytes() for path in tmp_path.rglob("*.new*") if path.is_file()}
+    shards = sorted(path.name for path in tmp_path.rglob("shard-*"))
+    assert is_local == (shards == [])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(mpiqe.ConfigError, match="there is no image"):
+        mpiqe.score_to(tmp_path / "empty", output, **ray, overwrite=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(loading, "load", failing)
+        with pytest.raises(WeightsError, match="no such model"):
+            mpiqe.score_to(folder, output, **ray, overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.new*") if path.is_file()} == there
+    assert sorted(path.name for path in tmp_path.rglob("shard-*")) == shards
+    assert mpiqe.score_to(folder, output, **({} if is_local else ray), resume=True).rows == 4

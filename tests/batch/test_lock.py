@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 
@@ -70,3 +72,14 @@ def test_where_the_file_cannot_be_made_the_output_is_named(tmp_path):
     said = r"cannot write to .*no/rows\.csv: No such file or directory"
     with pytest.raises(ConfigError, match=said), alone(tmp_path / "no" / "rows.csv"):
         pass
+
+
+def test_a_lock_that_a_full_disk_cannot_hold_is_removed_and_the_output_named(tmp_path, monkeypatch):
+    def full(file, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    said = r"cannot write to .*rows\.csv: No space left on device .*; name another --output"
+    with pytest.raises(ConfigError, match=said), alone(tmp_path / "rows.csv"):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -120,6 +120,8 @@ def test_pairs_are_those_of_a_direct_comparison_with_and_without_numpy_2(monkeyp
         ({"by": "colour"}, "--group-by must be one of time, similarity, folder"),
         ({"by": "time", "within": float("nan")}, "--within must be"),
         ({"by": "similarity", "most_bits": 64}, "--most-bits must be from 0 to 63"),
+        ({"by": "similarity", "within": 5.0}, "--within is of use only with --group-by time, not similarity"),
+        ({"by": "time", "most_bits": 12}, "--most-bits is of use only with --group-by similarity, not time"),
     ],
 )
 def test_limits_that_cannot_be_are_refused(options, message):

@@ -1,5 +1,6 @@
 """``mpiqe apply`` as a person uses it: tables in, photos moved, rated and put back."""
 
+import codecs
 import errno
 import gzip
 import io
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mpiqe.apply import transfer
+from mpiqe.apply import sidecars, transfer
 from mpiqe.apply.transfer import is_second_name, move
 from mpiqe.apply.xmp import changed, read_packet
 from mpiqe.batch.sinks import CsvSink, kept_names
@@ -160,6 +161,90 @@ def test_nothing_is_written_over_and_capitals_do_not_clash(mpiqe, photos):
         "b-2.jpg": b"x/b.jpg",
         "c-2.png": b"y/c.png",
     }
+
+
+@pytest.mark.parametrize("action", ["copy", "link"])
+def test_a_second_name_of_a_photo_in_the_target_is_a_name_that_is_taken(mpiqe, photos, action):
+    Path("out").mkdir()
+    os.link(photos / "x/a.jpg", "out/a.jpg")
+    status, _, err = mpiqe("apply", "-", f"--{action}", "out", "--go", stdin=b"photos/x/a.jpg\n")
+    assert (status, err) == (0, "")
+    assert Path("out/a-2.jpg").read_bytes() == b"x/a.jpg"
+    assert os.path.samefile("out/a.jpg", photos / "x/a.jpg")
+
+
+def test_undo_of_a_move_to_an_older_name_of_the_photo_keeps_both(mpiqe, photos):
+    Path("out").mkdir()
+    (photos / "x/a.jpg.xmp").write_bytes(b"its sidecar")
+    for name in ("a.jpg", "a.jpg.xmp"):
+        os.link(photos / "x" / name, Path("out") / name)
+    before = files()
+    out = mpiqe("apply", "-", "--move", "out", "--go", stdin=b"photos/x/a.jpg\n")[1]
+    assert not {"photos/x/a.jpg", "photos/x/a.jpg.xmp"} & set(files())
+    for _ in range(2):
+        assert mpiqe("apply", "--undo", journal_in(out))[0] == 0
+        assert files() == before
+        assert os.path.samefile("out/a.jpg", photos / "x/a.jpg")
+
+
+def test_an_older_name_of_a_photo_stays_where_its_move_fails(mpiqe, photos, monkeypatch):
+    Path("out").mkdir()
+    (photos / "x/a.jpg.xmp").write_bytes(b"its sidecar")
+    for name in ("a.jpg", "a.jpg.xmp"):
+        os.link(photos / "x" / name, Path("out") / name)
+    before, unlink = files(), os.unlink
+
+    def failing(path, **options):
+        if str(path).endswith("x/a.jpg"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", failing)
+    status, _, err = mpiqe("apply", "-", "--move", "out", "--go", stdin=b"photos/x/a.jpg\n")
+    assert (status, files()) == (1, before)
+    assert "Read-only file system" in err
+
+
+@pytest.mark.parametrize("separator", [",", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_tables_in_utf_16_are_read_as_excel_saves_them(mpiqe, photos, encoding, separator):
+    text = DECIDED.replace(",", separator) + f"photos/\N{SNOWMAN}.jpg{separator}reject{separator}\n"
+    (photos / "\N{SNOWMAN}.jpg").write_bytes(b"snow")
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    Path("d.csv").write_bytes(mark + text.encode(encoding))
+    status, out, err = mpiqe("apply", "d.csv", "--move", "out")
+    assert (status, err) == (0, "")
+    assert "would move 3 photos of 5" in out
+    Path("d.csv").write_bytes(mark + text.encode(encoding)[:-1])
+    assert mpiqe("apply", "d.csv", "--move", "out")[0::2] == (
+        2, "mpiqe: d.csv begins as UTF-16 does and is not; save it in UTF-8\n"
+    )  # fmt: skip
+
+
+def test_a_value_that_is_no_path_does_not_fill_the_screen(mpiqe, photos):
+    Path("d.json").write_text(json.dumps({"path": {str(number): "a.jpg" for number in range(1000)}, "score": 1}))
+    status, _, err = mpiqe("apply", "d.json", "--xmp")
+    assert (status, len(err) < 200) == (2, True)
+    assert "is not the path of a photo" in err
+
+
+def test_a_photo_that_may_not_be_seen_is_not_said_to_be_missing(mpiqe, photos):
+    long = "photos/" + "x" * 300 + ".jpg"
+    status, _, err = mpiqe("apply", "-", "--move", "out", stdin=long.encode() + b"\n")
+    assert (status, err) == (1, f"mpiqe: left alone: {long}: File name too long\n")
+
+
+def test_a_sidecar_that_could_not_be_written_is_not_counted_as_written(mpiqe, photos, monkeypatch):
+    Path("d.csv").write_text(DECIDED)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sidecars.SidecarEdit, "write", full)
+    status, out, err = mpiqe("apply", "d.csv", "--xmp", "--go")
+    assert status == 1
+    assert "wrote 0 sidecars, 4 failed, 0 need no change" in out
+    assert err.count("No space left on device") == 4
 
 
 def test_what_cannot_be_moved_is_named_and_the_rest_is_moved(mpiqe, photos):
@@ -571,7 +656,7 @@ def test_lines_of_a_table_may_end_in_a_carriage_return(mpiqe, photos):
         (["old.csv", "--xmp"], "scores without the column quality"),
         (["bad.csv", "--xmp"], "bad.csv, line 3: rating = '6': it must be a whole number from 0 to 5, or empty"),
         (["bad.csv", "--xmp"], "bad.csv, line 2: decision = 'maybe'"),
-        (["long.json", "--xmp"], "000 is not a number"),
+        (["long.json", "--xmp"], "000.. is not a number"),
         (["long.jsonl", "--move", "a", "--worst", "1"], "long.jsonl, line 1: score = 1000"),
         (["d.csv", "--xmp", "--stars", "1,2"], "--stars '1,2': give four rising qualities"),
         (["d.csv", "--xmp", "--stars", "0.1,nan,0.5,0.6"], "--stars '0.1,nan,0.5,0.6': give four rising qualities"),

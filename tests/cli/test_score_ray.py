@@ -278,6 +278,16 @@ def test_what_a_cluster_cannot_do_is_refused(score, photos, arguments, said):
     assert said in err
 
 
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--address", "here:6379"], "--address: of use only on a Ray cluster"),
+    (["--shard-size", "5"], "--shard-size: of use only on a Ray cluster"),
+])  # fmt: skip
+def test_options_of_a_cluster_without_one_are_refused(score, photos, arguments, said):
+    status, err = score(*photos, *arguments)
+    assert status == 2
+    assert f"{said}; add --engine ray, or leave that away" in err
+
+
 def test_without_ray_the_extra_is_named(photos):
     code = "import sys; sys.modules['ray'] = None; from mpiqe.cli.main import main; main()"
     command = [sys.executable, "-c", code, "score", *photos, "--engine", "ray", "--output", "rows.csv"]

@@ -339,6 +339,16 @@ def test_a_column_to_keep_that_a_table_has_not_is_said(score, tmp_path):
     assert "no column 'nothing' among image, id; --keep names columns of the table" in out
 
 
+@pytest.mark.parametrize("form", [[], ["--format", "paths"], ["--print0"], ["--output", "rows.txt"]])
+def test_columns_to_keep_are_refused_where_rows_have_no_place_for_them(score, tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"image": [png(10)], "id": [1]}), tmp_path / "t.parquet")
+    status, out, err = score("t.parquet", "--keep", "id", *form)
+    assert (status, out) == (2, "")
+    assert "--keep adds columns to rows of csv, jsonl, json and parquet" in err
+    assert not (tmp_path / "rows.txt").exists()
+
+
 def test_photos_are_chosen_by_their_names(score, folder, tmp_path):
     tar(folder / "s.tar", "w", a=png(1), **{"a.target": png(2)})
     status, out, err = score(folder, "--exclude", "*.target.png", "--include", "a*", "--format", "csv")

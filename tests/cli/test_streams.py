@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("conftest.py"))]
 CLOSED = ((0,), (1,), (2,), (0, 1), (0, 1, 2))
@@ -134,3 +135,20 @@ def test_an_interrupt_while_modules_are_imported_ends_with_130_and_one_line(fold
     )
     assert (done.returncode, done.stderr) == (130, b"mpiqe: interrupted\n")
     assert done.stdout == b""
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "txt"])
+def test_a_disk_that_is_full_is_said_with_the_file_and_a_later_run_goes_on(tmp_path, form):
+    (tmp_path / "photos").mkdir()
+    for number in range(40):
+        Image.new("RGB", (60, 40), (number, number, number)).save(tmp_path / "photos" / f"{number:03}.png")
+    output = tmp_path / f"rows.{form}"
+    command = [*PROGRAM, "score", str(tmp_path / "photos"), "--output", str(output)]
+    limited = ["sh", "-c", 'ulimit -f 2; exec "$@"', "sh"]  # blocks of a file; the system's word is another than ENOSPC
+    full = subprocess.run([*limited, *command], capture_output=True, check=False, timeout=60, text=True)
+    then = "" if form == "txt" else "; the rows that are written stay: mend that, and --resume goes on"
+    assert (full.returncode, full.stderr) == (2, f"mpiqe: {output}: File too large{then}\n")
+    if form != "txt":
+        rest = subprocess.run([*command, "--resume"], capture_output=True, check=False, timeout=60, text=True)
+        assert (rest.returncode, rest.stderr.partition(" scored")[0]) == (0, "mpiqe: 40 of 40 photos")
+    assert not list(tmp_path.glob("*.lock"))

@@ -406,6 +406,17 @@ def test_a_table_s_photos_are_grouped_too_in_the_unit_that_its_scale_has(mpiqe, 
 
 
 @pytest.mark.parametrize(
+    ("option", "value"),
+    [("--include", "a*"), ("--exclude", "a*"), ("--column", "image"), ("--allow-host", "here")],
+)
+def test_options_of_photos_are_refused_for_a_table(mpiqe, photos, tmp_path, option, value):
+    mpiqe("score", photos, "--output", tmp_path / "scores.csv")
+    status, _, err = mpiqe("report", tmp_path / "scores.csv", "--out", tmp_path / "page", option, value)
+    assert (status, f"leave {option} away" in err) == (2, True)
+    assert not (tmp_path / "page").exists()
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--clear-from", "0"), "--clear-from must be above 0"),

@@ -374,6 +374,17 @@ def test_a_folder_that_is_not_empty_is_left_alone(exported, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_folder_that_the_graph_cannot_take_is_refused_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "thesis.txt").write_text("ten years")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("mpiqe.runtimes.export.load_checkpoint", lambda *_, **__: pytest.fail("it works"))
+    with pytest.raises(ConfigError, match="is a file; name a new folder"):
+        export("embedded", tmp_path / "thesis.txt")
+    with pytest.raises(ConfigError, match="is the folder that this runs in"):
+        export("embedded", tmp_path / "here")
+
+
 def test_damaged_and_foreign_graphs_are_refused(exported, tmp_path):
     whole, other = exported["whole"][1], _foreign_graph(tmp_path / "other", [("ReduceMax", [1, 2, 3])])
     for name, content in (("cut", (whole / "mpiqe.onnx").read_bytes()[:5000]), ("empty", b"")):

@@ -133,6 +133,7 @@ def test_a_token_is_asked_for_everywhere_but_for_the_health(start, tmp_path):
         ([], {"MPIQE_TOKEN": ""}, "the token in MPIQE_TOKEN has 0 characters"),
         ([], {"MPIQE_TOKEN": "short"}, "has 5 characters and must have from 16"),
         ([], {"MPIQE_TOKEN": "with a space in between"}, "holds spaces"),
+        (["--without-token"], {"MPIQE_TOKEN": "x" * 20}, "asks for none: give one"),
         (["--token-file", "/nothing/here"], {}, "cannot read the token file /nothing/here"),
         (["--token-file", "/dev/zero"], {}, "not a regular file"),
         (["--queue", "0", "--timeout", "-1"], {}, "queue must be at least 1, not 0; timeout must be a number"),

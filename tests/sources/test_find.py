@@ -446,6 +446,13 @@ def test_an_image_as_a_list_says_so(tmp_path):
     assert found.fault == "an image and no list; name it without @ in front"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_says_so(tmp_path, encoding):
+    (tmp_path / "list").write_bytes("\ufeffa.jpg\r\nb.jpg\r\n".encode(encoding))
+    (photo,) = find([f"@{tmp_path / 'list'}"], stdin=io.BytesIO())
+    assert (photo.name, photo.fault) == (str(tmp_path / "list"), "a list in UTF-16; save it in UTF-8")
+
+
 def test_names_of_a_list_may_end_with_zero_bytes(folder, tmp_path):
     names = ["two\nlines.jpg", " b ", "c\r"]
     listed = "\0".join([*names, "", str(folder / "deep"), "@x"]).encode()

@@ -200,6 +200,27 @@ def test_arrow_files_are_tables_too(tmp_path, stream):
         assert (name, reason.startswith("t.parquet: damaged")) == ("t.parquet", True)
 
 
+@pytest.mark.skipif(not hasattr(pa, "string_view"), reason="this pyarrow has no views")
+@pytest.mark.parametrize("suffix", ["arrow", "parquet"])
+def test_views_are_text_and_bytes_as_polars_writes_them(tmp_path, suffix):
+    paths = pa.array(["a.jpg", None, "a path that is longer than what a view holds itself.jpg"], pa.string_view())
+    contents = pa.array([b"x", None, bytes(range(40))], pa.binary_view())
+    for name, columns in (("paths", {"path": paths}), ("bytes", {"image": contents, "label": paths})):
+        table, file = pa.table(columns), tmp_path / f"{name}.{suffix}"
+        if suffix == "parquet":
+            pq.write_table(table, file)
+            continue
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    assert read(str(tmp_path / f"paths.{suffix}"))[::2] == [(paths[0].as_py(), None), (paths[2].as_py(), None)]
+    assert [content for _, content in read(str(tmp_path / f"bytes.{suffix}"))][::2] == [b"x", bytes(range(40))]
+    limits, file = Limits(max_bytes=1000), str(tmp_path / f"bytes.{suffix}")
+    kept = photos(
+        file, shown="t", column=None, limits=limits, budget=Budget(), named=file_photo, tables=None, kept=["label"]
+    )
+    assert [photo.kept for photo in kept] == [{"label": value} for value in paths.to_pylist()]
+
+
 @pytest.mark.slow
 def test_a_large_arrow_file_is_mapped_and_not_held(tmp_path):
     """700 MB in one batch: more than the process that reads it may take beside the file."""

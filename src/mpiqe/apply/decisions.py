@@ -5,6 +5,7 @@ A table is csv, a JSON list, JSON lines or Parquet of ``mpiqe score``. It has a 
 paths, one a line or each ended by NUL.
 """
 
+import codecs
 import csv
 import io
 import math
@@ -28,6 +29,7 @@ _NUMBERS = ("score", "quality", "interval_low", "interval_high")
 _COLUMNS = ("path", "decision", "rating", *_NUMBERS, "distortion")
 _DELIMITERS = ",;\t"
 _SHOWN_FAULTS = 5
+_LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ def read_decisions(name: str, content: bytes | None = None) -> Table:
             raise ConfigError(
                 f"cannot read {name}: {error.strerror}; give decisions, scores or a list of paths"
             ) from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # "Unicode text" of Excel
+        try:
+            content = content.decode("utf-16").encode()
+        except UnicodeError:
+            raise ConfigError(f"{name} begins as UTF-16 does and is not; save it in UTF-8") from None
     about: Mapping[str, Any] = {}
     if content.startswith(b"PAR1"):
         rows, about = _parquet(name, content)
@@ -131,9 +138,9 @@ def _entries(name: str, rows: Rows) -> tuple[list[Entry], Kind]:
 def _entry(row: Mapping[str, Any]) -> Entry:
     path, decision = row.get("path"), row.get("decision") or ""
     if not isinstance(path, str) or not path or "\0" in path:
-        raise ValueError(f"path = {path!r} is not the path of a photo")
+        raise ValueError(f"path = {_shown(path)} is not the path of a photo")
     if decision not in ("", *DECISIONS):
-        raise ValueError(f"decision = {decision!r}: it must be {', '.join(DECISIONS)} or empty")
+        raise ValueError(f"decision = {_shown(decision)}: it must be {', '.join(DECISIONS)} or empty")
     numbers = {name: _number(name, row.get(name)) for name in ("rating", *_NUMBERS)}
     rating = numbers.pop("rating")
     if rating is not None and rating not in range(6):
@@ -159,10 +166,16 @@ def _number(name: str, value: Any) -> float | None:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):  # JSON's integers may have more digits than a float holds
-        raise ValueError(f"{name} = {value!r} is not a number") from None
+        raise ValueError(f"{name} = {_shown(value)} is not a number") from None
     if not math.isfinite(number) or isinstance(value, bool):
-        raise ValueError(f"{name} = {value!r} is not a number")
+        raise ValueError(f"{name} = {_shown(value)} is not a number")
     return number
+
+
+def _shown(value: Any) -> str:
+    """A value for a message; of a table whose columns are objects it would fill the screen."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}.."
 
 
 def _json_list(name: str, content: bytes) -> Rows:
@@ -188,7 +201,7 @@ def _row(name: str, place: str, value: Any) -> Mapping[str, Any]:
         return {"path": value}
     if isinstance(value, dict):
         return {column: value[column] for column in _COLUMNS if column in value}
-    raise ConfigError(f"{name}, {place}: {value!r} is neither a path nor an object with one")
+    raise ConfigError(f"{name}, {place}: {_shown(value)} is neither a path nor an object with one")
 
 
 def _delimiter(content: bytes) -> str | None:

@@ -61,6 +61,8 @@ def move_files(plan: Plan, action: FileAction, journal: Journal, *, on_step: OnS
 def _do(journal: Journal, action: FileAction, number: int, step: Step) -> str | None:
     temporary = temporary_of(step.target, journal.identity, number)
     about = {"step": number, "action": action, "from": step.source, "to": step.target, "temporary": temporary}
+    if step.is_there:
+        about["is_there"] = True
 
     def work() -> None:
         _make_folders(os.path.dirname(step.target), journal)
@@ -76,7 +78,9 @@ def _put_back(journal: Journal, action: FileAction, done: Iterable[tuple[int, St
         journal.announce({"undo": number})
         reason = f"stays with {because}"
         try:
-            if action == "move":
+            if action == "move" and step.is_there:
+                transfer.add_name(step.target, step.source)
+            elif action == "move":
                 transfer.move(step.target, step.source, temporary_of(step.source, journal.identity, number))
             else:
                 os.unlink(step.target)

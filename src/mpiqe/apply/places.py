@@ -27,6 +27,8 @@ class Step:
     """Bytes of the source."""
     photo: str
     """The photo that it is of, or is a sidecar of."""
+    is_there: bool = False
+    """Whether the target is a second name of the source already."""
 
 
 @dataclass
@@ -52,8 +54,11 @@ def files_of(entries: Iterable[Entry], root: str) -> tuple[list[tuple[Entry, str
         seen.add(path)
         try:
             mode = os.lstat(path).st_mode
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             left.append((entry.path, _why_not_there(entry.path)))
+            continue
+        except OSError as error:  # a folder above it may not be entered, or it has too long a name
+            left.append((entry.path, error.strerror or str(error)))
             continue
         if stat.S_ISLNK(mode):
             left.append((entry.path, "is a symbolic link; act on the file that it leads to"))
@@ -72,7 +77,9 @@ def _why_not_there(path: str) -> str:
     return NOT_THERE
 
 
-def plan_files(table: Table, entries: Iterable[Entry], *, folder: str, root: str | None, flat: bool) -> Plan:
+def plan_files(
+    table: Table, entries: Iterable[Entry], *, action: FileAction, folder: str, root: str | None, flat: bool
+) -> Plan:
     """Where the files of ``entries`` go below ``folder``, which need not exist.
 
     They keep their folders, counted from ``root``, or else from the deepest folder that all photos of the table share;
@@ -87,7 +94,7 @@ def plan_files(table: Table, entries: Iterable[Entry], *, folder: str, root: str
     common = (
         base if root else _common_folder(os.path.abspath(os.path.join(base, entry.path)) for entry in table.entries)
     )
-    names = _Names()
+    names = _Names(takes_second=action == "move")
     sidecars = _Sidecars()
     real = lru_cache(1)(os.path.realpath)  # of a photo's folder: links among the folders lead to the same place
     for entry, path in found:
@@ -99,10 +106,9 @@ def plan_files(table: Table, entries: Iterable[Entry], *, folder: str, root: str
             within = ""
         companions = sidecars.of(path)
         target, *others = names.free(os.path.join(folder, within), os.path.basename(path), path, companions)
-        for (sidecar, _), other in zip(companions, others, strict=True):
-            plan.steps.append(Step(sidecar, other, os.path.getsize(sidecar), path))
         # the photo last: if a run is killed in between, the next one still finds it, and its name
-        plan.steps.append(Step(path, target, os.path.getsize(path), path))
+        for source, new in [*zip((sidecar for sidecar, _ in companions), others, strict=True), (path, target)]:
+            plan.steps.append(Step(source, new, os.path.getsize(source), path, is_there=os.path.lexists(new)))
         plan.photos += 1
     return plan
 
@@ -120,16 +126,18 @@ def _common_folder(paths: Iterable[str]) -> str:
 
 
 class _Names:
-    """Names that are free in their folder."""
+    """Names that are free in their folder.
 
-    def __init__(self) -> None:
+    ``takes_second``: a second name of the source counts as free. It may be what a run has left that was killed between
+    two steps of a move, and a move to it loses no file.
+    """
+
+    def __init__(self, *, takes_second: bool) -> None:
         self._taken: set[str] = set()
+        self._takes_second = takes_second
 
     def free(self, folder: str, name: str, source: str, sidecars: list[tuple[str, bool]]) -> list[str]:
-        """Paths in ``folder`` for a photo and its sidecars, where there is nothing, or a second name of the source.
-
-        The latter is what a run leaves that was killed between two steps of a move.
-        """
+        """Paths in ``folder`` for a photo and its sidecars, all of them free."""
         stem, end = os.path.splitext(name)
         sources = [source, *(sidecar for sidecar, _ in sidecars)]
         for number in count(1):
@@ -139,7 +147,8 @@ class _Names:
             if any(folded(path) in self._taken for path in targets):
                 continue
             if all(
-                not os.path.lexists(new) or is_second_name(old, new) for old, new in zip(sources, targets, strict=True)
+                not os.path.lexists(new) or (self._takes_second and is_second_name(old, new))
+                for old, new in zip(sources, targets, strict=True)
             ):
                 self._taken |= set(map(folded, targets))
                 return targets

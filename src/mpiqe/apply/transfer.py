@@ -35,7 +35,8 @@ def move(source: str, target: str, temporary: str) -> None:
     source is as it was then.
     """
     before = os.lstat(source)
-    if not _linked(source, target):
+    is_there = is_second_name(source, target)  # since a run that was killed, or for longer: it stays if this fails
+    if not is_there and not _linked(source, target):
         copy(source, target, temporary)
         now = os.lstat(source)
         if (now.st_size, now.st_mtime_ns, now.st_ino) != (before.st_size, before.st_mtime_ns, before.st_ino):
@@ -45,9 +46,16 @@ def move(source: str, target: str, temporary: str) -> None:
     try:
         os.unlink(source)
     except OSError:
-        os.unlink(target)  # the same file, or the copy that was just made of it
+        if not is_there:
+            os.unlink(target)  # the same file, or the copy that was just made of it
         raise
     sync_folder(os.path.dirname(source))
+
+
+def add_name(file: str, name: str) -> None:
+    """Give a file a second name. Raises ``OSError``, ``FileExistsError`` where that is taken."""
+    os.link(file, name, follow_symlinks=False)
+    sync_folder(os.path.dirname(name))
 
 
 def copy(source: str, target: str, temporary: str) -> None:
@@ -143,9 +151,6 @@ def _linked(source: str, target: str) -> bool:
     """Give the file a second name; ``False`` where that needs a copy."""
     try:
         os.link(source, target, follow_symlinks=False)
-    except FileExistsError:
-        if not is_second_name(source, target):
-            raise
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise

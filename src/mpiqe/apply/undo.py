@@ -66,6 +66,8 @@ def _unlink(path: str) -> None:
 
 def _move(step: dict[str, Any], recorded: Recorded, number: int) -> str | None:
     source, target, temporary = step["from"], step["to"], step["temporary"]
+    if step.get("is_there"):
+        return _name_back(source, target)
     back = os.path.join(os.path.dirname(source), os.path.basename(temporary))
     had_temporary = os.path.lexists(temporary)
     if number in recorded.undo and os.path.lexists(back) and os.path.lexists(source) and os.path.lexists(target):
@@ -96,6 +98,19 @@ def _move(step: dict[str, Any], recorded: Recorded, number: int) -> str | None:
     os.makedirs(os.path.dirname(source), exist_ok=True)
     _unlink(back)
     transfer.move(target, source, back)
+    return None
+
+
+def _name_back(source: str, target: str) -> str | None:
+    """Take back a move to what was a second name of the source before; it stays."""
+    if os.path.lexists(source):
+        if not os.path.lexists(target) or transfer.is_second_name(source, target):
+            return None
+        return f"stays: there is another {source}"
+    if not os.path.lexists(target):
+        return f"is gone, and so is {source}"
+    os.makedirs(os.path.dirname(source), exist_ok=True)
+    transfer.add_name(target, source)
     return None
 
 

@@ -134,6 +134,10 @@ def score_to(
     """
     paths = [os.fspath(source) for source in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     _check(max_bytes, timeout, engine)
+    if engine == "local":
+        of_clusters = {"--address": address is not None, "--shard-size": shard_size != SHARD_SIZE}
+        if given := " and ".join(name for name, is_given in of_clusters.items() if is_given):
+            raise ConfigError(f"{given}: of use only on a Ray cluster; add --engine ray, or leave that away")
     kept = checked_kept(keep)
     began = time.monotonic()
     is_path = isinstance(output, (str, os.PathLike))

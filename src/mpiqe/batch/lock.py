@@ -46,9 +46,7 @@ def _taken(path: Path, output: Path) -> int | None:
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise ConfigError(
-                f"cannot write to {output}: {error.strerror} ({path.name} beside it); name another --output"
-            ) from error
+            raise _unwritable(output, path, error) from error
         try:
             _lock(file)
         except (BlockingIOError, PermissionError) as error:
@@ -62,11 +60,19 @@ def _taken(path: Path, output: Path) -> int | None:
             _let_go(file, path)
             return None
         if _is_at(file, path):
-            os.ftruncate(file, 0)
-            os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+            try:
+                os.ftruncate(file, 0)
+                os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+            except OSError as error:  # a full disk
+                _let_go(file, path)
+                raise _unwritable(output, path, error) from error
             return file
         os.close(file)  # the run that had it removed it between our two steps
     return None  # a file system that gives one file two numbers: nothing tells whether a lock on it holds
+
+
+def _unwritable(output: Path, path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"cannot write to {output}: {error.strerror} ({path.name} beside it); name another --output")
 
 
 def _is_at(file: int, path: Path) -> bool:

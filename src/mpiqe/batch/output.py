@@ -56,6 +56,7 @@ from mpiqe.batch.sinks import (
     Stream,
     TableSink,
 )
+from mpiqe.batch.writing import GO_ON, writing
 from mpiqe.decoding import begins_image
 from mpiqe.errors import ConfigError
 from mpiqe.runtimes.base import Predictor
@@ -84,7 +85,7 @@ class Output:
     going to be written, if not all. ``keep``: further columns.
 
     Raises ``ConfigError`` for invalid combinations: Parquet without a file, ``resume`` without a file that scripts
-    read or with a selection, an unknown suffix.
+    read or with a selection, ``keep`` for a table or paths, an unknown suffix.
     """
 
     def __init__(
@@ -119,6 +120,11 @@ class Output:
             )
         if resume and not self.can_resume:
             raise ConfigError("--resume continues a file: give --output FILE, as csv, jsonl, json or parquet")
+        if keep and self.form in ("table", "paths", "paths0"):
+            raise ConfigError(
+                "--keep adds columns to rows of csv, jsonl, json and parquet; give such a --format or --output, or "
+                "leave it away"
+            )
         if path and self._is_file and path.is_symlink():
             self.path = self.final = Path(os.path.realpath(path))
 
@@ -325,20 +331,20 @@ class Output:
             if earlier:
                 earlier.cut()
             file = self.path.open("a" if earlier else "w", encoding="utf-8", errors="surrogateescape", newline="\n")
-        with file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            with file:
                 yield file
-                return
+            return
+        synced = _Synced(file, self.path, then=GO_ON if self.can_resume else "")
+        try:
             # after the old rows are gone: they are not to be taken for rows of these settings
             if self.can_resume and not earlier:
                 write_settings(self.path, settings)
             elif not self.can_resume:
                 _forget(self.path)
-            synced = _Synced(file, self.path)
-            try:
-                yield synced
-            finally:
-                synced.sync()
+            yield synced
+        finally:
+            synced.close()
 
     @contextlib.contextmanager
     def _writable(self, path: Path) -> Iterator[None]:
@@ -381,22 +387,34 @@ class _Synced:
     the run would else wait for rows that nobody will see.
     """
 
-    def __init__(self, file: IO[str], path: Path) -> None:
+    def __init__(self, file: IO[str], path: Path, *, then: str) -> None:
         self.file = file
         self.path = path
+        self._then = then
         self._since = time.monotonic()
 
     def write(self, text: str, /) -> object:
-        return self.file.write(text)
+        with writing(self.path, then=self._then):
+            return self.file.write(text)
 
     def flush(self) -> None:
-        self.file.flush()
+        with writing(self.path, then=self._then):
+            self.file.flush()
         if time.monotonic() - self._since >= _SYNC_SECONDS:
             self.sync()
 
+    def close(self) -> None:
+        """Write what is left, see it on the disk and close the file."""
+        try:
+            self.sync()
+        finally:
+            with writing(self.path, then=self._then):
+                self.file.close()
+
     def sync(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        with writing(self.path, then=self._then):
+            self.file.flush()
+            os.fsync(self.file.fileno())
         self._since = time.monotonic()
         try:
             there = os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())

@@ -29,6 +29,7 @@ from mpiqe.batch.sinks import (
     kept_values,
     storable_values,
 )
+from mpiqe.batch.writing import writing
 from mpiqe.errors import ConfigError
 from mpiqe.extras import needing
 from mpiqe.parse import parse_json
@@ -92,7 +93,8 @@ class ParquetSink:
         self._since = time.monotonic()
 
     def _write(self, values: list[dict[str, Any]]) -> None:
-        write_atomic(self.folder / f"part-{self._saved:06}.parquet", _encoded(values, self.schema))
+        with writing(self.output):
+            write_atomic(self.folder / f"part-{self._saved:06}.parquet", _encoded(values, self.schema))
         self._saved += 1
 
     def finish(self) -> None:
@@ -211,8 +213,9 @@ def merge(output: Path) -> None:
     parts = _parts(parts_folder(output))
     if not parts:
         return
-    join(parts, parts_folder(output) / "whole")
-    (parts_folder(output) / "whole").replace(output)
+    with writing(output):
+        join(parts, parts_folder(output) / "whole")
+        (parts_folder(output) / "whole").replace(output)
     remove_parts(output)
 
 

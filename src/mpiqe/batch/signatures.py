@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from mpiqe.batch.sinks import encode_name
+from mpiqe.batch.writing import writing
 from mpiqe.scoring.score import Row
 from mpiqe.sources.kinds import is_archive
 from mpiqe.sources.photo import Photo
@@ -85,12 +86,14 @@ class SignatureFile:
     def add(self, path: str, score: float, signature: Signature) -> None:
         """Write a signature of the row with that path, as it is written, and score."""
         if self._file:
-            self._file.write(f"{key_of(path, score)} {signature.size} {signature.changed}\n")
-            self._file.flush()
+            with writing(Path(self._file.name)):
+                self._file.write(f"{key_of(path, score)} {signature.size} {signature.changed}\n")
+                self._file.flush()
 
     def __enter__(self) -> "SignatureFile":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file:
-            self._file.close()
+            with writing(Path(self._file.name)):  # what is left to write, where a disk was full
+                self._file.close()

@@ -45,13 +45,17 @@ def group_photos(
 
 
 def check_limits(by: str, *, within: float, most_bits: int) -> None:
-    """Raise ``ConfigError`` for a way to group that is none, and for limits that cannot be."""
+    """Raise ``ConfigError`` for a way to group that is none, limits that cannot be or of another way."""
     if by not in get_args(GroupBy):
         raise ConfigError(f"--group-by must be one of {', '.join(get_args(GroupBy))}, not {by!r}")
     if not 0 <= within < float("inf"):
         raise ConfigError(f"--within must be a number of seconds, not {within:g}")
     if not 0 <= most_bits < BITS:
         raise ConfigError(f"--most-bits must be from 0 to {BITS - 1}, not {most_bits}")
+    if by != "time" and within != WITHIN:
+        raise ConfigError(f"--within is of use only with --group-by time, not {by}; leave it away")
+    if by != "similarity" and most_bits != MOST_BITS:
+        raise ConfigError(f"--most-bits is of use only with --group-by similarity, not {by}; leave it away")
 
 
 def by_time(captures: Sequence[Capture | None], within: float) -> list[int]:

@@ -138,11 +138,13 @@ def apply(
         _write_sidecars(plan, go=go, journal=journal)
     else:
         folder = str(folders[action])
-        files = plan_files(read, entries, folder=folder, root=None if root is None else str(root), flat=flat)
+        base = None if root is None else str(root)
+        file_action = cast("FileAction", action)
+        files = plan_files(read, entries, action=file_action, folder=folder, root=base, flat=flat)
         sidecars = len(files.steps) - files.photos
         what = f"{_number(files.photos, 'photo')} of {len(read.entries)} ({words})"
         what += f" and {_number(sidecars, 'sidecar')}" if sidecars else ""
-        _transfer(cast("FileAction", action), files, folder, what=what, go=go, journal=journal)
+        _transfer(file_action, files, folder, what=what, go=go, journal=journal)
 
 
 def _given(options: Mapping[str, object]) -> str:
@@ -197,10 +199,13 @@ def _write_sidecars(plan: "SidecarPlan", *, go: bool, journal: Path | None) -> N
         for edit in all_edits:
             rating = "no rating" if edit.rating is None else f"rating {edit.rating}" + " (kept)" * edit.kept_rating
             typer.echo(f"{'create' if edit.before is None else 'change'}  {_shown(edit.path)}  {rating}")
-    written = sum(plan.ratings.values()) - plan.unchanged
+    written = sum(plan.ratings.values()) - plan.unchanged - len(failures)
     said = ", ".join(f"{number} {_rating_said(rating)}" for rating, number in sorted(plan.ratings.items(), key=_order))
     verb = "wrote" if go else "would write"
-    typer.echo(f"{verb} {_number(written, 'sidecar')}, {plan.unchanged} need no change; of all: {said or 'none'}")
+    failed = f"{len(failures)} failed, " if failures else ""
+    typer.echo(
+        f"{verb} {_number(written, 'sidecar')}, {failed}{plan.unchanged} need no change; of all: {said or 'none'}"
+    )
     if any(entry.decision != "reject" and entry.rating is None and entry.quality is not None for entry in plan.entries):
         typer.echo(f"ratings by score: {plan.thresholds}")
     if plan.kept:

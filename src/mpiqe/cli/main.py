@@ -64,7 +64,8 @@ class _Commands(TyperGroup):
             )  # for the flush when Python exits
             raise typer.Exit(141) from error
         except OSError as error:  # a full disk, a folder that may not be written
-            typer.echo(f"mpiqe: {printable(str(error), keep=_LINES)}", err=True)
+            said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+            typer.echo(f"mpiqe: {printable(said, keep=_LINES)}", err=True)
             raise typer.Exit(2) from error
 
 

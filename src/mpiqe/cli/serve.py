@@ -45,11 +45,12 @@ def serve(
 
     Exit status: 0 all that was taken was answered, 130 some was given up, 2 wrong usage.
     """
+    from mpiqe.errors import ConfigError
     from mpiqe.extras import needing
     from mpiqe.scoring import loading
 
     with needing("to serve"):
-        from mpiqe.serve.options import ServeOptions, listen, read_token
+        from mpiqe.serve.options import TOKEN_VARIABLE, ServeOptions, listen, read_token
         from mpiqe.serve.server import serve as run
 
     options = ServeOptions(
@@ -60,6 +61,9 @@ def serve(
         held_bytes=max(4 * max_bytes, ServeOptions.held_bytes),
     )
     token = read_token(token_file)
+    if without_token and token is not None:
+        where = "--token-file" if token_file else TOKEN_VARIABLE
+        raise ConfigError(f"{where} has a token that callers must send, and --without-token asks for none: give one")
     with listen(host, port, token=token, without_token=without_token) as listener:
         scorer = loading.load(
             weights,

@@ -98,6 +98,15 @@ def write_report(
     if tables:
         if len(tables) < len(paths) or len(tables) > 2:
             raise ConfigError("give photos, or one table of scores, or two to compare; not more, and not both")
+        of_photos = {
+            "--include": tuple(include),
+            "--exclude": tuple(exclude),
+            "--column": column,
+            "--allow-scheme": tuple(allow_scheme),
+            "--allow-host": tuple(allow_host),
+        }
+        if given := ", ".join(name for name, value in of_photos.items() if value):
+            raise ConfigError(f"a table of scores is shown whole, and from files of this machine: leave {given} away")
         contents = page_of_tables(
             tables,
             folder,

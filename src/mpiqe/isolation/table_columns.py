@@ -131,10 +131,10 @@ def _plain(value: Any) -> Any:
 
 
 def is_text(kind: Any) -> bool:
-    """Whether cells of that type are text."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    """Whether cells of that type are text; views too, which polars writes (pyarrow knows them by name since 16)."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind)) or str(kind) == "string_view"
 
 
 def is_binary(kind: Any) -> bool:
     """Whether cells of that type are bytes."""
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind)) or str(kind) == "binary_view"

@@ -5,6 +5,7 @@ The graph is the folded scorer: text features and whatever else does not depend 
 
 import copy
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -114,13 +115,17 @@ def export(
     ``weights`` and ``backbone`` as in ``mpiqe.load``; ``photos`` are what both are asked, four of scikit-image's if
     none are given. ``precision``: ``fp32``, or ``int8``, weights of eight bits for ONNX Runtime. Returns how far apart
     they were, for each precision that the form runs in. Raises ``WeightsError`` if the predictions differ by more than
-    ``TOLERANCES``, ``ConfigError`` for a folder that is not empty or an extra that is missing.
+    ``TOLERANCES``, ``ConfigError`` for a folder that is in use or an extra that is missing.
     """
     if precision == "int8" and form != "onnx":
         raise ConfigError("weights of eight bits are for ONNX Runtime; take the format onnx")
-    model, config = load_checkpoint(weights, backbone=backbone)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; name a new folder for the graph")
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty; name a new folder for the graph")
+    if folder.is_dir() and folder.samefile(Path.cwd()):  # the graph's folder takes its place, which is in use
+        raise ConfigError(f"{folder} is the folder that this runs in; name a new one for the graph")
+    model, config = load_checkpoint(weights, backbone=backbone)
     photos = photos or _photos()
     proto = trace(model)
     if proto.ByteSize() > _BYTES_AT_MOST:

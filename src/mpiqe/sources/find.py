@@ -1,5 +1,6 @@
 """Find the images that paths, patterns, lists and addresses stand for."""
 
+import codecs
 import os
 import stat
 import sys
@@ -225,6 +226,9 @@ class _Finder:
             head, is_image = lists.first_line(file)
             if is_image:
                 yield self._image(head, file, name)
+                return
+            if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # > of Windows PowerShell
+                yield unreadable(name, "a list in UTF-16; save it in UTF-8")
                 return
             found, word = lists.lines(head.removeprefix(b"\xef\xbb\xbf"), file), "line"
         for number, line in enumerate(found, 1):

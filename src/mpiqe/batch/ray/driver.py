@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from mpiqe import bounds
 from mpiqe.batch.interrupts import Interrupts, JobInterrupted
-from mpiqe.batch.output import Output
+from mpiqe.batch.output import Output, waits_beside
 from mpiqe.batch.parquet_sink import EarlierParquet, parts_folder, remove_parts
 from mpiqe.batch.progress import OnProgress, Tracker, counting
 from mpiqe.batch.ray.engine import cluster, scored
@@ -21,8 +21,9 @@ from mpiqe.batch.resume import COMPUTES, VERSION, EarlierText, check_settings, w
 from mpiqe.batch.sinks import COLUMNS, decode_name
 from mpiqe.batch.summary import Scores
 from mpiqe.errors import ConfigError
+from mpiqe.scoring import loading
 from mpiqe.scoring.loading import version_of_folder
-from mpiqe.sources.find import Limits
+from mpiqe.sources.find import Limits, find
 from mpiqe.sources.lists import is_image_file
 from mpiqe.sources.passed_over import PassedOver, no_image
 
@@ -88,6 +89,8 @@ class Cluster:
         shard_settings = {**settings, "shard_size": self.shard_size, "columns": len(COLUMNS)}
         if not target.resume:
             target.earlier()  # refuses to throw rows away
+            if target.final and waits_beside(target.final, target.form):
+                _check_begin(paths, options, limits, column=column, kept=kept, null=null)
         parts = {part.number: part for part in finished(output)} if target.resume else {}
         if parts:
             check_settings(output, shard_settings)
@@ -126,6 +129,28 @@ class Cluster:
         return Tracker(None, done=rows, failed=sum(part.failed for part in ordered))
 
 
+def _check_begin(
+    paths: list[str], options: dict[str, Any], limits: Limits, *, column: str | None, kept: tuple[str, ...], null: bool
+) -> None:
+    """Find a photo and load the model; raises as this does.
+
+    For a job that removes the rows of an unfinished one when it begins: the nodes would find out only then. Lists that
+    can be read only once are not looked at.
+    """
+    again = [path for path in paths if not _is_read_once(path)]
+    with open(os.devnull, "rb") as nothing:
+        left_out = PassedOver()
+        found = find(again, stdin=nothing, limits=limits, column=column, left_out=left_out, kept=kept, null=null)
+        if next(found, None) is None and len(again) == len(paths):
+            raise ConfigError(no_image(paths, left_out))
+    loading.load(**options)
+
+
+def _is_read_once(path: str) -> bool:
+    """Whether it is standard input or a list that is no file, which only this process can read, and once."""
+    return path == "-" or (path.startswith("@") and len(path) > 1 and not Path(path[1:]).is_file())
+
+
 def _begin(output: Path, settings: Mapping[str, Any]) -> None:
     try:
         output.unlink(missing_ok=True)
@@ -139,7 +164,7 @@ def _begin(output: Path, settings: Mapping[str, Any]) -> None:
 def _kept(paths: list[str], stdin: IO[bytes], folder: Path) -> Iterator[str]:
     """The paths, with lists that only this process can read, standard input say, copied to where all nodes see them."""
     for number, path in enumerate(paths):
-        if path != "-" and not (path.startswith("@") and len(path) > 1 and not Path(path[1:]).is_file()):
+        if not _is_read_once(path):
             yield path
             continue
         kept = folder / f"list-{number}"
