@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from mpiqe.experiments import results
 from mpiqe.experiments.protocol import compare, detectable_difference
 from mpiqe.experiments.results import CLAIMS, gather, judge
 from mpiqe.experiments.study import Run, Study
@@ -66,6 +67,26 @@ def test_a_claim_is_the_paired_difference_and_its_verdict_follows_the_corrected_
     assert claims["distortion prompts help"].verdict == "not found"
     assert claims["deep visual prompts help"].verdict == "the opposite holds"
     assert "shallow visual prompts are better than none" not in claims
+
+
+def test_a_claim_goes_the_way_of_the_papers_figures(make_study: Make) -> None:
+    study = make_study("table1", repeats=4)
+    _pretend(study, FULL, [20, 22, 21, 20])
+    _pretend(study, "liqe", [4, 5, 4, 5])
+    (claim,) = gather(study, {}).claims
+    assert (claim.text, claim.verdict) == ("LIQE is better than MP-IQE", "holds")
+    assert claim.paper == pytest.approx(0.904 - 0.900)  # on LIVE Challenge the paper has LIQE ahead
+
+
+def test_without_a_figure_in_the_paper_a_claim_is_tested_one_way(
+    make_study: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study("table1", repeats=4)
+    monkeypatch.setattr(results, "_paper", lambda *_: None)
+    _pretend(study, FULL, [20, 22, 21, 20])
+    _pretend(study, "liqe", [4, 5, 4, 5])
+    (claim,) = gather(study, {}).claims
+    assert (claim.text, claim.verdict) == ("MP-IQE is better than LIQE", "the opposite holds")
 
 
 def test_a_verdict_takes_its_direction_from_the_mean_that_its_p_tests(make_study: Make) -> None:
