@@ -43,16 +43,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         weights = create_untrained(folder / "run", shape_named(asked.shape)) if asked.shape else "embedded"
-        works = _works(str(weights), folder, _crops(asked.crops))
+        works = _works(str(weights), folder, asked.crops)
         print(f"{asked.shape or 'embedded'}, {asked.crops} crops, {asked.repeats} repeats", flush=True)
         for label, taken in interleaved(works, repeats=asked.repeats).items():
             print(line(f"{label:<44}", [asked.crops / spent for spent in taken], "crops/s"))
 
 
-def _works(weights: str, folder: Path, crops: Pixels) -> dict[str, Callable[[], object]]:
+def _works(weights: str, folder: Path, number: int) -> dict[str, Callable[[], object]]:
     graph = folder / "graph"
     export(weights, graph, photos=[make_photo(SIZES[0], seed=0)])
     onnx, vino = OnnxPredictor(graph), OpenVINOPredictor(graph)
+    crops = _crops(number, size=onnx.crop_size)
     works: dict[str, Callable[[], object]] = {}
     for at_once in AT_ONCE:
         works[f"ONNX Runtime fp32, {at_once} at once"] = partial(_in_parts, onnx, crops, at_once)
@@ -69,10 +70,10 @@ def _works(weights: str, folder: Path, crops: Pixels) -> dict[str, Callable[[], 
     return works
 
 
-def _crops(number: int) -> Pixels:
+def _crops(number: int, *, size: int) -> Pixels:
     photo = make_photo(SIZES[1], seed=1)
     width, height = SIZES[1]
-    return cut(np.asarray(photo), crop_positions(width, height, size=224, count=number, mode="seeded"), size=224)
+    return cut(np.asarray(photo), crop_positions(width, height, size=size, count=number, mode="seeded"), size=size)
 
 
 def _in_parts(predictor: Predictor, crops: Pixels, at_once: int) -> None:
