@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from mpiqe.data import Dataset, Split, check, choose_split, describe_split, fraction, read_dataset, without_val
 from mpiqe.data.crop_dataset import Batch, CropDataset
 from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
+from mpiqe.data.item_loader import killed_workers_named
 from mpiqe.data.photo_cache import PhotoCache, room_for_photos
 from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError, WeightsError
@@ -89,6 +90,7 @@ class Sides:
         return [*self.train, *self.further, *self.ranked]
 
 
+@killed_workers_named()
 def train(
     options: TrainOptions,
     run: RunFolder,
