@@ -590,6 +590,25 @@ def test_a_run_goes_on_to_more_epochs_than_it_began_with(
     assert (config["settings"]["epochs"], config["epochs_before"]) == (3, [1])
 
 
+def test_a_run_is_not_resumed_to_fewer_epochs_than_it_has(
+    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    folder = shutil.copytree(after_one_epoch, tmp_path / "run")
+    settings = _settings(rated_photos, tiny_folder, epochs=2)
+    _train(folder, settings, resume=True)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ConfigError, match="has 2 epochs already; epochs = 1 cannot take any back"):
+        _train(folder, {**settings, "epochs": 1}, resume=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_run_may_write_tensorboards_events_from_its_resumption_on(
+    finished: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    options = resolve(_settings(rated_photos, tiny_folder, tensorboard=True))
+    RunFolder(finished).refuse_other_settings(options.to_mapping())
+
+
 def test_every_epoch_says_how_far_prompts_and_decoder_went(finished: Path) -> None:
     rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     for part in ("contexts", "visual_tokens", "decoder"):

@@ -111,6 +111,9 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
             accelerator.scaler.load_state_dict(progress["scaler"])
     elif student.clip.pooled_width:
         _begin_early((student, average), photos, options, accelerator, reporter)
+    if resume:
+        run.refuse_fewer_epochs(options.epochs, done=progress["epoch"])
+        run.change_epochs(options.epochs)
     run.keep_metrics(progress["epoch"])
     reporter.begin(steps=steps_per_epoch * options.epochs, done=steps_per_epoch * progress["epoch"])
 

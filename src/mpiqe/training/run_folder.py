@@ -85,6 +85,11 @@ class RunFolder:
         if faults:
             raise ConfigError(f"{self.path} cannot be continued: {'; '.join(faults)}")
 
+    def refuse_fewer_epochs(self, epochs: int, *, done: int) -> None:
+        """Raise ``ConfigError`` where the run has ``done`` more epochs than it is to have."""
+        if epochs < done:
+            raise ConfigError(f"{self.path} has {done} epochs already; epochs = {epochs} cannot take any back")
+
     def change_epochs(self, epochs: int) -> None:
         """Note that the run goes on to another last epoch than it began with; ``epochs_before`` keeps the earlier."""
         config = self.config()
@@ -191,6 +196,7 @@ class RunFolder:
 
 FREE_ON_RESUME = frozenset(
     {"device", "workers", "root", "labels", "accumulation", "micro_batch", "gradient_checkpointing", "photo_cache"}
+    | {"tensorboard"}
 )
 """Settings that may differ when a run is continued: where it computes and reads and in how many parts, not what.
 (Another device, or other parts, round otherwise, as any other machine does; the precision stays.)"""
@@ -249,7 +255,6 @@ def start_or_check(run: RunFolder, settings: Mapping[str, Any], *, digests: Mapp
         run.start({"settings": dict(settings), **named, "versions": versions()})
         return
     run.refuse_other_settings(settings, but=("epochs",))
-    run.change_epochs(settings["epochs"])
     for part in run.path.glob("*.part"):  # of a write that a kill cut short
         part.unlink()
     for name, digest in digests.items():

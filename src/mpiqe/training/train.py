@@ -52,7 +52,7 @@ from mpiqe.training.liqe_loss import LIQELoss, dynamic_weights
 from mpiqe.training.liqe_step import LIQEObjective
 from mpiqe.training.memory import free_memory, in_gigabytes, measure_needs, out_of_memory_named, trial_parts
 from mpiqe.training.movement import initial, movement
-from mpiqe.training.options import RunOptions, TrainOptions, compares_images
+from mpiqe.training.options import RunOptions, TrainOptions, compares_images, without_effect
 from mpiqe.training.paper import not_the_papers
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import PREDICTIONS, SHIFTS, STATE, TEST, RunFolder, as_path, start_or_check
@@ -174,6 +174,8 @@ def train(
     settings = options.run
     if note := not_the_papers(options):
         reporter.note(note)
+    if idle := without_effect(options):
+        reporter.note(f"careful: without effect here: {'; '.join(idle)}")
     if schedule.warmup >= schedule.steps:
         reporter.note(f"careful: warm-up takes all {schedule.steps} steps of the run; give fewer --warmup-epochs")
     lines = SetLines(len(sides.sizes)).to(accelerator.device) if settings.set_lines == "learned" else None
@@ -227,6 +229,10 @@ def train(
         model.target_mean, model.target_std = progress.get("target", (model.target_mean, model.target_std))
         if accelerator.scaler is not None and progress.get("scaler"):
             accelerator.scaler.load_state_dict(progress["scaler"])
+    if resume:
+        run.refuse_fewer_epochs(settings.epochs, done=progress["epoch"])
+        if accelerator.is_main_process:
+            run.change_epochs(settings.epochs)
     mean, deviation = target_statistics(sides.train)
     centre, unit = (mean - model.target_mean) / model.target_std, deviation / model.target_std  # of the model's number
     ends = list(accumulate(sides.sizes))
