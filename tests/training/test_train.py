@@ -247,6 +247,23 @@ def test_a_folder_with_a_run_is_not_overwritten(finished: Path, rated_photos: Pa
         _train(finished, _settings(rated_photos, tiny_folder))
 
 
+def test_a_folder_that_no_run_can_begin_in_is_refused_before_anything_is_read(
+    finished: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "read_dataset", lambda *_, **__: pytest.fail("the photos are read"))
+    (tmp_path / "file").touch()
+    for folder in (finished, tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(ConfigError, match=r"already holds a run|is no folder"):
+            _train(folder, _settings(rated_photos, tiny_folder))
+
+
+def test_what_is_said_of_an_interrupted_run_is_what_can_be_done(tmp_path: Path, after_one_epoch: Path) -> None:
+    assert "the same command begins again" in RunFolder(tmp_path / "run").how_to_go_on("train")
+    RunFolder(tmp_path / "run").start({})
+    assert "--resume --out" in RunFolder(tmp_path / "run").how_to_go_on("train")
+    assert "holds the last whole epoch" in RunFolder(after_one_epoch).how_to_go_on("train")
+
+
 def test_a_run_is_not_resumed_with_other_settings(finished: Path, rated_photos: Path, tiny_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be continued: seed was 0 and is 4 now"):
         _train(finished, _settings(rated_photos, tiny_folder, seed=4), resume=True)

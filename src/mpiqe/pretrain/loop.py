@@ -66,6 +66,8 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
     With ``resume`` a run that was stopped goes on from its last whole epoch.
     """
     check_pretrain(options)
+    if not resume:
+        run.refuse_taken()
     options = replace(options, precision=resolve_precision(device=options.device, precision=options.precision))
     accelerator = accelerator_for(device=options.device, precision=options.precision)
     if slow := about_emulation(device=options.device, precision=options.precision):

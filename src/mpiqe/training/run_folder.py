@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mpiqe.atomic import why_not_writable
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.backbone_digest import same_backbone, what_differs
 from mpiqe.model.options import current_names
@@ -43,10 +44,17 @@ class RunFolder:
 
     path: Path
 
-    def start(self, config: Mapping[str, Any]) -> None:
-        """Begin a new run. Raises ``ConfigError`` if the folder already holds one."""
+    def refuse_taken(self) -> None:
+        """Raise ``ConfigError`` where no new run can begin: before anything is computed that would be lost."""
         if (self.path / CONFIG).exists():
             raise ConfigError(f"{self.path} already holds a run; continue it with --resume, or name another --out")
+        fault = f"{self.path} is no folder" if self.path.is_file() else why_not_writable(self.path)
+        if fault:
+            raise ConfigError(f"--out {self.path}: {fault}; name another --out")
+
+    def start(self, config: Mapping[str, Any]) -> None:
+        """Begin a new run. Raises ``ConfigError`` if the folder already holds one."""
+        self.refuse_taken()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -101,6 +109,8 @@ class RunFolder:
 
     def how_to_go_on(self, command: str) -> str:
         """What to say when the run was interrupted."""
+        if not (self.path / CONFIG).exists():
+            return "stopped before the first step: nothing is written, and the same command begins again"
         if not (self.path / STATE).exists():
             return f"stopped in its first epoch; `mpiqe {command} --resume --out {self.path}` begins again"
         return f"stopped; {self.path} holds the last whole epoch: `mpiqe {command} --resume --out {self.path}` goes on"

@@ -113,6 +113,8 @@ def train(
     options = replace(options, run=replace(options.run, precision=precision))  # what a resumed run has to keep to
     settings = options.run
     accelerator = accelerator_for(device=settings.device, precision=settings.precision)
+    if accelerator.is_main_process and not resume:
+        run.refuse_taken()
     if slow := about_emulation(device=settings.device, precision=precision):
         reporter.note(slow)
     dataset, sides = _data(settings, reporter, decode=accelerator.is_main_process and not checked)

@@ -229,3 +229,9 @@ def test_a_name_that_no_file_system_takes_is_a_fault_of_its_line(photos):
     (photos / "odd.csv").write_text(f"image,mos\n{'a' * 5000},3\n")
     with pytest.raises(DatasetError, match=r"odd\.csv:2: no image 'aaa"):
         read_csv(photos / "odd.csv")
+
+
+def test_a_file_of_one_endless_line_is_one_sentence(photos):
+    (photos / "made.json").write_text("[" + "1" * 200_000 + "]")
+    with pytest.raises(DatasetError, match=r"made\.json:1: field larger than field limit .*; is it a CSV file"):
+        read_csv(photos / "made.json")

@@ -127,7 +127,10 @@ def _header(line: str, chosen: dict[str, str | None], file: Path) -> _Header:
     """The first line by the delimiter that lets it name the required columns."""
     tried = []
     for delimiter in _DELIMITERS:
-        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        except csv.Error as error:
+            raise DatasetError(f"{file}:1: {error}; is it a CSV file with a line that names the columns?") from error
         places, faults = _places(cells, chosen)
         if not faults:
             return _Header(delimiter, cells, places)
