@@ -486,6 +486,32 @@ def test_further_sets_are_trained_on_and_test_images_with_whole_alone(
     assert row["val_srcc"] is not None
 
 
+def test_test_images_that_a_further_set_trains_on_are_told(
+    tmp_path: Path, rated_photos: Path, further_photos: Path, tiny_folder: Path
+) -> None:
+    notes: list[str] = []
+
+    class Notes(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    copies = tmp_path / "copies.csv"
+    records = read_csv(rated_photos).records
+    for number, record in enumerate(records):
+        shutil.copy(record.image, tmp_path / f"{number}.png")
+    copies.write_text("\n".join(["image,mos", *(f"{number}.png,{number}" for number in range(len(records)))]))
+    held_out = {record.name for side in _sides(rated_photos)[1:] for record in side}
+    trained = {int(record.name.removesuffix(".png")) for record in _sides(copies)[0]}
+    leaked = [record for number, record in enumerate(records) if number in trained and record.name in held_out]
+    assert leaked
+    for table, count in ((copies, len(leaked)), (further_photos, 0)):  # the latter is split by the same references
+        notes.clear()
+        settings = _settings(rated_photos, tiny_folder, epochs=1, extra_data=[f"csv:{table}"])
+        train(resolve(settings), RunFolder(tmp_path / f"run-{count}"), reporter=Notes())
+        told = [note.split()[1] for note in notes if "trained on as images of another set" in note]
+        assert told == ([str(count)] if count else [])
+
+
 def test_further_sets_change_the_weights(
     after_one_epoch: Path, tmp_path: Path, rated_photos: Path, further_photos: Path, tiny_folder: Path
 ) -> None:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from mpiqe.data import Dataset, Split, check, choose_split, describe_split, fraction, read_dataset, without_val
 from mpiqe.data.crop_dataset import Batch, CropDataset
 from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
+from mpiqe.data.inspection import held_out_and_trained
 from mpiqe.data.item_loader import killed_workers_named
 from mpiqe.data.photo_cache import PhotoCache, room_for_photos
 from mpiqe.data.record import Record
@@ -385,6 +386,13 @@ def _data(settings: RunOptions, reporter: Reporter, *, decode: bool) -> tuple[Da
         digest += f"+{made.digest}"
     if ranked:
         sizes.append(len(ranked))
+    if decode and (further or ranked):
+        seen = held_out_and_trained([*val, *test], [*further, *ranked])
+        if seen:
+            reporter.note(
+                f"careful: {len(seen)} of the {len(val)} validation and {len(test)} test images are trained on as "
+                f"images of another set, {seen[0].name} among them: figures on them are too high"
+            )
     return dataset, Sides(train_side, val, test, further, further_val, digest, tuple(sizes), ranked)
 
 
