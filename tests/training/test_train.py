@@ -370,6 +370,21 @@ def test_a_run_of_mpiqe_0_1_is_resumed_by_its_digest_of_the_weights_alone(
         _train(folder, settings, resume=True)
 
 
+def test_a_run_is_done_only_when_its_checkpoint_has_the_interval(
+    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(after_one_epoch, tmp_path / "run")
+    (folder / "test.json").unlink()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "save_checkpoint", full)
+    with pytest.raises(OSError, match="No space left"):
+        _train(folder, _settings(rated_photos, tiny_folder, epochs=1), resume=True)
+    assert not (folder / "test.json").exists()
+
+
 def test_ratings_that_are_all_the_same_are_refused(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
     rows = rated_photos.read_text().splitlines()
     table = rated_photos.with_name("same.csv")

@@ -651,11 +651,11 @@ def _test(
         run.write_text(PREDICTIONS, to_csv(predictions))
     figures: Mapping[str, float | None] = {**measure(predictions), **measure_interval(interval, predictions)}
     if accelerator.is_main_process:
-        run.write_json(TEST, figures)
         kept = read_config(run.path / FILE_NAME)
         tested = {f"test_{key}": value for key, value in figures.items()}
         save_checkpoint(
             run.path / FILE_NAME, model, replace(kept, metrics={**kept.metrics, **tested}, interval=interval)
         )
+        run.write_json(TEST, figures)  # last: it says that the run is done
     accelerator.wait_for_everyone()
     return dict(figures)
