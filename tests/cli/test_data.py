@@ -244,3 +244,9 @@ def test_without_matplotlib_figures_are_printed_and_a_picture_is_refused(
     done = _mpiqe("describe", f"csv:{table}", "--out", tmp_path / "mine.png")
     assert done.exit_code == 2
     assert "pip install 'mpiqe[plots]'" in done.stderr
+
+
+def test_a_set_of_no_photo_is_refused(tmp_path: Path) -> None:
+    done = _mpiqe("synthesize", tmp_path, tmp_path / "made", "--count", "-1")
+    assert (done.exit_code, done.stderr) == (2, "mpiqe: --count -1: must be 1 or more\n")
+    assert not (tmp_path / "made").exists()

@@ -81,6 +81,23 @@ def bf16_run(tmp_path_factory: pytest.TempPathFactory, rated_photos: Path, tiny_
     return home / "run"
 
 
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (["--crops", "0"], "--crops 0: must be 1 or more, and 4096 or less"),
+        (["--crops", "-3"], "--crops -3: must be 1 or more, and 4096 or less"),
+        (["--predictions", "missing/p.csv"], "--predictions missing/p.csv: there is no folder missing"),
+        (["--predictions", "."], "--predictions .: a folder, not a file"),
+    ],
+)
+def test_evaluate_refuses_at_once_what_it_could_not_do_in_the_end(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], complaint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = _mpiqe("evaluate", run, *more)
+    assert (done.exit_code, done.stderr) == (2, f"mpiqe: {complaint}\n")
+
+
 @pytest.mark.slow
 def test_evaluate_gives_a_bf16_runs_figures_again_and_fp32_rounds_otherwise(bf16_run: Path, tmp_path: Path) -> None:
     found = []

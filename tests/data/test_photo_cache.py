@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +60,23 @@ def test_a_forked_process_leaves_its_parents_files(tmp_path: Path) -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert cache.folder.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="there are no such locks")
+def test_what_a_killed_process_leaves_goes_with_the_next_cache_and_what_is_in_use_stays(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from mpiqe.data.photo_cache import PhotoCache; "
+        "cache = PhotoCache(room=1, beside=Path(sys.argv[1])); print(cache.folder, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        first = PhotoCache(room=1, beside=tmp_path)
+        assert folder.is_dir()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert folder.is_dir()
+    second = PhotoCache(room=1, beside=tmp_path)
+    assert not folder.exists()
+    assert first.folder.is_dir()
+    assert second.folder.is_dir()

@@ -101,6 +101,14 @@ def test_the_coverage_of_another_set_is_measured_on_the_models_scale(run: Path, 
         assert coverage > 0.6
 
 
+def test_another_set_of_the_same_name_is_another_set(run: Path, tables: tuple[Path, Path], tmp_path: Path) -> None:
+    header, *rows = tables[1].read_text().splitlines()
+    namesake = tmp_path / tables[0].name
+    namesake.write_text("\n".join([header, *(f"{tables[1].parent}/{row}" for row in rows)]))
+    coverage = _assess(run, namesake, "all")["interval_coverage"]
+    assert coverage == _assess(run, tables[1], "all")["interval_coverage"]
+
+
 def test_fewer_crops_than_in_calibration_have_no_coverage(run: Path, tables: tuple[Path, Path]) -> None:
     assert "interval_coverage" not in _assess(run, tables[0], crops=1)
 

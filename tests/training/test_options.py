@@ -5,7 +5,7 @@ import pytest
 
 from mpiqe.errors import ConfigError
 from mpiqe.model.options import from_mapping, to_mapping
-from mpiqe.training.options import PretrainOptions, check_pretrain, read_toml, resolve
+from mpiqe.training.options import PretrainOptions, check_pretrain, read_toml, resolve, without_effect
 from mpiqe.training.schedule import schedule_for
 from mpiqe.view import View
 
@@ -71,6 +71,31 @@ def test_unknown_keys_and_wrong_values_are_refused_with_what_is_known(tmp_path: 
         resolve({"pooling": "sum"})
     with pytest.raises(ConfigError, match=r"epochs = '3': expected int; seed = True: expected int"):
         resolve({"epochs": "3", "seed": True})
+
+
+@pytest.mark.parametrize("key", ["learning_rate", "score_weight", "window_temperature", "lora_alpha"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_refused(key: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{key} = {value}: expected a finite number"):
+        resolve({key: value})
+
+
+def test_a_loss_is_not_weighed_below_zero() -> None:
+    with pytest.raises(ConfigError, match=r"scene_weight = -1.0: must be at least 0; score_weight = -0.5"):
+        resolve({"scene_weight": -1, "score_weight": -0.5})
+
+
+def test_settings_that_another_one_leaves_without_effect_are_named() -> None:
+    idle = without_effect(resolve({"lora_rank": 4, "stem_head_width": 8, "stem_head_layers": 2, "backbone_rate": 0.5}))
+    assert [text.partition(" is for ")[0] for text in idle] == [
+        "lora_rank = 4",
+        "stem_head_width = 8",
+        "stem_head_layers = 2",
+        "backbone_rate = 0.5",
+    ]
+    assert without_effect(resolve({})) == []
+    used = {"tune": "lora", "lora_rank": 4, "class_heads": True, "stem_head_width": 8, "stem_head_layers": 2}
+    assert without_effect(resolve(used)) == []
 
 
 def test_settings_that_contradict_each_other_are_refused_in_one_message() -> None:

@@ -121,6 +121,17 @@ def test_hidden_units_learn_what_no_line_can_and_the_standardisation_is_in_them(
     assert float(torch.corrcoef(torch.stack([line, targets]))[0, 1]) < 0.4
 
 
+def test_a_feature_that_is_constant_where_the_head_is_fitted_says_nothing_of_other_images() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(60, 2, 3, generator=generator)
+    features[:, :, 2] = 0  # a channel that only other images set off
+    targets = features[:, :, 0].mean(dim=1, keepdim=True)
+    head = fit_hidden(features, targets, torch.ones(60), width=4, seed=0, loss=F.smooth_l1_loss)
+    other = features.clone()
+    other[:, :, 2] = 0.5
+    assert torch.equal(predict_crops(head, other), predict_crops(head, features))
+
+
 @pytest.mark.slow
 def test_a_run_with_hidden_units_is_loaded_and_scores(tmp_path: Path, rated_photos: Path, lite_folder: Path) -> None:
     settings = _settings(rated_photos, lite_folder, stem_head=True, stem_head_width=8, epochs=1, cache_stem=True)

@@ -247,6 +247,23 @@ def test_a_folder_with_a_run_is_not_overwritten(finished: Path, rated_photos: Pa
         _train(finished, _settings(rated_photos, tiny_folder))
 
 
+def test_a_folder_that_no_run_can_begin_in_is_refused_before_anything_is_read(
+    finished: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "read_dataset", lambda *_, **__: pytest.fail("the photos are read"))
+    (tmp_path / "file").touch()
+    for folder in (finished, tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(ConfigError, match=r"already holds a run|is no folder"):
+            _train(folder, _settings(rated_photos, tiny_folder))
+
+
+def test_what_is_said_of_an_interrupted_run_is_what_can_be_done(tmp_path: Path, after_one_epoch: Path) -> None:
+    assert "the same command begins again" in RunFolder(tmp_path / "run").how_to_go_on("train")
+    RunFolder(tmp_path / "run").start({})
+    assert "--resume --out" in RunFolder(tmp_path / "run").how_to_go_on("train")
+    assert "holds the last whole epoch" in RunFolder(after_one_epoch).how_to_go_on("train")
+
+
 def test_a_run_is_not_resumed_with_other_settings(finished: Path, rated_photos: Path, tiny_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be continued: seed was 0 and is 4 now"):
         _train(finished, _settings(rated_photos, tiny_folder, seed=4), resume=True)
@@ -351,6 +368,21 @@ def test_a_run_of_mpiqe_0_1_is_resumed_by_its_digest_of_the_weights_alone(
         ConfigError, match=r"digest was \w{12} and is \w{12} now; the weights are the same, config.json"
     ):
         _train(folder, settings, resume=True)
+
+
+def test_a_run_is_done_only_when_its_checkpoint_has_the_interval(
+    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(after_one_epoch, tmp_path / "run")
+    (folder / "test.json").unlink()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "save_checkpoint", full)
+    with pytest.raises(OSError, match="No space left"):
+        _train(folder, _settings(rated_photos, tiny_folder, epochs=1), resume=True)
+    assert not (folder / "test.json").exists()
 
 
 def test_ratings_that_are_all_the_same_are_refused(tmp_path: Path, rated_photos: Path, tiny_folder: Path) -> None:
@@ -467,6 +499,32 @@ def test_further_sets_are_trained_on_and_test_images_with_whole_alone(
     assert (kept.mos_low, kept.mos_high) == (min(ratings[0]), max(ratings[0]))
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
     assert row["val_srcc"] is not None
+
+
+def test_test_images_that_a_further_set_trains_on_are_told(
+    tmp_path: Path, rated_photos: Path, further_photos: Path, tiny_folder: Path
+) -> None:
+    notes: list[str] = []
+
+    class Notes(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    copies = tmp_path / "copies.csv"
+    records = read_csv(rated_photos).records
+    for number, record in enumerate(records):
+        shutil.copy(record.image, tmp_path / f"{number}.png")
+    copies.write_text("\n".join(["image,mos", *(f"{number}.png,{number}" for number in range(len(records)))]))
+    held_out = {record.name for side in _sides(rated_photos)[1:] for record in side}
+    trained = {int(record.name.removesuffix(".png")) for record in _sides(copies)[0]}
+    leaked = [record for number, record in enumerate(records) if number in trained and record.name in held_out]
+    assert leaked
+    for table, count in ((copies, len(leaked)), (further_photos, 0)):  # the latter is split by the same references
+        notes.clear()
+        settings = _settings(rated_photos, tiny_folder, epochs=1, extra_data=[f"csv:{table}"])
+        train(resolve(settings), RunFolder(tmp_path / f"run-{count}"), reporter=Notes())
+        told = [note.split()[1] for note in notes if "trained on as images of another set" in note]
+        assert told == ([str(count)] if count else [])
 
 
 def test_further_sets_change_the_weights(
@@ -588,6 +646,25 @@ def test_a_run_goes_on_to_more_epochs_than_it_began_with(
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     config = json.loads((folder / "config.json").read_text())
     assert (config["settings"]["epochs"], config["epochs_before"]) == (3, [1])
+
+
+def test_a_run_is_not_resumed_to_fewer_epochs_than_it_has(
+    after_one_epoch: Path, tmp_path: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    folder = shutil.copytree(after_one_epoch, tmp_path / "run")
+    settings = _settings(rated_photos, tiny_folder, epochs=2)
+    _train(folder, settings, resume=True)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ConfigError, match="has 2 epochs already; epochs = 1 cannot take any back"):
+        _train(folder, {**settings, "epochs": 1}, resume=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_run_may_write_tensorboards_events_from_its_resumption_on(
+    finished: Path, rated_photos: Path, tiny_folder: Path
+) -> None:
+    options = resolve(_settings(rated_photos, tiny_folder, tensorboard=True))
+    RunFolder(finished).refuse_other_settings(options.to_mapping())
 
 
 def test_every_epoch_says_how_far_prompts_and_decoder_went(finished: Path) -> None:

@@ -46,6 +46,8 @@ def synthesize(
     from mpiqe.sources.find import photo_files, standard_input
     from mpiqe.sources.passed_over import PassedOver, described
 
+    if count is not None and count < 1:
+        raise ConfigError(f"--count {count}: must be 1 or more")
     if kind and further:
         raise ConfigError("give --kind or --further, not both: --kind takes the further types too")
     asked = kinds_named(kind) if kind else ALL_KINDS if further else KINDS

@@ -54,8 +54,15 @@ def evaluate(
     """
     import json
 
+    from mpiqe import bounds
+    from mpiqe.atomic import why_not_writable
+    from mpiqe.errors import ConfigError
     from mpiqe.training.assess import Evaluated, assess
 
+    if crops is not None and not 1 <= crops <= bounds.MOST_CROPS:
+        raise ConfigError(f"--crops {crops}: must be 1 or more, and {bounds.MOST_CROPS} or less")
+    if predictions is not None and (fault := why_not_writable(predictions) or _no_place(predictions)):
+        raise ConfigError(f"--predictions {predictions}: {fault}")
     with TerminalReporter() as reporter:
         result, rows, title = assess(
             weights,
@@ -83,3 +90,14 @@ def evaluate(
 
         predictions.write_text(to_csv(rows), encoding="utf-8")
     typer.echo(json.dumps(result) if json_output else figures(result, title))
+
+
+def _no_place(file: Path) -> str | None:
+    """Why the file's folder cannot hold it."""
+    return (
+        "a folder, not a file"
+        if file.is_dir()
+        else None
+        if file.parent.is_dir()
+        else f"there is no folder {file.parent}"
+    )

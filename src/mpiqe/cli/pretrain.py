@@ -30,7 +30,7 @@ def pretrain(
     with TerminalReporter() as reporter:
         try:
             folder = run_pretraining(options, run, resume=resume, reporter=reporter)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OSError):  # stopped, or a full disk
             reporter.note(run.how_to_go_on("pretrain"))
             raise
     typer.echo(f"backbone: {folder}")

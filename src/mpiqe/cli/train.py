@@ -51,7 +51,7 @@ def train(
     with TerminalReporter(quiet=not is_main_process()) as reporter:
         try:
             result = run_training(options, run, resume=resume, reporter=reporter)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OSError):  # stopped, or a full disk
             reporter.note(run.how_to_go_on("train"))
             raise
     if is_main_process():

@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
 
 from mpiqe import images
+from mpiqe.data.item_loader import ItemLoader
 from mpiqe.data.photo_cache import PhotoCache
 from mpiqe.data.record import Record
 from mpiqe.data.splits import shuffled
@@ -150,13 +151,13 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return ((self.epoch, index) for index in indices)
 
 
-def loader(dataset: CropDataset, *, batch_size: int, shuffle: bool, workers: int) -> DataLoader[Item]:
+def loader(dataset: CropDataset, *, batch_size: int, shuffle: bool, workers: int) -> ItemLoader[Item]:
     """Batches of ``batch_size`` images, the last one smaller rather than dropped; iterating gives ``Batch``es.
 
     ``workers`` is the number of processes that decode; 0 decodes in this one. What comes out does not depend on it.
     Before each epoch of a shuffled loader call ``loader.sampler.set_epoch(epoch)``.
     """
-    return DataLoader(
+    return ItemLoader(
         dataset,
         batch_size=batch_size,
         sampler=EpochSampler(len(dataset), shuffle=shuffle, seed=dataset.seed),

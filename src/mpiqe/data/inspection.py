@@ -55,6 +55,16 @@ def image_faults(records: Sequence[Record], *, twins: Sequence[tuple[str, str]] 
     return faults + alike
 
 
+def held_out_and_trained(held_out: Sequence[Record], trained: Sequence[Record]) -> list[Record]:
+    """Which of ``held_out`` have the bytes of an image of ``trained``: of another rated set, or the same one."""
+    own = {id(record) for record in held_out}
+    groups: list[list[Record]] = [[*held_out, *trained]]
+    for key in (_size, _probe, _content):  # each looks only at what the one before could not tell apart
+        finer = [each for group in groups for each in _grouped(group, key)]
+        groups = [each for each in finer if len({id(record) in own for record in each}) == 2]
+    return [record for group in groups for record in group if id(record) in own]
+
+
 def _inspect_files(
     records: Sequence[Record], twins: Sequence[tuple[str, str]], progress: Callable[[], None] | None
 ) -> tuple[list[str], list[str], Counter[tuple[int, int]]]:

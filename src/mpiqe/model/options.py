@@ -3,6 +3,7 @@
 The classes hold plain values; ``build_model`` and ``Loss`` are what turn them into behaviour.
 """
 
+import math
 import sys
 import types
 import typing
@@ -138,7 +139,7 @@ def fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is tuple:
         return isinstance(value, (list, tuple)) and all(fits(each, get_args(hint)[0]) for each in value)
     if hint is float:
-        return isinstance(value, float) or (fits(value, int) and abs(value) <= _HIGHEST)
+        return (isinstance(value, float) and math.isfinite(value)) or (fits(value, int) and abs(value) <= _HIGHEST)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
@@ -158,4 +159,4 @@ def _describe(hint: Any) -> str:
         return " or ".join(_describe(option) for option in get_args(hint))
     if get_origin(hint) is tuple:
         return f"a list of {_describe(get_args(hint)[0])}"
-    return "nothing" if hint is type(None) else hint.__name__
+    return {type(None): "nothing", float: "a finite number"}.get(hint) or str(hint.__name__)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from mpiqe.data import check, choose_split, read_dataset
 from mpiqe.data.crop_dataset import CropDataset, EpochSampler, loader
 from mpiqe.data.extra_data import Side, read_extra_data, without_folder
+from mpiqe.data.item_loader import ItemLoader, killed_workers_named
 from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError
 from mpiqe.labels import DISTORTIONS, SCENES
@@ -59,12 +59,15 @@ class Photos:
     digest: str
 
 
+@killed_workers_named()
 def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, reporter: Reporter) -> Path:
     """Teach a compact backbone and return its folder, ``RUN/backbone``: the last epoch, or the best on validation.
 
     With ``resume`` a run that was stopped goes on from its last whole epoch.
     """
     check_pretrain(options)
+    if not resume:
+        run.refuse_taken()
     options = replace(options, precision=resolve_precision(device=options.device, precision=options.precision))
     accelerator = accelerator_for(device=options.device, precision=options.precision)
     if slow := about_emulation(device=options.device, precision=options.precision):
@@ -110,6 +113,9 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
             accelerator.scaler.load_state_dict(progress["scaler"])
     elif student.clip.pooled_width:
         _begin_early((student, average), photos, options, accelerator, reporter)
+    if resume:
+        run.refuse_fewer_epochs(options.epochs, done=progress["epoch"])
+        run.change_epochs(options.epochs)
     run.keep_metrics(progress["epoch"])
     reporter.begin(steps=steps_per_epoch * options.epochs, done=steps_per_epoch * progress["epoch"])
 
@@ -124,7 +130,7 @@ def pretrain(options: PretrainOptions, run: RunFolder, *, resume: bool = False, 
     )
     views_each = NATURAL + MADE * options.made_views
     sampler = EpochSampler(len(views), shuffle=True, seed=options.seed)
-    batches = DataLoader(
+    batches = ItemLoader(
         views,
         batch_size=options.batch_size,
         sampler=sampler,
@@ -349,7 +355,7 @@ LARGEST_HINT = 28
 """Side of the largest map that a teacher's features are kept of: larger ones take more disk than they teach."""
 
 
-def _timed(batches: DataLoader[Views], waited: list[float]) -> Iterator[Views]:
+def _timed(batches: ItemLoader[Views], waited: list[float]) -> Iterator[Views]:
     """The batches, adding the seconds that they were waited for to ``waited[0]``."""
     each = iter(batches)
     while True:

@@ -114,7 +114,8 @@ def assess(
     if alike := nearly_constant(predictions, low=config.mos_low, high=config.mos_high):
         reporter.note(alike)
     ours, theirs = scale_of(dataset.name, dataset.low, dataset.high), _scale_of_scores(config)
-    if not on_one_scale(ours, theirs):
+    comparable = on_one_scale(ours, theirs)
+    if not comparable:
         reporter.note(
             f"RMSE is left out: the MOS of {dataset.name} are from {ours.low:g} to {ours.high:g}, the scores are on "
             f"the scale of {config.dataset}, {theirs.low:g} to {theirs.high:g}; RMSE after the logistic fit is given"
@@ -122,7 +123,7 @@ def assess(
         result["rmse"] = None
     if config.interval is None or (crops or config.crops) < config.interval.crops:
         return result, predictions, title
-    if dataset.name == config.dataset:
+    if dataset.name == config.dataset and comparable:  # two tables may have the same name
         return {**result, **measure_interval(config.interval, predictions)}, predictions, title
     reference = dataset.records
     if part != "all":

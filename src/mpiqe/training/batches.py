@@ -7,10 +7,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import get_worker_info
 
 from mpiqe.data.crop_dataset import Batch, EpochSampler, Item, Key, collate
+from mpiqe.data.item_loader import ItemLoader
 from mpiqe.data.splits import shuffled
 
 T = TypeVar("T")
@@ -123,7 +124,7 @@ class StepLoader:
 
     def __init__(self, dataset: TorchDataset[Item], sampler: StepSampler, *, workers: int, pin: bool = False) -> None:
         self._pin = pin
-        self._loader = DataLoader(
+        self._loader = ItemLoader(
             dataset,
             batch_sampler=sampler,
             num_workers=workers,

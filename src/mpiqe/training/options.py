@@ -1,6 +1,5 @@
 """Settings of a training run: the paper's as defaults per dataset, then a TOML file, then flags."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -224,6 +223,13 @@ def resolve(given: Mapping[str, Any], *, where: str = "options") -> TrainOptions
         raise ConfigError(f"{where}: ranked_data is learnt by stem_head with hidden units; give stem_head_width too")
     if options.run.cache_stem and options.model.tune == "all":
         raise ConfigError(f"{where}: cache_stem keeps what a frozen stem makes of crops; tune = 'all' changes the stem")
+    negative = [
+        f"{item.name} = {getattr(options.loss, item.name)}: must be at least 0"
+        for item in fields(LossOptions)
+        if item.name.endswith("_weight") and getattr(options.loss, item.name) < 0
+    ]
+    if negative:
+        raise ConfigError(f"{where}: " + "; ".join(negative))
     if options.model.method == "liqe":
         _check_liqe(options, where)
     _check_sets(options, where)
@@ -235,14 +241,30 @@ def compares_images(options: TrainOptions) -> bool:
     return options.loss.ranking_weight > 0 or options.loss.plcc_weight > 0
 
 
+def without_effect(options: TrainOptions) -> list[str]:
+    """Settings that were changed and change nothing, since another one is off; each with what it is for."""
+    run, model, own = options.run, options.model, ModelOptions()
+    heads = model.stem_head or model.class_heads
+    needs = {
+        "lora_rank": (model.tune == "lora", "tune = 'lora'"),
+        "lora_alpha": (model.tune == "lora", "tune = 'lora'"),
+        "stem_head_width": (heads, "stem_head or class_heads"),
+        "stem_head_layers": (heads and model.stem_head_width > 0, "stem_head or class_heads with stem_head_width"),
+    }
+    found = [
+        f"{name} = {getattr(model, name)} is for {what}"
+        for name, (there, what) in needs.items()
+        if not there and getattr(model, name) != getattr(own, name)
+    ]
+    if model.tune != "all" and run.backbone_rate != RunOptions().backbone_rate:
+        found.append(f"backbone_rate = {run.backbone_rate:g} is for tune = 'all'")
+    return found
+
+
 def _check_sets(options: TrainOptions, where: str) -> None:
     """Raise ``ConfigError`` for what rated sets together (D18) cannot do."""
     run, loss = options.run, options.loss
-    faults = [
-        f"{name} = {getattr(loss, name)}: must be at least 0"
-        for name in ("ranking_weight", "plcc_weight")
-        if not 0 <= getattr(loss, name) < math.inf
-    ]
+    faults = []
     asked = {
         "sampling = 'sets'": run.sampling == "sets",
         "set_lines = 'learned'": run.set_lines == "learned",

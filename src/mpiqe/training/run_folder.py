@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mpiqe.atomic import why_not_writable
 from mpiqe.errors import ConfigError, WeightsError
 from mpiqe.model.backbone_digest import same_backbone, what_differs
 from mpiqe.model.options import current_names
@@ -43,10 +44,17 @@ class RunFolder:
 
     path: Path
 
-    def start(self, config: Mapping[str, Any]) -> None:
-        """Begin a new run. Raises ``ConfigError`` if the folder already holds one."""
+    def refuse_taken(self) -> None:
+        """Raise ``ConfigError`` where no new run can begin: before anything is computed that would be lost."""
         if (self.path / CONFIG).exists():
             raise ConfigError(f"{self.path} already holds a run; continue it with --resume, or name another --out")
+        fault = f"{self.path} is no folder" if self.path.is_file() else why_not_writable(self.path)
+        if fault:
+            raise ConfigError(f"--out {self.path}: {fault}; name another --out")
+
+    def start(self, config: Mapping[str, Any]) -> None:
+        """Begin a new run. Raises ``ConfigError`` if the folder already holds one."""
+        self.refuse_taken()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -85,6 +93,11 @@ class RunFolder:
         if faults:
             raise ConfigError(f"{self.path} cannot be continued: {'; '.join(faults)}")
 
+    def refuse_fewer_epochs(self, epochs: int, *, done: int) -> None:
+        """Raise ``ConfigError`` where the run has ``done`` more epochs than it is to have."""
+        if epochs < done:
+            raise ConfigError(f"{self.path} has {done} epochs already; epochs = {epochs} cannot take any back")
+
     def change_epochs(self, epochs: int) -> None:
         """Note that the run goes on to another last epoch than it began with; ``epochs_before`` keeps the earlier."""
         config = self.config()
@@ -96,6 +109,8 @@ class RunFolder:
 
     def how_to_go_on(self, command: str) -> str:
         """What to say when the run was interrupted."""
+        if not (self.path / CONFIG).exists():
+            return "stopped before the first step: nothing is written, and the same command begins again"
         if not (self.path / STATE).exists():
             return f"stopped in its first epoch; `mpiqe {command} --resume --out {self.path}` begins again"
         return f"stopped; {self.path} holds the last whole epoch: `mpiqe {command} --resume --out {self.path}` goes on"
@@ -191,6 +206,7 @@ class RunFolder:
 
 FREE_ON_RESUME = frozenset(
     {"device", "workers", "root", "labels", "accumulation", "micro_batch", "gradient_checkpointing", "photo_cache"}
+    | {"tensorboard"}
 )
 """Settings that may differ when a run is continued: where it computes and reads and in how many parts, not what.
 (Another device, or other parts, round otherwise, as any other machine does; the precision stays.)"""
@@ -249,7 +265,6 @@ def start_or_check(run: RunFolder, settings: Mapping[str, Any], *, digests: Mapp
         run.start({"settings": dict(settings), **named, "versions": versions()})
         return
     run.refuse_other_settings(settings, but=("epochs",))
-    run.change_epochs(settings["epochs"])
     for part in run.path.glob("*.part"):  # of a write that a kill cut short
         part.unlink()
     for name, digest in digests.items():

@@ -29,6 +29,7 @@ _STEPS, _BATCH = 1500, 128
 _RATE, _DECAY = 1e-3, 1e-2
 _INPUT_DROPOUT = {1: 0.3, 2: 0.5}  # by the number of hidden layers; of more as of two
 _DROPOUT = 0.5
+_CONSTANT = 1e-6  # a feature with at most this deviation says nothing
 _PAIRS, _RANKING, _SOFTNESS = 64, 2.0, 0.1  # a step; weight; in units of the target's deviation
 _RANGE = 1.0  # weight of how far numbers of ranked images lie outside the range of the targets
 
@@ -268,14 +269,15 @@ def fit_hidden(
     the targets: heavy distortions lie far from all rated images, where a head could give any. Ranked images see no
     dropout: what it makes of two images of one reference differs by more than faint distortions do, and a head that has
     to rank them all the same grows worse on rated images. The standardisation of the features, those of ranked images
-    included, is part of the first layer in what is returned.
+    included, is part of the first layer in what is returned; constant features get no weight.
     """
     flat = features.flatten(0, 1)
     if ranked is not None:
         flat = torch.cat([flat, ranked.features.flatten(0, 1)])
     lowest, highest = targets.min(), targets.max()
     pairs = 0 if ranked is None else min(_PAIRS, len(ranked.pairs))
-    mean, deviation = flat.mean(dim=0), flat.std(dim=0) + 1e-6
+    mean, deviation = flat.mean(dim=0), flat.std(dim=0) + _CONSTANT
+    deviation[deviation <= 2 * _CONSTANT] = math.inf  # no weight: another image may have millions of such deviations
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = make_stem_head(features.shape[2], width, outputs=targets.shape[1], layers=layers)

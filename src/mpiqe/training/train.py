@@ -15,6 +15,8 @@ from torch.optim import Optimizer
 from mpiqe.data import Dataset, Split, check, choose_split, describe_split, fraction, read_dataset, without_val
 from mpiqe.data.crop_dataset import Batch, CropDataset
 from mpiqe.data.extra_data import brought_to, read_extra_data, target_statistics
+from mpiqe.data.inspection import held_out_and_trained
+from mpiqe.data.item_loader import killed_workers_named
 from mpiqe.data.photo_cache import PhotoCache, room_for_photos
 from mpiqe.data.record import Record
 from mpiqe.errors import ConfigError, WeightsError
@@ -51,7 +53,7 @@ from mpiqe.training.liqe_loss import LIQELoss, dynamic_weights
 from mpiqe.training.liqe_step import LIQEObjective
 from mpiqe.training.memory import free_memory, in_gigabytes, measure_needs, out_of_memory_named, trial_parts
 from mpiqe.training.movement import initial, movement
-from mpiqe.training.options import RunOptions, TrainOptions, compares_images
+from mpiqe.training.options import RunOptions, TrainOptions, compares_images, without_effect
 from mpiqe.training.paper import not_the_papers
 from mpiqe.training.reporter import Reporter
 from mpiqe.training.run_folder import PREDICTIONS, SHIFTS, STATE, TEST, RunFolder, as_path, start_or_check
@@ -89,6 +91,7 @@ class Sides:
         return [*self.train, *self.further, *self.ranked]
 
 
+@killed_workers_named()
 def train(
     options: TrainOptions,
     run: RunFolder,
@@ -111,6 +114,8 @@ def train(
     options = replace(options, run=replace(options.run, precision=precision))  # what a resumed run has to keep to
     settings = options.run
     accelerator = accelerator_for(device=settings.device, precision=settings.precision)
+    if accelerator.is_main_process and not resume:
+        run.refuse_taken()
     if slow := about_emulation(device=settings.device, precision=precision):
         reporter.note(slow)
     dataset, sides = _data(settings, reporter, decode=accelerator.is_main_process and not checked)
@@ -172,6 +177,8 @@ def train(
     settings = options.run
     if note := not_the_papers(options):
         reporter.note(note)
+    if idle := without_effect(options):
+        reporter.note(f"careful: without effect here: {'; '.join(idle)}")
     if schedule.warmup >= schedule.steps:
         reporter.note(f"careful: warm-up takes all {schedule.steps} steps of the run; give fewer --warmup-epochs")
     lines = SetLines(len(sides.sizes)).to(accelerator.device) if settings.set_lines == "learned" else None
@@ -225,6 +232,10 @@ def train(
         model.target_mean, model.target_std = progress.get("target", (model.target_mean, model.target_std))
         if accelerator.scaler is not None and progress.get("scaler"):
             accelerator.scaler.load_state_dict(progress["scaler"])
+    if resume:
+        run.refuse_fewer_epochs(settings.epochs, done=progress["epoch"])
+        if accelerator.is_main_process:
+            run.change_epochs(settings.epochs)
     mean, deviation = target_statistics(sides.train)
     centre, unit = (mean - model.target_mean) / model.target_std, deviation / model.target_std  # of the model's number
     ends = list(accumulate(sides.sizes))
@@ -375,6 +386,13 @@ def _data(settings: RunOptions, reporter: Reporter, *, decode: bool) -> tuple[Da
         digest += f"+{made.digest}"
     if ranked:
         sizes.append(len(ranked))
+    if decode and (further or ranked):
+        seen = held_out_and_trained([*val, *test], [*further, *ranked])
+        if seen:
+            reporter.note(
+                f"careful: {len(seen)} of the {len(val)} validation and {len(test)} test images are trained on as "
+                f"images of another set, {seen[0].name} among them: figures on them are too high"
+            )
     return dataset, Sides(train_side, val, test, further, further_val, digest, tuple(sizes), ranked)
 
 
@@ -631,11 +649,11 @@ def _test(
         run.write_text(PREDICTIONS, to_csv(predictions))
     figures: Mapping[str, float | None] = {**measure(predictions), **measure_interval(interval, predictions)}
     if accelerator.is_main_process:
-        run.write_json(TEST, figures)
         kept = read_config(run.path / FILE_NAME)
         tested = {f"test_{key}": value for key, value in figures.items()}
         save_checkpoint(
             run.path / FILE_NAME, model, replace(kept, metrics={**kept.metrics, **tested}, interval=interval)
         )
+        run.write_json(TEST, figures)  # last: it says that the run is done
     accelerator.wait_for_everyone()
     return dict(figures)

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from mpiqe.data import Record, read_csv
@@ -229,3 +231,22 @@ def test_a_name_that_no_file_system_takes_is_a_fault_of_its_line(photos):
     (photos / "odd.csv").write_text(f"image,mos\n{'a' * 5000},3\n")
     with pytest.raises(DatasetError, match=r"odd\.csv:2: no image 'aaa"):
         read_csv(photos / "odd.csv")
+
+
+def test_a_file_of_one_endless_line_is_one_sentence(photos):
+    (photos / "made.json").write_text("[" + "1" * 200_000 + "]")
+    with pytest.raises(DatasetError, match=r"made\.json:1: field larger than field limit .*; is it a CSV file"):
+        read_csv(photos / "made.json")
+
+
+def test_an_underscore_is_no_part_of_a_number(photos):
+    file = photos / "ratings.csv"
+    file.write_text("image,mos\na.png,3_5\nb.png,2\n")
+    assert "ratings.csv:2: mos '3_5' is not a number" in _refusal(file)
+
+
+@pytest.mark.skipif(os.sep != "/", reason="\\ separates folders here")
+def test_paths_as_windows_writes_them_are_told_to_be_written_otherwise(photos):
+    file = photos / "ratings.csv"
+    file.write_text("image,mos\na.png,3\nsub\\c.png,2\n")
+    assert "write / between folders, not \\" in _refusal(file)

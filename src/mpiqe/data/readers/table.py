@@ -72,6 +72,7 @@ def read_csv(
             wrong.append(f"{record.name} again, after line {lines[record.name]}")
         elif record.name and not os.path.isfile(record.image):
             hint = "paths are relative to the table's folder, or to --root" if root is None else "that is --root"
+            hint = "write / between folders, not \\" if os.sep == "/" and "\\" in row["image"] else hint
             wrong.append(f"no image {row['image']!r} under {folder}; {hint}")
         lines.setdefault(record.name, line)
         faults += [f"{file}:{line}: {fault}" for fault in wrong]
@@ -127,7 +128,10 @@ def _header(line: str, chosen: dict[str, str | None], file: Path) -> _Header:
     """The first line by the delimiter that lets it name the required columns."""
     tried = []
     for delimiter in _DELIMITERS:
-        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        except csv.Error as error:
+            raise DatasetError(f"{file}:1: {error}; is it a CSV file with a line that names the columns?") from error
         places, faults = _places(cells, chosen)
         if not faults:
             return _Header(delimiter, cells, places)
@@ -198,7 +202,8 @@ def _record(row: dict[str, str], folder: Path, *, decimal_comma: bool) -> tuple[
     name = _name(row["image"], folder)
     mos = math.nan
     try:
-        mos = float(row["mos"].replace(",", ".") if decimal_comma else row["mos"])
+        text = row["mos"].replace("_", "?")  # Python alone takes 3_5 for 35
+        mos = float(text.replace(",", ".") if decimal_comma else text)
     except ValueError:
         faults.append(f"mos {row['mos']!r} is not a number")
     else:
