@@ -9,10 +9,10 @@ GO_ON = "; the rows that are written stay: mend that, and --resume goes on"
 
 @contextlib.contextmanager
 def writing(path: Path, *, then: str = GO_ON) -> Iterator[None]:
-    """Name the file in an ``OSError`` that has none, and say what can be done ``then``."""
+    """Name the output in an ``OSError`` that has no name or that of a part of it, and say what can be done ``then``."""
     try:
         yield
     except OSError as error:
-        if error.filename is not None:
+        if error.filename == str(path):
             raise
         raise OSError(error.errno, f"{error.strerror or error}{then}", str(path)) from error
