@@ -28,6 +28,7 @@ from mpiqe.batch.ray.engine import cluster, scored
 from mpiqe.batch.ray.worker import Job
 from mpiqe.batch.resume import identity
 from mpiqe.sources.find import Limits
+from mpiqe.sources.passed_over import PassedOver
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -108,7 +109,7 @@ def with_ray(photos: Path, output: Path, workers: int, asked: argparse.Namespace
         shard_size=asked.shard_size,
     )
     with cluster("local", processors=workers):
-        came = [(time.perf_counter(), part.rows) for part in scored(job, [], actors=workers)]
+        came = [(time.perf_counter(), part.rows) for part in scored(job, [], actors=workers, left_out=PassedOver())]
     steady = came[2 * workers - 1 : len(came) - workers + 1]  # the second shard of each has come; none is out of work
     (first, _), *others = steady
     return first - started, sum(rows for _, rows in others) / (others[-1][0] - first)
