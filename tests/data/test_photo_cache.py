@@ -2,7 +2,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,3 +82,21 @@ def test_what_a_killed_process_leaves_goes_with_the_next_cache_and_what_is_in_us
     assert not folder.exists()
     assert first.folder.is_dir()
     assert second.folder.is_dir()
+
+
+def test_a_cache_that_is_just_being_made_is_not_taken_for_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others, make = [], tempfile.mkdtemp
+
+    def make_and_be_overtaken(**how: Any) -> str:
+        folder = make(**how)
+        monkeypatch.setattr(tempfile, "mkdtemp", make)
+        others.append(PhotoCache(room=1, beside=tmp_path))  # another process, as soon as the folder is there
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_be_overtaken)
+    cache = PhotoCache(room=1, beside=tmp_path)
+    assert cache.folder.is_dir()
+    assert others[0].folder.is_dir()
+    assert len(list(tmp_path.iterdir())) == 2

@@ -17,6 +17,7 @@ from mpiqe.images import Pixels
 from mpiqe.view import View
 
 _PREFIX = "mpiqe-photo-cache-"
+_UNLOCKED = "mpiqe-new-photo-cache-"  # until it is locked: another process that begins now would take it for abandoned
 _SHARE = 0.5  # of the folder's free space and of the memory that is free
 
 
@@ -31,8 +32,10 @@ class PhotoCache:
     def __init__(self, *, room: int, writers: int = 1, beside: Path | None = None) -> None:
         for left in Path(beside or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
             _remove_abandoned(left)
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=beside))
-        weakref.finalize(self, _remove, self.folder, os.getpid(), _locked(self.folder))
+        made = Path(tempfile.mkdtemp(prefix=_UNLOCKED, dir=beside))
+        lock = _locked(made)
+        self.folder = made.rename(made.with_name(made.name.replace(_UNLOCKED, _PREFIX)))
+        weakref.finalize(self, _remove, self.folder, os.getpid(), lock)
         self._room = room // max(1, writers)
 
     def canvas(self, index: int, image: Path | str, *, size: int, view: View) -> Pixels:
