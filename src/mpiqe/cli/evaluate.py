@@ -94,10 +94,6 @@ def evaluate(
 
 def _no_place(file: Path) -> str | None:
     """Why the file's folder cannot hold it."""
-    return (
-        "a folder, not a file"
-        if file.is_dir()
-        else None
-        if file.parent.is_dir()
-        else f"there is no folder {file.parent}"
-    )
+    if file.is_dir():
+        return "a folder, not a file"
+    return None if file.parent.is_dir() else f"there is no folder {file.parent}"
